@@ -1,0 +1,51 @@
+# Two jobs: `make demo` and `make test`. Each sets up what it needs; what is set up is not set up again.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+SHELL := /bin/bash
+LOCK := uv pip compile pyproject.toml --extra all --group build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q
+
+.PHONY: help setup demo test lint types imports unit lock bench-demo chaos clean
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+setup: $(VENV)/.installed ## make .venv with the command `everloop` in it
+
+demo: $(VENV)/.installed ## play a company's three months: the main job
+	@$(BIN)/everloop demo $(ARGS)
+
+test: lint types imports unit ## ruff, mypy strict, import-linter, pytest
+
+lint: $(VENV)/.installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	@$(BIN)/mypy
+
+imports: $(VENV)/.installed-dev
+	@$(BIN)/lint-imports
+
+unit: $(VENV)/.installed-dev
+	@$(BIN)/pytest $(ARGS)
+
+lock: ## renew both lock files (the base one holds the same versions as the development one)
+	$(LOCK) --group dev -o requirements-dev.lock
+	$(LOCK) -c requirements-dev.lock -o requirements.lock
+
+bench-demo: $(VENV)/.installed ## ten seeds with and without drift
+	@$(BIN)/python -m bench.demo --json
+
+clean: ## remove what make made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""everloop keeps a model good in production."""

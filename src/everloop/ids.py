@@ -1,0 +1,52 @@
+"""Identifiers: run names, prediction ids, content ids, and the number a routing key is judged by."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from typing import Final
+
+from everloop.clock import Clock, to_us
+
+__all__ = ["content_id", "is_prediction_id", "new_run_id", "routing_unit", "uuid7"]
+
+_PREDICTION_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def is_prediction_id(text: str) -> bool:
+    """Whether `text` may be a caller's prediction id: 1 to 64 of `[A-Za-z0-9._:-]`."""
+    return _PREDICTION_ID.fullmatch(text) is not None
+
+
+def uuid7(clock: Clock) -> str:
+    """A new UUIDv7 (RFC 9562): sorts by time of birth."""
+    milliseconds = to_us(clock.now()) // 1000
+    tail = int.from_bytes(os.urandom(10), "big")
+    number = (milliseconds << 80) | tail
+    number = (number & ~(0xF << 76)) | (0x7 << 76)
+    number = (number & ~(0x3 << 62)) | (0x2 << 62)
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def new_run_id(seed: str | None = None) -> str:
+    """A run's name, `r-` and six letters: random, or from `seed` so that a replay names its runs alike."""
+    raw = os.urandom(8) if seed is None else hashlib.sha256(seed.encode()).digest()[:8]
+    number = int.from_bytes(raw, "big")
+    letters = []
+    for _ in range(6):
+        number, rest = divmod(number, len(_ALPHABET))
+        letters.append(_ALPHABET[rest])
+    return "r-" + "".join(letters)
+
+
+def content_id(data: bytes) -> str:
+    """The lower-case hexadecimal sha256 of `data`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def routing_unit(salt: str, key: str) -> int:
+    """The key's place in a rollout, uniform in [0, 2**64): sticky, and a growing step only adds keys."""
+    return int.from_bytes(hashlib.sha256(f"{salt}\x00{key}".encode()).digest()[:8], "big")
