@@ -1,0 +1,182 @@
+"""The ledger's database: SQLite by default, PostgreSQL by address; one way to open, lock, and say what went wrong."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+
+from everloop.errors import Conflict, LedgerError, LedgerUnreadable, StorageFull
+from everloop.ledger.schema import LOG_SCHEMA, log_metadata, meta
+
+__all__ = ["Database"]
+
+_CREATION_LOCK: Final = 5_170_236_114  # any number, the same in every everloop: PostgreSQL's advisory lock
+_APPEND_ONLY: Final = (
+    """CREATE TRIGGER IF NOT EXISTS fact_is_never_changed BEFORE UPDATE ON fact
+       BEGIN SELECT RAISE(ABORT, 'facts are never changed'); END""",
+    """CREATE TRIGGER IF NOT EXISTS fact_is_never_removed BEFORE DELETE ON fact
+       BEGIN SELECT RAISE(ABORT, 'facts are never removed'); END""",
+)
+_FULL: Final = ("disk is full", "no space left", "file too large")
+_BUSY: Final = ("database is locked", "lock timeout", "busy")
+_BROKEN: Final = ("not a database", "malformed", "disk i/o error", "unsupported file format")
+
+
+class Database:
+    """A pool of connections; `reading` sees one snapshot, `writing` holds the one write lock until it commits."""
+
+    def __init__(self, address: str | Path, *, busy_timeout_s: float = 30.0) -> None:
+        self.is_sqlite = isinstance(address, Path)
+        self.place = str(address) if self.is_sqlite else sa.make_url(str(address)).render_as_string()
+        self._busy_timeout_s = busy_timeout_s
+        if isinstance(address, Path):
+            try:
+                address.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise self._said(error) from error
+            self.engine = self._sqlite(address)
+        else:
+            self.engine = self._postgresql(str(address))
+
+    def _sqlite(self, path: Path) -> sa.Engine:
+        engine = sa.create_engine(
+            sa.URL.create("sqlite", database=str(path)), connect_args={"timeout": self._busy_timeout_s}
+        )
+        event.listen(engine, "connect", self._prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+
+    def _postgresql(self, url: str) -> sa.Engine:
+        address = sa.make_url(url)
+        if address.get_backend_name() != "postgresql":
+            raise LedgerUnreadable(
+                f"the ledger cannot be kept in {address.get_backend_name()}: give a path (SQLite) or postgresql://…"
+            )
+        timeout_ms = int(self._busy_timeout_s * 1000)
+        try:
+            return sa.create_engine(
+                address.set(drivername="postgresql+psycopg"),
+                connect_args={"connect_timeout": 10, "options": f"-c lock_timeout={timeout_ms}"},
+                pool_pre_ping=True,
+            )
+        except ModuleNotFoundError as error:
+            raise LedgerUnreadable(
+                f"the ledger at {self.place} needs PostgreSQL's driver: pip install psycopg"
+            ) from error
+
+    def _prepare_sqlite(self, connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            self._switch_to_wal(connection)
+        # A commit that was reported must survive power: the head file is judged against it.
+        connection.execute("PRAGMA synchronous=FULL")
+
+    def _switch_to_wal(self, connection: sqlite3.Connection) -> None:
+        # SQLite does not wait for this one lock by itself, so two first openings would collide.
+        pause = threading.Event()
+        for _ in range(max(1, int(self._busy_timeout_s / 0.02))):
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+                pause.wait(0.02)
+        connection.execute("PRAGMA journal_mode=WAL")
+
+    def prepare(self) -> None:
+        """Make the tables of the chain where they are missing. Raises LedgerUnreadable for a newer ledger."""
+        with self.reading() as connection:
+            if sa.inspect(connection).has_table("meta"):
+                self._refuse_newer(connection)
+                return
+        with self._translated(), self.engine.connect() as plain:
+            connection = plain.execution_options(everloop_writes=True)
+            with connection.begin():
+                if not self.is_sqlite:
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATION_LOCK)))
+                self._create(connection)
+
+    def _create(self, connection: sa.Connection) -> None:
+        if sa.inspect(connection).has_table("meta"):
+            return  # another process was first
+        log_metadata.create_all(connection)
+        rows = [("schema", LOG_SCHEMA), ("state", 0), ("lock", 0)]
+        connection.execute(meta.insert(), [{"name": name, "value": value} for name, value in rows])
+        if self.is_sqlite:
+            for statement in _APPEND_ONLY:
+                connection.exec_driver_sql(statement)
+
+    def _refuse_newer(self, connection: sa.Connection) -> None:
+        found = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "schema"))
+        if found is None or found > LOG_SCHEMA:
+            raise LedgerUnreadable(
+                f"the ledger {self.place} has schema {found}, this everloop reads up to {LOG_SCHEMA}; upgrade everloop"
+            )
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection that sees one state of the ledger."""
+        with self._translated(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A connection in a transaction that no other writer shares; committed at the end, or nothing of it."""
+        with self._translated(), self.engine.connect() as plain:
+            connection = plain.execution_options(everloop_writes=True)
+            with connection.begin():
+                if not self.is_sqlite:
+                    connection.execute(sa.select(meta.c.value).where(meta.c.name == "lock").with_for_update())
+                yield connection
+
+    def now_ms(self, connection: sa.Connection) -> int:
+        """The database's own time, in ms since 1970: one for all who share leases, never simulated."""
+        if self.is_sqlite:
+            statement = "SELECT CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
+        else:
+            statement = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+        return int(connection.exec_driver_sql(statement).scalar_one())
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (exc.SQLAlchemyError, sqlite3.Error) as error:
+            raise self._said(error) from error
+
+    def _said(self, error: Exception) -> LedgerError | StorageFull:
+        cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        text = cause.lower()
+        if any(words in text for words in _FULL) or getattr(error, "errno", None) in (27, 28):
+            return StorageFull(f"the ledger {self.place} cannot grow: {cause}; free some space, nothing was lost")
+        if any(words in text for words in _BUSY):
+            return LedgerUnreadable(
+                f"the ledger {self.place} was locked by another process for {self._busy_timeout_s:g} s; "
+                "look for a process that hangs in a transaction"
+            )
+        if any(words in text for words in _BROKEN):
+            return LedgerUnreadable(
+                f"the ledger {self.place} is damaged or no ledger ({cause}); put a backup in its place"
+            )
+        if isinstance(error, exc.IntegrityError):
+            return Conflict(f"the ledger {self.place} refused: {cause}")
+        return LedgerUnreadable(f"the ledger {self.place} cannot be used: {cause}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A writer takes the lock at once: two that read first and write later would deadlock.
+    writes = connection.get_execution_options().get("everloop_writes", False)
+    mode: Literal["BEGIN IMMEDIATE", "BEGIN"] = "BEGIN IMMEDIATE" if writes else "BEGIN"
+    connection.exec_driver_sql(mode)

@@ -1,0 +1,148 @@
+"""What the ledger answers: versions, routing, rollouts, alerts, approvals, runs, leases, as frozen records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from everloop.ledger.kinds import Exposure
+
+__all__ = ["AlertState", "Approval", "Lease", "RolloutState", "RoutingState", "RunState", "Version"]
+
+Role = Literal["champion", "challenger", "previous"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A registered bundle. `metrics` maps a name to `{"point", "low", "high", …}`; `role` is today's."""
+
+    model: str
+    number: int
+    bundle: str
+    run: str
+    spec: str
+    spec_hash: str
+    at: datetime
+    seq: int
+    role: Role | None
+    metrics: Mapping[str, Mapping[str, Any]]
+    data: Mapping[str, Any] | None
+    trigger: str
+    record: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """How people call it: `fraud/v2`."""
+        return f"{self.model}/v{self.number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingState:
+    """Who answers for a model, since `at`. Numbers are versions."""
+
+    model: str
+    revision: int
+    champion: int | None
+    previous: int | None
+    challengers: tuple[Exposure, ...]
+    reason: str
+    at: datetime
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutState:
+    """A rollout: `step` is the index into `steps`; `seq` is the fact that began it, `last_seq` the last about it."""
+
+    model: str
+    version: int
+    status: Literal["running", "stopped", "promoted"]
+    step: int
+    steps: tuple[str, ...]
+    against: int | None
+    salt: str
+    trigger: str
+    promote: str
+    started_at: datetime
+    moved_at: datetime
+    ended_at: datetime | None
+    sentence: str
+    seq: int
+    last_seq: int
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertState:
+    """An alert; `investigation` is the seq of the fact, `proposal` the spec that answers it."""
+
+    alert: str
+    model: str
+    status: Literal["open", "closed"]
+    check: str
+    sentence: str
+    evidence_kind: Literal["labels", "no labels"]
+    evidence: Mapping[str, Any]
+    window: Mapping[str, str]
+    policy: str
+    opened_at: datetime
+    closed_at: datetime | None
+    closed_reason: str | None
+    investigation: int | None
+    proposal: str | None
+    seq: int
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """Who answers for a spec."""
+
+    model: str
+    spec: str
+    spec_hash: str
+    by: str
+    at: datetime
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """A run as the facts tell it; `step` is the last that ended, or the one that refused or failed."""
+
+    run: str
+    workflow: str
+    model: str | None
+    spec: str | None
+    trigger: str | None
+    status: Literal["running", "finished", "refused", "failed", "cancelled"]
+    step: str | None
+    started_at: datetime
+    ended_at: datetime | None
+    sentence: str | None
+    evidence_path: str | None
+    seq: int
+    last_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A lease and its holder.
+
+    token: rises with every new holder, to fence off an older one. remaining_s: by the database's time, when it
+    was read; ≤ 0 once it ran out. deadline_s: on this process's monotonic clock; the holder must have renewed
+    before it, or stop.
+    """
+
+    name: str
+    holder: str
+    token: int
+    remaining_s: float
+    deadline_s: float
+
+    @property
+    def alive(self) -> bool:
+        """Whether it had not run out when it was read."""
+        return self.remaining_s > 0

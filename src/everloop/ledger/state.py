@@ -1,0 +1,189 @@
+"""The state that facts imply: one small function per kind, applied in the fact's own transaction and in replay.
+
+The law is `replay(log) == state`: a function here reads the fact and the state tables, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from everloop.clock import to_us
+from everloop.errors import Conflict
+from everloop.ledger import schema
+from everloop.ledger.facts import Fact
+
+__all__ = ["apply", "dump"]
+
+Apply = Callable[[sa.Connection, Fact], None]
+
+
+def _json(value: object) -> bytes:
+    return msgspec.json.encode(value, order="sorted")
+
+
+def _version_registered(connection: sa.Connection, fact: Fact) -> None:
+    payload = fact.payload
+    names = ("model", "number", "bundle", "run", "spec", "spec_hash")
+    row = {name: payload[name] for name in names}
+    row |= {"at_us": to_us(fact.at), "seq": fact.seq, "record": _json(payload)}
+    connection.execute(schema.version.insert(), row)
+
+
+def _routing_changed(connection: sa.Connection, fact: Fact) -> None:
+    payload, table = fact.payload, schema.routing
+    model, revision = payload["model"], payload["revision"]
+    row = {name: payload[name] for name in ("revision", "champion", "previous", "reason")}
+    row |= {"challengers": _json(payload["challengers"]), "at_us": to_us(fact.at), "seq": fact.seq}
+    found = connection.scalar(sa.select(table.c.revision).where(table.c.model == model))
+    if (0 if found is None else found) != revision - 1:
+        raise Conflict(
+            f"the routing of {model} is at revision {0 if found is None else found}, not {revision - 1}: "
+            "someone changed it first; read it again and decide anew"
+        )
+    if found is None:
+        connection.execute(table.insert(), row | {"model": model})
+    else:
+        connection.execute(table.update().where(table.c.model == model), row)
+
+
+def _rollout_started(connection: sa.Connection, fact: Fact) -> None:
+    payload, at_us = fact.payload, to_us(fact.at)
+    if _running(connection, payload["model"], payload["version"]) is not None:
+        raise Conflict(f"{fact.subject} is being rolled out already; stop that rollout first")
+    row = {name: payload[name] for name in ("model", "version", "step")}
+    row |= {"seq": fact.seq, "status": "running", "started_us": at_us, "moved_us": at_us, "last_seq": fact.seq}
+    connection.execute(schema.rollout.insert(), row | {"sentence": payload["reason"], "record": _json(payload)})
+
+
+def _running(connection: sa.Connection, model: str, version: int) -> int | None:
+    table = schema.rollout
+    same = (table.c.model == model) & (table.c.version == version) & (table.c.status == "running")
+    seq: int | None = connection.scalar(sa.select(table.c.seq).where(same))
+    return seq
+
+
+def _rollout_goes_on(status: str) -> Apply:
+    def goes_on(connection: sa.Connection, fact: Fact) -> None:
+        payload, table, at_us = fact.payload, schema.rollout, to_us(fact.at)
+        seq = _running(connection, payload["model"], payload["version"])
+        if seq is None:
+            raise Conflict(f"{fact.subject} is not being rolled out, so there is nothing to record as {fact.kind}")
+        row: dict[str, Any] = {"status": status, "sentence": payload["sentence"], "last_seq": fact.seq}
+        if payload.get("step") is not None:
+            row["step"] = payload["step"]
+        row["moved_us" if status == "running" else "ended_us"] = at_us
+        connection.execute(table.update().where(table.c.seq == seq), row)
+
+    return goes_on
+
+
+def _alert_opened(connection: sa.Connection, fact: Fact) -> None:
+    payload = fact.payload
+    if connection.scalar(sa.select(schema.alert.c.seq).where(schema.alert.c.alert == payload["alert"])) is not None:
+        raise Conflict(f"the alert {payload['alert']} was opened before; give a new one another id")
+    row = {"alert": payload["alert"], "model": payload["model"], "status": "open", "opened_us": to_us(fact.at)}
+    connection.execute(schema.alert.insert(), row | {"seq": fact.seq, "record": _json(payload)})
+
+
+def _alert_closed(connection: sa.Connection, fact: Fact) -> None:
+    payload, table = fact.payload, schema.alert
+    row = {"status": "closed", "closed_us": to_us(fact.at), "closed_reason": payload["reason"]}
+    still_open = (table.c.alert == payload["alert"]) & (table.c.status == "open")
+    if connection.execute(table.update().where(still_open), row).rowcount == 0:
+        raise Conflict(f"there is no open alert {payload['alert']}; 'everloop alert list' shows them")
+
+
+def _investigation_made(connection: sa.Connection, fact: Fact) -> None:
+    table = schema.alert
+    connection.execute(table.update().where(table.c.alert == fact.payload["alert"]), {"investigation": fact.seq})
+
+
+def _proposal_made(connection: sa.Connection, fact: Fact) -> None:
+    table = schema.alert
+    connection.execute(table.update().where(table.c.alert == fact.payload["alert"]), {"proposal": fact.payload["spec"]})
+
+
+def _spec_approved(connection: sa.Connection, fact: Fact) -> None:
+    payload, table = fact.payload, schema.approval
+    same = (table.c.model == payload["model"]) & (table.c.spec_hash == payload["spec_hash"])
+    connection.execute(table.delete().where(same))
+    row = {name: payload[name] for name in ("model", "spec_hash", "spec")}
+    connection.execute(table.insert(), row | {"approver": payload["by"], "at_us": to_us(fact.at), "seq": fact.seq})
+
+
+def _run_started(connection: sa.Connection, fact: Fact) -> None:
+    payload = fact.payload
+    row = {name: payload[name] for name in ("run", "workflow", "model", "spec", "trigger")}
+    row |= {"status": "running", "started_us": to_us(fact.at), "seq": fact.seq, "last_seq": fact.seq}
+    connection.execute(schema.run.insert(), row)
+
+
+def _run_step(connection: sa.Connection, fact: Fact) -> None:
+    table = schema.run
+    row = {"step": fact.payload["step"], "last_seq": fact.seq}
+    connection.execute(table.update().where(table.c.run == fact.payload["run"]), row)
+
+
+def _run_ended(status: str) -> Apply:
+    def ended(connection: sa.Connection, fact: Fact) -> None:
+        payload, table = fact.payload, schema.run
+        row = {"status": status, "ended_us": to_us(fact.at), "last_seq": fact.seq, "sentence": payload["sentence"]}
+        if status in ("refused", "failed"):
+            row |= {"step": payload["step"], "evidence_path": payload.get("evidence_path")}
+        connection.execute(table.update().where(table.c.run == payload["run"]), row)
+
+    return ended
+
+
+def _lease_acquired(connection: sa.Connection, fact: Fact) -> None:
+    table = schema.lease
+    connection.execute(table.delete().where(table.c.lease == fact.payload["lease"]))
+    row = {"lease": fact.payload["lease"], "holder": fact.payload["holder"], "at_us": to_us(fact.at), "seq": fact.seq}
+    connection.execute(table.insert(), row)
+
+
+def _lease_released(connection: sa.Connection, fact: Fact) -> None:
+    connection.execute(schema.lease.delete().where(schema.lease.c.lease == fact.payload["lease"]))
+
+
+_APPLY: Final[Mapping[str, Apply]] = {
+    "alert.closed": _alert_closed,
+    "alert.opened": _alert_opened,
+    "investigation.made": _investigation_made,
+    "lease.acquired": _lease_acquired,
+    "lease.released": _lease_released,
+    "proposal.made": _proposal_made,
+    "rollout.moved": _rollout_goes_on("running"),
+    "rollout.promoted": _rollout_goes_on("promoted"),
+    "rollout.started": _rollout_started,
+    "rollout.stopped": _rollout_goes_on("stopped"),
+    "routing.changed": _routing_changed,
+    "run.cancelled": _run_ended("cancelled"),
+    "run.failed": _run_ended("failed"),
+    "run.finished": _run_ended("finished"),
+    "run.refused": _run_ended("refused"),
+    "run.started": _run_started,
+    "run.step": _run_step,
+    "spec.approved": _spec_approved,
+    "version.registered": _version_registered,
+}
+
+
+def apply(connection: sa.Connection, fact: Fact) -> None:
+    """Change the state tables as the fact says. Raises Conflict where the state does not allow it."""
+    change = _APPLY.get(fact.kind)
+    if change is not None:
+        change(connection, fact)
+
+
+def dump(connection: sa.Connection) -> dict[str, list[tuple[Any, ...]]]:
+    """All state, table by table, in the order of the primary keys: what two ledgers are compared by."""
+    tables = schema.STATE_TABLES
+    return {
+        table.name: [tuple(row) for row in connection.execute(table.select().order_by(*table.primary_key.columns))]
+        for table in tables
+    }
