@@ -1,0 +1,34 @@
+"""Learners, fitting, and conversion to ONNX.
+
+`fit(FitRequest(...))` fits in a child process and brings back a graph; `learners(task)` says what there is to fit, and
+`search_space(learner)` where to look for its hyperparameters. The libraries load in the process that fits, not here.
+"""
+
+from everloop.models.fitting import AGREEMENT, FitRequest, FitResult, fit_here
+from everloop.models.learner import FittedModel, Learner, Training, defaults, search_space
+from everloop.models.params import resolve_params
+from everloop.models.process import fit
+from everloop.models.registry import learner, learners
+from everloop.models.space import Choice, Distribution, Float, Hyperparameter, Int, Value
+
+__all__ = [
+    "AGREEMENT",
+    "Choice",
+    "Distribution",
+    "FitRequest",
+    "FitResult",
+    "FittedModel",
+    "Float",
+    "Hyperparameter",
+    "Int",
+    "Learner",
+    "Training",
+    "Value",
+    "defaults",
+    "fit",
+    "fit_here",
+    "learner",
+    "learners",
+    "resolve_params",
+    "search_space",
+]

@@ -1,0 +1,76 @@
+"""The hyperparameters that XGBoost and LightGBM share, under the names of scikit-learn, with everybody's aliases."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from everloop.models.space import Float, Hyperparameter, Int
+
+__all__ = ["SHARED"]
+
+SHARED: Final = (
+    Hyperparameter(
+        name="learning_rate",
+        search=Float(0.01, 0.3, log=True),
+        default=0.1,
+        minimum=1e-6,
+        maximum=1.0,
+        aliases=("eta", "shrinkage_rate"),
+    ),
+    Hyperparameter(
+        name="n_estimators",
+        search=Int(50, 300),
+        default=100,
+        minimum=1,
+        maximum=20_000,
+        aliases=(
+            "num_round",
+            "num_rounds",
+            "num_boost_round",
+            "nrounds",
+            "num_iterations",
+            "num_iteration",
+            "num_trees",
+            "n_iter",
+            "max_iter",
+        ),
+    ),
+    Hyperparameter(
+        name="subsample",
+        search=Float(0.6, 1.0),
+        default=1.0,
+        minimum=0.01,
+        maximum=1.0,
+        aliases=("bagging_fraction", "sub_row", "bagging"),
+    ),
+    Hyperparameter(
+        name="colsample_bytree",
+        search=Float(0.6, 1.0),
+        default=1.0,
+        minimum=0.01,
+        maximum=1.0,
+        aliases=("feature_fraction", "sub_feature"),
+    ),
+    Hyperparameter(
+        name="reg_lambda",
+        search=Float(1e-3, 10.0, log=True),
+        default=1.0,
+        maximum=1e9,
+        aliases=("lambda", "lambda_l2", "l2_regularization"),
+    ),
+    Hyperparameter(
+        name="reg_alpha",
+        search=Float(1e-3, 10.0, log=True),
+        default=0.0,
+        maximum=1e9,
+        aliases=("alpha", "lambda_l1", "l1_regularization"),
+    ),
+    Hyperparameter(name="max_bin", search=Int(63, 255), default=255, minimum=2, maximum=65_535, aliases=("max_bins",)),
+    Hyperparameter(
+        name="scale_pos_weight",
+        search=Float(1.0, 100.0, log=True),
+        default=1.0,
+        minimum=1e-6,
+        maximum=1e6,
+    ),
+)

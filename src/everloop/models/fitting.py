@@ -1,0 +1,121 @@
+"""One fit: rows and hyperparameters in, a graph that agrees with its model out. The model itself stays here."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from everloop.bundle.graph import Graph
+from everloop.clock import SystemClock
+from everloop.errors import GraphDisagrees, NotEnoughData
+from everloop.models.graphs import serving_graph
+from everloop.models.learner import FittedModel, Training
+from everloop.models.missing import filled, fills
+from everloop.models.params import resolve_params
+from everloop.models.registry import learner as find_learner
+from everloop.models.space import Value
+
+__all__ = ["AGREEMENT", "FitRequest", "FitResult", "fit_here"]
+
+AGREEMENT: Final = 1e-4
+"""How far a graph's score may be from its model's, on any row. Float32 sums differ by about 1e-6."""
+
+_COMPARED_ROWS: Final = 20_000
+_HOLES: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitRequest:
+    """What is to be fitted.
+
+    learner: its name, such as `xgboost`.
+    params: hyperparameters by canonical or native name; what is not said has its default.
+    X: float32, shape (n, k). y: shape (n,), 0 or 1. weight: shape (n,), positive; None is 1 for every row.
+    compare: rows not in X, shape (m, k), on which graph and model are compared; None takes rows of X.
+    seed: with the rest it determines the graph, to the byte. threads: never changes what comes out.
+    """
+
+    learner: str
+    params: Mapping[str, object]
+    X: np.ndarray
+    y: np.ndarray
+    seed: int
+    weight: np.ndarray | None = None
+    compare: np.ndarray | None = None
+    threads: int = 1
+    task: str = "classification"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitResult:
+    """What came out.
+
+    graph: the ONNX graph's bytes, for `bundle.Graph`. params: every hyperparameter, by canonical name.
+    agreement: the largest difference of a graph's and its model's score on the rows compared.
+    fit_s: what the fit alone took.
+    """
+
+    graph: bytes
+    fit_s: float
+    agreement: float
+    params: dict[str, Value]
+
+
+def fit_here(request: FitRequest) -> FitResult:
+    """Fit in this process: for a worker that is already apart. `fit` does the same in a child that can be stopped.
+
+    Raises ConfigurationError for the hyperparameters, NotEnoughData for one class only, GraphDisagrees.
+    """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    item = find_learner(request.learner, task=request.task)
+    params = resolve_params(item, request.params)
+    fill = fills(request.X, reads_missing=item.reads_missing)
+    training = _training(request, params, fill)
+    clock = SystemClock()
+    started_s = clock.monotonic_s()
+    # BLAS adds up in another order with more threads, so it always has one
+    with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = item.fit(training)
+        fit_s = clock.monotonic_s() - started_s
+        graph = serving_graph(model.onnx(), fill=fill, row_block=item.row_block)
+        agreement = _agreement(request, model, graph, fill)
+    return FitResult(graph=graph, fit_s=fit_s, agreement=agreement, params=params)
+
+
+def _training(request: FitRequest, params: dict[str, Value], fill: np.ndarray) -> Training:
+    y = np.asarray(request.y).astype(np.int8)
+    positives = int(y.sum())
+    if positives == 0 or positives == len(y):
+        only = "positive" if positives else "negative"
+        raise NotEnoughData(
+            f"{request.learner} has {len(y):,} rows to learn from, all of them {only}; it needs both classes: "
+            "take a longer span, or look at the target"
+        )
+    weight = np.ones(len(y)) if request.weight is None else np.asarray(request.weight, dtype=np.float64)
+    X = filled(request.X, fill)
+    return Training(X=X, y=y, weight=weight, params=params, seed=request.seed, threads=request.threads)
+
+
+def _agreement(request: FitRequest, model: FittedModel, graph: bytes, fill: np.ndarray) -> float:
+    """The largest difference on the rows compared, as they are and with a tenth of their values missing."""
+    rng = np.random.default_rng(request.seed)
+    rows = request.X if request.compare is None or len(request.compare) == 0 else request.compare
+    if len(rows) > _COMPARED_ROWS:
+        rows = rows[np.sort(rng.choice(len(rows), _COMPARED_ROWS, replace=False))]
+    holes = np.where(rng.random(rows.shape) < _HOLES, np.float32(np.nan), rows).astype(np.float32)
+    both = np.concatenate([rows, holes])
+    difference = np.abs(Graph(graph).scores(both) - model.scores(filled(both, fill)))
+    worst = float(difference.max())
+    if not worst <= AGREEMENT:
+        wrong = int((difference > AGREEMENT).sum())
+        raise GraphDisagrees(
+            f"the graph of {request.learner} and its model differ by up to {worst:.2g}; on {wrong:,} of {len(both):,} "
+            f"rows by more than the {AGREEMENT:g} allowed. Nothing was packaged: try other hyperparameters or learner"
+        )
+    return worst

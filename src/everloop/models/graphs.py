@@ -1,0 +1,136 @@
+"""A converter's ONNX model → the graph that is served: same arithmetic, names of ours, nothing random, nothing spare.
+
+    input (n, k) float32 → what is not finite becomes its column's fill → the model → second class → score (n,) float32
+
+Converters put random names, versions and a label output into what they write; here they are left behind, so that the
+same model gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from everloop.bundle.graph import ROW_BLOCK_KEY
+
+__all__ = ["serving_graph"]
+
+_OPSET: Final = 17
+_ML_OPSET: Final = 1
+_IR_VERSION: Final = 8
+
+
+def serving_graph(model: Any, *, fill: np.ndarray, row_block: int) -> bytes:
+    """The bytes of the graph that is served.
+
+    model: `onnx.ModelProto` with one input, whose last output are the class probabilities, shape (n, 2).
+    fill: float32, shape (k,): what a missing value becomes, NaN where the model reads it itself.
+    row_block: how many rows the graph must be given at once, kept in its metadata for `bundle.Graph`.
+    """
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    core, constants = _core(model)
+    first = [
+        helper.make_node("IsNaN", ["input"], ["is_nan"], name="is_nan"),
+        helper.make_node("IsInf", ["input"], ["is_inf"], name="is_inf"),
+        helper.make_node("Or", ["is_nan", "is_inf"], ["missing"], name="missing"),
+        helper.make_node("Where", ["missing", "fill", "input"], ["filled"], name="filled"),
+    ]
+    last = helper.make_node("Gather", ["probabilities", "positive"], ["score"], name="score", axis=1)
+    tensors = [
+        numpy_helper.from_array(fill.astype(np.float32), "fill"),
+        numpy_helper.from_array(np.array(1, dtype=np.int64), "positive"),
+        *constants,
+    ]
+    graph = helper.make_graph(
+        [*first, *core, last],
+        "everloop",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [None, len(fill)])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, [None])],
+        tensors,
+    )
+    opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("ai.onnx.ml", _ML_OPSET)]
+    served = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="everloop")
+    helper.set_model_props(served, {ROW_BLOCK_KEY: str(row_block)})
+    checker.check_model(served)
+    return bytes(served.SerializeToString(deterministic=True))
+
+
+def _core(model: Any) -> tuple[list[Any], list[Any]]:
+    """The nodes that lead from `filled` to `probabilities`, and the constants that they use, renamed by order."""
+    graph = model.graph
+    same = _bypassed(graph)
+    nodes = _needed(graph, same)
+    names = {graph.input[0].name: "filled", _resolve(graph.output[-1].name, same): "probabilities"}
+    known = {tensor.name: tensor for tensor in graph.initializer}
+    renamed: list[Any] = []
+    constants: list[Any] = []
+    for node in nodes:
+        inputs = [_resolve(name, same) for name in node.input]
+        for name in inputs:
+            if name in known and name not in names:
+                names[name] = f"c{len(constants)}"
+                constants.append(_named(known[name], names[name]))
+        for name in node.output:
+            names.setdefault(name, f"t{len(names)}")
+        renamed.append(_renamed(node, f"n{len(renamed)}", inputs, names))
+    return renamed, constants
+
+
+def _renamed(node: Any, name: str, inputs: Sequence[str], names: dict[str, str]) -> Any:
+    from onnx import NodeProto
+
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    outputs = [names[output] for output in node.output]
+    del copy.input[:]
+    del copy.output[:]
+    copy.input.extend("" if item == "" else names[item] for item in inputs)
+    copy.output.extend(outputs)
+    copy.name = name
+    copy.doc_string = ""
+    attributes = sorted(copy.attribute, key=lambda attribute: str(attribute.name))
+    del copy.attribute[:]
+    copy.attribute.extend(attributes)
+    return copy
+
+
+def _named(tensor: Any, name: str) -> Any:
+    from onnx import TensorProto
+
+    copy = TensorProto()
+    copy.CopyFrom(tensor)
+    copy.name = name
+    copy.doc_string = ""
+    return copy
+
+
+def _bypassed(graph: Any) -> dict[str, str]:
+    """Outputs that are only another tensor again: of an Identity, or of a multiplication by one."""
+    from onnx import numpy_helper
+
+    ones = {tensor.name for tensor in graph.initializer if np.all(numpy_helper.to_array(tensor) == 1.0)}
+    same: dict[str, str] = {}
+    for node in graph.node:
+        if node.op_type == "Identity" or (node.op_type == "Mul" and node.input[1] in ones):
+            same[node.output[0]] = node.input[0]
+    return same
+
+
+def _resolve(name: str, same: dict[str, str]) -> str:
+    while name in same:
+        name = same[name]
+    return name
+
+
+def _needed(graph: Any, same: dict[str, str]) -> list[Any]:
+    """The nodes that the probabilities come from, in their order; what makes the label is left out."""
+    wanted = {_resolve(graph.output[-1].name, same)}
+    nodes: list[Any] = []
+    for node in reversed(graph.node):
+        if wanted.intersection(node.output):
+            wanted.update(_resolve(name, same) for name in node.input)
+            nodes.append(node)
+    return nodes[::-1]

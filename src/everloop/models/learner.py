@@ -1,0 +1,105 @@
+"""What a learner is: an algorithm, its hyperparameters, and a way from its model to an ONNX graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from everloop.models.space import Distribution, Hyperparameter, Value
+
+__all__ = ["FittedModel", "Learner", "Training", "defaults", "search_space", "weighted_up"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """What a learner learns from.
+
+    X: float32, shape (n, k), every value finite or NaN; NaN only where the learner said it reads missing values.
+    y: int8, shape (n,), 1 is the positive class; both classes are there.
+    weight: float64, shape (n,), positive: how many rows of the world a row stands for.
+    params: every hyperparameter of the learner, by canonical name.
+    seed: the fit is a function of it and of the rest.
+    threads: how many threads a fit may use; never what comes out.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+    params: Mapping[str, Value]
+    seed: int
+    threads: int = 1
+
+
+class FittedModel(Protocol):
+    """A model as its own library has it; it lives as long as the process that fitted it."""
+
+    def scores(self, X: np.ndarray) -> np.ndarray:
+        """The probability of the positive class, float64, shape (n,), by the library's own code."""
+        ...
+
+    def onnx(self) -> Any:
+        """The model as an `onnx.ModelProto` with one input (n, k) and the class probabilities (n, 2) last."""
+        ...
+
+
+class Learner(Protocol):
+    """An algorithm with its hyperparameters. Implementations are frozen and hold no state."""
+
+    @property
+    def name(self) -> str:
+        """The name in specs and leaderboards."""
+        ...
+
+    @property
+    def yardstick(self) -> bool:
+        """Whether it is fitted in every search to be beaten: the constant and the logistic regression."""
+        ...
+
+    @property
+    def reads_missing(self) -> bool:
+        """Whether the algorithm has a way of its own with missing values; else they are filled before it."""
+        ...
+
+    @property
+    def hyperparameters(self) -> tuple[Hyperparameter, ...]:
+        """Its settings, by canonical name."""
+        ...
+
+    @property
+    def fixed(self) -> Mapping[str, tuple[Value, ...]]:
+        """Native settings that may be said but not changed, such as XGBoost's `objective`."""
+        ...
+
+    @property
+    def row_block(self) -> int:
+        """Rows its graph must be given at once for a row's score not to depend on its neighbours; 1 for trees."""
+        ...
+
+    def fit(self, training: Training) -> FittedModel:
+        """The model for these rows. The same training gives the same model."""
+        ...
+
+
+def search_space(learner: Learner) -> dict[str, Distribution]:
+    """Where a search looks for the learner's hyperparameters, by canonical name."""
+    return {hyperparameter.name: hyperparameter.search for hyperparameter in learner.hyperparameters}
+
+
+def defaults(learner: Learner) -> dict[str, Value]:
+    """The learner's hyperparameters where nothing is said."""
+    return {
+        hyperparameter.name: hyperparameter.clean(hyperparameter.default) for hyperparameter in learner.hyperparameters
+    }
+
+
+def weighted_up(training: Training) -> np.ndarray:
+    """The rows' weights with positives counted `scale_pos_weight` times; float64, shape (n,), mean 1.
+
+    Mean 1, so that a penalty or a minimum of weight in a leaf means the same for 1,000 rows and for a sample that
+    stands for 1,000,000.
+    """
+    weight = training.weight * np.where(training.y == 1, float(training.params["scale_pos_weight"]), 1.0)
+    return np.asarray(weight / weight.mean(), dtype=np.float64)

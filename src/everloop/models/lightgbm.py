@@ -1,0 +1,120 @@
+"""LightGBM, deterministic, with thresholds that float32 holds exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from everloop.models.boosting import SHARED
+from everloop.models.learner import Training
+from everloop.models.space import Float, Hyperparameter, Int, Value
+
+__all__ = ["LightGBM", "float32_floor"]
+
+_HYPERPARAMETERS: Final = (
+    Hyperparameter(
+        name="num_leaves",
+        search=Int(7, 127, log=True),
+        default=31,
+        minimum=2,
+        maximum=4096,
+        aliases=("max_leaves", "num_leaf", "max_leaf_nodes"),
+    ),
+    Hyperparameter(name="max_depth", search=Int(3, 10), default=8, minimum=1, maximum=50),
+    Hyperparameter(
+        name="min_child_samples",
+        search=Int(5, 200, log=True),
+        default=20,
+        minimum=0,
+        maximum=1e9,
+        aliases=("min_data_in_leaf", "min_data", "min_samples_leaf"),
+    ),
+    Hyperparameter(
+        name="min_child_weight",
+        search=Float(1e-3, 20.0, log=True),
+        default=1e-3,
+        maximum=1e12,
+        aliases=("min_sum_hessian_in_leaf", "min_hessian"),
+    ),
+    Hyperparameter(
+        name="min_split_gain",
+        search=Float(0.0, 5.0),
+        default=0.0,
+        maximum=1e9,
+        aliases=("min_gain_to_split", "gamma", "min_split_loss"),
+    ),
+    *SHARED,
+)
+
+
+def float32_floor(values: np.ndarray) -> np.ndarray:
+    """The largest float32 ≤ each value, as float64: for a float32 x, `x <= value` and `x <= floor` are the same."""
+    near = values.astype(np.float32)
+    return np.where(near > values, np.nextafter(near, np.float32(-np.inf)), near).astype(np.float64)
+
+
+def _exact_in_float32(model_text: str) -> str:
+    """LightGBM's model file with thresholds rounded down to float32: the same decisions, and a graph can hold them."""
+    lines = model_text.split("\n")
+    for i, line in enumerate(lines):
+        if line.startswith("threshold="):
+            thresholds = float32_floor(np.array(line.removeprefix("threshold=").split(), dtype=np.float64))
+            lines[i] = "threshold=" + " ".join(f"{value:.17g}" for value in thresholds)
+        elif line.startswith("tree_sizes="):
+            lines[i] = ""  # the sizes in bytes are no longer right, and the reader does without them
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _FittedLightGBM:
+    booster: Any
+    columns: int
+
+    def scores(self, X: np.ndarray) -> np.ndarray:
+        return np.asarray(self.booster.predict(X, num_threads=1), dtype=np.float64)
+
+    def onnx(self) -> Any:
+        from onnxmltools import convert_lightgbm
+        from onnxmltools.convert.common.data_types import FloatTensorType
+
+        return convert_lightgbm(
+            self.booster, initial_types=[("x", FloatTensorType([None, self.columns]))], zipmap=False, target_opset=15
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LightGBM:
+    """Gradient-boosted trees grown leaf by leaf."""
+
+    name: str = "lightgbm"
+    yardstick: bool = False
+    reads_missing: bool = True
+    hyperparameters: tuple[Hyperparameter, ...] = _HYPERPARAMETERS
+    fixed: Mapping[str, tuple[Value, ...]] = field(
+        default_factory=lambda: {"objective": ("binary",), "boosting_type": ("gbdt",), "boosting": ("gbdt",)}
+    )
+    row_block: int = 1
+
+    def fit(self, training: Training) -> _FittedLightGBM:
+        """Histograms column by column: then the sums, and so the trees, are the same for any number of threads."""
+        import lightgbm
+
+        params: dict[str, Any] = dict(training.params)
+        rounds = params.pop("n_estimators")
+        native = params | {
+            "objective": "binary",
+            "bagging_freq": int(params["subsample"] < 1.0),
+            "deterministic": True,
+            "force_col_wise": True,
+            "num_threads": training.threads,
+            "seed": training.seed,
+            "verbosity": -1,
+        }
+        weight = training.weight / training.weight.mean()
+        rows = lightgbm.Dataset(training.X, label=training.y, weight=weight, params=native, free_raw_data=True)
+        booster = lightgbm.train(native, rows, num_boost_round=rounds)
+        exact = lightgbm.Booster(model_str=_exact_in_float32(booster.model_to_string()))
+        return _FittedLightGBM(exact, training.X.shape[1])

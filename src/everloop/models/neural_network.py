@@ -1,0 +1,77 @@
+"""A small multi-layer perceptron on standardised columns."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from everloop.models.learner import Training, weighted_up
+from everloop.models.sklearn_graph import FittedPipeline
+from everloop.models.space import Choice, Float, Hyperparameter, Int, Value
+
+__all__ = ["NeuralNetwork"]
+
+_HYPERPARAMETERS: Final = (
+    Hyperparameter(name="hidden", search=Choice(("16", "32", "64", "32-16", "64-32")), default="32"),
+    Hyperparameter(
+        name="learning_rate",
+        search=Float(3e-4, 1e-2, log=True),
+        default=2e-3,
+        minimum=1e-7,
+        maximum=1.0,
+        aliases=("learning_rate_init", "lr"),
+    ),
+    Hyperparameter(
+        name="epochs", search=Int(3, 12), default=6, minimum=1, maximum=10_000, aliases=("max_iter", "n_epochs")
+    ),
+    Hyperparameter(name="batch_size", search=Choice((256, 512, 1024)), default=512),
+    Hyperparameter(
+        name="reg_lambda",
+        search=Float(1e-6, 1e-2, log=True),
+        default=1e-4,
+        maximum=1e6,
+        aliases=("alpha", "weight_decay", "l2_regularization"),
+    ),
+    Hyperparameter(name="scale_pos_weight", search=Float(1.0, 100.0, log=True), default=1.0, minimum=1e-6, maximum=1e6),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NeuralNetwork:
+    """Rectified layers and a logistic end, by Adam; `hidden` is their widths, `32-16` for two."""
+
+    name: str = "neural_network"
+    yardstick: bool = False
+    reads_missing: bool = False
+    hyperparameters: tuple[Hyperparameter, ...] = _HYPERPARAMETERS
+    fixed: Mapping[str, tuple[Value, ...]] = field(
+        default_factory=lambda: {"solver": ("adam",), "activation": ("relu",)}
+    )
+    row_block: int = 16
+
+    def fit(self, training: Training) -> FittedPipeline:
+        """A fixed number of epochs: no row is put aside for early stopping."""
+        from sklearn.neural_network import MLPClassifier
+        from sklearn.pipeline import Pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        params: Mapping[str, Any] = training.params
+        scale = StandardScaler()
+        X = scale.fit_transform(training.X.astype(np.float64)).astype(np.float32)
+        model = MLPClassifier(
+            hidden_layer_sizes=tuple(int(width) for width in params["hidden"].split("-")),
+            learning_rate_init=params["learning_rate"],
+            max_iter=params["epochs"],
+            batch_size=min(params["batch_size"], len(X)),
+            alpha=params["reg_lambda"],
+            n_iter_no_change=params["epochs"] + 1,
+            random_state=training.seed,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "did not converge": a number of epochs is what was asked
+            model.fit(X, training.y, sample_weight=weighted_up(training))
+        return FittedPipeline(Pipeline([("scale", scale), ("model", model)]))

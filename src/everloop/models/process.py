@@ -1,0 +1,153 @@
+"""A fit in a child process: it can be stopped at any moment, and no native model outlives it.
+
+Arrays go as .npy files that the child maps, the rest as JSON; the graph comes back as a file. Nothing is pickled.
+The child holds the end of a pipe from here, so that it ends when we do, however we end.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from everloop import errors
+from everloop.clock import Clock, SystemClock
+from everloop.errors import ConfigurationError, EverloopError, FitFailed, StepTimeout
+from everloop.models.fitting import FitRequest, FitResult
+from everloop.models.params import resolve_params
+from everloop.models.registry import learner as find_learner
+
+__all__ = ["fit"]
+
+_POLL_S: Final = 0.1
+_LAST_CHARACTERS: Final = 300
+
+
+def fit(
+    request: FitRequest,
+    *,
+    time_limit_s: float | None = None,
+    stopped: Callable[[], bool] | None = None,
+    scratch: Path | None = None,
+    clock: Clock | None = None,
+) -> FitResult:
+    """Fit in a child process and bring back the graph.
+
+    time_limit_s: after it the child is killed and StepTimeout raised; None waits.
+    stopped: asked ten times a second; once true, the child is killed and FitFailed raised.
+    scratch: an existing folder for the arrays, removed afterwards from it; None is the machine's own.
+    Raises what `fit_here` raises, and FitFailed where the child gave nothing.
+    """
+    resolve_params(find_learner(request.learner, task=request.task), request.params)
+    with tempfile.TemporaryDirectory(prefix="everloop-fit-", dir=scratch) as name:
+        folder = Path(name)
+        _send(request, folder)
+        _run(request, folder, time_limit_s, stopped, SystemClock() if clock is None else clock)
+        return _receive(request, folder)
+
+
+def _send(request: FitRequest, folder: Path) -> None:
+    arrays = {"X": request.X, "y": np.asarray(request.y).astype(np.int8)}
+    if request.weight is not None:
+        arrays["weight"] = np.asarray(request.weight, dtype=np.float64)
+    if request.compare is not None:
+        arrays["compare"] = request.compare
+    said = {
+        "learner": request.learner,
+        "params": dict(request.params),
+        "seed": request.seed,
+        "threads": request.threads,
+        "task": request.task,
+        "arrays": sorted(arrays),
+    }
+    try:
+        for name, array in arrays.items():
+            np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
+        (folder / "request.json").write_text(json.dumps(said), encoding="utf-8")
+    except OSError as error:
+        needed = sum(array.nbytes for array in arrays.values()) / 1e6
+        raise FitFailed(
+            f"the rows for {request.learner} ({needed:.0f} MB) could not be written to {folder.parent}: "
+            f"{error.strerror}; make room there and run it again"
+        ) from error
+
+
+def _run(
+    request: FitRequest,
+    folder: Path,
+    time_limit_s: float | None,
+    stopped: Callable[[], bool] | None,
+    clock: Clock,
+) -> None:
+    deadline_s = None if time_limit_s is None else clock.monotonic_s() + time_limit_s
+    with (folder / "stderr").open("wb") as talk:
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "everloop.models.child", str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=talk,
+            stderr=talk,
+        )
+    try:
+        while not _ended(child):
+            if deadline_s is not None and clock.monotonic_s() >= deadline_s:
+                raise StepTimeout(
+                    f"fitting {request.learner} on {len(request.X):,} rows took longer than {time_limit_s:g} s and was "
+                    "stopped; give it more time, fewer rows or smaller hyperparameters"
+                )
+            if stopped is not None and stopped():
+                raise FitFailed(f"fitting {request.learner} was stopped; nothing was kept")
+    finally:
+        child.kill()
+        child.wait()
+        if child.stdin is not None:
+            child.stdin.close()
+    _check_end(request, folder, child.returncode)
+
+
+def _ended(child: subprocess.Popen[bytes]) -> bool:
+    try:
+        child.wait(timeout=_POLL_S)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _check_end(request: FitRequest, folder: Path, code: int) -> None:
+    if code == 0:
+        return
+    if code < 0:
+        name = signal.Signals(-code).name
+        raise FitFailed(
+            f"the process that fitted {request.learner} was killed ({name}); where the machine ran out of memory, "
+            "take fewer rows or smaller hyperparameters"
+        )
+    talk = (folder / "stderr").read_text(encoding="utf-8", errors="replace").strip()[-_LAST_CHARACTERS:]
+    raise FitFailed(f"the process that fitted {request.learner} ended with code {code}: {talk.splitlines()[-1:]}")
+
+
+def _receive(request: FitRequest, folder: Path) -> FitResult:
+    try:
+        answer: dict[str, Any] = json.loads((folder / "result.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise FitFailed(f"the process that fitted {request.learner} left no result; run it again") from error
+    if "error" in answer:
+        raise _error(request, answer["error"], answer["sentence"])
+    graph = (folder / "graph.onnx").read_bytes()
+    return FitResult(graph=graph, fit_s=answer["fit_s"], agreement=answer["agreement"], params=answer["params"])
+
+
+def _error(request: FitRequest, kind: str, sentence: str) -> EverloopError:
+    """The child's error again, as the same class of our tree; anything else is a FitFailed."""
+    if kind == ConfigurationError.__name__:
+        return ConfigurationError(sentence.splitlines())
+    if kind in errors.__all__:
+        found: type[EverloopError] = getattr(errors, kind)
+        return found(sentence)
+    return FitFailed(f"fitting {request.learner} failed: {kind}: {sentence}; other hyperparameters or rows may do")

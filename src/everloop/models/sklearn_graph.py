@@ -1,0 +1,33 @@
+"""A fitted scikit-learn classifier or pipeline: its scores and its graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["FittedPipeline"]
+
+
+@dataclass(frozen=True, slots=True)
+class FittedPipeline:
+    """A fitted scikit-learn estimator that has `predict_proba`."""
+
+    estimator: Any
+
+    def scores(self, X: np.ndarray) -> np.ndarray:
+        """The probability of the positive class, float64, shape (n,)."""
+        return np.asarray(self.estimator.predict_proba(X)[:, 1], dtype=np.float64)
+
+    def onnx(self) -> Any:
+        """The estimator as an `onnx.ModelProto`; probabilities are its last output."""
+        from skl2onnx import convert_sklearn
+        from skl2onnx.common.data_types import FloatTensorType
+
+        return convert_sklearn(
+            self.estimator,
+            initial_types=[("x", FloatTensorType([None, self.estimator.n_features_in_]))],
+            options={"zipmap": False},
+            target_opset={"": 17, "ai.onnx.ml": 1},
+        )
