@@ -1,0 +1,92 @@
+"""A project's files as types: everloop.yaml, model.yaml, specs, and the sentences in them.
+
+This room is the only reader of the environment. All mistakes are told at once, each with file, line and key.
+"""
+
+from everloop.project.budget import Budget
+from everloop.project.condition import Condition, Operator
+from everloop.project.document import Document, dump_yaml, parse_document, read_document
+from everloop.project.durations import format_duration, parse_duration
+from everloop.project.explain import explain
+from everloop.project.exposure import Step, StopRule, parse_step, parse_stop_rule
+from everloop.project.gates import BeatsGate, Gate, MetricGate, NotWorseGate, parse_gate
+from everloop.project.lock import ProjectLock
+from everloop.project.metrics import LEARNERS, METRICS, MetricName, did_you_mean, metric_name
+from everloop.project.model import (
+    Model,
+    MonitorSection,
+    RolloutPlan,
+    SearchSection,
+    TrainSection,
+    parse_model,
+    read_model,
+)
+from everloop.project.objective import Objective
+from everloop.project.outcome import Acts, DataSection, DecisionNames, OutcomeSection, TimeColumn, Weight
+from everloop.project.paths import Paths
+from everloop.project.project import PROJECT_FILE, Project
+from everloop.project.schedule import check_schedule, next_due
+from everloop.project.settings import Address, Endpoint, Settings
+from everloop.project.shares import format_share, parse_share
+from everloop.project.spec import Approval, Spec, parse_spec, read_spec, spec_text, write_spec
+from everloop.project.timezones import check_timezone, localise
+
+__all__ = [
+    "LEARNERS",
+    "METRICS",
+    "PROJECT_FILE",
+    "Acts",
+    "Address",
+    "Approval",
+    "BeatsGate",
+    "Budget",
+    "Condition",
+    "DataSection",
+    "DecisionNames",
+    "Document",
+    "Endpoint",
+    "Gate",
+    "MetricGate",
+    "MetricName",
+    "Model",
+    "MonitorSection",
+    "NotWorseGate",
+    "Objective",
+    "Operator",
+    "OutcomeSection",
+    "Paths",
+    "Project",
+    "ProjectLock",
+    "RolloutPlan",
+    "SearchSection",
+    "Settings",
+    "Spec",
+    "Step",
+    "StopRule",
+    "TimeColumn",
+    "TrainSection",
+    "Weight",
+    "check_schedule",
+    "check_timezone",
+    "did_you_mean",
+    "dump_yaml",
+    "explain",
+    "format_duration",
+    "format_share",
+    "localise",
+    "metric_name",
+    "next_due",
+    "parse_document",
+    "parse_duration",
+    "parse_gate",
+    "parse_model",
+    "parse_share",
+    "parse_spec",
+    "parse_step",
+    "parse_stop_rule",
+    "read_document",
+    "read_model",
+    "read_spec",
+    "spec_text",
+    "write_spec",
+]

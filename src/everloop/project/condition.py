@@ -1,0 +1,61 @@
+"""`METRIC OP BOUND`, the core of objectives and gates."""
+
+from __future__ import annotations
+
+import math
+from typing import Final, Literal, NamedTuple, cast
+
+from everloop.project.metrics import metric_name
+
+__all__ = ["BOUND", "METRIC", "OPERATOR", "Condition", "Operator", "format_bound", "parse_bound"]
+
+Operator = Literal[">=", "<=", ">", "<"]
+
+METRIC: Final = r"[A-Za-z][A-Za-z0-9_]*(?:@\d+)?"
+OPERATOR: Final = r">=|<=|>|<|≥|≤"
+BOUND: Final = r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?\s*%?"
+
+_ASCII: Final = {"≥": ">=", "≤": "<="}
+
+
+class Condition(NamedTuple):
+    """A metric on one side of a bound."""
+
+    metric: str
+    op: Operator
+    bound: float
+
+    @classmethod
+    def of(cls, metric: str, op: str, bound: str) -> Condition:
+        """From the three words of a sentence. Raises ValueError for a metric that does not exist."""
+        metric_name(metric)
+        return cls(metric=metric, op=cast(Operator, _ASCII.get(op, op)), bound=parse_bound(bound))
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` is on the right side; not-a-number never is."""
+        if math.isnan(value):
+            return False
+        match self.op:
+            case ">=":
+                return value >= self.bound
+            case "<=":
+                return value <= self.bound
+            case ">":
+                return value > self.bound
+            case _:
+                return value < self.bound
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.op} {format_bound(self.bound)}"
+
+
+def parse_bound(text: str) -> float:
+    """A number, or a percentage as a fraction."""
+    word = text.strip()
+    return round(float(word[:-1]) / 100, 12) if word.endswith("%") else float(word)
+
+
+def format_bound(bound: float) -> str:
+    """Two decimals where they say it all, else every digit."""
+    short = f"{bound:.2f}"
+    return short if float(short) == bound else repr(bound)

@@ -1,0 +1,160 @@
+"""everloop.yaml: where a project runs. This file alone reads the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field, StrictInt, ValidationError
+
+from everloop.clock import open_clock
+from everloop.project.document import Document, KeyPath, parse_document, read_document
+from everloop.project.metrics import did_you_mean
+from everloop.project.section import Section, keys_of, sentences
+
+__all__ = ["Address", "Endpoint", "Settings", "SettingsResult", "read_settings"]
+
+_PREFIX: Final = "EVERLOOP_"
+_RESERVED: Final = "EVERLOOP_TEST_"
+
+
+def _text_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _people(value: object) -> object:
+    return {key: _text_list(names) for key, names in value.items()} if isinstance(value, dict) else value
+
+
+def _ledger(value: object) -> object:
+    known = ("sqlite://", "postgresql://", "postgresql+")
+    if value is None or str(value).startswith(known):
+        return value
+    raise ValueError(f"{value!r} is not a ledger's address (sqlite:///FILE or postgresql://…)")
+
+
+def _clock(value: object) -> object:
+    if value is None or (str(value).startswith("shared:") and len(str(value)) > len("shared:")):
+        return value
+    raise ValueError(f"{value!r} is not a clock (shared:FILE, or leave it out for the machine's own)")
+
+
+Port = Annotated[StrictInt, Field(ge=0, le=65535)]
+
+
+class Address(Section):
+    """Where a process listens."""
+
+    host: str = Field("127.0.0.1", description="0.0.0.0 to be reached from other machines")
+    port: Port = Field(8081, description="0 takes a free one and prints it")
+
+
+class Endpoint(Section):
+    """Where predictions are answered, and how."""
+
+    host: str = Field("127.0.0.1", description="0.0.0.0 to be reached from other machines")
+    port: Port = Field(8080, description="0 takes a free one and prints it")
+    workers: Annotated[StrictInt, Field(ge=1, le=256)] = Field(1, description="processes that answer")
+    max_rows: Annotated[StrictInt, Field(ge=1)] = Field(10_000, description="rows in one request, at most")
+    durability: Literal["process", "full"] = Field(
+        "process", description="what an acknowledged row survives: a killed process, or (full) a power failure too"
+    )
+
+
+class Settings(Section):
+    """Everything of everloop.yaml. Every key is optional."""
+
+    ledger: Annotated[str | None, BeforeValidator(_ledger)] = Field(
+        None, description="SQLAlchemy address, e.g. postgresql://host/db; left out: .everloop/ledger.db"
+    )
+    artifacts: str | None = Field(
+        None, description="folder or s3:// prefix of the bundles; left out: .everloop/bundles"
+    )
+    endpoint: Endpoint = Field(default_factory=lambda: Endpoint(), description="where predictions are answered")
+    control: Address = Field(default_factory=lambda: Address(), description="where the project's own page is shown")
+    mlflow: str | None = Field(None, description="tracking address to mirror runs and versions to; left out: off")
+    notify: Annotated[tuple[str, ...], BeforeValidator(_text_list)] = Field(
+        (), description="apprise addresses that hear of alerts, e.g. slack://…"
+    )
+    roles: Annotated[Mapping[str, tuple[str, ...]], BeforeValidator(_people)] = Field(
+        default_factory=dict, description="who may do what, e.g. {approve: [alice, bob]}; left out: everyone everything"
+    )
+    clock: Annotated[str | None, BeforeValidator(_clock)] = Field(
+        None, description="shared:FILE follows another process's clock (replays); left out: the machine's own"
+    )
+
+
+class SettingsResult:
+    """Settings read, or what is wrong with them."""
+
+    def __init__(self, settings: Settings | None, mistakes: tuple[str, ...]) -> None:
+        self.settings = settings
+        self.mistakes = mistakes
+
+
+def read_settings(
+    path: Path, *, name: str, environment: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
+) -> SettingsResult:
+    """Settings by precedence: flags (`{"endpoint.port": 0}`) over EVERLOOP_A__B over the file."""
+    document = read_document(path, name=name)
+    values = document.value
+    if not isinstance(values, dict):
+        return SettingsResult(None, (document.mistake((), "the file is a mapping of keys to values"),))
+    places: dict[KeyPath, str] = {}
+    mistakes = list(document.mistakes)
+    variables = os.environ if environment is None else environment
+    for variable in sorted(variables):
+        if variable.startswith(_PREFIX) and not variable.startswith(_RESERVED):
+            _put_variable(values, variable, variables[variable], places, mistakes)
+    for flag, value in (flags or {}).items():
+        _put(values, key := tuple(flag.split(".")), value)
+        places[key] = f"--{flag}"
+    try:
+        settings = Settings.model_validate(values)
+        open_problem = None if mistakes else _clock_problem(settings)
+        if open_problem is not None:
+            mistakes.append(_place(document, places, ("clock",), open_problem))
+    except ValidationError as error:
+        mistakes += [_place(document, places, key, text) for key, text in sentences(error, Settings)]
+        return SettingsResult(None, tuple(mistakes))
+    return SettingsResult(settings, tuple(mistakes))
+
+
+def _put_variable(
+    values: dict[str, Any], variable: str, text: str, places: dict[KeyPath, str], mistakes: list[str]
+) -> None:
+    key: KeyPath = tuple(variable.removeprefix(_PREFIX).lower().split("__"))
+    allowed = keys_of(Settings, key[:-1])
+    if key[-1] not in allowed and key[0] != "roles":
+        names = [_PREFIX + "__".join(str(part) for part in (*key[:-1], word)).upper() for word in allowed]
+        mistakes.append(f"{variable}: no setting has this name{did_you_mean(variable, names)}")
+        return
+    parsed = parse_document(text, name=variable)
+    _put(values, key, text if parsed.mistakes else None if not text else parsed.value)
+    places[key] = variable
+
+
+def _put(values: dict[str, Any], key: KeyPath, value: Any) -> None:
+    *sections, last = (str(part) for part in key)
+    for section in sections:
+        inner = values.get(section)
+        values[section] = values = dict(inner) if isinstance(inner, dict) else {}
+    values[last] = value
+
+
+def _place(document: Document, places: Mapping[KeyPath, str], key: KeyPath, sentence: str) -> str:
+    """A mistake, said of the flag or variable that brought the value, else of the file's line."""
+    for length in range(len(key), 0, -1):
+        if key[:length] in places:
+            return f"{places[key[:length]]}: {sentence}"
+    return document.mistake(key, sentence)
+
+
+def _clock_problem(settings: Settings) -> str | None:
+    try:
+        open_clock(settings.clock)
+    except (OSError, ValueError) as error:
+        return f"the shared clock cannot be opened: {error}"
+    return None

@@ -1,0 +1,161 @@
+"""The spec: the winning configuration as a file that people review, the bridge from notebook to production."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, Field, StrictInt, ValidationError
+
+from everloop.errors import ConfigurationError
+from everloop.project.document import dump_yaml, parse_document, read_document
+from everloop.project.section import Section, sentences
+
+__all__ = ["Approval", "Spec", "parse_spec", "read_spec", "spec_text", "write_spec"]
+
+_NAME: Final = re.compile(r"(?P<model>.+)-s(?P<number>[1-9]\d*)")
+
+
+def _moment(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is not a time (ISO 8601)") from None
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    return value
+
+
+def _name(value: object) -> object:
+    if not isinstance(value, str) or _NAME.fullmatch(value) is None:
+        raise ValueError(f"{value!r} is not a spec's name (MODEL-sNUMBER, such as fraud-s1)")
+    return value
+
+
+class Approval(Section):
+    """Who said yes, and when. The ledger's fact decides; this is its copy."""
+
+    by: str
+    at: Annotated[datetime | None, BeforeValidator(_moment)] = None
+
+
+class Spec(Section):
+    """A configuration to train, with the reason it exists and the performance it promises.
+
+    features: names in the order of the matrix; empty means all that the contract and features.py have.
+    threshold: of the decision, chosen on validation rows; None lets training choose it for the objective.
+    expected: metric -> {low, point, high, level} on test rows, {} where nothing was measured.
+    yardsticks: learner -> metric -> value on the same rows.
+    data: what it was found on: rows, positives, start, end, source, hash, window.
+    diff: key -> {from, to} against the parent.
+    """
+
+    name: Annotated[str, BeforeValidator(_name)] = Field(alias="spec")
+    objective: str
+    learner: str
+    hyperparameters: Mapping[str, Any] = Field(default_factory=dict)
+    features: tuple[str, ...] = ()
+    threshold: float | None = None
+    seed: StrictInt = 0
+    expected: Mapping[str, Any] = Field(default_factory=dict)
+    yardsticks: Mapping[str, Any] = Field(default_factory=dict)
+    data: Mapping[str, Any] = Field(default_factory=dict)
+    parent: str | None = None
+    reason: str = ""
+    diff: Mapping[str, Any] = Field(default_factory=dict)
+    created_at: Annotated[datetime | None, BeforeValidator(_moment)] = None
+    approval: Approval | None = None
+
+    @classmethod
+    def new(cls, *, name: str, objective: str, learner: str, **rest: Any) -> Spec:
+        """A spec made by code; the options are the fields."""
+        return cls.model_validate({"spec": name, "objective": objective, "learner": learner, **rest})
+
+    @property
+    def model(self) -> str:
+        """The name of the model it is for."""
+        match = _NAME.fullmatch(self.name)
+        assert match is not None
+        return match["model"]
+
+    @property
+    def number(self) -> int:
+        """Its number, from 1."""
+        match = _NAME.fullmatch(self.name)
+        assert match is not None
+        return int(match["number"])
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the canonical JSON without `approval`: what an approval is given to."""
+        values = self.model_dump(mode="json", by_alias=True, exclude={"approval"})
+        return hashlib.sha256(_canonical(values)).hexdigest()
+
+    def approved(self, approval: Approval | None) -> Spec:
+        """The same spec with another approval block; its hash stays."""
+        return self.model_copy(update={"approval": approval})
+
+
+def _canonical(values: object) -> bytes:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()
+
+
+def read_spec(path: Path) -> Spec:
+    """The spec of a file. Raises ConfigurationError with every mistake; the file is called as its spec is."""
+    name = f"{path.parent.name}/{path.name}"
+    spec = parse_spec(path.read_text(encoding="utf-8"), shown=name) if path.exists() else None
+    if spec is None:
+        read_document(path, name=name)
+        raise ConfigurationError([f"{name}:1: the file cannot be read"])
+    if spec.name != path.stem:
+        raise ConfigurationError([f"{name}:1: spec: the file is called {path.stem} and says it is {spec.name}"])
+    return spec
+
+
+def parse_spec(text: str, *, shown: str = "spec") -> Spec:
+    """The spec of a YAML text. Raises ConfigurationError with every mistake."""
+    document = parse_document(text, name=shown)
+    mistakes = list(document.mistakes)
+    if not isinstance(document.value, dict):
+        raise ConfigurationError([*mistakes, document.mistake((), "a spec is a mapping of keys to values")])
+    try:
+        spec = Spec.model_validate(document.value)
+    except ValidationError as error:
+        raise ConfigurationError([*mistakes, *(document.mistake(*item) for item in sentences(error, Spec))]) from None
+    if mistakes:
+        raise ConfigurationError(mistakes)
+    return spec
+
+
+def spec_text(spec: Spec) -> str:
+    """The spec as YAML that people read; `parse_spec` gives it back."""
+    values = spec.model_dump(mode="json", by_alias=True)
+    head = (
+        f"# {spec.name}: what production trains. Review it, then: everloop approve {spec.name} --by NAME\n"
+        "# A changed key gives another hash, and with it asks for another approval.\n"
+    )
+    return head + dump_yaml(values)
+
+
+def write_spec(path: Path, spec: Spec) -> None:
+    """Write the file whole or not at all. Raises ValueError where the path is another spec's."""
+    if path.stem != spec.name:
+        raise ValueError(f"{path.name} is not the file of {spec.name}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("w", encoding="utf-8") as handle:
+            handle.write(spec_text(spec))
+            handle.flush()
+            os.fsync(handle.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
