@@ -1,0 +1,114 @@
+"""Sources: CSV, Parquet or Delta, one file, a folder or a glob, here or in object storage; scanned lazily."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from everloop.errors import SourceError
+
+__all__ = ["collect", "scan", "source_error"]
+
+_REMOTE: Final = re.compile(r"^[a-z0-9]+://")
+_GLOB: Final = re.compile(r"[*?\[]")
+_SAMPLE_ROWS: Final = 10_000
+Options = Mapping[str, str]
+
+
+def scan(source: str, *, root: Path, storage_options: Options | None = None) -> pl.LazyFrame:
+    """The source's rows, unread: `*.csv`, `*.parquet` or a Delta folder; a path, a glob or `s3://…`.
+
+    root: what a relative path starts from. storage_options: of the object store; without them the standard AWS
+    variables (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL …) hold. Raises SourceError: missing, empty, unreadable.
+    """
+    remote = _REMOTE.match(source) is not None
+    address = source if remote else str(root / source)
+    reader = _reader(source, address, remote)
+    try:
+        lazy = reader(address, dict(storage_options) if storage_options else None)
+        lazy.collect_schema()
+    except Exception as error:  # readers raise of every kind: Polars', Delta's, the store's, the system's
+        raise source_error(source, error) from error
+    return lazy
+
+
+def collect(lazy: pl.LazyFrame, source: str) -> pl.DataFrame:
+    """The rows, read. Raises SourceError where the file turns out to be broken further down."""
+    try:
+        return lazy.collect(engine="streaming")
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise source_error(source, error) from error
+
+
+def source_error(source: str, error: Exception) -> SourceError:
+    """One sentence about why a source cannot be read."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines[0] if lines else type(error).__name__
+    if isinstance(error, pl.exceptions.NoDataError):
+        return SourceError(f"{source} is empty; a header and at least one row are needed")
+    if isinstance(error, FileNotFoundError):
+        return SourceError(f"{source} does not exist; check data.source in model.yaml")
+    if isinstance(error, PermissionError):
+        return SourceError(f"{source} may not be read by this user; check its permissions")
+    return SourceError(f"{source} cannot be read: {said:.300}")
+
+
+def _reader(source: str, address: str, remote: bool) -> Callable[[str, dict[str, str] | None], pl.LazyFrame]:
+    if not remote:
+        _refuse_absent(source, address)
+        folder = Path(address)
+        if folder.is_dir():
+            return _folder_reader(source, folder)
+    name = address.lower().rstrip("/")
+    if re.search(r"\.(csv|csv\.gz|csv\.zst|tsv)$", name):
+        return _tsv if name.endswith(".tsv") else _csv
+    if re.search(r"\.(parquet|pq)$", name):
+        return _parquet
+    if remote and not _GLOB.search(name) and "." not in name.rpartition("/")[2]:
+        return _delta
+    raise SourceError(f"{source} is of no known kind; a source is *.csv, *.tsv, *.parquet or a Delta folder")
+
+
+def _refuse_absent(source: str, address: str) -> None:
+    if _GLOB.search(address):
+        files = [Path(name) for name in glob.glob(address, recursive=True)]
+        if not files:
+            raise SourceError(f"no file matches {source}; check data.source in model.yaml")
+    elif not Path(address).exists():
+        raise SourceError(f"{source} does not exist; check data.source in model.yaml")
+    else:
+        files = [Path(address)]
+    for file in files:
+        if file.is_file() and file.stat().st_size == 0:
+            raise SourceError(f"{source} is empty; a header and at least one row are needed")
+
+
+def _folder_reader(source: str, folder: Path) -> Callable[[str, dict[str, str] | None], pl.LazyFrame]:
+    if (folder / "_delta_log").is_dir():
+        return _delta
+    if next(folder.glob("**/*.parquet"), None) is not None:
+        return lambda address, options: _parquet(f"{address}/**/*.parquet", options)
+    if next(folder.glob("*.csv"), None) is not None:
+        return lambda address, options: _csv(f"{address}/*.csv", options)
+    raise SourceError(f"{source} is a folder without *.parquet, *.csv or a Delta log; check data.source in model.yaml")
+
+
+def _parquet(address: str, options: dict[str, str] | None) -> pl.LazyFrame:
+    return pl.scan_parquet(address, storage_options=options)
+
+
+def _csv(address: str, options: dict[str, str] | None, **rest: Any) -> pl.LazyFrame:
+    return pl.scan_csv(address, storage_options=options, try_parse_dates=True, infer_schema_length=_SAMPLE_ROWS, **rest)
+
+
+def _tsv(address: str, options: dict[str, str] | None) -> pl.LazyFrame:
+    return _csv(address, options, separator="\t")
+
+
+def _delta(address: str, options: dict[str, str] | None) -> pl.LazyFrame:
+    return pl.scan_delta(address, storage_options=options)

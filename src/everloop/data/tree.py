@@ -1,0 +1,102 @@
+"""A model's features as data: the raw feature columns first, then those of features.py, as a Float32 matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from everloop.data.column import Column
+from everloop.data.contract import Contract
+from everloop.data.node import Node, check_node, columns_of, expression
+from everloop.errors import DataError
+
+__all__ = ["FeatureTree", "as_float32", "raw_node"]
+
+_VERSION: Final = 1
+
+
+class FeatureTree(msgspec.Struct, frozen=True, kw_only=True):
+    """Named nodes in the order of the matrix's columns.
+
+    A missing value, and one that is not finite as Float32, is NaN; true and false are 1 and 0; a category is its
+    place in the contract, NaN where it is unseen. A row gives the same bytes alone, in a batch and in any chunk.
+    """
+
+    names: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    version: int = _VERSION
+
+    @classmethod
+    def of(cls, contract: Contract, derived: Iterable[tuple[str, Node]] = ()) -> FeatureTree:
+        """The contract's feature columns, then the derived ones. Raises DataError where there is none or two share a name."""
+        pairs = [(column.name, raw_node(column)) for column in contract.feature_columns]
+        pairs += list(derived)
+        names = [name for name, _ in pairs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DataError(f"two features are named {twice[0]!r}; a derived feature needs a name of its own")
+        if not pairs:
+            raise DataError("there are no features: no column has `role: feature`, and features.py gives none")
+        return cls(names=tuple(names), nodes=tuple(node for _, node in pairs))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the features read, each once."""
+        found = [name for node in self.nodes for name in columns_of(node)]
+        return tuple(dict.fromkeys(found))
+
+    def only(self, names: Iterable[str]) -> FeatureTree:
+        """The tree of these features, in that order. Raises DataError for an unknown one."""
+        by_name = dict(zip(self.names, self.nodes, strict=True))
+        wanted = tuple(names)
+        for name in wanted:
+            if name not in by_name:
+                raise DataError(f"there is no feature {name!r}; there are {', '.join(self.names)}")
+        return FeatureTree(names=wanted, nodes=tuple(by_name[name] for name in wanted))
+
+    def frame(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The features of each row as Float32 columns without nulls (NaN instead)."""
+        return frame.select(
+            as_float32(expression(node)).alias(name) for name, node in zip(self.names, self.nodes, strict=True)
+        )
+
+    def matrix(self, frame: pl.DataFrame) -> np.ndarray:
+        """The features of each row: shape (rows, features), Float32, C order."""
+        if frame.height == 0:
+            return np.empty((0, len(self.names)), np.float32)
+        return np.ascontiguousarray(self.frame(frame).to_numpy(order="c"), dtype=np.float32)
+
+    def to_json(self) -> bytes:
+        """Canonical JSON: the same tree gives the same bytes."""
+        return msgspec.json.encode(self, order="sorted")
+
+    @classmethod
+    def from_json(cls, data: bytes) -> FeatureTree:
+        """The tree of `to_json`. Raises DataError where a node is not one of ours."""
+        try:
+            tree = msgspec.json.decode(data, type=cls)
+        except msgspec.MsgspecError as error:
+            raise DataError(f"this is not a feature tree: {error}") from error
+        if tree.version != _VERSION or len(tree.names) != len(tree.nodes):
+            raise DataError(f"feature tree version {tree.version} is not known; this everloop reads version {_VERSION}")
+        for node in tree.nodes:
+            check_node(node)
+        return tree
+
+
+def raw_node(column: Column) -> Node:
+    """A feature column as it is: a number, 1 or 0, or the place of its category."""
+    read = Node(op="column", name=column.name)
+    if column.type == "string":
+        return Node(op="code", args=(read,), values=column.categories or ())
+    return read
+
+
+def as_float32(expr: pl.Expr) -> pl.Expr:
+    """The number as Float32, by way of Float64; NaN where it is missing or not finite."""
+    narrow = expr.cast(pl.Float64).cast(pl.Float32)
+    return pl.when(narrow.is_finite()).then(narrow).otherwise(float("nan")).cast(pl.Float32)
