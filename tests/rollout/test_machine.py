@@ -81,12 +81,10 @@ def test_promotion_waits_for_the_comparison_and_then_gives_up():
         assert "undecided for too long" in actions[0].reason
 
 
-def test_not_worse_is_enough_only_for_an_answer_to_an_alert_where_the_project_allows_it():
+def test_not_worse_is_enough_only_where_the_rollout_allows_it():
     tick = Tick(at=START + 5 * DAY, evidence=evidence(comparison="not_worse"))
-    for promote, answers, expected in (
-        ("better", True, "running"), ("not_worse", False, "running"), ("not_worse", True, "promoted"),
-    ):  # fmt: skip
-        ended, _ = step(rollout(index=2, promote=promote, answers_alert=answers), tick)
+    for promote, expected in (("better", "running"), ("not_worse", "promoted")):
+        ended, _ = step(rollout(index=2, promote=promote), tick)
         assert ended.status == expected
 
 
@@ -143,14 +141,14 @@ def test_a_plan_must_grow_and_leave_all_to_promotion():
 class RolloutLaws(RuleBasedStateMachine):
     """Any history of looks, people and time keeps the laws."""
 
-    @initialize(promote=st.sampled_from(("better", "not_worse")), answers=st.booleans())
-    def begin(self, promote, answers):
+    @initialize(promote=st.sampled_from(("better", "not_worse")))
+    def begin(self, promote):
         self.now = START
         self.exposed = 0.0
         self.ended = False
         self.by_person = False
         self.last_comparison = None
-        self.rollout = rollout(promote=promote, answers_alert=answers)
+        self.rollout = rollout(promote=promote)
         self._apply(Started(at=self.now))
 
     def _apply(self, event):
@@ -176,7 +174,7 @@ class RolloutLaws(RuleBasedStateMachine):
         if isinstance(event, PromoteRequested):
             assert event.by
             return
-        allowed = {"better"} | ({"not_worse"} if self.rollout.allows_not_worse else set())
+        allowed = {"better", self.rollout.promote}
         assert event.evidence.comparison.outcome in allowed
         assert all(verdict.outcome == "passed" for verdict in event.evidence.guardrails)
 

@@ -13,7 +13,7 @@ most (`betting`). `passed` is as strict as `failed`: until one of the two is sur
   stops one that declines every hundredth payment.
 - `decision share moves > 3x` (a bound above 1): the challenger decides positively on more than three times as many
   rows as the champion, whatever their number. It needs more rows than the share: about 12,000 to be sure of 5x.
-- `score shift > 0.05`: the mean score differs by more than that, either way.
+- `score shifts > 0.05`: the mean score differs by more than that, either way.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """Where one rollout stands.
 
     index: the stage it is in. entered_at: when it entered it, moved on by every pause.
-    answers_alert, promote: an answer to an alert may be promoted when not worse, if the project says so.
+    promote: what the comparison must say; `not_worse` is mostly for what answers an alert (`Model.promotes_if`).
     """
 
     id: str
@@ -126,14 +126,6 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     def due_at(self) -> datetime:
         """When the stage's own duration is over."""
         return self.entered_at + self.stage.duration
-
-    @property
-    def allows_not_worse(self) -> bool:
-        """Whether a challenger that is surely not worse, though not surely better, may be promoted.
-
-        What answers an alert may (`promote: not_worse`); a scheduled challenger has to be better.
-        """
-        return self.promote == "not_worse" and self.answers_alert
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
@@ -311,7 +303,7 @@ def _waits_for(rollout: Rollout, evidence: Evidence) -> str | None:
     comparison = evidence.comparison
     if comparison is None:
         return "no outcome has matured yet to compare on"
-    if comparison.outcome == "better" or (comparison.outcome == "not_worse" and rollout.allows_not_worse):
+    if comparison.outcome == "better" or (comparison.outcome == "not_worse" and rollout.promote == "not_worse"):
         return None
     return comparison.sentence
 

@@ -99,7 +99,7 @@ def prepare(
         salt=f"{model.name}/v{challenger}@{at.isoformat()}" if salt is None else salt,
         started_at=at,
         entered_at=at,
-        promote=model.promote,
+        promote=model.promotes_if(answers_alert=answers_alert),
         answers_alert=answers_alert,
         patience=model.outcome.delay + DEFAULT_PATIENCE,
     )
