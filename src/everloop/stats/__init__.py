@@ -1,19 +1,61 @@
 """Numbers and what they allow to be said: verdicts, intervals, distances, sequences that may be peeked at, budgets.
 
-Pure functions over arrays, and frozen records. No other room may answer "is it worse?".
+Pure functions over arrays, and frozen records whose state is plain JSON. No other room may answer "is it worse?".
+
+- an answer: `Verdict`; a number with its range: `Interval` (`wilson`, `bootstrap`, `bootstrap_cells`, `mean_interval`)
+- live against reference counts: `psi`, `ks`, `total_variation`, `jensen_shannon`, `wasserstein`
+- two models on the same rows, looked at whenever: `BoundedSequence`, `SignSequence`
+- one window against quiet ones: `calibrate`; many checks at once: `bonferroni`, `simes`, `holm`
+- a rate that may drop: `binomial_drop_p`, `RateDetector`; how many false alarms there may be: `OnlineBudget`
 """
 
-from everloop.stats.interval import Interval, bootstrap, from_replicates, paired_bootstrap, wilson
+from everloop.stats.budget import OnlineBudget, alpha_per_window
+from everloop.stats.distance import jensen_shannon, ks, psi, total_variation, wasserstein
+from everloop.stats.interval import (
+    Interval,
+    bootstrap,
+    bootstrap_cells,
+    effective_n,
+    from_replicates,
+    mean_interval,
+    paired_bootstrap,
+    wilson,
+)
+from everloop.stats.multiplicity import bonferroni, holm, simes
+from everloop.stats.rate import RateDetector, binomial_drop_p, overdispersion
+from everloop.stats.sequence import BoundedSequence, SignSequence, Standing
 from everloop.stats.verdict import Json, Outcome, Verdict, jsonable
+from everloop.stats.window_calibration import Calibration, calibrate
 
 __all__ = [
+    "BoundedSequence",
+    "Calibration",
     "Interval",
     "Json",
+    "OnlineBudget",
     "Outcome",
+    "RateDetector",
+    "SignSequence",
+    "Standing",
     "Verdict",
+    "alpha_per_window",
+    "binomial_drop_p",
+    "bonferroni",
     "bootstrap",
+    "bootstrap_cells",
+    "calibrate",
+    "effective_n",
     "from_replicates",
+    "holm",
+    "jensen_shannon",
     "jsonable",
+    "ks",
+    "mean_interval",
+    "overdispersion",
     "paired_bootstrap",
+    "psi",
+    "simes",
+    "total_variation",
+    "wasserstein",
     "wilson",
 ]
