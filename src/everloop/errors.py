@@ -1,38 +1,38 @@
 """The one error tree of everloop.
 
-    EverloopError                     exit 1
-    ├── UsageError                    exit 2   the command line was wrong
-    ├── ProjectError
-    │   ├── ProjectNotFound
-    │   ├── ConfigurationError        every mistake of the files at once, with path and line
-    │   └── AlreadyRunning            a second `up` on one project, a port in use
-    ├── NotFound                      a model, version, run, alert or spec that does not exist
-    ├── DataError
-    │   ├── SourceError               the source cannot be read
-    │   ├── ContractViolation         rows that break the contract
-    │   ├── FeatureRefused            a feature that cannot be served, by name and node
-    │   └── NotEnoughData             too few rows or positives to say anything
-    ├── LedgerError
-    │   ├── LedgerUnreadable
-    │   ├── ChainBroken               the audit chain does not verify
-    │   └── Conflict                  someone else changed the same thing first
-    ├── BundleError
-    │   ├── BundleCorrupt             sums do not match the manifest
-    │   └── GraphDisagrees            the ONNX graph and its model give different scores
-    ├── FitFailed                     the child process that fits did not give a graph
-    ├── TrafficError
-    │   ├── StorageFull
-    │   └── IdConflict                the same prediction id with another row
-    ├── WorkflowError
-    │   └── StepTimeout
-    ├── IntegrationError              an outside system answered with an error
-    ├── Refused                       exit 3   a gate, a policy or a person said no
-    └── Undecided                     exit 4   the evidence does not say
+EverloopError                     exit 1
+├── UsageError                    exit 2   the command line was wrong
+├── ProjectError
+│   ├── ProjectNotFound
+│   ├── ConfigurationError        every mistake of the files at once, with path and line
+│   └── AlreadyRunning            a second `up` on one project, a port in use
+├── NotFound                      a model, version, run, alert or spec that does not exist
+├── DataError
+│   ├── SourceError               the source cannot be read
+│   ├── ContractViolation         rows that break the contract
+│   ├── FeatureRefused            a feature that cannot be served, by name and node
+│   └── NotEnoughData             too few rows or positives to say anything
+├── LedgerError
+│   ├── LedgerUnreadable
+│   ├── ChainBroken               the audit chain does not verify
+│   └── Conflict                  someone else changed the same thing first
+├── BundleError
+│   ├── BundleCorrupt             sums do not match the manifest
+│   └── GraphDisagrees            the ONNX graph and its model give different scores
+├── FitFailed                     the child process that fits did not give a graph
+├── TrafficError
+│   ├── StorageFull
+│   └── IdConflict                the same prediction id with another row
+├── WorkflowError
+│   └── StepTimeout
+├── IntegrationError              an outside system answered with an error
+├── Refused                       exit 3   a gate, a policy or a person said no
+└── Undecided                     exit 4   the evidence does not say
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 __all__ = [
     "AlreadyRunning",
@@ -179,9 +179,19 @@ class IntegrationError(EverloopError):
 
 
 class Refused(EverloopError):
-    """A gate, a policy or a person said no."""
+    """A gate, a policy or a person said no.
+
+    evidence_path: where what was judged is kept. verdicts: each with `name`, `outcome`, `sentence`, `evidence`.
+    """
 
     exit_code = 3
+
+    def __init__(
+        self, sentence: str, *, evidence_path: str | None = None, verdicts: Sequence[Mapping[str, object]] = ()
+    ) -> None:
+        super().__init__(sentence)
+        self.evidence_path = evidence_path
+        self.verdicts = tuple(verdicts)
 
 
 class Undecided(EverloopError):

@@ -33,7 +33,7 @@ class _Settings(Protocol):
 
 class _Paths(Protocol):
     @property
-    def ledger(self) -> Path: ...
+    def ledger_db(self) -> Path: ...
 
 
 class ProjectLike(Protocol):
@@ -41,12 +41,12 @@ class ProjectLike(Protocol):
 
     @property
     def settings(self) -> _Settings:
-        """`.ledger`: a postgresql:// address, or None for the project's own file."""
+        """`.ledger`: a `postgresql://` or `sqlite:///` address, or None for the project's own file."""
         ...
 
     @property
     def paths(self) -> _Paths:
-        """`.ledger`: the file."""
+        """`.ledger_db`: the file."""
         ...
 
 
@@ -403,12 +403,12 @@ class Ledger(Queries):
 
 
 def _place_of(target: str | Path | ProjectLike) -> tuple[str | Path, Path | None]:
-    if isinstance(target, str) and "://" in target:
-        return target, None
-    if isinstance(target, (str, Path)):
-        path = Path(target)
-        return path, path.with_suffix(".head")
-    file, url = target.paths.ledger, target.settings.ledger
-    if url is None:
-        return file, file.with_suffix(".head")
-    return url if "://" in url else Path(url), file.with_suffix(".head")
+    """Where the ledger is kept, and where its head is kept besides."""
+    if isinstance(target, Path):
+        return target, target.with_suffix(".head")
+    if not isinstance(target, str):
+        file, address = target.paths.ledger_db, target.settings.ledger
+        return (file if address is None else _place_of(address)[0]), file.with_suffix(".head")
+    if target.startswith("sqlite:///"):
+        return _place_of(Path(target.removeprefix("sqlite:///")))
+    return (target, None) if "://" in target else _place_of(Path(target))
