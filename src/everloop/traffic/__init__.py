@@ -1,0 +1,30 @@
+"""Traffic: what was answered, captured durably, and what turned out to be true, on record for good.
+
+A worker's answers go to its `Spool` before they are given; the project's one `Mover` takes them to the log, exactly
+once; `TrafficLog` reads it: a window of predictions, a matured cohort with its outcomes, what was known when.
+"""
+
+from everloop.traffic.log import Absent, TrafficLog, known_rows
+from everloop.traffic.mover import CRASH_POINTS, Moved, Mover, Stop
+from everloop.traffic.records import OutcomeRecord, PredictionBatch, row_digest
+from everloop.traffic.spool import Answered, Durability, Recorded, Spool
+from everloop.traffic.windows import Window, windows
+
+__all__ = [
+    "CRASH_POINTS",
+    "Absent",
+    "Answered",
+    "Durability",
+    "Moved",
+    "Mover",
+    "OutcomeRecord",
+    "PredictionBatch",
+    "Recorded",
+    "Spool",
+    "Stop",
+    "TrafficLog",
+    "Window",
+    "known_rows",
+    "row_digest",
+    "windows",
+]

@@ -1,0 +1,166 @@
+"""The traffic log of one model: what was answered, what turned out to be true, and what was known when.
+
+Reading a window opens only the files that can hold rows of it. Frames come sorted by event time and prediction id, so
+that whatever is computed from them does not depend on how the rows were moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from everloop.clock import from_us, to_us
+from everloop.traffic.delta import DataFile, DeltaLog
+from everloop.traffic.tables import OUTCOMES, PREDICTIONS, Table, open_table
+
+__all__ = ["Absent", "TrafficLog", "known_rows"]
+
+Absent = Literal["negative", "unknown"]
+
+
+class TrafficLog:
+    """Predictions and outcomes of one model, read as they stand at each call."""
+
+    def __init__(self, root: Path, model: str) -> None:
+        self.model = model
+        self._predictions = open_table(root, model, PREDICTIONS)
+        self._outcomes = open_table(root, model, OUTCOMES)
+
+    def predictions(self, start: datetime | None = None, end: datetime | None = None) -> pl.LazyFrame:
+        """The predictions with `start ≤ event_time < end`, each id once, sorted by event time and id."""
+        rows = _window(self._predictions, PREDICTIONS, start, end)
+        return rows.sort("event_time", "prediction_id", "recorded_at").unique(
+            "prediction_id", keep="first", maintain_order=True
+        )
+
+    def outcomes(self, as_of: datetime | None = None, *, name: str | None = None) -> pl.LazyFrame:
+        """Every outcome known at `as_of` (`observed_at ≤ as_of`), corrections included, repeats dropped.
+
+        Sorted by prediction id, name, observed_at, recorded_at; a row that says what the one before said of the same
+        thing is a repeat. Of several values with both times equal, the last in the order of their text is the newest.
+        """
+        end = None if as_of is None else as_of + timedelta(microseconds=1)
+        rows = _window(self._outcomes, OUTCOMES, None, end)
+        if name is not None:
+            rows = rows.filter(pl.col("name") == name)
+        thing = ["prediction_id", "name"]
+        first = pl.struct(thing).ne_missing(pl.struct(thing).shift())
+        changed = pl.col("value").ne_missing(pl.col("value").shift())
+        return rows.sort(*thing, "observed_at", "recorded_at", "value", nulls_last=False).filter(first | changed)
+
+    def known(self, as_of: datetime, *, name: str) -> pl.LazyFrame:
+        """What is known of `name` at `as_of`: `prediction_id, outcome, outcome_text, outcome_at`, one row per id.
+
+        The newest `observed_at ≤ as_of` wins; what was withdrawn (a null) is not known.
+        """
+        newest = self.outcomes(as_of, name=name).unique("prediction_id", keep="last", maintain_order=True)
+        return newest.filter(pl.col("value").is_not_null()).select(
+            "prediction_id",
+            outcome="number",
+            outcome_text="value",
+            outcome_at="observed_at",
+        )
+
+    def labelled(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        as_of: datetime,
+        delay: timedelta,
+        absent: Absent,
+        target: str,
+    ) -> pl.LazyFrame:
+        """The matured cohort of a window with its outcomes as known at `as_of`.
+
+        The columns of `predictions`, with `outcome` (a number; 0 for silence where absence means negative),
+        `outcome_text` and `outcome_at` (null for silence). A row is in it when `event_time + delay ≤ as_of`, positives
+        and silence alike; where absence means unknown, silent rows are left out.
+        """
+        due = as_of - delay + timedelta(microseconds=1)
+        rows = self.predictions(start, due if end is None else min(end, due))
+        known = self.known(as_of, name=target)
+        if absent == "unknown":
+            return rows.join(known, on="prediction_id", how="inner", maintain_order="left")
+        silent = pl.col("outcome_text").is_null()
+        return rows.join(known, on="prediction_id", how="left", maintain_order="left").with_columns(
+            outcome=pl.when(silent).then(0.0).otherwise("outcome")
+        )
+
+    def last_recorded(self) -> datetime | None:
+        """When the newest prediction or outcome of the log was recorded."""
+        newest = [
+            log.scan(list(log.files.values())).select(pl.col("recorded_at").max()).collect().item()
+            for log in (_fresh(self._predictions), _fresh(self._outcomes))
+        ]
+        return max((at for at in newest if at is not None), default=None)
+
+    def span(self) -> tuple[datetime, datetime] | None:
+        """The first and the last event time, to the millisecond the files' statistics hold; None for an empty log."""
+        files = _fresh(self._predictions).files.values()
+        low = [file.min_us for file in files if file.min_us is not None]
+        high = [file.max_us for file in files if file.max_us is not None]
+        return (from_us(min(low)), from_us(max(high))) if low and high else None
+
+    def count(self) -> tuple[int, int]:
+        """Rows of predictions and of outcomes, repeats included, from the tables' own books."""
+        return _rows(self._predictions), _rows(self._outcomes)
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """The versions of the two tables; equal versions hold equal rows."""
+        return _fresh(self._predictions).version, _fresh(self._outcomes).version
+
+
+def known_rows(
+    log: TrafficLog,
+    *,
+    as_of: datetime,
+    delay: timedelta,
+    absent: Absent,
+    target: str,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> pl.LazyFrame:
+    """Traffic as rows to train on: inputs under their contract names, the target, `event_time`, `prediction_id`.
+
+    Nothing is in it that was not known at `as_of`: only matured rows, with the outcome of that day. The target is the
+    outcome as a number, or its text where no outcome is a number.
+    """
+    rows = log.labelled(start, end, as_of=as_of, delay=delay, absent=absent, target=target)
+    inputs = _inputs(rows.collect_schema())
+    value: Callable[[], pl.Expr] = lambda: pl.coalesce(pl.col("outcome").cast(pl.Float64), None)
+    return rows.select(
+        "prediction_id", "event_time", *inputs, value().alias(target), pl.col("entity").alias("__entity")
+    )
+
+
+def _inputs(schema: pl.Schema) -> list[pl.Expr]:
+    return [pl.col(name).alias(name.removeprefix("in_")) for name in schema if name.startswith("in_")]
+
+
+def _fresh(log: DeltaLog) -> DeltaLog:
+    log.refresh()
+    return log
+
+
+def _rows(log: DeltaLog) -> int:
+    return sum(file.rows for file in _fresh(log).files.values())
+
+
+def _window(log: DeltaLog, table: Table, start: datetime | None, end: datetime | None) -> pl.LazyFrame:
+    _fresh(log)
+    if not log.exists:
+        return pl.LazyFrame(schema={name: dtype for name, dtype in table.schema.items() if name != table.partition})
+    start_us, end_us = (None if at is None else to_us(at) for at in (start, end))
+    files: list[DataFile] = [file for file in log.files.values() if file.overlaps(start_us, end_us)]
+    rows = log.scan(files)
+    if start is not None:
+        rows = rows.filter(pl.col(table.time) >= start)
+    if end is not None:
+        rows = rows.filter(pl.col(table.time) < end)
+    return rows

@@ -1,0 +1,343 @@
+"""From the spools to the log, exactly once.
+
+One mover per project, under a lock. It takes the blocks of every slot, those of dead workers first, writes them as
+Parquet, and commits them to Delta with one application transaction per spool: the spool's uuid and its last block. Only
+when the commit has been read back are the blocks deleted. Dying anywhere leaves one of two states: the commit is not
+there, then the blocks are moved again (files without a commit are no part of the table); or it is, then its transaction
+says up to which block, and the next mover only deletes.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+import polars as pl
+
+from everloop.clock import Clock, to_us
+from everloop.errors import AlreadyRunning, StorageFull, TrafficError
+from everloop.traffic.delta import DataFile, DeltaLog
+from everloop.traffic.records import decode_outcomes, decode_predictions
+from everloop.traffic.spool import KEEP_ROWS, KEEP_S, Durability, connect, databases, is_held
+from everloop.traffic.tables import OUTCOMES, PREDICTIONS, fit, open_table
+
+__all__ = ["CRASH_POINTS", "Moved", "Mover", "Stop"]
+
+CRASH_POINTS: Final = ("read", "files written", "committed", "first spool deleted", "deleted", "compacted")
+_DECODE: Final[dict[str, Callable[[Sequence[bytes]], pl.DataFrame]]] = {
+    "predictions": decode_predictions,
+    "outcomes": decode_outcomes,
+}
+_TABLES: Final = {"predictions": PREDICTIONS, "outcomes": OUTCOMES}
+# One commit takes at most this much of a backlog into memory.
+_COMMIT_BYTES: Final = 64 * 1024 * 1024
+_WAL_TRUNCATE_BYTES: Final = 16 * 1024 * 1024
+_SMALL_BYTES: Final = 32 * 1024 * 1024
+_FORGET_EVERY: Final = 64
+_FORGET_ROWS: Final = 2_000
+_VACUUM_EVERY: Final = 32
+
+_log = logging.getLogger(__name__)
+
+
+class Stop(Protocol):
+    """Says when to stop; `threading.Event` is one."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait up to `timeout` seconds for the word to stop; true once it was given."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """Rows moved to the log."""
+
+    predictions: int = 0
+    outcomes: int = 0
+
+
+class _Source:
+    """One slot's database, as the mover sees it."""
+
+    def __init__(self, path: Path, durability: Durability) -> None:
+        self.path = path
+        self.connection = connect(path, durability=durability)
+        # The mover checkpoints by itself, when it has deleted.
+        self.connection.execute("PRAGMA wal_autocheckpoint=0")
+        (self.uuid,) = self.connection.execute("SELECT value FROM meta WHERE key = 'uuid'").fetchone()
+
+    def streams(self) -> list[tuple[str, str]]:
+        """The (model, kind) that have blocks here."""
+        return self.connection.execute("SELECT DISTINCT model, kind FROM block").fetchall()
+
+    def blocks(self, model: str, kind: str, *, after: int, limit_bytes: int) -> list[tuple[int, int, bytes]]:
+        """The next (seq, rows, body), in order, as many as fit; at least one if there is one."""
+        taken: list[tuple[int, int, bytes]] = []
+        cursor = self.connection.execute(
+            "SELECT seq, rows, body FROM block WHERE model = ? AND kind = ? AND seq > ? ORDER BY seq",
+            (model, kind, after),
+        )
+        size = 0
+        for seq, rows, body in cursor:
+            size += len(body)
+            if taken and size > limit_bytes:
+                break
+            taken.append((seq, rows, body))
+        cursor.close()
+        return taken
+
+    def delete(self, model: str, kind: str, *, up_to: int) -> None:
+        with self.connection as tx:
+            tx.execute("DELETE FROM block WHERE model = ? AND kind = ? AND seq <= ?", (model, kind, up_to))
+
+    def forget(self, *, before_us: int, keep_rows: int) -> None:
+        """Let go of ids beyond the horizon, a few at a time so that the worker never waits for long."""
+        with self.connection as tx:
+            (last,) = tx.execute("SELECT coalesce(max(n), 0) FROM answered").fetchone()
+            tx.execute(
+                "DELETE FROM answered WHERE n IN (SELECT n FROM answered ORDER BY n LIMIT ?) "
+                "AND (recorded_at_us < ? OR n <= ?)",
+                (_FORGET_ROWS, before_us, last - keep_rows),
+            )
+
+    def checkpoint(self) -> None:
+        """Fold the WAL into the database, where no one is in the way; shrink it where it has grown."""
+        wal = self.path.with_name(f"{self.path.name}-wal")
+        mode = "TRUNCATE" if wal.exists() and wal.stat().st_size > _WAL_TRUNCATE_BYTES else "PASSIVE"
+        self.connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+
+
+class Mover:
+    """The project's one mover. Open it with `Mover.open`."""
+
+    def __init__(
+        self,
+        *,
+        spool: Path,
+        traffic: Path,
+        clock: Clock,
+        lock: int,
+        durability: Durability,
+        crash: Callable[[str], None],
+        keep_s: float,
+        keep_rows: int,
+    ) -> None:
+        self._spool = spool
+        self._traffic = traffic
+        self._clock = clock
+        self._lock = lock
+        self._flush = durability == "full"
+        self._durability: Durability = durability
+        self._crash = crash
+        self._keep_s = keep_s
+        self._keep_rows = keep_rows
+        self._sources: dict[str, _Source] = {}
+        self._tables: dict[tuple[str, str], DeltaLog] = {}
+        self._moves = 0
+        self._compactions = 0
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        spool: Path,
+        traffic: Path,
+        clock: Clock,
+        durability: Durability = "process",
+        crash: Callable[[str], None] = lambda point: None,
+        keep_s: float = KEEP_S,
+        keep_rows: int = KEEP_ROWS,
+    ) -> Self:
+        """The mover of the spools in a folder to the tables in another; raises AlreadyRunning where there is one.
+
+        crash: called with each of `CRASH_POINTS` as it is reached, for tests that die there.
+        keep_s, keep_rows: how long ids stay known; see `everloop.traffic.spool`.
+        """
+        spool.mkdir(parents=True, exist_ok=True)
+        lock = os.open(spool / "mover.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise AlreadyRunning(
+                f"another process moves the traffic of {spool}; one is enough. 'everloop status' shows what is running"
+            ) from None
+        return cls(
+            spool=spool,
+            traffic=traffic,
+            clock=clock,
+            lock=lock,
+            durability=durability,
+            crash=crash,
+            keep_s=keep_s,
+            keep_rows=keep_rows,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the databases and give the lock back."""
+        for source in self._sources.values():
+            source.connection.close()
+        self._sources.clear()
+        os.close(self._lock)
+
+    def pending(self) -> int:
+        """Rows that wait in the spools."""
+        return sum(
+            source.connection.execute("SELECT coalesce(sum(rows), 0) FROM block").fetchone()[0]
+            for source in self._found()
+        )
+
+    def move_once(self) -> Moved:
+        """Move all that waits now. Raises StorageFull where the disk has no room; the spools keep their rows then."""
+        rows = {"predictions": 0, "outcomes": 0}
+        try:
+            sources = self._found()
+            for model, kind in sorted({stream for source in sources for stream in source.streams()}):
+                rows[kind] += self._move_stream(sources, model, kind)
+            self._keep_house(sources, moved=any(rows.values()))
+        except (OSError, sqlite3.OperationalError) as error:
+            raise _as_ours(error, self._traffic) from error
+        return Moved(**rows)
+
+    def run(self, stop: Stop, *, poll_s: float = 1.0) -> None:
+        """Move until told to stop, then once more. A full disk is waited out."""
+        while True:
+            stopping = stop.wait(poll_s)
+            try:
+                self.move_once()
+            except StorageFull as error:
+                _log.warning("%s", error)
+            if stopping:
+                return
+
+    def compact(self, *, small_files: int = 2) -> int:
+        """Rewrite the small files of every day that has at least so many of them as one; returns how many went.
+
+        Rows are the same before and after, sorted by time. Readers that hold the old files have an hour.
+        """
+        names = [path.parts[-2:] for path in sorted(self._traffic.glob("*/*")) if (path / "_delta_log").is_dir()]
+        return sum(self._compact(self._table(model, kind), small_files) for model, kind in names if kind in _TABLES)
+
+    def _found(self) -> list[_Source]:
+        """Every slot's database; those without a worker first."""
+        for path in databases(self._spool):
+            if path.name not in self._sources:
+                self._sources[path.name] = _Source(path, self._durability)
+        sources = list(self._sources.values())
+        if len(sources) == 1:
+            return sources
+        return sorted(sources, key=lambda source: is_held(self._spool, source.path))
+
+    def _table(self, model: str, kind: str) -> DeltaLog:
+        table = self._tables.get((model, kind))
+        if table is None:
+            table = self._tables[model, kind] = open_table(self._traffic, model, _TABLES[kind])
+        return table
+
+    def _move_stream(self, sources: Sequence[_Source], model: str, kind: str) -> int:
+        rows = 0
+        table = self._table(model, kind)
+        if not table.exists:
+            table.create(_TABLES[kind].schema)
+        self._delete_moved(sources, table, model, kind)
+        while moved := self._move_some(sources, table, model, kind):
+            rows += moved
+        return rows
+
+    def _delete_moved(self, sources: Sequence[_Source], table: DeltaLog, model: str, kind: str) -> None:
+        """Blocks that an earlier mover committed and did not live to delete."""
+        for source in sources:
+            last = table.transaction(source.uuid)
+            if last is not None:
+                source.delete(model, kind, up_to=last)
+
+    def _move_some(self, sources: Sequence[_Source], table: DeltaLog, model: str, kind: str) -> int:
+        bodies: list[bytes] = []
+        rows = 0
+        room = _COMMIT_BYTES
+        last: dict[str, int] = {}
+        for source in sources:
+            before = table.transaction(source.uuid)
+            blocks = source.blocks(model, kind, after=-1 if before is None else before, limit_bytes=max(room, 1))
+            if blocks:
+                bodies += [body for _, _, body in blocks]
+                rows += sum(n for _, n, _ in blocks)
+                room -= sum(len(body) for _, _, body in blocks)
+                last[source.uuid] = blocks[-1][0]
+            if room <= 0:
+                break
+        if not bodies:
+            return 0
+        self._crash("read")
+        frame = fit(_DECODE[kind](bodies), table)
+        files = table.write(frame, flush=self._flush)
+        self._crash("files written")
+        table.commit(add=files, transactions=last, flush=self._flush)
+        self._crash("committed")
+        for source in sources:
+            if source.uuid in last:
+                source.delete(model, kind, up_to=last[source.uuid])
+                self._crash("first spool deleted")
+        self._crash("deleted")
+        return rows
+
+    def _keep_house(self, sources: Sequence[_Source], *, moved: bool) -> None:
+        if not moved:
+            return
+        self._moves += 1
+        for table in self._tables.values():
+            if table.checkpoint():
+                self._compact(table, small_files=16)
+        if self._moves % _FORGET_EVERY == 0:
+            before_us = to_us(self._clock.now()) - int(self._keep_s * 1_000_000)
+            for source in sources:
+                source.forget(before_us=before_us, keep_rows=self._keep_rows)
+                source.checkpoint()
+
+    def _compact(self, table: DeltaLog, small_files: int) -> int:
+        days: dict[object, list[DataFile]] = {}
+        for file in table.files.values():
+            if file.size_bytes < _SMALL_BYTES:
+                days.setdefault(file.day, []).append(file)
+        gone = 0
+        for small in days.values():
+            if len(small) < small_files:
+                continue
+            frame = table.scan(small).collect().sort(table.time, maintain_order=True)
+            files = table.write(frame, flush=self._flush)
+            table.commit(add=files, remove=small, flush=self._flush)
+            self._crash("compacted")
+            gone += len(small)
+            self._compactions += 1
+            if self._compactions % _VACUUM_EVERY == 0:
+                table.vacuum(older_than_h=1)
+        return gone
+
+
+def _as_ours(error: OSError | sqlite3.OperationalError, folder: Path) -> TrafficError:
+    full = (
+        error.errno == errno.ENOSPC
+        if isinstance(error, OSError)
+        else error.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
+    )
+    if full:
+        return StorageFull(
+            f"no room to move traffic to {folder} ({error}); it waits in the spool. Free some space there"
+        )
+    return TrafficError(f"traffic could not be moved to {folder}: {error}; it waits in the spool")

@@ -1,0 +1,321 @@
+"""What is captured: a batch of predictions as the endpoint answered it, and the outcomes that come later.
+
+A batch crosses the spool as one block of bytes, columns beside columns, so that capturing 20 or 10,000 rows is
+one insert. Nothing in a block is executable: it is msgpack with raw arrays and Arrow inside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from everloop.errors import TrafficError
+
+__all__ = ["OutcomeRecord", "PredictionBatch", "row_digest"]
+
+OutcomeValue = float | str | bool | None
+
+
+def row_digest(row: Mapping[str, Any]) -> bytes:
+    """The sha256 of a row's canonical JSON: what "the same row" means for a repeated prediction id.
+
+    The order of keys does not matter; values do, to the last digit.
+    """
+    return hashlib.sha256(msgspec.json.encode(row, order="deterministic")).digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionBatch:
+    """The rows of one answer: `n` rows, scored by `v` live versions, `k` features.
+
+    ids, digests, answers, entities, sides: length n. `digests` come from `row_digest`; `answers` are the bytes that
+        were (or will be) given for each row, and are given again when the same row comes with the same id.
+    event_time_us: shape (n,), int64, microseconds since 1970 UTC.
+    versions, thresholds: length v; the version numbers that scored the rows, and their decision thresholds.
+    scores: shape (n, v), float32. decisions: shape (n, v), bool: whether the score reached its threshold.
+    answered: shape (n,), the column of `scores` whose answer was given. propensities: shape (n,), its probability.
+    inputs: n rows, the contract's columns as they came. features: shape (n, k), float32, named by `feature_names`.
+    """
+
+    model: str
+    routing_revision: int
+    schema_version: int = 1
+    ids: Sequence[str]
+    digests: Sequence[bytes]
+    answers: Sequence[bytes]
+    event_time_us: npt.NDArray[np.int64]
+    entities: Sequence[str | None]
+    versions: tuple[int, ...]
+    thresholds: tuple[float | None, ...]
+    scores: npt.NDArray[np.float32]
+    decisions: npt.NDArray[np.bool_]
+    answered: npt.NDArray[np.integer[Any]]
+    sides: Sequence[str]
+    propensities: npt.NDArray[np.float64]
+    inputs: pl.DataFrame
+    feature_names: tuple[str, ...] = ()
+    features: npt.NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        n, v = len(self.ids), len(self.versions)
+        sized = (self.digests, self.answers, self.event_time_us, self.entities, self.answered, self.sides)
+        assert all(len(part) == n for part in sized)
+        assert len(self.propensities) == n
+        assert self.inputs.height == n or self.inputs.width == 0
+        assert self.scores.shape == self.decisions.shape == (n, v)
+        assert len(self.thresholds) == v
+        assert self.features is None or self.features.shape == (n, len(self.feature_names))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: Sequence[int]) -> PredictionBatch:
+        """The batch of these rows alone, in this order."""
+        index = np.asarray(rows, dtype=np.intp)
+        return replace(
+            self,
+            ids=[self.ids[i] for i in rows],
+            digests=[self.digests[i] for i in rows],
+            answers=[self.answers[i] for i in rows],
+            event_time_us=self.event_time_us[index],
+            entities=[self.entities[i] for i in rows],
+            scores=self.scores[index],
+            decisions=self.decisions[index],
+            answered=self.answered[index],
+            sides=[self.sides[i] for i in rows],
+            propensities=self.propensities[index],
+            inputs=self.inputs[index] if self.inputs.width else self.inputs,
+            features=None if self.features is None else self.features[index],
+        )
+
+
+class OutcomeRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What turned out to be true of one prediction.
+
+    value: a number, a truth, a text, or None, which withdraws what was said before. `name` says of what: the target's
+    column, or another thing that is observed. observed_at_us: when it was known, microseconds UTC.
+    """
+
+    prediction_id: str
+    name: str
+    value: OutcomeValue
+    observed_at_us: int
+    source: str = ""
+
+    @property
+    def number(self) -> float | None:
+        """The value as a number: true is 1, a text has none."""
+        return None if self.value is None or isinstance(self.value, str) else float(self.value)
+
+    @property
+    def text(self) -> str | None:
+        """The value as text, as JSON writes it; a text is itself."""
+        if self.value is None or isinstance(self.value, str):
+            return self.value
+        return msgspec.json.encode(self.value).decode()
+
+
+class _Block(msgspec.Struct, frozen=True, array_like=True):
+    """A `PredictionBatch` as it lies in the spool; arrays are little-endian bytes."""
+
+    recorded_at_us: int
+    routing_revision: int
+    schema_version: int
+    ids: list[str]
+    event_time_us: bytes
+    entities: list[str | None]
+    versions: tuple[int, ...]
+    thresholds: tuple[float | None, ...]
+    scores: bytes
+    decisions: bytes
+    answered: bytes
+    sides: list[str]
+    propensities: bytes
+    inputs: bytes
+    feature_names: tuple[str, ...]
+    features: bytes
+
+
+class _OutcomeBlock(msgspec.Struct, frozen=True, array_like=True):
+    """Outcomes as they lie in the spool."""
+
+    recorded_at_us: int
+    outcomes: list[OutcomeRecord]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_prediction_decoder = msgspec.msgpack.Decoder(_Block)
+_outcome_decoder = msgspec.msgpack.Decoder(_OutcomeBlock)
+
+
+def encode_predictions(batch: PredictionBatch, *, recorded_at_us: int) -> bytes:
+    """The block of a batch."""
+    inputs = io.BytesIO()
+    batch.inputs.write_ipc_stream(inputs)
+    features = b"" if batch.features is None else np.ascontiguousarray(batch.features, "<f4").tobytes()
+    return _encoder.encode(
+        _Block(
+            recorded_at_us,
+            batch.routing_revision,
+            batch.schema_version,
+            list(batch.ids),
+            np.ascontiguousarray(batch.event_time_us, "<i8").tobytes(),
+            list(batch.entities),
+            batch.versions,
+            batch.thresholds,
+            np.ascontiguousarray(batch.scores, "<f4").tobytes(),
+            np.ascontiguousarray(batch.decisions, np.bool_).tobytes(),
+            np.ascontiguousarray(batch.answered, "<u2").tobytes(),
+            list(batch.sides),
+            np.ascontiguousarray(batch.propensities, "<f8").tobytes(),
+            inputs.getvalue(),
+            batch.feature_names if batch.features is not None else (),
+            features,
+        )
+    )
+
+
+def encode_outcomes(outcomes: Sequence[OutcomeRecord], *, recorded_at_us: int) -> bytes:
+    """The block of outcomes."""
+    return _encoder.encode(_OutcomeBlock(recorded_at_us, list(outcomes)))
+
+
+def decode_predictions(blocks: Sequence[bytes]) -> pl.DataFrame:
+    """Blocks → the rows of the predictions table, in order; inputs as `in_NAME`, features as `f_NAME`."""
+    frames = []
+    run: list[_Block] = []
+    for body in blocks:
+        block = _decoded(_prediction_decoder, body)
+        if run and (block.versions, block.feature_names) != (run[0].versions, run[0].feature_names):
+            frames.append(_frame(run))
+            run = []
+        run.append(block)
+    if run:
+        frames.append(_frame(run))
+    return pl.concat(frames, how="diagonal_relaxed")
+
+
+def decode_outcomes(blocks: Sequence[bytes]) -> pl.DataFrame:
+    """Blocks → the rows of the outcomes table, in order."""
+    decoded = [_decoded(_outcome_decoder, body) for body in blocks]
+    records = [(block.recorded_at_us, record) for block in decoded for record in block.outcomes]
+    return pl.DataFrame(
+        {
+            "prediction_id": [record.prediction_id for _, record in records],
+            "name": [record.name for _, record in records],
+            "value": [record.text for _, record in records],
+            "number": [record.number for _, record in records],
+            "observed_at": [record.observed_at_us for _, record in records],
+            "recorded_at": [recorded_at_us for recorded_at_us, _ in records],
+            "source": [record.source for _, record in records],
+        },
+        schema={
+            "prediction_id": pl.String,
+            "name": pl.String,
+            "value": pl.String,
+            "number": pl.Float64,
+            "observed_at": pl.Int64,
+            "recorded_at": pl.Int64,
+            "source": pl.String,
+        },
+    ).with_columns(pl.col("observed_at", "recorded_at").cast(pl.Datetime("us", "UTC")))
+
+
+def _decoded(decoder: msgspec.msgpack.Decoder[Any], body: bytes) -> Any:
+    try:
+        return decoder.decode(body)
+    except msgspec.DecodeError as error:
+        raise TrafficError(
+            f"a block of the spool is not one that this version of everloop writes ({error}); "
+            "it was left where it is. Move it with the version that wrote it"
+        ) from error
+
+
+def _joined(blocks: Sequence[_Block], field: str, dtype: str) -> npt.NDArray[Any]:
+    return np.frombuffer(b"".join(getattr(block, field) for block in blocks), dtype=dtype)
+
+
+def _frame(blocks: Sequence[_Block]) -> pl.DataFrame:
+    """Blocks that share versions and feature names → one frame."""
+    sizes = [len(block.ids) for block in blocks]
+    versions, names = blocks[0].versions, blocks[0].feature_names
+    rows, width = sum(sizes), len(versions)
+    scores = _joined(blocks, "scores", "<f4").reshape(rows, width)
+    decisions = _joined(blocks, "decisions", "?").reshape(rows, width)
+    answered = _joined(blocks, "answered", "<u2").astype(np.intp)
+    every = np.arange(rows)
+    repeated = np.repeat(np.arange(len(blocks)), sizes)
+    thresholds = np.array([[np.nan if t is None else t for t in block.thresholds] for block in blocks])
+    frame = pl.DataFrame(
+        {
+            "prediction_id": pl.Series([i for block in blocks for i in block.ids], dtype=pl.String),
+            "event_time": _times(_joined(blocks, "event_time_us", "<i8")),
+            "recorded_at": _times(np.array([block.recorded_at_us for block in blocks])[repeated]),
+            "entity": pl.Series([e for block in blocks for e in block.entities], dtype=pl.String),
+            "answered_version": pl.Series(np.array(versions, np.int32)[answered]),
+            "side": pl.Series([s for block in blocks for s in block.sides], dtype=pl.String),
+            "propensity": pl.Series(_joined(blocks, "propensities", "<f8")),
+            "score": pl.Series(scores[every, answered]),
+            "decision": pl.Series(decisions[every, answered]),
+            "threshold": pl.Series(thresholds[repeated, answered]).fill_nan(None),
+            "scores": _score_lists(versions, scores, decisions),
+            "routing_revision": pl.Series(np.array([b.routing_revision for b in blocks], np.int64)[repeated]),
+            "schema_version": pl.Series(np.array([b.schema_version for b in blocks], np.int32)[repeated]),
+        }
+    )
+    parts = [frame, _inputs(blocks)]
+    if names:
+        matrix = _joined(blocks, "features", "<f4").reshape(rows, len(names))
+        columns = {f"f_{name}": pl.Series(matrix[:, j]) for j, name in enumerate(names)}
+        parts.append(pl.DataFrame(columns))
+    return pl.concat(parts, how="horizontal")
+
+
+def _times(microseconds: npt.NDArray[np.int64]) -> pl.Series:
+    return pl.Series(microseconds, dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
+
+
+def _score_lists(
+    versions: tuple[int, ...], scores: npt.NDArray[np.float32], decisions: npt.NDArray[np.bool_]
+) -> pl.Series:
+    flat = pl.DataFrame(
+        {f"s{j}": scores[:, j] for j in range(len(versions))} | {f"d{j}": decisions[:, j] for j in range(len(versions))}
+    )
+    items = [
+        pl.struct(
+            version=pl.lit(version, dtype=pl.Int32),
+            score=pl.col(f"s{j}"),
+            decision=pl.col(f"d{j}"),
+        )
+        for j, version in enumerate(versions)
+    ]
+    return flat.select(pl.concat_list(items)).to_series()
+
+
+def _inputs(blocks: Sequence[_Block]) -> pl.DataFrame:
+    frames = [pl.read_ipc_stream(block.inputs) for block in blocks]
+    joined = pl.concat(frames, how="diagonal_relaxed") if len(frames) > 1 else frames[0]
+    return joined.select(_storable(name, dtype) for name, dtype in joined.schema.items() if dtype != pl.Null)
+
+
+def _storable(name: str, dtype: pl.DataType) -> pl.Expr:
+    """An input as one of the few types the log holds, so that a contract's detail does not split a column."""
+    column = pl.col(name)
+    if dtype.is_integer():
+        column = column.cast(pl.Int64)
+    elif dtype.is_numeric():
+        column = column.cast(pl.Float64)
+    elif isinstance(dtype, pl.Datetime):
+        utc = column if dtype.time_zone is not None else column.dt.replace_time_zone("UTC")
+        column = utc.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
+    elif dtype not in (pl.Boolean, pl.Date, pl.String):
+        column = column.cast(pl.String)
+    return column.alias(f"in_{name}")

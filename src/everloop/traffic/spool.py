@@ -1,0 +1,310 @@
+"""Where traffic is first written down: one SQLite file per worker slot, durable before the answer is given.
+
+A slot is held by a lock on `slot-N.lock`, which dies with its process; a slot that a dead worker left is taken over by
+the next one, with everything in it. Each append is one commit: `synchronous=NORMAL` in WAL mode survives the death of
+any process, `durability="full"` the loss of power. Blocks wait here for the mover, which deletes them once they are
+read back from the log.
+
+A prediction id is recorded once. Beside the blocks every slot keeps, for each id, the sha256 of its row and the answer
+that was given, also after the block has moved: for `keep_s` seconds of recorded time (48 hours) and at most `keep_rows`
+ids per slot (2,000,000). Within that horizon the same id with the same row gets the recorded answer, with another row
+`IdConflict`. Look-up and commit happen under one lock for all the slots of a machine, so that two workers cannot record
+one id.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, NamedTuple, Self
+
+from everloop.clock import Clock, to_us
+from everloop.errors import IdConflict, StorageFull, TrafficError
+from everloop.traffic.records import OutcomeRecord, PredictionBatch, encode_outcomes, encode_predictions
+
+__all__ = ["Answered", "Durability", "Recorded", "Spool", "file_lock"]
+
+Durability = Literal["process", "full"]
+KEEP_S: Final = 48 * 3600.0
+KEEP_ROWS: Final = 2_000_000
+_PAGE_BYTES: Final = 4096
+_BUSY_S: Final = 30.0
+# The mover checkpoints the WAL, off the hot path; the worker itself only when 64 MB have piled up.
+_WAL_PAGES: Final = 16_384
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS block (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, model TEXT NOT NULL, rows INTEGER NOT NULL, body BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS answered (
+  n INTEGER PRIMARY KEY AUTOINCREMENT, prediction_id TEXT NOT NULL, model TEXT NOT NULL,
+  recorded_at_us INTEGER NOT NULL, digest BLOB NOT NULL, answer BLOB NOT NULL
+);
+CREATE UNIQUE INDEX IF NOT EXISTS answered_id ON answered (prediction_id, model);
+"""
+_LOOK_UP: Final = (
+    "SELECT prediction_id, digest, answer FROM answered "
+    "WHERE prediction_id IN (SELECT value FROM json_each(?)) AND model = ?"
+)
+
+
+class Answered(NamedTuple):
+    """What was answered for an id: the sha256 of its row, and the bytes given."""
+
+    digest: bytes
+    answer: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What became of a batch's rows.
+
+    rows: how many were recorded now. earlier: row of the batch → the answer recorded before for the same id and row,
+    to be given instead of the new one. conflicts: row of the batch → why it was refused; its id belongs to another row.
+    """
+
+    rows: int
+    earlier: Mapping[int, bytes]
+    conflicts: Mapping[int, IdConflict]
+
+
+@contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file, waiting for it; it dies with the process."""
+    with path.open("ab") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+class Spool:
+    """One worker's spool. Open it with `Spool.open`; it is not shared between threads."""
+
+    def __init__(self, *, folder: Path, slot: int, lock: int, connection: sqlite3.Connection, clock: Clock) -> None:
+        self.slot = slot
+        self._folder = folder
+        self._path = _database(folder, slot)
+        self._lock = lock
+        self._connection = connection
+        self._clock = clock
+        self._append_lock = os.open(folder / "append.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        self._others: dict[str, sqlite3.Connection] = {}
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        clock: Clock,
+        slot: int | None = None,
+        durability: Durability = "process",
+        limit_bytes: int | None = None,
+    ) -> Self:
+        """Take a free slot of the folder, or the one asked for; raises TrafficError where that is held.
+
+        limit_bytes: the most this slot's database may grow to; then appends raise StorageFull, as on a full disk.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with _writing(folder), file_lock(folder / "slots.lock"):
+            taken, lock = _take_slot(folder, slot)
+            try:
+                connection = connect(_database(folder, taken), durability=durability)
+                if limit_bytes is not None:
+                    connection.execute(f"PRAGMA max_page_count={max(1, limit_bytes // _PAGE_BYTES)}")
+            except BaseException:
+                os.close(lock)
+                raise
+        return cls(folder=folder, slot=taken, lock=lock, connection=connection, clock=clock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the slot back. What is in it stays for the mover."""
+        for connection in (*self._others.values(), self._connection):
+            connection.close()
+        self._others.clear()
+        for handle in (self._append_lock, self._lock):
+            os.close(handle)
+
+    def answers_for(self, model: str, ids: Sequence[str]) -> dict[str, Answered]:
+        """What any slot of this machine has answered for these ids within the horizon."""
+        asked = (json.dumps(list(ids)), model)
+        found: dict[str, Answered] = {}
+        for connection in (self._connection, *self._neighbours()):
+            for prediction_id, digest, answer in connection.execute(_LOOK_UP, asked):
+                found[prediction_id] = Answered(digest, answer)
+        return found
+
+    def append_predictions(self, batch: PredictionBatch) -> Recorded:
+        """Record a batch durably, in one commit, each id once.
+
+        A row whose id is known is not recorded again: see `Recorded`. Raises StorageFull with nothing written.
+        """
+        recorded_at_us = to_us(self._clock.now())
+        fcntl.flock(self._append_lock, fcntl.LOCK_EX)
+        try:
+            fresh, earlier, conflicts = self._sorted_out(batch)
+            if fresh:
+                part = batch if len(fresh) == len(batch) else batch.take(fresh)
+                body = encode_predictions(part, recorded_at_us=recorded_at_us)
+                with _writing(self._folder), self._connection as tx:
+                    _insert(tx, "predictions", part.model, len(part), body)
+                    tx.executemany(
+                        "INSERT INTO answered (prediction_id, model, recorded_at_us, digest, answer) VALUES (?, ?, ?, ?, ?)",
+                        [
+                            (i, part.model, recorded_at_us, digest, answer)
+                            for i, digest, answer in zip(part.ids, part.digests, part.answers, strict=True)
+                        ],
+                    )
+        finally:
+            fcntl.flock(self._append_lock, fcntl.LOCK_UN)
+        return Recorded(rows=len(fresh), earlier=earlier, conflicts=conflicts)
+
+    def append_outcomes(self, model: str, outcomes: Sequence[OutcomeRecord]) -> None:
+        """Record outcomes durably, in one commit. Raises StorageFull with nothing written."""
+        if not outcomes:
+            return
+        body = encode_outcomes(outcomes, recorded_at_us=to_us(self._clock.now()))
+        with _writing(self._folder), self._connection as tx:
+            _insert(tx, "outcomes", model, len(outcomes), body)
+
+    def _sorted_out(self, batch: PredictionBatch) -> tuple[list[int], dict[int, bytes], dict[int, IdConflict]]:
+        """Rows to record now, rows answered before, rows whose id is another row's."""
+        known = self.answers_for(batch.model, batch.ids)
+        fresh: list[int] = []
+        earlier: dict[int, bytes] = {}
+        conflicts: dict[int, IdConflict] = {}
+        for row, (prediction_id, digest) in enumerate(zip(batch.ids, batch.digests, strict=True)):
+            before = known.get(prediction_id)
+            if before is None:
+                fresh.append(row)
+                known[prediction_id] = Answered(digest, batch.answers[row])
+            elif before.digest == digest:
+                earlier[row] = before.answer
+            else:
+                conflicts[row] = IdConflict(
+                    f"prediction id {prediction_id!r} was used for another row of {batch.model}; "
+                    "one id names one row. Send this row under an id of its own"
+                )
+        return fresh, earlier, conflicts
+
+    def _neighbours(self) -> Iterator[sqlite3.Connection]:
+        for path in databases(self._folder):
+            if path == self._path:
+                continue
+            if path.name not in self._others:
+                self._others[path.name] = connect(path, durability="process", read_only=True)
+            yield self._others[path.name]
+
+
+def connect(path: Path, *, durability: Durability, read_only: bool = False) -> sqlite3.Connection:
+    """A connection to a slot's database, made where it does not exist."""
+    if not path.exists():
+        _create(path)
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level="IMMEDIATE", check_same_thread=False)
+    try:
+        if read_only:
+            connection.execute("PRAGMA query_only=1")
+        else:
+            connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
+            connection.execute(f"PRAGMA wal_autocheckpoint={_WAL_PAGES}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _create(path: Path) -> None:
+    """Make the database aside and move it into place whole: neighbours look into every file they see."""
+    aside = path.with_name(f"new-{path.name}")
+    for old in (aside, aside.with_name(f"{aside.name}-wal"), aside.with_name(f"{aside.name}-shm")):
+        old.unlink(missing_ok=True)
+    connection = sqlite3.connect(aside)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.executescript(_SCHEMA)
+        with connection as tx:
+            tx.execute("INSERT INTO meta VALUES ('uuid', ?), ('format', '1')", (str(uuid.uuid4()),))
+    finally:
+        connection.close()
+    aside.rename(path)
+
+
+def databases(folder: Path) -> list[Path]:
+    """The slots' databases, by number."""
+    found = [
+        entry.name for entry in os.scandir(folder) if entry.name.startswith("slot-") and entry.name.endswith(".db")
+    ]
+    return [folder / name for name in sorted(found, key=lambda name: (len(name), name))]
+
+
+def is_held(folder: Path, database: Path) -> bool:
+    """Whether a live process holds this database's slot."""
+    with file_lock(folder / "slots.lock"):
+        handle = _try_lock(database.with_suffix(".lock"))
+        if handle is None:
+            return True
+        os.close(handle)
+        return False
+
+
+def _database(folder: Path, slot: int) -> Path:
+    return folder / f"slot-{slot}.db"
+
+
+def _take_slot(folder: Path, slot: int | None) -> tuple[int, int]:
+    number = 0 if slot is None else slot
+    while True:
+        handle = _try_lock(_database(folder, number).with_suffix(".lock"))
+        if handle is not None:
+            return number, handle
+        if slot is not None:
+            raise TrafficError(
+                f"slot {slot} of {folder} is held by another process; leave out `slot` to take a free one"
+            )
+        number += 1
+
+
+def _try_lock(path: Path) -> int | None:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _insert(tx: sqlite3.Connection, kind: str, model: str, rows: int, body: bytes) -> None:
+    tx.execute("INSERT INTO block (kind, model, rows, body) VALUES (?, ?, ?, ?)", (kind, model, rows, body))
+
+
+_FULL_CODES: Final[frozenset[int]] = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
+)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Translate what SQLite and the file system say into the tree; the transaction has been rolled back."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode in _FULL_CODES:
+            raise StorageFull(
+                f"no room to record traffic in {folder} ({error}); nothing of it was written. "
+                "Free some space there, or start the mover ('everloop up'), and send it again"
+            ) from error
+        raise TrafficError(f"the spool in {folder} cannot be written: {error}") from error
+    except OSError as error:
+        raise TrafficError(f"the spool in {folder} cannot be opened: {error}") from error

@@ -1,0 +1,117 @@
+"""The two tables of a model: their columns, and how a frame that has others is made to fit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from everloop.errors import TrafficError
+from everloop.traffic.delta import DeltaLog
+
+__all__ = ["OUTCOMES", "PREDICTIONS", "Table", "fit", "open_table"]
+
+_UTC: Final = pl.Datetime("us", "UTC")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+# A column that comes with another type than it had is kept beside the first as `NAME__TYPE`.
+_SUFFIX: Final[Mapping[type[pl.DataType], str]] = {
+    pl.Int64: "int",
+    pl.Float64: "float",
+    pl.Float32: "float32",
+    pl.Boolean: "bool",
+    pl.String: "string",
+    pl.Date: "date",
+    pl.Datetime: "datetime",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table's name, its columns, and the time it is partitioned by."""
+
+    name: str
+    time: str
+    partition: str
+    schema: pl.Schema
+
+
+PREDICTIONS: Final = Table(
+    name="predictions",
+    time="event_time",
+    partition="event_date",
+    schema=pl.Schema(
+        {
+            "prediction_id": pl.String,
+            "event_time": _UTC,
+            "recorded_at": _UTC,
+            "entity": pl.String,
+            "answered_version": pl.Int32,
+            "side": pl.String,
+            "propensity": pl.Float64,
+            "score": pl.Float32,
+            "decision": pl.Boolean,
+            "threshold": pl.Float64,
+            "scores": pl.List(pl.Struct({"version": pl.Int32, "score": pl.Float32, "decision": pl.Boolean})),
+            "routing_revision": pl.Int64,
+            "schema_version": pl.Int32,
+            "event_date": pl.Date,
+        }
+    ),
+)
+OUTCOMES: Final = Table(
+    name="outcomes",
+    time="observed_at",
+    partition="observed_date",
+    schema=pl.Schema(
+        {
+            "prediction_id": pl.String,
+            "name": pl.String,
+            "value": pl.String,
+            "number": pl.Float64,
+            "observed_at": _UTC,
+            "recorded_at": _UTC,
+            "source": pl.String,
+            "observed_date": pl.Date,
+        }
+    ),
+)
+
+
+def open_table(root: Path, model: str, table: Table) -> DeltaLog:
+    """The log of one table of a model, as it stands; it may not exist yet."""
+    if _NAME.fullmatch(model) is None:
+        raise TrafficError(f"{model!r} is no name of a model: 1 to 64 of letters, digits, '_' and '-'")
+    log = DeltaLog(root / model / table.name, partition=table.partition, time=table.time)
+    log.refresh()
+    return log
+
+
+def fit(frame: pl.DataFrame, table: DeltaLog) -> pl.DataFrame:
+    """The frame with the table's columns; new ones are added to the table, null where the frame has none.
+
+    A whole number fits a column of numbers. Whatever else comes with another type than its column has is kept in a
+    column of its own, so that a changed contract never stops the log.
+    """
+    known = table.schema
+    columns: dict[str, pl.Expr] = {}
+    added: dict[str, pl.DataType] = {}
+    for name, dtype in frame.schema.items():
+        target = _home(name, dtype, known)
+        if target not in known:
+            added[target] = dtype
+        columns[target] = pl.col(name).cast(known.get(target, dtype)).alias(target)
+    if added:
+        table.add_columns(added)
+    # What a column lacks in this frame its file lacks too: readers see null.
+    return frame.select(columns.values())
+
+
+def _home(name: str, dtype: pl.DataType, known: Mapping[str, pl.DataType]) -> str:
+    have = known.get(name)
+    if have is None or have == dtype or (have == pl.Float64 and dtype == pl.Int64):
+        return name
+    return f"{name}__{_SUFFIX[type(dtype)]}"
