@@ -1,0 +1,1 @@
+"""Complete example projects with data generators."""

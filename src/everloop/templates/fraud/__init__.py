@@ -1,0 +1,1 @@
+"""Card fraud: which payments are not the customer's own."""
