@@ -3,29 +3,69 @@
 A row's way starts here: `scan` → `load_rows` (or `decode_rows` at the endpoint) → `FeatureTree.matrix`.
 """
 
+from everloop.data.baseline import SCORE, Baseline, BaselineColumn, BaselineWindow, profiled_frame
 from everloop.data.column import AT_PREDICTION, COLUMN_TYPES, ROLES, Column
 from everloop.data.contract import Contract, infer_contract
+from everloop.data.contract_file import contract_text, parse_contract, read_contract, write_contract
+from everloop.data.decoder import Decoded, Decoder, RowProblem, decode_rows
 from everloop.data.definitions import FeatureSet, features, load_features, read_features
+from everloop.data.event_time import parse_time, utc_times
+from everloop.data.fingerprint import rows_hash
 from everloop.data.node import Node
+from everloop.data.profile import Profile
+from everloop.data.rows import TARGET, WEIGHT, Rows, load_rows, rows_of
 from everloop.data.source import collect, scan
+from everloop.data.split import FIRST_SHARES, MIN_POSITIVES, Split, retrain_split, time_split
 from everloop.data.translate import EVENT_TIME, translate
 from everloop.data.tree import FeatureTree
+from everloop.data.violations import Violation, conform, refuse_violations, violations
 
 __all__ = [
     "AT_PREDICTION",
     "COLUMN_TYPES",
     "EVENT_TIME",
+    "FIRST_SHARES",
+    "MIN_POSITIVES",
     "ROLES",
+    "SCORE",
+    "TARGET",
+    "WEIGHT",
+    "Baseline",
+    "BaselineColumn",
+    "BaselineWindow",
     "Column",
     "Contract",
+    "Decoded",
+    "Decoder",
     "FeatureSet",
     "FeatureTree",
     "Node",
+    "Profile",
+    "RowProblem",
+    "Rows",
+    "Split",
+    "Violation",
     "collect",
+    "conform",
+    "contract_text",
+    "decode_rows",
     "features",
     "infer_contract",
     "load_features",
+    "load_rows",
+    "parse_contract",
+    "parse_time",
+    "profiled_frame",
+    "read_contract",
     "read_features",
+    "refuse_violations",
+    "retrain_split",
+    "rows_hash",
+    "rows_of",
     "scan",
+    "time_split",
     "translate",
+    "utc_times",
+    "violations",
+    "write_contract",
 ]

@@ -11,11 +11,12 @@ import polars as pl
 
 from everloop.data.column import Column, ColumnType, Role
 from everloop.errors import ContractViolation, DataError, NotEnoughData
+from everloop.project import did_you_mean
 
 if TYPE_CHECKING:
     from everloop.project import Model
 
-__all__ = ["MOST_CATEGORIES", "Contract", "closest", "infer_contract"]
+__all__ = ["MOST_CATEGORIES", "Contract", "column_type", "infer_contract"]
 
 MOST_CATEGORIES: Final = 50  # more distinct texts than this are names, not categories
 _VERSION: Final = 1
@@ -43,7 +44,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
             if column.name == name:
                 return column
         raise ContractViolation(
-            f"the contract has no column {name!r}{closest(name, self.names)}; it has {', '.join(self.names)}"
+            f"the contract has no column {name!r}{did_you_mean(name, self.names)}; it has {', '.join(self.names)}"
         )
 
     @property
@@ -90,15 +91,6 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         return contract
 
 
-def closest(name: str, among: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` where one of the names is near, else nothing."""
-    import difflib
-
-    found = difflib.get_close_matches(name.lower(), [other.lower() for other in among], n=1, cutoff=0.6)
-    by_lower = {other.lower(): other for other in among}
-    return f" (did you mean {by_lower[found[0]]!r}?)" if found else ""
-
-
 def infer_contract(lazy: pl.LazyFrame, model: Model, *, reads: Collection[str] = ()) -> Contract:
     """The contract that the source's rows keep today.
 
@@ -120,39 +112,27 @@ def infer_contract(lazy: pl.LazyFrame, model: Model, *, reads: Collection[str] =
     return Contract(
         columns=tuple(_with_categories(lazy, columns)),
         timezone=model.timezone,
-        time_unit=None if time is None else time.unit,
-        time_origin=None if time is None or time.origin is None else _iso(time.origin),
+        time_unit=time.unit,
+        time_origin=None if time.origin is None else time.origin.isoformat(),
         positive=_positive(lazy, model, schema),
     )
 
 
-def _iso(origin: object) -> str:
-    return origin if isinstance(origin, str) else origin.isoformat()  # type: ignore[attr-defined, no-any-return]
-
-
 def _given_roles(model: Model) -> dict[str, Role]:
-    """The roles that model.yaml gives, the earlier ones first."""
-    data = model.data
+    """The role of each column that model.yaml names."""
     roles: dict[str, Role] = {}
     if model.outcome.acts is not None:
         roles[model.outcome.acts.column] = "outcome"
-    if isinstance(data.weight, str):
-        roles[data.weight] = "weight"
-    if data.entity is not None:
-        roles[data.entity] = "entity"
-    if data.id is not None:
-        roles[data.id] = "id"
-    if data.time is not None:
-        roles[data.time.column] = "time"
-    roles[data.target] = "target"
-    return roles
+    names: tuple[Role, ...] = ("weight", "entity", "id", "time", "target")
+    columns = model.data.role_columns()
+    return roles | {columns[role]: role for role in names if role in columns}
 
 
 def _refuse_missing(roles: Mapping[str, Role], schema: Mapping[str, Any], model: Model) -> None:
     named = [*((name, f"the {role} column") for name, role in roles.items())]
     named += [(name, "a segment") for name in model.data.segments if name not in roles]
     sentences = [
-        f"{what} {name!r} of {model.name}/model.yaml is not in {model.data.source}{closest(name, schema)}"
+        f"{what} {name!r} of {model.name}/model.yaml is not in {model.data.source}{did_you_mean(name, list(schema))}"
         for name, what in named
         if name not in schema
     ]
@@ -218,7 +198,7 @@ def _column(
         type="string" if kind is None else kind,
         role="ignored" if kind is None else role,
         nullable=missing > 0,
-        observed=None if low is None or kind not in ("int", "float") else (low, high),
+        observed=(low, high) if low is not None and high is not None and kind in ("int", "float") else None,
         segment=is_segment and kind is not None,
     )
 

@@ -16,7 +16,7 @@ import polars as pl
 
 from everloop.data.contract import Contract
 from everloop.data.node import Node
-from everloop.data.translate import translate
+from everloop.data.translate import EVENT_TIME, translate
 from everloop.data.tree import FeatureTree
 from everloop.errors import FeatureRefused
 
@@ -57,12 +57,9 @@ def load_features(path: Path, contract: Contract) -> FeatureSet:
     """
     pairs = read_features(path)
     nodes = tuple(translate(expr, feature=name, contract=contract) for name, expr in pairs)
-    taken = {column.name for column in contract.feature_columns}
     for name, _ in pairs:
-        if name in taken:
-            raise FeatureRefused(
-                f"{path}: feature {name!r} has the name of a column that is a feature as it is; give it another name"
-            )
+        if name in contract.names or name == EVENT_TIME:
+            raise FeatureRefused(f"{path}: feature {name!r} has the name of a column; give it a name of its own")
     return FeatureSet(
         names=tuple(name for name, _ in pairs), exprs=tuple(expr for _, expr in pairs), nodes=nodes, contract=contract
     )
@@ -97,7 +94,8 @@ class _FreshLoader(SourceFileLoader):
 def _imported(path: Path) -> ModuleType:
     name = f"_everloop_features_{abs(hash(path.resolve()))}"
     spec = spec_from_file_location(name, path, loader=_FreshLoader(name, str(path)))
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = module_from_spec(spec)
     sys.modules[name] = module
     try:

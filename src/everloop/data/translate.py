@@ -15,9 +15,10 @@ import polars as pl
 
 from everloop.clock import to_us
 from everloop.data.column import Column, polars_type
-from everloop.data.contract import Contract, closest
+from everloop.data.contract import Contract
 from everloop.data.node import Node, columns_of, expression
 from everloop.errors import FeatureRefused
+from everloop.project import did_you_mean
 
 __all__ = ["EVENT_TIME", "translate"]
 
@@ -186,7 +187,7 @@ class _Translator:
         if name not in self._contract.names:
             raise self.refused(
                 f"column {name!r}",
-                f"the contract does not have it{closest(name, readable)}; it has {', '.join(readable)}",
+                f"the contract does not have it{did_you_mean(name, readable)}; it has {', '.join(readable)}",
             )
         column = self._contract.column(name)
         self._refuse_role(column)
@@ -270,7 +271,7 @@ class _Translator:
             raise self.refused(f"`{node.op}`", _first_line(error)) from error
 
     def _cast(self, inner: Mapping[str, Any]) -> Node:
-        dtype = inner["dtype"].get("Literal") if isinstance(inner["dtype"], dict) else inner["dtype"]
+        dtype: Any = inner["dtype"].get("Literal") if isinstance(inner["dtype"], dict) else inner["dtype"]
         kind = _CASTS.get(dtype) if isinstance(dtype, str) else None
         if kind is None:
             spoken = dtype if isinstance(dtype, str) else next(iter(dtype))

@@ -32,7 +32,10 @@ class FeatureTree(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, contract: Contract, derived: Iterable[tuple[str, Node]] = ()) -> FeatureTree:
-        """The contract's feature columns, then the derived ones. Raises DataError where there is none or two share a name."""
+        """The contract's feature columns, then the derived ones.
+
+        Raises DataError where there is none or two share a name.
+        """
         pairs = [(column.name, raw_node(column)) for column in contract.feature_columns]
         pairs += list(derived)
         names = [name for name, _ in pairs]

@@ -1,0 +1,315 @@
+"""Baselines: a version's reference of every column, its features and its score, and how windows differ by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from everloop.clock import from_us
+from everloop.data.contract import Contract
+from everloop.data.profile import Profile
+from everloop.data.translate import EVENT_TIME
+from everloop.data.tree import FeatureTree
+from everloop.errors import DataError, NotEnoughData
+
+__all__ = ["MOST_EDGES", "SCORE", "Baseline", "BaselineColumn", "BaselineWindow", "profiled_frame"]
+
+MOST_EDGES: Final = 1_024
+SCORE: Final = "__score"
+_VERSION: Final = 1
+_ALL_EDGES: Final = 40_000  # over all columns, so that the JSON stays near 1 MB
+_ALL_CELLS: Final = 200_000  # of the windows' counts, over columns, windows and bins
+_MOST_BINS: Final = 32
+_LEAST_BINS: Final = 8
+_US: Final = timedelta(microseconds=1)
+
+Count = int | float
+
+
+class BaselineColumn(msgspec.Struct, frozen=True, kw_only=True):
+    """The reference of one column.
+
+    edges: of numbers; bin i holds edges[i-1] ≤ value < edges[i], so there is one bin more than edges.
+    categories: of texts; one bin each, and a last one for every other text.
+    counts: (bins,), weighted where rows were. nulls: the missing. coarse: which edges bound the windows' bins.
+    """
+
+    name: str
+    edges: tuple[float, ...] | None
+    categories: tuple[str, ...] | None
+    counts: tuple[int | float, ...]
+    nulls: int | float
+    coarse: tuple[int, ...]
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the bins are ordered."""
+        return self.edges is not None
+
+    @property
+    def null_share(self) -> float:
+        """The share of missing values in the reference, in [0, 1]."""
+        total = sum(self.counts) + self.nulls
+        return self.nulls / total if total else 0.0
+
+    def coarsened(self, counts: np.ndarray) -> np.ndarray:
+        """Counts over this column's bins, shape (bins,), added up over its coarse bins; of texts they are the same."""
+        if self.edges is None:
+            return counts
+        starts = np.array([0, *(edge + 1 for edge in self.coarse)], dtype=np.int64)
+        return np.add.reduceat(counts, starts)
+
+
+class BaselineWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """One window of the reference span.
+
+    start_us: its start. rows: how many. counts: per column over its coarse bins, the missing in a last cell.
+    """
+
+    start_us: int
+    rows: int
+    counts: tuple[tuple[int | float, ...], ...]
+
+    @property
+    def start(self) -> datetime:
+        """Its start, UTC."""
+        return from_us(self.start_us)
+
+    @property
+    def weekday(self) -> int:
+        """Monday is 0, in UTC."""
+        return self.start.weekday()
+
+
+class Baseline(msgspec.Struct, frozen=True, kw_only=True):
+    """What a version was judged on, summed up: columns, derived features and the score `__score`.
+
+    windows: full windows of the span, oldest first, so that monitoring can calibrate on how windows differ from
+    one another where nothing happened, weekday with weekday. Made from the same rows, the bytes are the same.
+    """
+
+    columns: tuple[BaselineColumn, ...]
+    windows: tuple[BaselineWindow, ...]
+    window_us: int
+    rows: int
+    effective_rows: float
+    start_us: int
+    end_us: int
+    version: int = _VERSION
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The profiled columns, in order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def window(self) -> timedelta:
+        """The length of a window."""
+        return self.window_us * _US
+
+    def column(self, name: str) -> BaselineColumn:
+        """The reference of one column. Raises DataError for an unknown one."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise DataError(f"the baseline has no column {name!r}; it has {', '.join(self.names)}")
+
+    def reference(self, name: str) -> np.ndarray:
+        """The column's counts, shape (bins,), Float64."""
+        return np.asarray(self.column(name).counts, dtype=np.float64)
+
+    def window_counts(self, name: str) -> np.ndarray:
+        """The column's coarse counts by window, the missing last: shape (windows, coarse bins + 1)."""
+        place = self.names.index(self.column(name).name)
+        return np.asarray([window.counts[place] for window in self.windows], dtype=np.float64)
+
+    def profile(self, frame: pl.DataFrame) -> Profile:
+        """The frame's rows counted over this baseline's bins; a column that it does not have counts as missing."""
+        counts: dict[str, np.ndarray] = {}
+        nulls: dict[str, float] = {}
+        for column in self.columns:
+            if column.name in frame.columns:
+                counts[column.name], nulls[column.name] = _counted(frame[column.name], column, None)
+            else:
+                counts[column.name] = np.zeros(len(column.counts), np.int64)
+                nulls[column.name] = frame.height
+        return Profile(rows=frame.height, counts=counts, nulls=nulls)
+
+    @classmethod
+    def build(
+        cls, frame: pl.DataFrame, *, window: timedelta, weight: np.ndarray | None = None, most_edges: int = MOST_EDGES
+    ) -> Baseline:
+        """The baseline of a frame as `profiled_frame` gives it: `event_time` and the columns to watch.
+
+        weight: shape (rows,); rows that stand for several count as several. Windows begin at multiples of
+        `window` since 1970; the first and the last are left out where the span cuts them short.
+        """
+        names = [name for name in frame.columns if name != EVENT_TIME]
+        if frame.height == 0 or not names:
+            raise NotEnoughData("a baseline needs at least one row and one column")
+        times_us = frame[EVENT_TIME].to_physical().to_numpy()
+        edges = max(1, min(most_edges, _ALL_EDGES // len(names)))
+        window_us = window // _US
+        places = list(_windows(times_us, window_us))
+        bins = _bins(len(names), len(places))
+        places = places[-max(1, _ALL_CELLS // (len(names) * (bins + 1))) :]
+        columns = tuple(_reference(frame[name], weight, edges, bins) for name in names)
+        return cls(
+            columns=columns,
+            windows=tuple(_window(frame, start, rows, columns, weight) for start, rows in places),
+            window_us=window_us,
+            rows=frame.height,
+            effective_rows=float(frame.height if weight is None else weight.sum() ** 2 / (weight**2).sum()),
+            start_us=int(times_us.min()),
+            end_us=int(times_us.max()),
+        )
+
+    def to_json(self) -> bytes:
+        """Canonical JSON: the same baseline gives the same bytes."""
+        return msgspec.json.encode(self, order="sorted")
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Baseline:
+        """The baseline of `to_json`. Raises DataError where it is not one."""
+        try:
+            baseline = msgspec.json.decode(data, type=cls)
+        except msgspec.MsgspecError as error:
+            raise DataError(f"this is not a baseline: {error}") from error
+        if baseline.version != _VERSION:
+            raise DataError(f"baseline version {baseline.version} is not known; this everloop reads {_VERSION}")
+        return baseline
+
+
+def profiled_frame(
+    frame: pl.DataFrame, contract: Contract, tree: FeatureTree, features: np.ndarray, score: np.ndarray
+) -> pl.DataFrame:
+    """What a baseline watches of some rows: `event_time`, features and inputs as they came, derived features, `__score`.
+
+    frame: rows with the contract's types. features: the tree's matrix of them. score: shape (rows,).
+    Columns with the role time, id, entity or outcome, and times, are left out.
+    """
+    raw = [
+        column.name
+        for column in contract.columns
+        if column.role in ("feature", "input", "segment") and column.type != "datetime"
+    ]
+    derived = [
+        pl.Series(name, np.ascontiguousarray(features[:, place]))
+        for place, name in enumerate(tree.names)
+        if name not in raw
+    ]
+    return frame.select(EVENT_TIME, *raw).with_columns(*derived, pl.Series(SCORE, score))
+
+
+def _windows(times_us: np.ndarray, window_us: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Start and rows of each window that the span covers in full, by time."""
+    number = times_us // window_us
+    order = np.argsort(number, kind="stable")
+    found, begins = np.unique(number[order], return_index=True)
+    first, last = times_us.min(), times_us.max()
+    slack_us = window_us // 20  # the first and the last row of a full window need not stand on its very edge
+    for which, rows in zip(found, np.split(order, begins[1:]), strict=True):
+        start = int(which) * window_us
+        if start >= first - slack_us and start + window_us <= last + slack_us:
+            yield start, rows
+
+
+def _bins(columns: int, windows: int) -> int:
+    """How many coarse bins fit the budget."""
+    return max(_LEAST_BINS, min(_MOST_BINS, _ALL_CELLS // max(1, columns * windows) - 1))
+
+
+def _reference(values: pl.Series, weight: np.ndarray | None, most_edges: int, bins: int) -> BaselineColumn:
+    if values.dtype == pl.String:
+        kept = values.drop_nulls().value_counts(sort=True).head(bins)
+        blank = BaselineColumn(
+            name=values.name, edges=None, categories=tuple(sorted(kept[values.name])), counts=(), nulls=0, coarse=()
+        )
+    else:
+        edges = _edges(values, weight, most_edges)
+        wanted = np.linspace(-1, len(edges), min(bins, len(edges) + 1) + 1)[1:-1]
+        coarse = tuple(int(place) for place in np.unique(np.clip(np.round(wanted), 0, max(0, len(edges) - 1))))
+        blank = BaselineColumn(
+            name=values.name, edges=tuple(edges.tolist()), categories=None, counts=(), nulls=0, coarse=coarse
+        )
+    counts, nulls = _counted(values, blank, weight)
+    return msgspec.structs.replace(blank, counts=_plain(counts), nulls=_plain(np.array([nulls]))[0])
+
+
+def _plain(counts: np.ndarray) -> tuple[Count, ...]:
+    """Counts as JSON numbers: whole ones whole, weighted ones to a thousandth of a row."""
+    if counts.dtype.kind in "iu":
+        return tuple(counts.tolist())
+    return tuple(int(value) if value == int(value) else value for value in np.round(counts, 3).tolist())
+
+
+def _numbers(values: pl.Series) -> np.ndarray:
+    """The column as floats of its own width, NaN where it is missing."""
+    floats = values if values.dtype.is_float() else values.cast(pl.Float64)
+    found: np.ndarray = floats.fill_null(float("nan")).to_numpy()
+    return found
+
+
+def _edges(values: pl.Series, weight: np.ndarray | None, most: int) -> np.ndarray:
+    """Distinct values at even steps of the (weighted) distribution, at most `most`."""
+    numbers = _numbers(values)
+    known = np.isfinite(numbers)
+    if not known.any():
+        return np.empty(0)
+    kept = numbers[known]
+    order = np.argsort(kept, kind="stable")
+    mass = np.ones(len(kept)) if weight is None else weight[known][order]
+    cumulative = np.cumsum(mass)
+    steps = np.arange(1, most + 1) / (most + 1) * cumulative[-1]
+    places = np.minimum(np.searchsorted(cumulative, steps, side="right"), len(kept) - 1)
+    edges: np.ndarray = np.unique(np.concatenate([kept[order][:1], kept[order][places]])).astype(np.float64)
+    return edges if len(edges) <= most else edges[1:]
+
+
+def _counted(values: pl.Series, column: BaselineColumn, weight: np.ndarray | None) -> tuple[np.ndarray, float]:
+    """Counts over the column's bins, and the missing; weighted where there are weights."""
+    if column.edges is None:
+        return _counted_texts(values, column.categories or (), weight)
+    numbers = _numbers(values)
+    edges = np.asarray(column.edges, dtype=numbers.dtype)
+    known = ~np.isnan(numbers)
+    if weight is None:
+        # sorting once and looking the few edges up beats looking every value up
+        below = np.searchsorted(np.sort(numbers[known]), edges, side="left")
+        counts: np.ndarray = np.diff(below, prepend=0, append=int(known.sum()))
+        return counts.astype(np.int64), int((~known).sum())
+    bins = np.searchsorted(edges, numbers[known], side="right")
+    return np.bincount(bins, weights=weight[known], minlength=len(edges) + 1), float(weight[~known].sum())
+
+
+def _counted_texts(
+    values: pl.Series, categories: tuple[str, ...], weight: np.ndarray | None
+) -> tuple[np.ndarray, float]:
+    places: Mapping[str, int] = {text: place for place, text in enumerate(categories)}
+    mass = np.ones(len(values), np.int64) if weight is None else weight
+    sums = pl.DataFrame({"text": values.cast(pl.String), "mass": mass}).group_by("text").agg(pl.col("mass").sum())
+    counts = np.zeros(len(categories) + 1, dtype=mass.dtype)
+    nulls: float = 0
+    for text, total in sums.sort("text").iter_rows():
+        if text is None:
+            nulls = total
+        else:
+            counts[places.get(text, len(categories))] += total
+    return counts, nulls
+
+
+def _window(
+    frame: pl.DataFrame, start_us: int, rows: np.ndarray, columns: tuple[BaselineColumn, ...], weight: np.ndarray | None
+) -> BaselineWindow:
+    part = frame[rows]
+    mass = None if weight is None else weight[rows]
+    cells = []
+    for column in columns:
+        counts, nulls = _counted(part[column.name], column, mass)
+        cells.append(_plain(np.append(column.coarsened(counts), nulls)))
+    return BaselineWindow(start_us=start_us, rows=len(rows), counts=tuple(cells))

@@ -1,0 +1,276 @@
+"""The endpoint's decoder: parsed JSON rows to typed columns; a bad row is a problem, its neighbours are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from math import isfinite
+from typing import Any, Final
+
+import polars as pl
+
+from everloop.clock import to_us
+from everloop.data.column import Column, polars_type
+from everloop.data.contract import Contract
+from everloop.data.event_time import UTC_US, parse_time, time_from_number
+from everloop.data.translate import EVENT_TIME
+from everloop.ids import is_prediction_id
+from everloop.project import did_you_mean
+
+__all__ = ["Decoded", "Decoder", "RowProblem", "decode_rows"]
+
+_LONGEST_TEXT: Final = 10_000  # characters; a longer text is no value of a column
+_INT_LOW, _INT_HIGH = -(2**63), 2**63 - 1
+_UNIT: Final = {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6, "h": 3_600e6, "d": 86_400e6}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowProblem:
+    """One value that breaks the contract.
+
+    index: of the row in the request, from 0. column: its name, empty where the row is no object.
+    """
+
+    index: int
+    column: str
+    value: Any
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """The good rows by column, and what is wrong with the others.
+
+    columns: name → values, one per good row, None where missing; times are microseconds since 1970 UTC, also
+      `event_time`. kept: the good rows' places in the request.
+    """
+
+    columns: Mapping[str, Sequence[Any]]
+    kept: Sequence[int]
+    problems: tuple[RowProblem, ...]
+    schema: Mapping[str, pl.DataType]
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """The good rows as a frame with the contract's types and `event_time`."""
+        series = []
+        for name, dtype in self.schema.items():
+            if dtype == UTC_US:
+                whole = pl.Series(name, self.columns[name], dtype=pl.Int64)
+                series.append(whole.cast(pl.Datetime("us")).dt.replace_time_zone("UTC"))
+            else:
+                series.append(pl.Series(name, self.columns[name], dtype=dtype))
+        return pl.DataFrame(series)
+
+
+def decode_rows(
+    contract: Contract, rows: Sequence[Any], *, now: datetime | None = None
+) -> tuple[pl.DataFrame, list[RowProblem]]:
+    """The good rows as a typed frame, in order, and one problem per value that breaks the contract.
+
+    now: the event time of a row that brings none; without it such a row is a problem.
+    """
+    decoded = Decoder(contract).decode(rows, now=now)
+    return decoded.frame, list(decoded.problems)
+
+
+class Decoder:
+    """Decodes rows of one contract; made once per bundle, then only read.
+
+    A column whose values are all of plain type is taken as a whole; only another one is looked at value by value.
+    Names that the contract does not have are ignored, so that a caller may send more than this version reads;
+    they serve as a hint where a column is missing. `id` stands for the contract's id column.
+    """
+
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+        self._columns = tuple(column for column in contract.columns if column.at_prediction)
+        self._time = contract.only("time")
+        self.schema: Mapping[str, pl.DataType] = {
+            **{column.name: polars_type(column) for column in self._columns},
+            EVENT_TIME: UTC_US,
+        }
+
+    def decode(self, rows: Sequence[Any], *, now: datetime | None = None) -> Decoded:
+        """The rows by column, and their problems. See `decode_rows`."""
+        problems = [
+            RowProblem(
+                index=index, column="", value=row, sentence=f"a row is an object of names and values, not {row!r:.60}"
+            )
+            for index, row in enumerate(rows)
+            if type(row) is not dict
+        ]
+        if problems:
+            rows = [row if type(row) is dict else {} for row in rows]
+        bad = {problem.index for problem in problems}
+        columns: dict[str, list[Any]] = {}
+        for column in self._columns:
+            values = self._values(column, rows, now)
+            columns[column.name], found = self._decoded(column, values, rows)
+            problems += [problem for problem in found if problem.index not in bad]
+        columns[EVENT_TIME], found = self._event_times(columns, rows, now)
+        problems += [problem for problem in found if problem.index not in bad]
+        kept: Sequence[int] = range(len(rows))
+        if problems:
+            problems.sort(key=lambda problem: problem.index)
+            bad = {problem.index for problem in problems}
+            kept = [index for index in kept if index not in bad]
+            columns = {name: [values[index] for index in kept] for name, values in columns.items()}
+        return Decoded(columns=columns, kept=kept, problems=tuple(problems), schema=self.schema)
+
+    def _values(self, column: Column, rows: Sequence[dict[str, Any]], now: datetime | None) -> list[Any]:
+        name = column.name
+        if column.role == "id":
+            return [row[name] if name in row else row.get("id") for row in rows]
+        values = [row.get(name) for row in rows]
+        if column.role == "time" and now is not None and None in values:
+            arrival = self._arrival(column, now)
+            values = [arrival if value is None else value for value in values]
+        return values
+
+    def _arrival(self, column: Column, now: datetime) -> Any:
+        """The time of arrival as the time column would write it."""
+        if column.type == "datetime":
+            return now.isoformat()
+        origin = self._contract.time_origin
+        origin_us = 0 if origin is None else to_us(parse_time(origin, self._contract.timezone))
+        span = (to_us(now) - origin_us) / _UNIT[self._contract.time_unit or "us"]
+        return int(span) if column.type == "int" else span
+
+    def _decoded(
+        self, column: Column, values: list[Any], rows: Sequence[dict[str, Any]]
+    ) -> tuple[list[Any], list[RowProblem]]:
+        kinds = set(map(type, values))
+        optional = column.nullable or column.role == "id"
+        if type(None) not in kinds or optional:
+            whole = self._whole(column, values, kinds - {type(None)})
+            if whole is not None:
+                return whole, []
+        one = self._one(column)
+        decoded: list[Any] = [None] * len(values)
+        problems = []
+        for index, value in enumerate(values):
+            if value is None and optional:
+                continue
+            try:
+                if value is None:
+                    raise ValueError(self._missing(column, rows[index]))
+                decoded[index] = one(value)
+            except ValueError as error:
+                sentence = f"row {index}: {column.name}: {error}"
+                problems.append(RowProblem(index=index, column=column.name, value=value, sentence=sentence))
+        return decoded, problems
+
+    def _whole(self, column: Column, values: list[Any], kinds: set[type]) -> list[Any] | None:
+        """The column at once, where nothing needs a second look; else None."""
+        if column.type == "float" and kinds <= {float, int}:
+            return values if self._all_inside(column, values) else None
+        if column.type == "int" and kinds <= {int}:
+            return values if self._all_inside(column, values) else None
+        if column.type == "bool" and kinds <= {bool}:
+            return values
+        plain = column.type == "string" and kinds <= {str} and column.role not in ("id", "entity")
+        return values if plain and all(value is None or len(value) <= _LONGEST_TEXT for value in values) else None
+
+    @staticmethod
+    def _all_inside(column: Column, values: Sequence[Any]) -> bool:
+        known = [value for value in values if value is not None]
+        if not known:
+            return True
+        low = _INT_LOW if column.minimum is None else column.minimum
+        high = _INT_HIGH if column.maximum is None else column.maximum
+        # a NaN among the values makes one of the two comparisons false for its own place only, so it is asked by sum
+        return low <= min(known) and max(known) <= high and (column.type == "int" or isfinite(sum(known)))
+
+    def _missing(self, column: Column, row: Mapping[str, Any]) -> str:
+        if column.name in row:
+            return "null is not allowed"
+        others = [name for name in row if isinstance(name, str) and name not in self.schema]
+        return f"is missing{did_you_mean(column.name, others)}"
+
+    def _one(self, column: Column) -> Callable[[Any], Any]:
+        if column.role == "id":
+            return _identity
+        if column.role == "entity":
+            return _entity
+        if column.type == "datetime":
+            return self._instant
+        if column.type in ("float", "int"):
+            return lambda value: _number(column, value)
+        return _truth if column.type == "bool" else _text
+
+    def _instant(self, value: Any) -> int:
+        if not isinstance(value, str):
+            raise ValueError(f"{_shown(value)} is not an ISO-8601 time such as 2024-05-01T12:30:00Z")
+        return to_us(parse_time(value, self._contract.timezone))
+
+    def _event_times(
+        self, columns: Mapping[str, list[Any]], rows: Sequence[Any], now: datetime | None
+    ) -> tuple[list[Any], list[RowProblem]]:
+        time = self._time
+        if time is None:
+            arrival = None if now is None else to_us(now)
+            return [arrival] * len(rows), []
+        values = columns[time.name]
+        if time.type == "datetime":
+            return values, []
+        found: list[Any] = [None] * len(values)
+        problems = []
+        for index, value in enumerate(values):
+            if value is None:
+                continue
+            try:
+                found[index] = to_us(time_from_number(value, self._contract))
+            except (ValueError, OverflowError) as error:
+                sentence = f"row {index}: {time.name}: {error}"
+                problems.append(RowProblem(index=index, column=time.name, value=value, sentence=sentence))
+        return found, problems
+
+
+def _shown(value: Any) -> str:
+    return f"{value!r:.60}"
+
+
+def _number(column: Column, value: Any) -> float | int:
+    wanted = "number" if column.type == "float" else "whole number"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{_shown(value)} is not a {wanted}")
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"{value!r} is not finite")
+    if (column.type == "int" or isinstance(value, int)) and not _INT_LOW <= value <= _INT_HIGH:
+        raise ValueError(f"{_shown(value)} has more than 64 bits")
+    if column.type == "int" and value != int(value):
+        raise ValueError(f"{value!r} is not a whole number")
+    if (column.minimum is not None and value < column.minimum) or (
+        column.maximum is not None and value > column.maximum
+    ):
+        low, high = column.minimum, column.maximum
+        ends = f"[{'…' if low is None else f'{low:g}'}, {'…' if high is None else f'{high:g}'}]"
+        raise ValueError(f"{value!r} is outside its range {ends}")
+    return int(value) if column.type == "int" else float(value)
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{_shown(value)} is not true or false")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{_shown(value)} is not a text")
+    if len(value) > _LONGEST_TEXT:
+        raise ValueError(f"the text is longer than {_LONGEST_TEXT:,} characters")
+    return value
+
+
+def _entity(value: Any) -> str:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
+
+
+def _identity(value: Any) -> str:
+    text = _entity(value)
+    if not is_prediction_id(text):
+        raise ValueError(f"{_shown(value)} is not an id: 1 to 64 of A-Z a-z 0-9 . _ : -")
+    return text

@@ -1,0 +1,201 @@
+"""Rows for fitting and judging: read, held against the contract, dated, labelled, weighted, in order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+
+from everloop.data.contract import Contract
+from everloop.data.fingerprint import rows_hash
+from everloop.data.source import Options, collect, scan
+from everloop.data.translate import EVENT_TIME
+from everloop.data.violations import conform, refuse_violations
+from everloop.errors import ContractViolation, NotEnoughData
+
+if TYPE_CHECKING:
+    from everloop.project import Model
+
+__all__ = ["TARGET", "WEIGHT", "Rows", "load_rows", "rows_of"]
+
+TARGET: Final = "__target"
+WEIGHT: Final = "__weight"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Rows in order of event time, and what was left out of them.
+
+    frame: the contract's columns, `event_time`, `__target` (1.0 positive, 0.0 not) and `__weight` (> 0).
+    left_out: how many rows by reason: `unmatured`, `blocked` (their answer censored their outcome),
+      `unlabelled`, `repeated_id`; only reasons that occurred.
+    """
+
+    frame: pl.DataFrame
+    left_out: Mapping[str, int]
+    source: str
+
+    @property
+    def y(self) -> np.ndarray:
+        """The target: shape (rows,), Float64, 1 where positive."""
+        return self.frame[TARGET].to_numpy()
+
+    @property
+    def weight(self) -> np.ndarray:
+        """The weights: shape (rows,), Float64."""
+        return self.frame[WEIGHT].to_numpy()
+
+    @property
+    def positives(self) -> int:
+        """How many rows are positive."""
+        return int(self.y.sum())
+
+    @property
+    def span(self) -> tuple[datetime, datetime]:
+        """The first and the last event time."""
+        times = self.frame[EVENT_TIME]
+        return times[0], times[-1]
+
+    @property
+    def content(self) -> str:
+        """The content hash of the rows."""
+        return rows_hash(self.frame)
+
+
+def load_rows(
+    model: Model,
+    contract: Contract,
+    *,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    as_of: datetime | None = None,
+    both_classes: bool = True,
+    storage_options: Options | None = None,
+) -> Rows:
+    """The source's labelled rows with `start ≤ event_time < end` whose outcome was due at `as_of`.
+
+    as_of: only rows with `event_time + delay ≤ as_of`; None takes all as matured.
+    Raises SourceError, ContractViolation, NotEnoughData (no row, or one class only where both are needed).
+    """
+    source = model.data.source
+    lazy = scan(source, root=model.folder.parent, storage_options=storage_options)
+    names = lazy.collect_schema().names()
+    wanted = [column.name for column in contract.kept_columns if column.name in names]
+    frame = collect(lazy.select(wanted), source)
+    return rows_of(frame, model, contract, start=start, end=end, as_of=as_of, both_classes=both_classes, source=source)
+
+
+def rows_of(
+    frame: pl.DataFrame,
+    model: Model,
+    contract: Contract,
+    *,
+    source: str,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    as_of: datetime | None = None,
+    both_classes: bool = True,
+) -> Rows:
+    """As `load_rows`, of a frame that is already read: a file's or the traffic log's rows."""
+    if frame.height == 0:
+        raise NotEnoughData(f"{source} has no rows")
+    refuse_violations(frame, contract, source=source)
+    rows = conform(frame, contract)
+    if start is not None:
+        rows = rows.filter(pl.col(EVENT_TIME) >= start)
+    if end is not None:
+        rows = rows.filter(pl.col(EVENT_TIME) < end)
+    left_out: dict[str, int] = {}
+    rows = _kept(rows, _matured(model, as_of), left_out, "unmatured")
+    rows = _kept(rows, _unblocked(model, contract), left_out, "blocked")
+    rows = rows.with_columns(_target(rows, model, contract))
+    rows = _kept(rows, pl.col(TARGET).is_not_null(), left_out, "unlabelled")
+    rows = _ordered(rows, contract, left_out)
+    rows = rows.with_columns(_weight(model, contract))
+    _refuse_too_little(rows, contract, left_out, source, both_classes=both_classes)
+    return Rows(frame=rows.rechunk(), left_out=left_out, source=source)
+
+
+def _kept(rows: pl.DataFrame, condition: pl.Expr | None, left_out: dict[str, int], reason: str) -> pl.DataFrame:
+    if condition is None:
+        return rows
+    kept = rows.filter(condition)
+    if kept.height < rows.height:
+        left_out[reason] = rows.height - kept.height
+    return kept
+
+
+def _matured(model: Model, as_of: datetime | None) -> pl.Expr | None:
+    delay: timedelta = model.outcome.delay
+    return None if as_of is None else pl.col(EVENT_TIME) <= as_of - delay
+
+
+def _unblocked(model: Model, contract: Contract) -> pl.Expr | None:
+    """Rows whose answer let their outcome happen; the random holdout is among them, since it was let through."""
+    acts = model.outcome.acts
+    if acts is None:
+        return None
+    blocked = [str(value) for value in acts.blocked]
+    return ~pl.col(contract.column(acts.column).name).cast(pl.String).is_in(blocked).fill_null(False)
+
+
+def _target(rows: pl.DataFrame, model: Model, contract: Contract) -> pl.Expr:
+    column = contract.column(model.data.target)
+    value = pl.col(column.name)
+    positive = 1 if contract.positive is None else contract.positive
+    if column.type == "string":
+        hit = value == str(positive)
+    elif isinstance(positive, str):
+        raise ContractViolation(f"target {column.name!r} is of type {column.type}, and data.positive is {positive!r}")
+    else:
+        hit = value.cast(pl.Float64) == float(positive)
+    label = hit.cast(pl.Float64)
+    if model.outcome.absent == "negative":
+        label = label.fill_null(0.0)
+    return label.alias(TARGET)
+
+
+def _ordered(rows: pl.DataFrame, contract: Contract, left_out: dict[str, int]) -> pl.DataFrame:
+    """By event time, ties by id, so that the order of the files does not matter; of one id the earliest row stays."""
+    identity = contract.only("id")
+    if identity is None:
+        return rows.sort(EVENT_TIME, maintain_order=True)
+    rows = rows.sort(EVENT_TIME, identity.name, maintain_order=True)
+    first = pl.col(identity.name).is_first_distinct() | pl.col(identity.name).is_null()
+    return _kept(rows, first, left_out, "repeated_id")
+
+
+def _weight(model: Model, contract: Contract) -> pl.Expr:
+    weight = model.data.weight
+    if weight is None:
+        return pl.lit(1.0).alias(WEIGHT)
+    found = pl.lit(1.0) if weight.column is None else pl.col(contract.column(weight.column).name).cast(pl.Float64)
+    if weight.negative is not None:
+        found = pl.when(pl.col(TARGET) == 0).then(found * weight.negative).otherwise(found)
+    return found.alias(WEIGHT)
+
+
+def _refuse_too_little(
+    rows: pl.DataFrame, contract: Contract, left_out: Mapping[str, int], source: str, *, both_classes: bool
+) -> None:
+    without = "".join(f", {count:,} {reason.replace('_', ' ')}" for reason, count in left_out.items())
+    if rows.height == 0:
+        raise NotEnoughData(f"no row of {source} is left in the span asked for{without}")
+    low = rows[WEIGHT].min()
+    if rows[WEIGHT].null_count() or (isinstance(low, float) and low <= 0):
+        column = contract.only("weight")
+        raise ContractViolation(
+            f"weight column {column.name if column else ''!r} must be above 0 in every row, and is not"
+        )
+    target = contract.only("target")
+    share = float(rows[TARGET].mean())  # type: ignore[arg-type]
+    if both_classes and share in (0.0, 1.0) and target is not None:
+        only = "no row is" if share == 0 else "every row is"
+        raise NotEnoughData(
+            f"target {target.name!r}: {only} {contract.positive!r}, the positive class, in {rows.height:,} rows"
+            f"{without}; both classes are needed: check data.target, data.positive and the span"
+        )

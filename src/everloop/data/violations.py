@@ -1,0 +1,172 @@
+"""Rows against the contract: one sentence per column that breaks it, with counts and an example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import polars as pl
+
+from everloop.data.column import Column, polars_type
+from everloop.data.contract import Contract, column_type
+from everloop.data.event_time import utc_times
+from everloop.data.translate import EVENT_TIME
+from everloop.errors import ContractViolation
+from everloop.project import did_you_mean
+
+__all__ = ["Violation", "conform", "refuse_violations", "violations"]
+
+_WHAT: Final = {
+    "float": "numbers",
+    "int": "whole numbers",
+    "bool": "true/false",
+    "string": "texts",
+    "datetime": "times",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """One column that breaks the contract.
+
+    column: its name. rows: how many rows break it. sentence: what, how many, an example.
+    """
+
+    column: str
+    rows: int
+    sentence: str
+
+
+def violations(frame: pl.DataFrame, contract: Contract, *, names: Sequence[str] | None = None) -> list[Violation]:
+    """What breaks the contract, column by column: missing, wrong type, null, NaN, infinity, outside its range.
+
+    names: the columns to look at; None means every one but the ignored.
+    """
+    wanted = [column for column in contract.kept_columns if names is None or column.name in names]
+    found = (_violation(frame, column, contract) for column in wanted)
+    return [violation for violation in found if violation is not None]
+
+
+def refuse_violations(
+    frame: pl.DataFrame, contract: Contract, *, source: str, names: Sequence[str] | None = None
+) -> None:
+    """Raises ContractViolation with every sentence of `violations`."""
+    found = violations(frame, contract, names=names)
+    if found:
+        sentences = "; ".join(violation.sentence for violation in found)
+        raise ContractViolation(f"{source} breaks the contract: {sentences}")
+
+
+def conform(frame: pl.DataFrame, contract: Contract, *, names: Sequence[str] | None = None) -> pl.DataFrame:
+    """The contract's columns with its types, NaN as null, and `event_time`; other columns are dropped.
+
+    The frame must be free of violations. Raises ContractViolation for a time that cannot be read, naming its row.
+    """
+    wanted = [column for column in contract.kept_columns if names is None or column.name in names]
+    columns = [_typed(frame[column.name], column, contract) for column in wanted]
+    time = contract.only("time")
+    if time is not None and time.name in frame.columns:
+        columns.append(utc_times(frame[time.name], contract).alias(EVENT_TIME))
+    return pl.DataFrame(columns)
+
+
+def _typed(values: pl.Series, column: Column, contract: Contract) -> pl.Series:
+    if column.type == "datetime":
+        return utc_times(values, contract)
+    typed = values.cast(polars_type(column))
+    return typed.fill_nan(None) if column.type == "float" else typed
+
+
+def _violation(frame: pl.DataFrame, column: Column, contract: Contract) -> Violation | None:
+    if column.name not in frame.columns:
+        others = [name for name in frame.columns if name not in contract.names]
+        sentence = f"column {column.name!r} is missing{did_you_mean(column.name, others)}"
+        return Violation(column=column.name, rows=frame.height, sentence=sentence)
+    values = frame[column.name]
+    checks: tuple[Callable[[pl.Series, Column, Contract], Violation | None], ...] = (
+        _type_violation, _null_violation, _number_violation, _time_violation,
+    )  # fmt: skip
+    for check in checks:
+        found = check(values, column, contract)
+        if found is not None:
+            return found
+    return None
+
+
+def _told(values: pl.Series, wrong: pl.Series, column: Column, what: str, *, show: bool = True) -> Violation | None:
+    places = wrong.arg_true()
+    if places.is_empty():
+        return None
+    place = int(places[0])
+    example = f", e.g. {_shown(values[place])} in row {place + 1}" if show else f", the first is row {place + 1}"
+    sentence = f"column {column.name!r} {what} in {len(places):,} of {len(values):,} rows{example}"
+    return Violation(column=column.name, rows=len(places), sentence=sentence)
+
+
+def _shown(value: Any) -> str:
+    return f"{value!r:.60}" if isinstance(value, str | bool | int | float) else f"{value!s:.60}"
+
+
+def _type_violation(values: pl.Series, column: Column, _: Contract) -> Violation | None:
+    dtype = values.dtype
+    if dtype == pl.Null or _accepts(dtype, column):
+        return None
+    what = f"must hold {_WHAT[column.type]} and holds something else"
+    if column.type == "int" and dtype.is_float():
+        whole = (values.round(0) == values) | values.is_nan()
+        return _told(values, ~whole.fill_null(True), column, "must hold whole numbers and holds fractions")
+    if dtype == pl.String and column.type in ("int", "float", "bool"):
+        unread = values.is_not_null() & values.cast(pl.Float64, strict=False).is_null()
+        found = _told(values, unread, column, what)
+        if found is not None:
+            return found
+    return _told(values, values.is_not_null(), column, what)
+
+
+def _accepts(dtype: pl.DataType, column: Column) -> bool:
+    found = column_type(dtype)
+    if found == column.type or (found == "int" and column.type == "float"):
+        return True
+    if column.role in ("id", "entity") and column.type == "string":
+        return found == "int"
+    if column.type == "datetime":
+        return found == "string"
+    return column.role == "target" and {found, column.type} <= {"int", "float", "bool"} and found != "float"
+
+
+def _null_violation(values: pl.Series, column: Column, _: Contract) -> Violation | None:
+    if column.nullable or column.role == "target":
+        return None
+    missing = values.is_null()
+    if values.dtype.is_float():
+        missing = missing | values.is_nan().fill_null(False)
+    return _told(values, missing, column, "is null or NaN and must not be", show=False)
+
+
+def _number_violation(values: pl.Series, column: Column, _: Contract) -> Violation | None:
+    if column.type not in ("int", "float") or not values.dtype.is_numeric():
+        return None
+    if values.dtype.is_float():
+        found = _told(values, values.is_infinite().fill_null(False), column, "is infinite")
+        if found is not None:
+            return found
+        values = values.fill_nan(None)
+    low, high = column.minimum, column.maximum
+    outside = pl.Series([False]).new_from_index(0, len(values))
+    if low is not None:
+        outside = outside | (values < low).fill_null(False)
+    if high is not None:
+        outside = outside | (values > high).fill_null(False)
+    ends = f"[{'…' if low is None else f'{low:g}'}, {'…' if high is None else f'{high:g}'}]"
+    return _told(values, outside, column, f"is outside its range {ends}")
+
+
+def _time_violation(values: pl.Series, column: Column, contract: Contract) -> Violation | None:
+    if column.type != "datetime" and column.role != "time":
+        return None
+    try:
+        utc_times(values, contract)
+    except ContractViolation as error:
+        return Violation(column=column.name, rows=1, sentence=str(error))
+    return None
