@@ -20,6 +20,7 @@ _SHARE: Final = re.compile(r"(\d+(?:\.\d+)?\s*%)(?:\s+(.+))?")
 _ERRORS: Final = re.compile(r"errors(?:\s*>\s*(.+))?")
 _LATENCY: Final = re.compile(r"latency\s+p(\d{2}(?:\.\d+)?)\s*>\s*(\S.*)")
 _DECISIONS: Final = re.compile(r"decision share moves\s*>\s*(\S.*)")
+_TIMES: Final = re.compile(r"(\d+(?:\.\d+)?)\s*x")
 _SCORES: Final = re.compile(r"score(?:s)? (?:shift|move)s?\s*>\s*(\S.*)")
 _STOP_EXAMPLES: Final = "(one of 'errors', 'latency p99 > 20ms', 'decision share moves > 10%', 'score shifts > 0.1')"
 
@@ -62,7 +63,8 @@ def parse_step(value: object) -> Step:
 class StopRule:
     """A guardrail that needs no outcome.
 
-    bound: for errors, decision_share and score_shift a fraction, for latency milliseconds.
+    bound: for errors, decision_share and score_shift a fraction, for latency milliseconds. A decision_share above 1
+        is a ratio: `moves > 3x` allows three times as many positive decisions as the champion's.
     quantile: of the latency, 0.99 for p99; None for the other kinds.
     """
 
@@ -77,7 +79,8 @@ class StopRule:
             case "latency":
                 return f"latency p{(self.quantile or 0.99) * 100:.12g} > {self.bound:.12g}ms"
             case "decision_share":
-                return f"decision share moves > {format_share(self.bound)}"
+                bound = f"{self.bound:.12g}x" if self.bound > 1 else format_share(self.bound)
+                return f"decision share moves > {bound}"
             case _:
                 return f"score shifts > {format_bound(self.bound)}"
 
@@ -95,10 +98,17 @@ def parse_stop_rule(value: object) -> StopRule:
             kind="latency", bound=span / timedelta(milliseconds=1), quantile=round(float(match[1]) / 100, 12)
         )
     if match := _DECISIONS.fullmatch(words):
-        return StopRule(kind="decision_share", bound=_fraction(match[1]))
+        times = _TIMES.fullmatch(match[1])
+        return StopRule(kind="decision_share", bound=_fraction(match[1]) if times is None else _ratio(times[1]))
     if match := _SCORES.fullmatch(words):
         return StopRule(kind="score_shift", bound=_fraction(match[1]))
     raise ValueError(f"{value!r} is not a stop rule {_STOP_EXAMPLES}")
+
+
+def _ratio(word: str) -> float:
+    if float(word) <= 1:
+        raise ValueError(f"{word}x is not a ratio above 1, such as 3x")
+    return float(word)
 
 
 def _fraction(word: str) -> float:

@@ -32,8 +32,8 @@ COLUMNS: Final = ("id", "Time", "customer", *_COMPONENTS, "Amount", "action", "C
 """The columns of every frame, in order."""
 
 _SPREAD: Final = np.array(
-    ["1.96", "1.65", "1.52", "1.42", "1.38", "1.33", "1.24", "1.19", "1.10", "1.09", "1.02", "1.00", "1.00", "0.96", "0.92", "0.88", "0.85", "0.84", "0.81", "0.77", "0.73", "0.73", "0.62", "0.61", "0.52", "0.48", "0.40", "0.33"],
-    dtype=np.float64,
+    [1.96, 1.65, 1.52, 1.42, 1.38, 1.33, 1.24, 1.19, 1.10, 1.09, 1.02, 1.00, 1.00, 0.96]
+    + [0.92, 0.88, 0.85, 0.84, 0.81, 0.77, 0.73, 0.73, 0.62, 0.61, 0.52, 0.48, 0.40, 0.33]
 )
 _DAY_S: Final = 86_400
 _WEEKDAY_VOLUME: Final = (0.97, 0.95, 0.98, 1.02, 1.12, 1.10, 0.86)
@@ -250,9 +250,11 @@ class _Region:
     def frauds(self, random: np.random.Generator, count: int) -> _Batch:
         components = random.standard_normal((count, len(_COMPONENTS)))
         components[:, self._columns] = self._centres + self._WIDTH * random.standard_normal((count, 3))
-        amount = np.minimum(random.lognormal(np.log(12.0), 0.35, count), self._AMOUNT_BELOW - 0.01)
+        amount = random.lognormal(np.log(12.0), 0.35, count)
         return _Batch(
-            second=_seconds(random, count, night=0.5), components=_rounded(components), amount=np.round(amount, 2)
+            second=_seconds(random, count, night=0.5),
+            components=_rounded(components),
+            amount=_cents(amount, most=self._AMOUNT_BELOW - 0.01),
         )
 
     def described(self) -> NewPattern:
@@ -269,7 +271,7 @@ def _legitimate(random: np.random.Generator, count: int, weekday: int) -> _Batch
     second = _seconds(random, count, night=0.0)
     evening = np.sin((second / _DAY_S - 0.5) * np.pi) * 0.08
     amount = random.lognormal(np.log(22.0) + (0.10 if weekday >= 5 else 0.0), 1.6, count) * np.exp(evening)
-    return _Batch(second=second, components=_rounded(components), amount=np.round(np.minimum(amount, 25_000), 2))
+    return _Batch(second=second, components=_rounded(components), amount=_cents(amount, most=25_000))
 
 
 def _cluster(random: np.random.Generator, count: int, cluster: _Cluster) -> _Batch:
@@ -281,7 +283,7 @@ def _cluster(random: np.random.Generator, count: int, cluster: _Cluster) -> _Bat
     return _Batch(
         second=_seconds(random, count, night=0.5),
         components=_rounded(components),
-        amount=np.round(np.minimum(amount, _DECLINED_ABOVE - 1), 2),
+        amount=_cents(amount, most=_DECLINED_ABOVE - 1),
     )
 
 
@@ -302,6 +304,10 @@ def _seconds(random: np.random.Generator, count: int, *, night: float) -> Ints:
 def _rounded(spreads: Floats) -> Floats:
     """In the components' own units, four decimals: short as text, and the same read back."""
     return np.rint(spreads * (_SPREAD * 10_000)) / 10_000
+
+
+def _cents(amount: Floats, *, most: float) -> Floats:
+    return np.rint(np.clip(amount, 0.01, most) * 100) / 100
 
 
 def _actions(random: np.random.Generator, amount: Floats) -> Ints:
