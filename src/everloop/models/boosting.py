@@ -19,7 +19,7 @@ SHARED: Final = (
     ),
     Hyperparameter(
         name="n_estimators",
-        search=Int(50, 300),
+        search=Int(50, 250),
         default=100,
         minimum=1,
         maximum=20_000,

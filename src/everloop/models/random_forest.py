@@ -15,7 +15,7 @@ __all__ = ["RandomForest"]
 _HYPERPARAMETERS: Final = (
     Hyperparameter(
         name="n_estimators",
-        search=Int(50, 200),
+        search=Int(50, 120),
         default=100,
         minimum=1,
         maximum=2000,
@@ -30,15 +30,18 @@ _HYPERPARAMETERS: Final = (
         maximum=1e9,
         aliases=("min_samples_leaf", "nodesize"),
     ),
-    Hyperparameter(name="max_features", search=Float(0.05, 0.3), default=0.15, minimum=1e-3, maximum=1.0),
-    Hyperparameter(name="max_samples", search=Float(0.05, 0.2), default=0.1, minimum=1e-3, maximum=1.0),
-    Hyperparameter(name="scale_pos_weight", search=Float(1.0, 100.0, log=True), default=1.0, minimum=1e-6, maximum=1e6),
+    Hyperparameter(name="max_features", search=Float(0.05, 0.25), default=0.15, minimum=1e-3, maximum=1.0),
+    Hyperparameter(name="tree_rows", search=Int(5_000, 20_000, log=True), default=15_000, minimum=1, maximum=1e9),
+    # 10 where nothing is said: a tree draws few rows, and at 0.2 % it would see a handful of positives
+    Hyperparameter(
+        name="scale_pos_weight", search=Float(1.0, 100.0, log=True), default=10.0, minimum=1e-6, maximum=1e6
+    ),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class RandomForest:
-    """Trees on bootstrap samples of the rows, columns drawn at every split; the mean of their leaves' shares.
+    """Trees on `tree_rows` rows drawn by weight, columns drawn at every split; the mean of their leaves' shares.
 
     Missing values are filled before it: a forest fitted on them converts to a graph that is wrong.
     """
@@ -60,7 +63,7 @@ class RandomForest:
             max_depth=params["max_depth"],
             min_samples_leaf=params["min_child_samples"],
             max_features=params["max_features"],
-            max_samples=params["max_samples"],
+            max_samples=min(params["tree_rows"], len(training.X)),
             random_state=training.seed,
             n_jobs=training.threads,
         )

@@ -1,0 +1,153 @@
+"""A bundle: a graph with all that is needed to give it rows and to judge what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import numpy as np
+import polars as pl
+
+from everloop.bundle.graph import Graph
+from everloop.bundle.manifest import Manifest, sums
+from everloop.data import Contract, FeatureTree
+from everloop.errors import BundleCorrupt, DataError
+from everloop.tasks import decided
+
+__all__ = ["Bundle", "BundleParts", "Scores", "ToJson"]
+
+GRAPH: Final = "graph.onnx"
+FEATURES: Final = "features.json"
+CONTRACT: Final = "contract.json"
+BASELINE: Final = "baseline.json"
+_FILES: Final = frozenset({GRAPH, FEATURES, CONTRACT, BASELINE})
+
+
+class ToJson(Protocol):
+    """What writes itself as canonical JSON."""
+
+    def to_json(self) -> bytes:
+        """The same thing gives the same bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleParts:
+    """What a bundle is made of; equal parts give equal ids.
+
+    graph: the bytes that `models.fit` gave. metrics: deterministic ones only, no timings.
+    baseline: the reference of this version, from `data`. The others as `Manifest` has them.
+    """
+
+    graph: bytes
+    features: FeatureTree
+    contract: Contract
+    baseline: ToJson
+    threshold: float
+    metrics: Mapping[str, float]
+    spec_hash: str
+    model: str
+    learner: str
+    target: str
+    positive: str
+    negative: str
+    task: str = "classification"
+
+    def files(self) -> dict[str, bytes]:
+        """The files beside the manifest."""
+        return {
+            GRAPH: self.graph,
+            FEATURES: self.features.to_json(),
+            CONTRACT: self.contract.to_json(),
+            BASELINE: self.baseline.to_json(),
+        }
+
+    def manifest(self, files: Mapping[str, bytes]) -> Manifest:
+        """The manifest of these parts and their files."""
+        return Manifest(
+            model=self.model,
+            task=self.task,
+            learner=self.learner,
+            spec_hash=self.spec_hash,
+            features=tuple(self.features.names),
+            target=self.target,
+            positive=self.positive,
+            negative=self.negative,
+            threshold=float(self.threshold),
+            metrics={name: float(value) for name, value in self.metrics.items()},
+            files=sums(files),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """What a bundle says about rows.
+
+    score: float32, shape (n,). decision: bool, shape (n,), true for the positive class.
+    features: float32, shape (n, k), what the graph was given, NaN where missing.
+    """
+
+    score: np.ndarray
+    decision: np.ndarray
+    features: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A verified bundle, loaded. A row's score is the same bytes alone, in a batch and in any process of one machine.
+
+    baseline_json: the reference as `data.Baseline` wrote it.
+    """
+
+    id: str
+    manifest: Manifest
+    features: FeatureTree
+    contract: Contract
+    baseline_json: bytes = field(repr=False)
+    graph: Graph = field(repr=False)
+
+    @classmethod
+    def of(cls, bundle_id: str, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
+        """The bundle of files whose sums were compared. Raises BundleCorrupt where they do not go together."""
+        if set(files) != _FILES:
+            raise BundleCorrupt(f"a bundle has the files {', '.join(sorted(_FILES))} and this has {', '.join(files)}")
+        try:
+            features = FeatureTree.from_json(files[FEATURES])
+            contract = Contract.from_json(files[CONTRACT])
+        except DataError as error:
+            raise BundleCorrupt(
+                f"the features or the contract of bundle {bundle_id} cannot be read: {error}"
+            ) from error
+        graph = Graph(files[GRAPH])
+        if not graph.features == len(features.names) == len(manifest.features) or features.names != manifest.features:
+            raise BundleCorrupt(
+                f"bundle {bundle_id} names {len(manifest.features)} features, its tree gives {len(features.names)} "
+                f"and its graph reads {graph.features}; package the model again"
+            )
+        return cls(
+            id=bundle_id,
+            manifest=manifest,
+            features=features,
+            contract=contract,
+            baseline_json=files[BASELINE],
+            graph=graph,
+        )
+
+    @property
+    def threshold(self) -> float:
+        """A score ≥ it is decided positive."""
+        return self.manifest.threshold
+
+    def score_frame(self, frame: pl.DataFrame) -> Scores:
+        """Scores, decisions and features of a frame that keeps the contract."""
+        return self.score_matrix(self.features.matrix(frame))
+
+    def score_matrix(self, X: np.ndarray) -> Scores:
+        """Scores and decisions of rows whose features are there already: float32, shape (n, k)."""
+        score = self.graph.scores(X)
+        return Scores(score=score, decision=decided(score, self.threshold), features=X)
+
+    def label(self, decision: bool) -> str:
+        """What a decision is called, such as `fraud`."""
+        return self.manifest.positive if decision else self.manifest.negative
