@@ -7,7 +7,7 @@ once; `TrafficLog` reads it: a window of predictions, a matured cohort with its 
 from everloop.traffic.log import Absent, TrafficLog, known_rows
 from everloop.traffic.mover import CRASH_POINTS, Moved, Mover, Stop
 from everloop.traffic.records import OutcomeRecord, PredictionBatch, row_digest
-from everloop.traffic.spool import Answered, Durability, Recorded, Spool
+from everloop.traffic.spool import Answered, Durability, Recorded, Spool, pending_rows
 from everloop.traffic.windows import Window, windows
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "TrafficLog",
     "Window",
     "known_rows",
+    "pending_rows",
     "row_digest",
     "windows",
 ]

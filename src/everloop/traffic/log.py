@@ -6,7 +6,6 @@ that whatever is computed from them does not depend on how the rows were moved.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -126,21 +125,27 @@ def known_rows(
     start: datetime | None = None,
     end: datetime | None = None,
 ) -> pl.LazyFrame:
-    """Traffic as rows to train on: inputs under their contract names, the target, `event_time`, `prediction_id`.
+    """Traffic as rows to train on: inputs under their contract names, `target`, `event_time`, `prediction_id`.
 
-    Nothing is in it that was not known at `as_of`: only matured rows, with the outcome of that day. The target is the
-    outcome as a number, or its text where no outcome is a number.
+    Nothing is in it that was not known at `as_of`: matured rows alone, with the outcome known then, as a number (a
+    truth is 0 or 1); `TARGET__text` holds what was said, null for silence. `event_time` is the log's, UTC; an input of
+    that name stays out. `entity` comes along as `__entity`.
     """
     rows = log.labelled(start, end, as_of=as_of, delay=delay, absent=absent, target=target)
-    inputs = _inputs(rows.collect_schema())
-    value: Callable[[], pl.Expr] = lambda: pl.coalesce(pl.col("outcome").cast(pl.Float64), None)
+    taken = {"prediction_id", "event_time", target, f"{target}__text", "__entity"}
+    inputs = [
+        pl.col(name).alias(plain)
+        for name in rows.collect_schema()
+        if name.startswith("in_") and (plain := name.removeprefix("in_")) not in taken
+    ]
     return rows.select(
-        "prediction_id", "event_time", *inputs, value().alias(target), pl.col("entity").alias("__entity")
+        "prediction_id",
+        "event_time",
+        *inputs,
+        pl.col("outcome").alias(target),
+        pl.col("outcome_text").alias(f"{target}__text"),
+        pl.col("entity").alias("__entity"),
     )
-
-
-def _inputs(schema: pl.Schema) -> list[pl.Expr]:
-    return [pl.col(name).alias(name.removeprefix("in_")) for name in schema if name.startswith("in_")]
 
 
 def _fresh(log: DeltaLog) -> DeltaLog:

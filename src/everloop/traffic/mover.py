@@ -9,6 +9,7 @@ says up to which block, and the next mover only deletes.
 
 from __future__ import annotations
 
+import datetime as dt
 import errno
 import fcntl
 import logging
@@ -134,7 +135,6 @@ class Mover:
         self._traffic = traffic
         self._clock = clock
         self._lock = lock
-        self._flush = durability == "full"
         self._durability: Durability = durability
         self._crash = crash
         self._keep_s = keep_s
@@ -226,13 +226,15 @@ class Mover:
             if stopping:
                 return
 
-    def compact(self, *, small_files: int = 2) -> int:
-        """Rewrite the small files of every day that has at least so many of them as one; returns how many went.
+    def compact(self) -> int:
+        """Rewrite the small files of every day as one; returns how many went.
 
         Rows are the same before and after, sorted by time. Readers that hold the old files have an hour.
         """
         names = [path.parts[-2:] for path in sorted(self._traffic.glob("*/*")) if (path / "_delta_log").is_dir()]
-        return sum(self._compact(self._table(model, kind), small_files) for model, kind in names if kind in _TABLES)
+        return sum(
+            self._compact(self._table(model, kind), older=2, newest=2) for model, kind in names if kind in _TABLES
+        )
 
     def _found(self) -> list[_Source]:
         """Every slot's database; those without a worker first."""
@@ -247,7 +249,9 @@ class Mover:
     def _table(self, model: str, kind: str) -> DeltaLog:
         table = self._tables.get((model, kind))
         if table is None:
-            table = self._tables[model, kind] = open_table(self._traffic, model, _TABLES[kind])
+            table = self._tables[model, kind] = open_table(
+                self._traffic, model, _TABLES[kind], flush=self._durability == "full"
+            )
         return table
 
     def _move_stream(self, sources: Sequence[_Source], model: str, kind: str) -> int:
@@ -286,9 +290,9 @@ class Mover:
             return 0
         self._crash("read")
         frame = fit(_DECODE[kind](bodies), table)
-        files = table.write(frame, flush=self._flush)
+        files = table.write(frame)
         self._crash("files written")
-        table.commit(add=files, transactions=last, flush=self._flush)
+        table.commit(add=files, transactions=last)
         self._crash("committed")
         for source in sources:
             if source.uuid in last:
@@ -303,25 +307,26 @@ class Mover:
         self._moves += 1
         for table in self._tables.values():
             if table.checkpoint():
-                self._compact(table, small_files=16)
+                self._compact(table, older=4, newest=16)
         if self._moves % _FORGET_EVERY == 0:
             before_us = to_us(self._clock.now()) - int(self._keep_s * 1_000_000)
             for source in sources:
                 source.forget(before_us=before_us, keep_rows=self._keep_rows)
                 source.checkpoint()
 
-    def _compact(self, table: DeltaLog, small_files: int) -> int:
-        days: dict[object, list[DataFile]] = {}
+    def _compact(self, table: DeltaLog, *, older: int, newest: int) -> int:
+        """Merge a day's small files where there are so many, on the newest day and on those before."""
+        days: dict[dt.date, list[DataFile]] = {}
         for file in table.files.values():
             if file.size_bytes < _SMALL_BYTES:
                 days.setdefault(file.day, []).append(file)
+        last = max(days, default=None)
         gone = 0
-        for small in days.values():
-            if len(small) < small_files:
+        for day, small in days.items():
+            if len(small) < (newest if day == last else older):
                 continue
-            frame = table.scan(small).collect().sort(table.time, maintain_order=True)
-            files = table.write(frame, flush=self._flush)
-            table.commit(add=files, remove=small, flush=self._flush)
+            frame = table.scan(small).sort(table.time, maintain_order=True).collect()
+            table.commit(add=table.write(frame), remove=small)
             self._crash("compacted")
             gone += len(small)
             self._compactions += 1
@@ -332,7 +337,7 @@ class Mover:
 
 def _as_ours(error: OSError | sqlite3.OperationalError, folder: Path) -> TrafficError:
     full = (
-        error.errno == errno.ENOSPC
+        error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         if isinstance(error, OSError)
         else error.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
     )

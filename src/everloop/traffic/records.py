@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -21,6 +22,7 @@ from everloop.errors import TrafficError
 
 __all__ = ["OutcomeRecord", "PredictionBatch", "row_digest"]
 
+_END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 OutcomeValue = float | str | bool | None
 
 
@@ -100,8 +102,8 @@ class PredictionBatch:
 class OutcomeRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What turned out to be true of one prediction.
 
-    value: a number, a truth, a text, or None, which withdraws what was said before. `name` says of what: the target's
-    column, or another thing that is observed. observed_at_us: when it was known, microseconds UTC.
+    value: a number, a truth, a text, or None (as is NaN), which withdraws what was said before. `name` says of what:
+    the target's column, or another thing that is observed. observed_at_us: when it was known, microseconds UTC.
     """
 
     prediction_id: str
@@ -111,16 +113,20 @@ class OutcomeRecord(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
 
     @property
+    def _missing(self) -> bool:
+        return self.value is None or (isinstance(self.value, float) and not math.isfinite(self.value))
+
+    @property
     def number(self) -> float | None:
         """The value as a number: true is 1, a text has none."""
-        return None if self.value is None or isinstance(self.value, str) else float(self.value)
+        return None if self._missing or isinstance(self.value, str) else float(self.value)  # type: ignore[arg-type]
 
     @property
     def text(self) -> str | None:
         """The value as text, as JSON writes it; a text is itself."""
-        if self.value is None or isinstance(self.value, str):
-            return self.value
-        return msgspec.json.encode(self.value).decode()
+        if self._missing:
+            return None
+        return self.value if isinstance(self.value, str) else msgspec.json.encode(self.value).decode()
 
 
 class _Block(msgspec.Struct, frozen=True, array_like=True):
@@ -286,29 +292,53 @@ def _times(microseconds: npt.NDArray[np.int64]) -> pl.Series:
 def _score_lists(
     versions: tuple[int, ...], scores: npt.NDArray[np.float32], decisions: npt.NDArray[np.bool_]
 ) -> pl.Series:
-    flat = pl.DataFrame(
-        {f"s{j}": scores[:, j] for j in range(len(versions))} | {f"d{j}": decisions[:, j] for j in range(len(versions))}
-    )
-    items = [
-        pl.struct(
-            version=pl.lit(version, dtype=pl.Int32),
-            score=pl.col(f"s{j}"),
-            decision=pl.col(f"d{j}"),
-        )
-        for j, version in enumerate(versions)
-    ]
-    return flat.select(pl.concat_list(items)).to_series()
+    """Scores and decisions, shape (rows, versions) → one list of structs a row."""
+    rows, width = scores.shape
+    columns = {
+        "version": np.tile(np.array(versions, np.int32), rows),
+        "score": scores.ravel(),
+        "decision": decisions.ravel(),
+    }
+    items = pl.DataFrame(columns).to_struct("scores")
+    return items.reshape((rows, width)).cast(pl.List(items.dtype))
 
 
 def _inputs(blocks: Sequence[_Block]) -> pl.DataFrame:
-    frames = [pl.read_ipc_stream(block.inputs) for block in blocks]
-    joined = pl.concat(frames, how="diagonal_relaxed") if len(frames) > 1 else frames[0]
-    return joined.select(_storable(name, dtype) for name, dtype in joined.schema.items() if dtype != pl.Null)
+    """The inputs of all blocks, one after the other."""
+    runs: list[list[bytes]] = []
+    for block in blocks:
+        if runs and _head(block.inputs) == _head(runs[-1][0]):
+            runs[-1].append(block.inputs)
+        else:
+            runs.append([block.inputs])
+    frames = [frame for run in runs for frame in _read(run)]
+    joined = frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed")
+    # Series by series: an expression for each of many columns costs several times as much on frames this small.
+    return pl.DataFrame([_storable(column) for column in joined.get_columns() if column.dtype != pl.Null])
 
 
-def _storable(name: str, dtype: pl.DataType) -> pl.Expr:
+def _head(stream: bytes) -> bytes:
+    """The schema message of an Arrow stream: a marker, its length, itself."""
+    return stream[: 8 + int.from_bytes(stream[4:8], "little")]
+
+
+def _read(streams: Sequence[bytes]) -> list[pl.DataFrame]:
+    """Arrow streams of one schema → their frames, read as one stream of many batches where that can be."""
+    first = pl.read_ipc_stream(streams[0])
+    if len(streams) == 1:
+        return [first]
+    if any(dtype in (pl.Categorical, pl.Enum) for dtype in first.dtypes):
+        # Dictionaries come once in a stream.
+        return [first, *(pl.read_ipc_stream(stream) for stream in streams[1:])]
+    head = len(_head(streams[0]))
+    batches = [stream[head : -len(_END_OF_STREAM)] for stream in streams]
+    assert all(stream.endswith(_END_OF_STREAM) for stream in streams)
+    return [pl.read_ipc_stream(b"".join((streams[0][:head], *batches, _END_OF_STREAM)))]
+
+
+def _storable(column: pl.Series) -> pl.Series:
     """An input as one of the few types the log holds, so that a contract's detail does not split a column."""
-    column = pl.col(name)
+    dtype = column.dtype
     if dtype.is_integer():
         column = column.cast(pl.Int64)
     elif dtype.is_numeric():
@@ -318,4 +348,4 @@ def _storable(name: str, dtype: pl.DataType) -> pl.Expr:
         column = utc.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
     elif dtype not in (pl.Boolean, pl.Date, pl.String):
         column = column.cast(pl.String)
-    return column.alias(f"in_{name}")
+    return column.alias(f"in_{column.name}")

@@ -20,20 +20,26 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
 
 from everloop.clock import Clock, to_us
 from everloop.errors import IdConflict, StorageFull, TrafficError
 from everloop.traffic.records import OutcomeRecord, PredictionBatch, encode_outcomes, encode_predictions
 
-__all__ = ["Answered", "Durability", "Recorded", "Spool", "file_lock"]
+__all__ = ["Answered", "Durability", "Recorded", "Spool", "file_lock", "pending_rows"]
 
 Durability = Literal["process", "full"]
 KEEP_S: Final = 48 * 3600.0
 KEEP_ROWS: Final = 2_000_000
+_FIRST_US: Final = to_us(datetime.min.replace(tzinfo=UTC))
+_LAST_US: Final = to_us(datetime.max.replace(tzinfo=UTC)) - 1000
 _PAGE_BYTES: Final = 4096
 _BUSY_S: Final = 30.0
 # The mover checkpoints the WAL, off the hot path; the worker itself only when 64 MB have piled up.
@@ -41,7 +47,8 @@ _WAL_PAGES: Final = 16_384
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS block (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, model TEXT NOT NULL, rows INTEGER NOT NULL, body BLOB NOT NULL
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, model TEXT NOT NULL,
+  rows INTEGER NOT NULL, body BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS answered (
   n INTEGER PRIMARY KEY AUTOINCREMENT, prediction_id TEXT NOT NULL, model TEXT NOT NULL,
@@ -49,6 +56,7 @@ CREATE TABLE IF NOT EXISTS answered (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS answered_id ON answered (prediction_id, model);
 """
+_REMEMBER: Final = "INSERT INTO answered (prediction_id, model, recorded_at_us, digest, answer) VALUES (?, ?, ?, ?, ?)"
 _LOOK_UP: Final = (
     "SELECT prediction_id, digest, answer FROM answered "
     "WHERE prediction_id IN (SELECT value FROM json_each(?)) AND model = ?"
@@ -150,6 +158,7 @@ class Spool:
 
         A row whose id is known is not recorded again: see `Recorded`. Raises StorageFull with nothing written.
         """
+        _check_times("event_time", batch.event_time_us)
         recorded_at_us = to_us(self._clock.now())
         fcntl.flock(self._append_lock, fcntl.LOCK_EX)
         try:
@@ -160,7 +169,7 @@ class Spool:
                 with _writing(self._folder), self._connection as tx:
                     _insert(tx, "predictions", part.model, len(part), body)
                     tx.executemany(
-                        "INSERT INTO answered (prediction_id, model, recorded_at_us, digest, answer) VALUES (?, ?, ?, ?, ?)",
+                        _REMEMBER,
                         [
                             (i, part.model, recorded_at_us, digest, answer)
                             for i, digest, answer in zip(part.ids, part.digests, part.answers, strict=True)
@@ -174,6 +183,7 @@ class Spool:
         """Record outcomes durably, in one commit. Raises StorageFull with nothing written."""
         if not outcomes:
             return
+        _check_times("observed_at", np.array([outcome.observed_at_us for outcome in outcomes]))
         body = encode_outcomes(outcomes, recorded_at_us=to_us(self._clock.now()))
         with _writing(self._folder), self._connection as tx:
             _insert(tx, "outcomes", model, len(outcomes), body)
@@ -238,6 +248,22 @@ def _create(path: Path) -> None:
     finally:
         connection.close()
     aside.rename(path)
+    handle = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def pending_rows(folder: Path) -> int:
+    """Rows of all the spools in a folder that are not in the log yet; none once the mover has caught up."""
+    if not folder.is_dir():
+        return 0
+    rows = 0
+    for path in databases(folder):
+        with closing(connect(path, durability="process", read_only=True)) as connection:
+            rows += connection.execute("SELECT coalesce(sum(rows), 0) FROM block").fetchone()[0]
+    return rows
 
 
 def databases(folder: Path) -> list[Path]:
@@ -287,6 +313,12 @@ def _try_lock(path: Path) -> int | None:
 
 def _insert(tx: sqlite3.Connection, kind: str, model: str, rows: int, body: bytes) -> None:
     tx.execute("INSERT INTO block (kind, model, rows, body) VALUES (?, ?, ?, ?)", (kind, model, rows, body))
+
+
+def _check_times(name: str, us: npt.NDArray[np.int64]) -> None:
+    """A time the calendar does not have would stop the log for good; the contract refuses it before."""
+    if len(us) and not (us.min() >= _FIRST_US and us.max() <= _LAST_US):
+        raise TrafficError(f"{name} lies outside the years 1 to 9999; times are microseconds since 1970-01-01 UTC")
 
 
 _FULL_CODES: Final[frozenset[int]] = frozenset(

@@ -15,7 +15,7 @@ from everloop.traffic.delta import DeltaLog
 
 __all__ = ["OUTCOMES", "PREDICTIONS", "Table", "fit", "open_table"]
 
-_UTC: Final = pl.Datetime("us", "UTC")
+_UTC: Final[pl.DataType] = pl.Datetime("us", "UTC")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # A column that comes with another type than it had is kept beside the first as `NAME__TYPE`.
 _SUFFIX: Final[Mapping[type[pl.DataType], str]] = {
@@ -39,11 +39,15 @@ class Table:
     schema: pl.Schema
 
 
+def _schema(columns: Mapping[str, pl.DataType | type[pl.DataType]]) -> pl.Schema:
+    return pl.Schema(columns)
+
+
 PREDICTIONS: Final = Table(
     name="predictions",
     time="event_time",
     partition="event_date",
-    schema=pl.Schema(
+    schema=_schema(
         {
             "prediction_id": pl.String,
             "event_time": _UTC,
@@ -66,7 +70,7 @@ OUTCOMES: Final = Table(
     name="outcomes",
     time="observed_at",
     partition="observed_date",
-    schema=pl.Schema(
+    schema=_schema(
         {
             "prediction_id": pl.String,
             "name": pl.String,
@@ -81,11 +85,11 @@ OUTCOMES: Final = Table(
 )
 
 
-def open_table(root: Path, model: str, table: Table) -> DeltaLog:
+def open_table(root: Path, model: str, table: Table, *, flush: bool = False) -> DeltaLog:
     """The log of one table of a model, as it stands; it may not exist yet."""
     if _NAME.fullmatch(model) is None:
         raise TrafficError(f"{model!r} is no name of a model: 1 to 64 of letters, digits, '_' and '-'")
-    log = DeltaLog(root / model / table.name, partition=table.partition, time=table.time)
+    log = DeltaLog(root / model / table.name, partition=table.partition, time=table.time, flush=flush)
     log.refresh()
     return log
 
@@ -97,17 +101,18 @@ def fit(frame: pl.DataFrame, table: DeltaLog) -> pl.DataFrame:
     column of its own, so that a changed contract never stops the log.
     """
     known = table.schema
-    columns: dict[str, pl.Expr] = {}
+    columns: list[pl.Series] = []
     added: dict[str, pl.DataType] = {}
-    for name, dtype in frame.schema.items():
+    for column in frame.get_columns():
+        name, dtype = column.name, column.dtype
         target = _home(name, dtype, known)
         if target not in known:
             added[target] = dtype
-        columns[target] = pl.col(name).cast(known.get(target, dtype)).alias(target)
+        columns.append(column.cast(known.get(target, dtype)).alias(target))
     if added:
         table.add_columns(added)
     # What a column lacks in this frame its file lacks too: readers see null.
-    return frame.select(columns.values())
+    return pl.DataFrame(columns)
 
 
 def _home(name: str, dtype: pl.DataType, known: Mapping[str, pl.DataType]) -> str:
