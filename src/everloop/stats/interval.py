@@ -172,7 +172,7 @@ def bootstrap_cells(
     filled = sums > 0
     scale = np.divide(spread, sums, out=np.ones_like(sums), where=filled)
     rows = np.where(filled, sums / scale, 0.0)
-    drawn = np.random.default_rng(seed).poisson(rows, size=(replicates, sums.size)) * scale
+    drawn = np.random.default_rng(seed).poisson(rows, size=(replicates, sums.size)).astype(np.float64) * scale
     return from_replicates(float(metric(sums[None, :])[0]), metric(drawn), level=level)
 
 

@@ -21,26 +21,30 @@ __all__ = ["Calibration", "calibrate"]
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Tail = Literal["above", "below", "both"]
+Scale = Literal["plain", "root", "log"]
 
 MIN_WINDOWS = 5
 MIN_PER_GROUP = 3
-# Tails beyond what a few dozen windows can show are taken as Student's with at most this many degrees: at one alarm
-# in ten years over 40 columns a normal tail (5 sd) would be a claim about windows nobody has seen.
+# Tails beyond what a few dozen windows can show are taken as Student's with at most this many degrees, fewer where
+# the windows' own kurtosis asks for it: at one alarm in ten years over 40 columns a normal tail (5 sd) would be a
+# claim about windows that nobody has seen.
 MAX_DEGREES = 12.0
-# A distance that varies by less than this from window to window (on the log scale) is taken to vary by this much.
-MIN_LOG_SD = 0.05
+MIN_DEGREES = 4.5
+# More skew than this, one standard error added, and a distance is judged on its root, then on its log: PSI, say,
+# is a sum of squares.
+MAX_SKEW = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """The spread of one statistic over quiet windows. Made by `calibrate`; JSON through to_dict and from_dict.
 
-    log: whether centres and sd are those of log(statistic + resolution).
+    scale: centres and sd are those of the statistic, of its root, or of log(statistic + resolution).
     centres: the mean and number of windows per group, such as a weekday; "" is all of them.
     sd: the windows' spread around their group's mean, with `degrees` of freedom.
     """
 
-    log: bool
+    scale: Scale
     tail: Tail
     sd: float
     degrees: float
@@ -60,21 +64,17 @@ class Calibration:
         score = self.standardised(statistic, group=group)
         match self.tail:
             case "above":
-                p = float(t.sf(score, self.degrees))
+                return float(t.sf(score, self.degrees))
             case "below":
-                p = float(t.cdf(score, self.degrees))
+                return float(t.cdf(score, self.degrees))
             case _:
-                p = 2 * float(t.sf(abs(score), self.degrees))
-        # Windows that never differed say only that a difference is rarer than one in so many.
-        return max(p, 1 / (self.windows + 1)) if self.sd == 0 else p
+                return 2 * float(t.sf(abs(score), self.degrees))
 
     def standardised(self, statistic: float, *, group: str = "") -> float:
         """The statistic in predictive standard deviations from its group's centre."""
         centre, windows = self.centres.get(group, self.centres[""])
-        gap = self._transformed(statistic) - centre
-        if self.sd == 0:
-            return math.copysign(math.inf, gap) if gap else 0.0
-        return gap / (self.sd * math.sqrt(1 + 1 / windows))
+        value = float(rescaled(np.array([statistic]), scale=self.scale, resolution=self.resolution)[0])
+        return (value - centre) / (self.sd * math.sqrt(1 + 1 / windows))
 
     def threshold(self, alpha: float, *, group: str = "") -> float:
         """The statistic whose p-value is `alpha`: the upper one, with tail="below" the lower one."""
@@ -83,17 +83,17 @@ class Calibration:
         centre, windows = self.centres.get(group, self.centres[""])
         score = float(t.isf(alpha / 2 if self.tail == "both" else alpha, self.degrees))
         value = centre + (-score if self.tail == "below" else score) * self.sd * math.sqrt(1 + 1 / windows)
-        return math.exp(value) - self.resolution if self.log else value
+        return restored(value, scale=self.scale, resolution=self.resolution)
 
     def expected(self, *, group: str = "") -> float:
         """The statistic of a middling quiet window."""
         centre, _ = self.centres.get(group, self.centres[""])
-        return math.exp(centre) - self.resolution if self.log else centre
+        return restored(centre, scale=self.scale, resolution=self.resolution)
 
     def to_dict(self) -> dict[str, Json]:
         """Plain JSON; `from_dict` reads it back."""
         return {
-            "log": self.log,
+            "scale": self.scale,
             "tail": self.tail,
             "sd": self.sd,
             "degrees": self.degrees,
@@ -108,16 +108,13 @@ class Calibration:
         centres = {name: (float(centre), int(windows)) for name, (centre, windows) in record["centres"].items()}
         return cls(**{**record, "centres": centres})
 
-    def _transformed(self, statistic: float) -> float:
-        return math.log(max(statistic, 0.0) + self.resolution) if self.log else statistic
-
 
 def calibrate(
     statistics: ArrayLike,
     *,
     groups: Sequence[str] | None = None,
     tail: Tail = "above",
-    log: bool | None = None,
+    scale: Scale | None = None,
     resolution: float = 1e-4,
 ) -> Calibration:
     """The `Calibration` of a statistic from quiet windows.
@@ -126,14 +123,15 @@ def calibrate(
     the reference holds the window itself, take more than a dozen windows, or leave the window out of its reference.
     groups: one name per window, such as its weekday; those with fewer than 3 windows share the common centre.
     tail: "above" for distances, "both" for means and shares.
-    log: judge ratios instead of differences; None means so for statistics that are ≥ 0 and have tail "above".
+    scale: on which the windows' spread is taken; None picks the mildest on which they are not skewed where
+    tail is "above", and "plain" for the other tails.
     resolution: a difference too small to matter, > 0, in the statistic's unit; what keeps a constant one finite.
     Raises NotEnoughData below 5 windows.
     """
     values = np.asarray(statistics, dtype=np.float64)
     names = np.asarray([""] * values.size if groups is None else list(groups))
-    if values.shape != names.shape or resolution < 0:
-        raise ValueError(f"one group per window and resolution ≥ 0: got {values.shape}, {names.shape}, {resolution}")
+    if values.shape != names.shape or resolution <= 0:
+        raise ValueError(f"one group per window and resolution > 0: got {values.shape}, {names.shape}, {resolution}")
     known = np.isfinite(values)
     values, names = values[known], names[known]
     if values.size < MIN_WINDOWS:
@@ -141,23 +139,64 @@ def calibrate(
             f"{values.size} baseline windows cannot show how much quiet windows differ; {MIN_WINDOWS} are the least: "
             "take a longer baseline or shorter windows"
         )
-    logged = (tail == "above" and bool(values.min() >= 0)) if log is None else log
-    if logged and resolution == 0:
-        raise ValueError("a statistic judged on the log scale needs a resolution above 0")
-    scaled = np.log(np.maximum(values, 0.0) + resolution) if logged else values
-    centres, residual = centred(scaled, names)
+    chosen = scale_for(values, names, tail=tail, resolution=resolution) if scale is None else scale
+    centres, residual = centred(rescaled(values, scale=chosen, resolution=resolution), names)
     degrees = float(values.size - max(1, len(centres) - 1))
     sd = math.sqrt(float(np.square(residual).sum()) / degrees)
-    floor = MIN_LOG_SD if logged else resolution
     return Calibration(
-        log=logged,
+        scale=chosen,
         tail=tail,
-        sd=math.hypot(sd, floor),
-        degrees=min(degrees, MAX_DEGREES),
+        sd=math.hypot(sd, smallest_step(centres[""][0], scale=chosen, resolution=resolution)),
+        degrees=min(degrees, tail_degrees(residual)),
         resolution=resolution,
         windows=int(values.size),
         centres=centres,
     )
+
+
+def rescaled(values: Floats, *, scale: Scale, resolution: float) -> Floats:
+    """`values` on the scale that their spread is taken on."""
+    if scale == "plain":
+        return values
+    raised = np.maximum(values, 0.0) + resolution
+    return np.sqrt(raised) if scale == "root" else np.log(raised)
+
+
+def restored(value: float, *, scale: Scale, resolution: float) -> float:
+    """The statistic that `rescaled` makes `value` of."""
+    if scale == "plain":
+        return value
+    return (max(value, 0.0) ** 2 if scale == "root" else math.exp(value)) - resolution
+
+
+def smallest_step(centre: float, *, scale: Scale, resolution: float) -> float:
+    """`resolution` on the scale, at the `centre` of the windows."""
+    if scale == "plain":
+        return resolution
+    at = restored(centre, scale=scale, resolution=resolution) + resolution
+    return resolution / (2 * math.sqrt(at)) if scale == "root" else resolution / at
+
+
+def scale_for(values: Floats, names: np.ndarray[Any, Any], *, tail: Tail, resolution: float) -> Scale:
+    """The mildest scale on which the windows are not skewed to the right; "plain" unless only high values matter."""
+    if tail != "above" or values.min() < 0:
+        return "plain"
+    scales: tuple[Scale, ...] = ("plain", "root")
+    for scale in scales:
+        _, residual = centred(rescaled(values, scale=scale, resolution=resolution), names)
+        sd = float(residual.std())
+        if sd == 0 or float((residual**3).mean()) / sd**3 + math.sqrt(6 / values.size) <= MAX_SKEW:
+            return scale
+    return "log"
+
+
+def tail_degrees(residual: Floats) -> float:
+    """Student's degrees of freedom with the residuals' kurtosis, one standard error added, within the two bounds."""
+    variance = float(np.square(residual).mean())
+    if variance == 0:
+        return MAX_DEGREES
+    excess = float((residual**4).mean()) / variance**2 - 3 + math.sqrt(24 / residual.size)
+    return MAX_DEGREES if excess <= 0 else min(MAX_DEGREES, max(MIN_DEGREES, 4 + 6 / excess))
 
 
 def centred(values: Floats, names: np.ndarray[Any, Any]) -> tuple[dict[str, tuple[float, int]], Floats]:

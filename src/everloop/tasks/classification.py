@@ -1,0 +1,64 @@
+"""Binary classification: a score is the probability of the positive class, a decision is score ≥ threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from everloop.project import Objective
+from everloop.tasks.evaluation import Evaluation, decided
+from everloop.tasks.loss import row_losses
+from everloop.tasks.metrics import METRICS
+from everloop.tasks.objective import objective_value
+from everloop.tasks.task import Array, Evaluated, Metric
+from everloop.tasks.threshold import choose_threshold
+
+__all__ = ["Classification"]
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """The task `classification`. Everything is in the functions; this is their door."""
+
+    @property
+    def name(self) -> str:
+        """As model.yaml says it."""
+        return "classification"
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """By name."""
+        return METRICS
+
+    def evaluate(
+        self,
+        y: Array,
+        score: Array,
+        *,
+        weight: Array | None = None,
+        threshold: float | None = None,
+        costs: Mapping[str, float] | None = None,
+    ) -> Evaluation:
+        """Scores against truth. Raises NotEnoughData without rows."""
+        return Evaluation(y=y, score=score, weight=weight, threshold=threshold, costs=costs)
+
+    def choose_threshold(self, objective: Objective, y: Array, score: Array, weight: Array | None = None) -> float:
+        """The threshold that serves the objective best on validation rows: see `tasks.choose_threshold`."""
+        return choose_threshold(objective, y, score, weight)
+
+    def objective_value(self, objective: Objective, evaluation: Evaluated) -> float:
+        """What models are ranked by: the metric at the evaluation's threshold, less what the constraint lacks.
+
+        `objective.maximise` says which way is better. The objective's own costs are used for cost.
+        """
+        if objective.costs is not None and isinstance(evaluation, Evaluation):
+            evaluation = replace(evaluation, costs=objective.costs)
+        return objective_value(objective, evaluation, evaluation.value(objective.metric))
+
+    def losses(self, y: Array, score: Array, decision: Array, *, objective: Objective | None = None) -> Array:
+        """One loss in [0, 1] per row, NaN for a row that says nothing about the objective: see `tasks.row_losses`."""
+        return row_losses(y, score, decision, objective=objective)
+
+    def decide(self, score: Array, threshold: float) -> Array:
+        """score ≥ threshold, shape (n,), bool."""
+        return decided(score, threshold)
