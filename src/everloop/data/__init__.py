@@ -14,6 +14,7 @@ from everloop.data.fingerprint import rows_hash
 from everloop.data.node import Node
 from everloop.data.profile import Profile
 from everloop.data.rows import TARGET, WEIGHT, Rows, load_rows, rows_of
+from everloop.data.sampling import FitSample, fit_sample
 from everloop.data.source import collect, scan
 from everloop.data.split import FIRST_SHARES, MIN_POSITIVES, Split, retrain_split, time_split
 from everloop.data.translate import EVENT_TIME, translate
@@ -39,6 +40,7 @@ __all__ = [
     "Decoder",
     "FeatureSet",
     "FeatureTree",
+    "FitSample",
     "Node",
     "Profile",
     "RowProblem",
@@ -50,6 +52,7 @@ __all__ = [
     "contract_text",
     "decode_rows",
     "features",
+    "fit_sample",
     "infer_contract",
     "load_features",
     "load_rows",

@@ -91,6 +91,9 @@ class TrainSection(Section):
     holdout: Annotated[float, BeforeValidator(_holdout)] = Field(
         0.1, description="newest share, to validate and test on"
     )
+    rows: Annotated[StrictInt, Field(ge=1000)] | None = Field(
+        None, description="fit on at most so many: rare positives whole, the others a weighted sample; left out: all"
+    )
     schedule: Annotated[str | None, BeforeValidator(lambda value: None if value is None else check_schedule(value))] = (
         Field(None, description='"0 2 * * SUN", daily, weekly, every 6h, or external; left out: only by hand')
     )

@@ -1,0 +1,15 @@
+"""The command line: thin, `--json` everywhere, stdout is data and stderr is talk.
+
+Exit codes: 0 fine, 1 error, 2 usage, 3 refused or alert, 4 undecided.
+"""
+
+from __future__ import annotations
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """The program `everloop`."""
+    from everloop.cli.program import run
+
+    run()

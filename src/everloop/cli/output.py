@@ -1,0 +1,83 @@
+"""What commands print: JSON or a table of at most 80 columns on stdout, talk on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+__all__ = ["fields", "lines", "say", "show", "table", "when"]
+
+
+def say(sentence: str) -> None:
+    """Talk, for people: stderr."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def lines(text: str) -> None:
+    """Data, as it is: stdout."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    sys.stdout.flush()
+
+
+def show(record: object) -> None:
+    """One JSON document on stdout: numbers, text, lists and mappings; times as ISO 8601."""
+    import json
+
+    lines(json.dumps(record, default=_plain, ensure_ascii=False, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for."""
+    import msgspec
+
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return msgspec.to_builtins(value, enc_hook=str)
+
+
+def when(at: datetime | None) -> str:
+    """A time to the minute, or a dash."""
+    return "–" if at is None else at.strftime("%Y-%m-%d %H:%M")
+
+
+def _width() -> int:
+    """The columns to print in: the terminal's, 80 where there is none."""
+    import shutil
+
+    return min(shutil.get_terminal_size((80, 24)).columns, 120)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
+    """A plain table; where there is no row, the sentence `empty`, on stderr."""
+    if not rows:
+        say(empty)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        numbers = all(isinstance(row[columns.index(column)], int | float) for row in rows)
+        drawn.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*("–" if cell is None else str(cell) for cell in row))
+    Console(width=_width(), highlight=False, soft_wrap=False).print(drawn)
+
+
+def fields(record: Mapping[str, object]) -> None:
+    """Name and value, a line each."""
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    drawn.add_column(style="bold", no_wrap=True)
+    drawn.add_column(overflow="fold")
+    for name, value in record.items():
+        drawn.add_row(name, "–" if value is None else str(value))
+    Console(width=_width(), highlight=False).print(drawn)

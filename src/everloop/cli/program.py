@@ -1,0 +1,67 @@
+"""The program: its commands, and how an error becomes one sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from everloop.cli import daily, nouns, operate
+from everloop.errors import EverloopError
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="everloop",
+    help="Keeps a machine-learning model good in production: experiment, production, monitoring, improvement.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+daily.add_to(app)
+operate.add_to(app)
+nouns.add_to(app)
+
+
+def run() -> None:
+    """Run the command line and exit; no traceback ever reaches a user."""
+    try:
+        app(standalone_mode=True)
+    except EverloopError as error:
+        _end(f"everloop: {error}", error.exit_code)
+    except KeyboardInterrupt:
+        _end("everloop: stopped", 130)
+    except BrokenPipeError:
+        # whoever read our output has gone; there is nobody left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        _end(f"everloop: {_os_sentence(error)}", 1)
+    except Exception as error:
+        _end(_bug_sentence(error), 1)
+
+
+def _end(sentence: str, code: int) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+def _os_sentence(error: OSError) -> str:
+    import errno
+
+    place = f" ({error.filename})" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"the disk is full{place}; free some space and run the command again: nothing was half written"
+    return f"{error.strerror or error}{place}"
+
+
+def _bug_sentence(error: Exception) -> str:
+    """One sentence for a mistake of ours; the traceback goes to a file that can be sent along."""
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="everloop-", suffix=".log", delete=False) as handle:
+        traceback.print_exc(file=handle)
+    return f"everloop: a mistake of everloop itself: {type(error).__name__}: {error}; the details are in {handle.name}"

@@ -1,0 +1,84 @@
+"""All that is known at a time: the source's matured rows and those that live traffic brought since."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import polars as pl
+
+from everloop.data import EVENT_TIME, Contract, Rows, load_rows, rows_of
+from everloop.errors import NotEnoughData
+from everloop.project import Model
+from everloop.traffic import TrafficLog, known_rows
+
+__all__ = ["everything_known"]
+
+
+def everything_known(model: Model, contract: Contract, log: TrafficLog, *, as_of: datetime) -> Rows:
+    """Labelled rows of source and traffic log, none whose outcome was not due by `as_of`, within `train.window`.
+
+    A payment that is in both is taken from the traffic log: it holds what was really answered on. Without an id
+    column the source's rows are taken up to its last time, and the log's after it.
+    Raises NotEnoughData where one class is missing.
+    """
+    start = None if model.train.window is None else as_of - model.outcome.delay - model.train.window
+    source = load_rows(model, contract, as_of=as_of, both_classes=False)
+    newest = source.span[1]
+    live = _traffic(model, contract, log, start=start, as_of=as_of)
+    within = source.frame if start is None else source.frame.filter(pl.col(EVENT_TIME) >= start)
+    frames = [within]
+    if live is not None:
+        identity = contract.only("id")
+        if identity is None:
+            frames.append(live.frame.filter(pl.col(EVENT_TIME) > newest))
+        else:
+            frames[0] = within.join(live.frame, on=identity.name, how="anti", maintain_order="left")
+            frames.append(live.frame)
+    frame = pl.concat(frames, how="vertical_relaxed").sort(EVENT_TIME, maintain_order=True)
+    left_out = dict(source.left_out)
+    for reason, count in (live.left_out if live is not None else {}).items():
+        left_out[reason] = left_out.get(reason, 0) + count
+    rows = Rows(frame=frame.rechunk(), left_out=left_out, source=model.data.source)
+    _refuse_one_class(rows, model)
+    return rows
+
+
+def _traffic(
+    model: Model, contract: Contract, log: TrafficLog, *, start: datetime | None, as_of: datetime
+) -> Rows | None:
+    """The log's matured rows under the contract's names, or None where it has none."""
+    outcome, target = model.outcome, model.data.target
+    lazy = known_rows(log, as_of=as_of, delay=outcome.delay, absent=outcome.absent, target=target, start=start)
+    frame = lazy.collect()
+    if frame.height == 0:
+        return None
+    if outcome.acts is not None:
+        acts = log.known(as_of, name=outcome.acts.column).collect()
+        acted = acts.select("prediction_id", pl.col("outcome_text").alias(outcome.acts.column))
+        frame = frame.join(acted, on="prediction_id", how="left", maintain_order="left")
+    return rows_of(
+        _under_contract(frame, contract), model, contract, source="the traffic log", as_of=as_of, both_classes=False
+    )
+
+
+def _under_contract(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """The columns that the contract has, in its order; what a request does not carry is null, and a weight 1."""
+    wanted: list[pl.Expr] = []
+    for column in contract.kept_columns:
+        if column.name in frame.columns:
+            wanted.append(pl.col(column.name))
+        elif column.role == "id":
+            wanted.append(pl.col("prediction_id").alias(column.name))
+        elif column.role == "weight":
+            wanted.append(pl.lit(1.0).alias(column.name))
+        elif column.role != "outcome" and column.at_prediction is False:
+            wanted.append(pl.lit(None).alias(column.name))
+    return frame.select(wanted)
+
+
+def _refuse_one_class(rows: Rows, model: Model) -> None:
+    if rows.frame.height == 0 or rows.positives in (0, rows.frame.height):
+        raise NotEnoughData(
+            f"{model.name} has {rows.frame.height:,} matured rows with {rows.positives:,} positives in its training "
+            "window; both classes are needed: wait for outcomes, or widen train.window"
+        )

@@ -1,0 +1,103 @@
+"""Batch scoring: a file or folder of rows in, a Parquet file with score, decision and version out; in blocks, so that
+the rows may be many more than fit into memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from everloop.bundle import Bundle
+from everloop.data import conform, refuse_violations, scan
+from everloop.errors import ContractViolation, NotEnoughData, UsageError
+
+__all__ = ["BLOCK_ROWS", "ScoredFile", "score_file"]
+
+BLOCK_ROWS = 65_536
+ADDED = ("score", "decision", "version")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredFile:
+    """What was written. rows: how many; positives: how many were decided positive."""
+
+    path: str
+    rows: int
+    positives: int
+    version: int
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain JSON."""
+        return {"path": self.path, "rows": self.rows, "positives": self.positives, "version": self.version}
+
+
+def score_file(bundle: Bundle, version: int, source: str, target: Path, *, root: Path) -> ScoredFile:
+    """Score `source` (CSV, Parquet, Delta; local or s3://) by a version as it is served, into `target`.
+
+    The file's own columns stay, and `score` (float32), `decision` (the label) and `version` come to them. The same row
+    gets the same bytes as at the endpoint. Written whole or not at all.
+    Raises ContractViolation naming the column, with no file left behind.
+    """
+    lazy = scan(source, root=root)
+    schema = lazy.collect_schema()
+    taken = [name for name in ADDED if name in schema]
+    if taken:
+        raise UsageError(
+            f"{source} already has a column {taken[0]!r}, which the result would hold; rename or drop it first"
+        )
+    _refuse_missing(bundle, list(schema), source)
+    counts = {"rows": 0, "positives": 0}
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        _write(_scored(bundle, version, lazy, source, counts), schema, draft)
+        if counts["rows"] == 0:
+            raise NotEnoughData(f"{source} has no rows to score")
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    return ScoredFile(path=str(target), version=version, **counts)
+
+
+def _refuse_missing(bundle: Bundle, names: list[str], source: str) -> None:
+    missing = [name for name in bundle.contract.names_at_prediction() if name in bundle.features.columns]
+    missing = [name for name in missing if name not in names]
+    if missing:
+        raise ContractViolation(
+            f"{source} lacks {', '.join(missing)}, which the version reads; it has {', '.join(names[:40])}"
+        )
+
+
+def _scored(
+    bundle: Bundle, version: int, lazy: pl.LazyFrame, source: str, counts: dict[str, int]
+) -> Iterator[pl.DataFrame]:
+    """The blocks with their three new columns, one at a time."""
+    contract = bundle.contract
+    for block in lazy.collect_batches(chunk_size=BLOCK_ROWS, maintain_order=True):
+        known = [name for name in contract.names_at_prediction() if name in block.columns]
+        refuse_violations(block, contract, source=source, names=known)
+        scores = bundle.score_frame(conform(block, contract, names=known))
+        counts["rows"] += block.height
+        counts["positives"] += int(scores.decision.sum())
+        yield block.with_columns(
+            pl.Series("score", scores.score),
+            pl.Series("decision", [bundle.label(bool(one)) for one in scores.decision], dtype=pl.String),
+            pl.lit(version, dtype=pl.Int32).alias("version"),
+        )
+
+
+def _write(blocks: Iterator[pl.DataFrame], schema: pl.Schema, path: Path) -> None:
+    """Stream the blocks into one Parquet file."""
+    from polars.io.plugins import register_io_source
+
+    added = {"score": pl.Float32(), "decision": pl.String(), "version": pl.Int32()}
+
+    def source(
+        with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        yield from blocks
+
+    frame = register_io_source(source, schema=pl.Schema({**schema, **added}))
+    frame.sink_parquet(path, compression="zstd", compression_level=1, maintain_order=True)
