@@ -32,8 +32,10 @@ COLUMNS: Final = ("id", "Time", "customer", *_COMPONENTS, "Amount", "action", "C
 """The columns of every frame, in order."""
 
 _SPREAD: Final = np.array(
-    [1.96, 1.65, 1.52, 1.42, 1.38, 1.33, 1.24, 1.19, 1.10, 1.09, 1.02, 1.00, 1.00, 0.96]
-    + [0.92, 0.88, 0.85, 0.84, 0.81, 0.77, 0.73, 0.73, 0.62, 0.61, 0.52, 0.48, 0.40, 0.33]
+    [
+        *(1.96, 1.65, 1.52, 1.42, 1.38, 1.33, 1.24, 1.19, 1.10, 1.09, 1.02, 1.00, 1.00, 0.96),
+        *(0.92, 0.88, 0.85, 0.84, 0.81, 0.77, 0.73, 0.73, 0.62, 0.61, 0.52, 0.48, 0.40, 0.33),
+    ]
 )
 _DAY_S: Final = 86_400
 _WEEKDAY_VOLUME: Final = (0.97, 0.95, 0.98, 1.02, 1.12, 1.10, 0.86)
@@ -307,7 +309,7 @@ def _rounded(spreads: Floats) -> Floats:
 
 
 def _cents(amount: Floats, *, most: float) -> Floats:
-    return np.rint(np.clip(amount, 0.01, most) * 100) / 100
+    return np.asarray(np.rint(np.clip(amount, 0.01, most) * 100) / 100, dtype=np.float64)
 
 
 def _actions(random: np.random.Generator, amount: Floats) -> Ints:

@@ -1,0 +1,161 @@
+"""What a person's own file has of what the fraud template wants: its time, its target, its span."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import polars as pl
+
+from everloop.errors import DataError, NotEnoughData
+from everloop.project import did_you_mean
+
+__all__ = ["SourceShape", "shape_of"]
+
+_TARGETS: Final = ("class", "fraud", "is_fraud", "isfraud", "fraudulent", "tx_fraud", "label", "target")
+_TIMES: Final = ("time", "event_time", "paid_at", "timestamp", "datetime", "tx_datetime", "created_at", "date")
+_IDS: Final = ("id", "payment_id", "transaction_id", "tx_id")
+_ENTITIES: Final = ("customer", "customer_id", "card", "card_id", "account_id")
+_KAGGLE_FRAUDS: Final = 492
+_KAGGLE_LEGITIMATE: Final = 284_315
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceShape:
+    """Which columns play which part, and how much there is.
+
+    numeric_time: the time column is a number of seconds. span: from the first to the last row.
+    positive: the target's value for fraud where it is not 1 or true.
+    negative_weight: rows that one legitimate row stands for, where the file is known to be a sample.
+    """
+
+    source: str
+    columns: tuple[str, ...]
+    target: str
+    time: str
+    numeric_time: bool
+    id: str | None
+    entity: str | None
+    action: str | None
+    amount: bool
+    rows: int
+    positives: int
+    span: timedelta
+    negative_weight: float | None
+
+
+def shape_of(lazy: pl.LazyFrame, *, source: str, target: str | None) -> SourceShape:
+    """Look through the source once. Raises DataError that names the columns it has, NotEnoughData for one class."""
+    schema = dict(lazy.collect_schema())
+    target = _target(list(schema), source=source, asked=target)
+    time = _time(schema, source=source)
+    facts = lazy.select(
+        pl.len().alias("rows"),
+        pl.col(target).null_count().alias("unknown"),
+        pl.col(target).n_unique().alias("values"),
+        _is_positive(target, schema, source).sum().alias("positives"),
+        _as_time(time, schema).min().alias("first"),
+        _as_time(time, schema).max().alias("last"),
+    ).collect(engine="streaming")
+    found: dict[str, Any] = facts.row(0, named=True)
+    _refuse_useless(found, source=source, target=target, time=time)
+    negatives = found["rows"] - found["unknown"] - found["positives"]
+    return SourceShape(
+        source=source,
+        columns=tuple(schema),
+        target=target,
+        time=time,
+        numeric_time=schema[time].is_numeric(),
+        id=_first(schema, _IDS),
+        entity=_first(schema, _ENTITIES),
+        action="action" if schema.get("action") == pl.String else None,
+        amount=schema["Amount"].is_numeric() if "Amount" in schema else False,
+        rows=found["rows"],
+        positives=found["positives"],
+        span=found["last"] - found["first"],
+        negative_weight=_negative_weight(list(schema), found["positives"], negatives),
+    )
+
+
+def _target(columns: Sequence[str], *, source: str, asked: str | None) -> str:
+    if asked is not None:
+        if asked not in columns:
+            raise DataError(
+                f"{source} has no column {asked!r}{did_you_mean(asked, columns)}; it has {', '.join(columns)}"
+            )
+        return asked
+    found = _first(dict.fromkeys(columns), _TARGETS)
+    if found is None:
+        raise DataError(
+            f"no column of {source} is called like a target ({', '.join(_TARGETS)}); say which of "
+            f"{', '.join(columns)} it is with --target COLUMN"
+        )
+    return found
+
+
+def _time(schema: Mapping[str, Any], *, source: str) -> str:
+    found = _first(schema, _TIMES)
+    if found is None:
+        found = next((name for name, kind in schema.items() if kind in (pl.Datetime, pl.Date)), None)
+    if found is None:
+        raise DataError(
+            f"no column of {source} says when a payment was made ({', '.join(_TIMES)}, or one of type datetime); "
+            f"it has {', '.join(schema)}"
+        )
+    return found
+
+
+def _first(columns: Mapping[str, Any], wanted: Sequence[str]) -> str | None:
+    """The column whose lower-case name stands first in `wanted`."""
+    by_lower = {name.lower(): name for name in reversed(list(columns))}
+    return next((by_lower[name] for name in wanted if name in by_lower), None)
+
+
+def _is_positive(target: str, schema: Mapping[str, Any], source: str) -> pl.Expr:
+    kind = schema[target]
+    if kind == pl.Boolean:
+        return pl.col(target)
+    if kind.is_numeric():
+        return pl.col(target) == 1
+    raise DataError(
+        f"the target {target!r} of {source} holds {kind}; the fraud template reads 0 and 1, or true and false. "
+        "Make such a column, or say which one it is with --target COLUMN"
+    )
+
+
+def _as_time(time: str, schema: Mapping[str, Any]) -> pl.Expr:
+    """The time column as a datetime, only to measure the span."""
+    kind = schema[time]
+    if kind.is_numeric():
+        return pl.from_epoch((pl.col(time).cast(pl.Float64) * 1_000_000).cast(pl.Int64), time_unit="us")
+    if kind == pl.String:
+        return pl.col(time).str.to_datetime(strict=False, time_unit="us", time_zone="UTC")
+    return pl.col(time).cast(pl.Datetime("us"))
+
+
+def _refuse_useless(found: Mapping[str, Any], *, source: str, target: str, time: str) -> None:
+    if found["rows"] == 0:
+        raise NotEnoughData(f"{source} has no rows; a model needs some of both classes")
+    if found["first"] is None:
+        raise DataError(f"the column {time!r} of {source} holds no time that can be read (ISO 8601, or seconds)")
+    known = found["rows"] - found["unknown"]
+    if found["positives"] in (0, known):
+        only = "no fraud (1 or true)" if found["positives"] == 0 else "fraud only"
+        raise NotEnoughData(
+            f"the target {target!r} of {source} has {only} in {known:,} rows; a model needs both classes"
+        )
+    if found["values"] > 2 + (found["unknown"] > 0):
+        raise DataError(
+            f"{target!r} of {source} has {found['values']:,} different values; a target has two. "
+            "Say which column it is with --target COLUMN"
+        )
+
+
+def _negative_weight(columns: Sequence[str], positives: int, negatives: int) -> float | None:
+    """For Kaggle's file with all its frauds and a part of its legitimate rows: how many rows one stands for."""
+    kaggle = {"Time", "Amount", "Class", *(f"V{number}" for number in range(1, 29))}
+    if set(columns) == kaggle and positives == _KAGGLE_FRAUDS and 0 < negatives < _KAGGLE_LEGITIMATE:
+        return round(_KAGGLE_LEGITIMATE / negatives, 4)
+    return None

@@ -1,0 +1,230 @@
+"""The fraud template: which payments are not the customer's own."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from everloop.templates.fraud.generator import HOLDOUT, Payments
+from everloop.templates.fraud.source import SourceShape, shape_of
+from everloop.templates.template import Description, History
+
+__all__ = ["FraudTemplate"]
+
+_DELAY: Final = timedelta(days=7)
+_WORTH_WAITING: Final = timedelta(days=21)
+"""A source shorter than this would lose too much of itself to the outcome delay."""
+_GENERATED: Final = "data/payments.parquet"
+_KAGGLE_ORIGIN: Final = "2013-09-01T00:00Z"
+
+_EVERLOOP_YAML: Final = """\
+# Where this project runs. Every key is optional; `everloop init --explain` prints them all.
+endpoint: {host: 127.0.0.1, port: 8080}
+"""
+
+_GITIGNORE: Final = """\
+.everloop/
+data/
+__pycache__/
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choices:
+    """What differs between one source and another in model.yaml; a line that is empty is left out."""
+
+    source: str
+    time: str
+    target: str
+    delay: str
+    id: str = ""
+    entity: str = ""
+    weight: str = ""
+    acts: str = ""
+    absent: str = "absent: unknown                      # a row without an outcome is left out"
+
+
+class FraudTemplate:
+    """Card fraud, with the columns of the Kaggle credit card data."""
+
+    name = "fraud"
+    model = "fraud"
+    summary = "card payments, 0.2 % fraud, outcomes a week late"
+
+    def describe_history(self, history: History) -> Description:
+        """The files for generated history."""
+        choices = _Choices(
+            source=_GENERATED,
+            time=f"{{column: Time, unit: s, origin: {_minute(history.start)}}}",
+            id="id: id                               # the caller's own; a retry with the same id counts once",
+            entity="entity: customer                     # the sticky side of a rollout",
+            target="Class",
+            delay=f"delay: {_DELAY.days}d                            # nothing younger is trained on or judged",
+            absent="absent: negative                     # a week of silence means legitimate",
+            acts=f"acts: {{column: action, blocked: [declined], holdout: {HOLDOUT:.0%}}}"
+            "   # what was declined is never known",
+        )
+        return _description(choices, amount=True)
+
+    def write_history(self, history: History, folder: Path) -> None:
+        """`data/payments.parquet`, a row group per day or so."""
+        path = folder / _GENERATED
+        path.parent.mkdir(parents=True, exist_ok=True)
+        payments(history).frame().write_parquet(path, compression="lz4")
+
+    def describe_source(self, lazy: pl.LazyFrame, *, source: str, target: str | None) -> Description:
+        """The files for a person's own payments; what the source does not have is left out, and said."""
+        shape = shape_of(lazy, source=source, target=target)
+        choices, notes = _adapted(shape)
+        made = _description(choices, amount=shape.amount)
+        return Description(files=made.files, notes=notes)
+
+
+def payments(history: History, *, change_at: datetime | None = None, days: int | None = None) -> Payments:
+    """The generator behind generated history, which may go on beyond it for `days` in all."""
+    return Payments(
+        seed=history.seed,
+        start=history.start,
+        days=history.days if days is None else days,
+        rows_per_day=history.rows_per_day,
+        change_at=change_at,
+    )
+
+
+def _minute(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%MZ")
+
+
+def _adapted(shape: SourceShape) -> tuple[_Choices, tuple[str, ...]]:
+    notes = [f"{shape.source}: {shape.rows:,} rows, {shape.positives:,} of them fraud, over {_days(shape.span)}"]
+    time = _quoted(shape.time)
+    if shape.numeric_time:
+        time = f"{{column: {time}, unit: s, origin: {_KAGGLE_ORIGIN}}}   # check the origin: seconds since when?"
+        notes.append(f"{shape.time} is read as seconds since {_KAGGLE_ORIGIN}; change data.time.origin if it is not")
+    delay = f"delay: {_DELAY.days}d                            # nothing younger is trained on or judged"
+    if shape.span < _WORTH_WAITING:
+        delay = f"delay: 0d                            # the source is only {_days(shape.span)} long; in production: 7d"
+        notes.append(f"the source is {_days(shape.span)} long, so outcomes count as known at once (outcome.delay: 0d)")
+    weight = ""
+    if shape.negative_weight is not None:
+        weight = f"weight: {{negative: {shape.negative_weight:g}}}          # its legitimate rows are a sample"
+        notes.append(f"one legitimate row stands for {shape.negative_weight:g} of Kaggle's file (data.weight)")
+    left_out = [what for what, column in _wanted(shape).items() if column is None]
+    if left_out:
+        notes.append(f"left out of model.yaml, as the source has no such column: {', '.join(left_out)}")
+    choices = _Choices(
+        source=shape.source,
+        time=time,
+        target=shape.target,
+        delay=delay,
+        weight=weight,
+        id="# id: COLUMN                         # the source has none; an id makes a retry count once"
+        if shape.id is None
+        else f"id: {_quoted(shape.id)}",
+        entity="# entity: COLUMN                     # the source has none; a customer or card keeps a rollout sticky"
+        if shape.entity is None
+        else f"entity: {_quoted(shape.entity)}",
+        acts="# acts: {column: action, blocked: [declined], holdout: 0.5%}   # if answers censor their outcome"
+        if shape.action is None
+        else "acts: {column: action, blocked: [declined], holdout: 0%}",
+    )
+    return choices, tuple(notes)
+
+
+def _wanted(shape: SourceShape) -> dict[str, str | None]:
+    return {"id": shape.id, "customer": shape.entity, "action": shape.action}
+
+
+def _days(span: timedelta) -> str:
+    days = span / timedelta(days=1)
+    return f"{days:.0f} days" if days >= 2.5 else f"{days * 24:.0f} hours"
+
+
+def _description(choices: _Choices, *, amount: bool) -> Description:
+    files = {
+        "everloop.yaml": _EVERLOOP_YAML,
+        ".gitignore": _GITIGNORE,
+        "fraud/model.yaml": _model_yaml(choices),
+        "fraud/features.py": _features_py(amount=amount),
+        "fraud/specs/.gitkeep": "",
+        "fraud/notebooks/.gitkeep": "",
+    }
+    return Description(files=files)
+
+
+def _quoted(text: str) -> str:
+    """A path or a column's name as YAML: in quotes where it holds more than letters."""
+    return text if re.fullmatch(r"[A-Za-z_]\w*", text) else "'" + text.replace("'", "''") + "'"
+
+
+def _model_yaml(choices: _Choices) -> str:
+    data = [f"source: {_quoted(choices.source)}", f"time: {choices.time}", choices.id, choices.entity]
+    data += [f"target: {_quoted(choices.target)}", "decision: {positive: fraud, negative: legitimate}", choices.weight]
+    outcome = [choices.delay, choices.absent, choices.acts]
+    return _MODEL_YAML.format(data=_indented(data), outcome=_indented(outcome))
+
+
+def _indented(lines: list[str]) -> str:
+    return "\n".join("  " + line for line in lines if line)
+
+
+_MODEL_YAML: Final = """\
+# What this model is, along a row's life. `everloop init --explain` prints every key with its default.
+task: classification
+timezone: UTC
+data:
+{data}
+outcome:
+{outcome}
+objective: recall at precision >= 0.80   # of the payments called fraud, four in five are
+search: {{learners: [logistic, random_forest, xgboost, lightgbm, neural_network], trials: 40}}
+train: {{window: 60d, holdout: 10%, schedule: weekly}}
+gates:
+  - accuracy >= 0.90
+  - beats yardstick                      # calling nothing fraud has 0.998 accuracy
+  - recall >= 0.60                       # the point estimate; "at 95%" asks it of the interval's lower end
+  - not worse than champion by 0.02
+rollout:
+  steps: [shadow 1d, 1%, 10%, 50%, 100%]
+  stop if: [errors, latency p99 > 100ms, decision share moves > 0.5%]   # at 0.2 % fraud, that is three times as many
+monitor:
+  every: 1d
+  false_alarms: 1 per 10y                # over all columns, checks and windows together
+  checks: [schema, drift, score, recall, precision]
+on_alert: rollout                        # notify | propose | rollout
+"""
+
+_FEATURES_HEAD: Final = '''\
+"""The features of the model fraud: expressions over one row, the same in training and when a payment is answered.
+
+The contract's numeric columns (V1 to V28 and the like) are features as they are; here is what is made of them.
+"""
+
+import polars as pl
+
+from everloop import features
+
+
+@features
+def payment():
+'''
+_FEATURES_AMOUNT: Final = """\
+    yield "amount_log", pl.col("Amount").log1p()
+    yield "amount_cents", pl.col("Amount") - pl.col("Amount").floor()
+"""
+_FEATURES_TIME: Final = """\
+    # The time column has the role `time` and is no feature. `event_time` is: everloop adds it to every row, as a
+    # datetime in the model's time zone, whatever the time column looks like.
+    yield "hour", pl.col("event_time").dt.hour()
+    yield "day_of_week", pl.col("event_time").dt.weekday()
+    yield "night", pl.col("event_time").dt.hour().is_between(0, 5)
+"""
+
+
+def _features_py(*, amount: bool) -> str:
+    return _FEATURES_HEAD + (_FEATURES_AMOUNT if amount else "") + _FEATURES_TIME
