@@ -157,9 +157,9 @@ class Database:
             raise self._said(error) from error
 
     def _said(self, error: Exception) -> LedgerError | StorageFull:
-        cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        cause = _cause_of(error)
         text = cause.lower()
-        if any(words in text for words in _FULL) or getattr(error, "errno", None) in (27, 28):
+        if any(words in text for words in _FULL):
             return StorageFull(f"the ledger {self.place} cannot grow: {cause}; free some space, nothing was lost")
         if any(words in text for words in _BUSY):
             return LedgerUnreadable(
@@ -173,6 +173,17 @@ class Database:
         if isinstance(error, exc.IntegrityError):
             return Conflict(f"the ledger {self.place} refused: {cause}")
         return LedgerUnreadable(f"the ledger {self.place} cannot be used: {cause}")
+
+
+def _cause_of(error: BaseException) -> str:
+    """The database's own words: of what came first where we know it, since a failed rollback hides it."""
+    causes = []
+    at: BaseException | None = error
+    while at is not None:
+        causes.append((str(getattr(at, "orig", None) or at).strip().splitlines() or [type(at).__name__])[0])
+        at = at.__cause__ or at.__context__
+    known = [cause for cause in causes if any(words in cause.lower() for words in (*_FULL, *_BUSY, *_BROKEN))]
+    return (known or causes)[0]
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

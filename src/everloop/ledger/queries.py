@@ -27,13 +27,14 @@ _ROUTING_REVISION = sa.text("SELECT revision FROM routing WHERE model = :model")
 def rows_of(connection: sa.Connection, *, after: int = 0) -> Iterator[Row]:
     """The chain from the row after `after` on, streamed in order of seq."""
     query = schema.fact.select().where(schema.fact.c.seq > after).order_by(schema.fact.c.seq)
-    for row in connection.execution_options(yield_per=1000).execute(query):
+    for row in connection.execute(query.execution_options(yield_per=1000)):
         yield _row(row)
 
 
 def _row(row: Any) -> Row:
     values = list(row)
-    values[7] = bytes(values[7])  # PostgreSQL's driver may hand out a view
+    stored = values[7]  # PostgreSQL's driver may hand out a view; SQLite whatever someone put there
+    values[7] = str(stored).encode() if not isinstance(stored, (bytes, memoryview)) else bytes(stored)
     return Row(*values)
 
 

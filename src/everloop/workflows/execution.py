@@ -109,7 +109,8 @@ class Execution:
                 self._append("run.step", payload, (self.envelope.run_id, step.name, 0), cause=cause)
                 self.crash(f"written:{step.name}")
                 break
-            if record["status"] == "refused" or self.stopping():
+            # A step out of time may still be at work in its thread: a second one beside it would collide.
+            if record["status"] == "refused" or record["error"] == "StepTimeout" or self.stopping():
                 break
         return record
 
