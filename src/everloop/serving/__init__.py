@@ -1,0 +1,73 @@
+"""The endpoint: decode, batch, score, answer, capture. A process of its own: `python -m everloop.serving`.
+
+Importing this room is cheap and sets nothing; `run` starts the endpoint in this process. Beside its answers it keeps
+`.everloop/serving/slot-N.json` up to date, one per worker: counts per version, and which routing it serves.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from everloop.project import Project
+    from everloop.serving.counters import SlotRecord, VersionCounts
+
+__all__ = ["read_counters", "read_slots", "run"]
+
+
+def run(
+    project: Project,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    workers: int | None = None,
+    fd: int | None = None,
+    parent: int | None = None,
+) -> None:
+    """Answer until SIGTERM or SIGINT. Says `listening on http://HOST:PORT` on stdout once it does.
+
+    host, port, workers: as everloop.yaml says unless given; port 0 takes a free one.
+    fd: a bound socket to answer on instead. parent: a process whose death ends this one too.
+    Raises AlreadyRunning where the port is in use, LedgerUnreadable where the ledger cannot be opened.
+    """
+    # Rows come few at a time: Polars's pool would only take turns with the event loop. Read when Polars loads.
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    import socket
+
+    from everloop.serving import server
+    from everloop.serving import workers as several
+
+    endpoint = project.settings.endpoint
+    if fd is None:
+        listener = server.bind(endpoint.host if host is None else host, endpoint.port if port is None else port)
+    else:
+        listener = socket.socket(fileno=fd)
+    count = endpoint.workers if workers is None else workers
+    url = server.address(listener)
+
+    def announce() -> None:
+        sys.stdout.write(f"listening on {url}\n")
+        sys.stdout.flush()
+
+    with listener:
+        if count > 1 and fd is None:
+            listener.listen(2048)
+            several.supervise(project.root, listener, workers=count, announce=announce)
+        else:
+            server.serve(project, listener, announce=announce, parent=parent)
+
+
+def read_counters(project: Project, model: str) -> dict[int, VersionCounts]:
+    """What each version of `model` did, all workers together, also those that run no more."""
+    from everloop.serving import counters
+
+    return counters.read_counters(project.paths.state, model)
+
+
+def read_slots(project: Project) -> list[SlotRecord]:
+    """Every worker slot's newest record: counts, routing revisions, problems, process id."""
+    from everloop.serving import counters
+
+    return counters.read_slots(project.paths.state)

@@ -1,0 +1,111 @@
+"""What is served at one moment: a routing per model, its bundles loaded, as one immutable object."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import msgspec
+import polars as pl
+
+from everloop.bundle import Bundle
+from everloop.data import Column, Contract, Decoder
+from everloop.errors import DataError, EverloopError
+from everloop.rollout import Routing
+
+_LOG = logging.getLogger("everloop.serving")
+
+__all__ = ["Live", "LiveModel", "joined_contract", "live_model", "warmed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveModel:
+    """One model as it is served.
+
+    contract: what a row is decoded by; the champion's, and what challengers ask for besides, which may be left out.
+    bundles: every loaded version's, by number; all of `routing.loaded`.
+    """
+
+    name: str
+    routing: Routing
+    contract: Contract
+    decoder: Decoder
+    bundles: Mapping[int, Bundle]
+
+    @property
+    def champion(self) -> Bundle:
+        """The bundle that answers by default."""
+        assert self.routing.champion is not None
+        return self.bundles[self.routing.champion]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """All models: those served, the ledger's newest revisions, and what keeps a newer one from being served.
+
+    names: every model of the project. problems: by model; `ledger` is why the ledger cannot be read, if it cannot.
+    """
+
+    names: frozenset[str]
+    models: Mapping[str, LiveModel] = field(default_factory=lambda: MappingProxyType({}))
+    wanted: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    problems: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    ledger: str | None = None
+
+    def revision(self, model: str) -> int:
+        """The routing revision that is served; 0 where none is."""
+        served = self.models.get(model)
+        return 0 if served is None else served.routing.revision
+
+
+def live_model(routing: Routing, load: Callable[[int], Bundle], *, before: LiveModel | None = None) -> LiveModel:
+    """The model with every version of `routing` loaded, warmed and ready to score.
+
+    load: verifies and loads one version. before: what is served now; its bundles are used again.
+    The previous champion is only kept for a rollback: where it alone cannot be loaded, the rest is served.
+    Raises BundleError where a live version cannot be loaded.
+    """
+    held: Mapping[int, Bundle] = {} if before is None else before.bundles
+    bundles = {version: held[version] if version in held else load(version) for version in routing.live}
+    for version in routing.loaded[len(routing.live) :]:
+        try:
+            bundles[version] = held[version] if version in held else load(version)
+        except EverloopError as error:
+            _LOG.warning("v%d, the champion before, cannot be loaded for a rollback: %s", version, error)
+    contract = joined_contract([bundles[version].contract for version in routing.live])
+    return LiveModel(
+        name=routing.model,
+        routing=routing,
+        contract=contract,
+        decoder=Decoder(contract),
+        bundles=MappingProxyType(bundles),
+    )
+
+
+def joined_contract(contracts: list[Contract]) -> Contract:
+    """The first contract, and the columns that only later ones have, nullable: a row need not carry them yet.
+
+    Raises DataError where two contracts give one column different types.
+    """
+    first, *others = contracts
+    columns: dict[str, Column] = {column.name: column for column in first.columns}
+    for contract in others:
+        for column in contract.columns:
+            known = columns.get(column.name)
+            if known is None or (column.at_prediction and not known.at_prediction):
+                columns[column.name] = msgspec.structs.replace(column, nullable=True)
+            elif column.at_prediction and known.type != column.type:
+                raise DataError(
+                    f"the challenger's contract has column {column.name!r} as {column.type} and the champion's as "
+                    f"{known.type}; a row cannot be both. Rename the new column"
+                )
+    return msgspec.structs.replace(first, columns=tuple(columns.values()))
+
+
+def warmed(bundle: Bundle) -> Bundle:
+    """The bundle after its first row, one of nothing but missing values: what is slow once has been."""
+    schema = dict(Decoder(bundle.contract).schema)
+    bundle.score_frame(pl.DataFrame({name: [None] for name in schema}, schema=schema))
+    return bundle

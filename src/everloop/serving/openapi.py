@@ -1,0 +1,138 @@
+"""OpenAPI 3.1 of the models that are served, from their contracts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from everloop.data import Column, Contract
+
+__all__ = ["openapi", "row_schema"]
+
+_TYPES = {"float": "number", "int": "integer", "bool": "boolean", "string": "string", "datetime": "string"}
+_ID = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$", "description": "Yours; a UUIDv7 where it is left out."}
+
+
+def openapi(models: Iterable[tuple[str, Contract]]) -> dict[str, Any]:
+    """The document for these models, by name."""
+    paths: dict[str, Any] = {}
+    schemas: dict[str, Any] = dict(_COMMON)
+    for name, contract in models:
+        schemas[f"{name}.row"] = row_schema(contract)
+        schemas[f"{name}.outcome"] = _outcome_schema(contract)
+        paths[f"/v1/models/{name}/predict"] = {"post": _post(f"predict_{name}", f"{name}.row", "predictions")}
+        paths[f"/v1/models/{name}/outcomes"] = {"post": _post(f"outcomes_{name}", f"{name}.outcome", "recorded")}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "everloop endpoint", "version": "1"},
+        "paths": paths,
+        "components": {"schemas": schemas},
+    }
+
+
+def row_schema(contract: Contract) -> dict[str, Any]:
+    """The JSON schema of a row to predict for."""
+    columns = [column for column in contract.columns if column.at_prediction]
+    properties = {"id": _ID} | {column.name: _column_schema(column) for column in columns}
+    required = [column.name for column in columns if not column.nullable and column.role in ("feature", "input")]
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _column_schema(column: Column) -> dict[str, Any]:
+    if column.role == "id":
+        return _ID
+    if column.role == "time":
+        return {"type": ["string", "number"], "description": "When the row happened; arrival where it is left out."}
+    kind = _TYPES[column.type]
+    schema: dict[str, Any] = {"type": [kind, "null"] if column.nullable else kind}
+    if column.type == "datetime":
+        schema["format"] = "date-time"
+    if column.minimum is not None:
+        schema["minimum"] = column.minimum
+    if column.maximum is not None:
+        schema["maximum"] = column.maximum
+    if column.categories is not None:
+        schema["examples"] = list(column.categories)
+    return schema
+
+
+def _outcome_schema(contract: Contract) -> dict[str, Any]:
+    target = contract.only("target")
+    name = "outcome" if target is None else target.name
+    kind = "boolean" if target is None else _TYPES[target.type]
+    properties = {
+        "id": {"type": "string"},
+        name: {"type": sorted({kind, "boolean", "null"})},
+        "source": {"type": "string"},
+        "observed_at": {"type": "string", "format": "date-time"},
+    }
+    return {"type": "object", "properties": properties, "required": ["id", name], "additionalProperties": False}
+
+
+def _post(operation: str, row: str, answer: str) -> dict[str, Any]:
+    one = {"$ref": f"#/components/schemas/{row}"}
+    many = {"type": "object", "properties": {"rows": {"type": "array", "items": one}}, "required": ["rows"]}
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/problem"}}}
+    statuses = {"400": "Not a request", "404": "No such model", "409": "The id belongs to another row"}
+    statuses |= {"413": "Too large", "422": "A bad row, sent alone", "503": "No champion yet", "507": "Storage is full"}
+    answered = {"application/json": {"schema": {"$ref": f"#/components/schemas/{answer}"}}}
+    responses: dict[str, Any] = {"200": {"description": "Answered", "content": answered}}
+    responses |= {status: {"description": text, "content": problem} for status, text in statuses.items()}
+    content = {"application/json": {"schema": {"anyOf": [many, one]}}}
+    return {
+        "operationId": operation,
+        "requestBody": {"required": True, "content": content},
+        "responses": responses,
+    }
+
+
+_ERRORS = {"type": "array", "items": {"$ref": "#/components/schemas/row_error"}}
+_COMMON: dict[str, Any] = {
+    "prediction": {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string"},
+            "score": {"type": "number"},
+            "decision": {"type": "string"},
+            "version": {"type": "integer"},
+            "side": {"enum": ["champion", "challenger"]},
+        },
+        "required": ["id", "score", "decision", "version", "side"],
+    },
+    "predictions": {
+        "type": "object",
+        "properties": {
+            "model": {"type": "string"},
+            "results": {"type": "array", "items": {"$ref": "#/components/schemas/prediction"}},
+            "errors": _ERRORS,
+        },
+        "required": ["model", "results", "errors"],
+    },
+    "problem": {
+        "type": "object",
+        "properties": {
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "errors": _ERRORS,
+        },
+        "required": ["type", "title", "status", "detail"],
+    },
+    "recorded": {
+        "type": "object",
+        "properties": {"model": {"type": "string"}, "recorded": {"type": "integer"}, "errors": _ERRORS},
+        "required": ["model", "recorded", "errors"],
+    },
+    "row_error": {
+        "type": "object",
+        "properties": {
+            "index": {"type": "integer"},
+            "id": {"type": ["string", "null"]},
+            "column": {"type": ["string", "null"]},
+            "value": {},
+            "detail": {"type": "string"},
+        },
+        "required": ["index", "id", "column", "value", "detail"],
+    },
+}

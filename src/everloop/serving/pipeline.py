@@ -1,0 +1,138 @@
+"""From asks to replies: what arrived together is decoded, scored and recorded together, and told apart again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from everloop.clock import Clock
+from everloop.errors import EverloopError, StorageFull
+from everloop.serving.batcher import Ask, Reply
+from everloop.serving.counters import Counters
+from everloop.serving.live import Live, LiveModel
+from everloop.serving.outcomes import read_outcome
+from everloop.serving.predict import Predictor
+from everloop.serving.problem import Problem, RowError
+from everloop.serving.rows import Request, read_request, rows_reply
+from everloop.traffic import OutcomeRecord, Spool
+
+__all__ = ["Pipeline"]
+
+_LOG = logging.getLogger("everloop.serving")
+
+
+class Pipeline:
+    """The scoring thread's work. Everything in it happens in that one thread."""
+
+    def __init__(
+        self, *, live: Callable[[], Live], spool: Spool, clock: Clock, counters: Counters, max_rows: int
+    ) -> None:
+        """live: what is served now; asked once per batch, so that a batch never mixes two routings."""
+        self._live = live
+        self._spool = spool
+        self._clock = clock
+        self._counters = counters
+        self._max_rows = max_rows
+        self._predictor = Predictor(spool=spool, clock=clock, counters=counters)
+
+    def __call__(self, asks: Sequence[Ask]) -> list[Reply]:
+        """One reply for each ask, in their order."""
+        live = self._live()
+        replies: dict[int, Reply] = {}
+        groups: dict[tuple[str, str], list[tuple[int, Request]]] = {}
+        for place, ask in enumerate(asks):
+            try:
+                _served(live, ask.model)
+                request = read_request(ask.body, max_rows=self._max_rows)
+                groups.setdefault((ask.model, ask.kind), []).append((place, request))
+            except Problem as problem:
+                replies[place] = Reply.of(problem)
+        for (name, kind), members in groups.items():
+            model = _served(live, name)
+            requests = [request for _, request in members]
+            answer = self._predictions if kind == "predict" else self._outcomes
+            for (place, _), reply in zip(members, _guarded(answer, model, requests), strict=True):
+                replies[place] = reply
+        for place, ask in enumerate(asks):
+            model_name = ask.model if ask.model in live.names else "-"
+            self._counters.request(model_name, ask.kind, replies[place].status)
+        return [replies[place] for place in range(len(asks))]
+
+    def _predictions(self, model: LiveModel, requests: Sequence[Request]) -> list[Reply]:
+        answers = self._predictor.answer(model, [row for request in requests for row in request.rows])
+        replies, start = [], 0
+        for request in requests:
+            own = answers[start : start + len(request.rows)]
+            start += len(request.rows)
+            errors = _indexed([answer if isinstance(answer, list) else [] for answer in own])
+            refused = _refused_alone(request, errors)
+            results = [answer for answer in own if isinstance(answer, bytes)]
+            replies.append(refused or Reply(status=200, body=rows_reply(model.name, results, errors)))
+        return replies
+
+    def _outcomes(self, model: LiveModel, requests: Sequence[Request]) -> list[Reply]:
+        records: list[OutcomeRecord] = []
+        replies = []
+        for request in requests:
+            read = [read_outcome(row, model.contract, self._clock) for row in request.rows]
+            good = [one for one in read if isinstance(one, OutcomeRecord)]
+            errors = _indexed([one if isinstance(one, list) else [] for one in read])
+            records += good
+            body = msgspec.json.encode({"model": model.name, "recorded": len(good), "errors": errors})
+            replies.append(_refused_alone(request, errors) or Reply(status=200, body=body))
+        self._spool.append_outcomes(model.name, records)
+        return replies
+
+
+def _served(live: Live, name: str) -> LiveModel:
+    model = live.models.get(name)
+    if model is not None:
+        return model
+    if name not in live.names:
+        known = ", ".join(sorted(live.names)) or "none"
+        raise Problem(404, "unknown-model", f"there is no model {name!r} here; there is {known}")
+    problem = live.problems.get(name)
+    if problem is not None:
+        raise Problem(503, "no-champion", f"{name} cannot be served: {problem}")
+    raise Problem(503, "no-champion", f"{name} has no champion yet; 'everloop train' makes and deploys the first")
+
+
+def _guarded(
+    answer: Callable[[LiveModel, Sequence[Request]], list[Reply]], model: LiveModel, requests: Sequence[Request]
+) -> list[Reply]:
+    """The replies; where the batch fails as a whole, each request by itself, so that one costs the others nothing."""
+    try:
+        return answer(model, requests)
+    except StorageFull as error:
+        return [Reply.of(Problem(507, "storage-full", str(error)))] * len(requests)
+    except Exception as error:  # whatever it is, these requests get an answer and the next batch is scored
+        if len(requests) > 1:
+            return [reply for request in requests for reply in _guarded(answer, model, [request])]
+        return [Reply.of(_told(error, model.name))]
+
+
+def _told(error: Exception, model: str) -> Problem:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, EverloopError):
+        return Problem(500, "not-answered", str(error))
+    _LOG.error("a request for %s failed", model, exc_info=error)
+    return Problem(
+        500, "not-answered", f"an error of everloop's own: {type(error).__name__}; the endpoint's log has it"
+    )
+
+
+def _indexed(errors: Sequence[Sequence[RowError]]) -> list[RowError]:
+    return [msgspec.structs.replace(error, index=index) for index, row in enumerate(errors) for error in row]
+
+
+def _refused_alone(request: Request, errors: Sequence[RowError]) -> Reply | None:
+    """The problem of a bad row that was sent alone."""
+    if not request.alone or not errors:
+        return None
+    detail = "; ".join(error.detail for error in errors)
+    if any(error.conflict for error in errors):
+        return Reply.of(Problem(409, "id-conflict", detail, errors=errors))
+    return Reply.of(Problem(422, "bad-row", detail, errors=errors))

@@ -1,0 +1,107 @@
+"""A request's body as rows, and each row's id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from everloop.clock import Clock
+from everloop.data import Contract
+from everloop.ids import is_prediction_id, uuid7
+from everloop.serving.problem import Problem, RowError
+
+__all__ = ["Request", "given_id", "id_column", "read_request", "row_error", "rows_reply"]
+
+JSON = Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A body that was read. alone: the body was one row itself."""
+
+    rows: Sequence[JSON]
+    alone: bool
+
+
+def read_request(body: bytes, *, max_rows: int) -> Request:
+    """The rows of `{"rows": [...]}`, or of a body that is one row. Raises Problem."""
+    try:
+        read = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problem(400, "bad-json", f"the body is not JSON: {error}") from error
+    if not isinstance(read, dict):
+        raise Problem(400, "bad-request", f'the body is a JSON {_kind(read)}; send {{"rows": [...]}} or one row')
+    if "rows" not in read:
+        return Request(rows=[read], alone=True)
+    rows = read["rows"]
+    if not isinstance(rows, list):
+        raise Problem(400, "bad-request", f"rows is a JSON {_kind(rows)}; it is an array of rows")
+    if len(read) > 1:
+        others = ", ".join(sorted(set(read) - {"rows"}))
+        raise Problem(400, "bad-request", f"beside rows the body has {others}; only rows belongs there")
+    if not rows:
+        raise Problem(400, "no-rows", "rows is empty; send at least one row")
+    if len(rows) > max_rows:
+        raise Problem(413, "too-many-rows", f"{len(rows):,} rows are more than {max_rows:,}; send several requests")
+    return Request(rows=rows, alone=False)
+
+
+def _kind(value: JSON) -> str:
+    kinds = {list: "array", str: "string", bool: "boolean", type(None): "null"}
+    return kinds.get(type(value), "number")
+
+
+def id_column(contract: Contract) -> str:
+    """The key under which a row carries its id: the contract's id column, else `id`."""
+    column = contract.only("id")
+    return "id" if column is None else column.name
+
+
+def given_id(row: JSON, key: str) -> JSON:
+    """The id as the row gives it, under the contract's name or as `id`; None where it gives none."""
+    if not isinstance(row, Mapping):
+        return None
+    found = row.get(key)
+    return row.get("id") if found is None else found
+
+
+def prediction_id(given: JSON, clock: Clock) -> str | None:
+    """The prediction's id: the caller's, or a new UUIDv7; None where the caller's cannot be one."""
+    if given is None:
+        return uuid7(clock)
+    text = str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+    return text if isinstance(text, str) and is_prediction_id(text) else None
+
+
+def row_error(row: JSON, key: str, *, column: str | None, value: JSON, detail: str) -> RowError:
+    """What is said of one bad row; its index is given where the reply is put together."""
+    given = given_id(row, key)
+    shown = None if given is None else str(given)[:64]
+    return RowError(id=shown, column=column, value=_short(value), detail=detail)
+
+
+def _short(value: JSON) -> JSON:
+    """A value as it is repeated to its sender: itself where it is small."""
+    if isinstance(value, str):
+        return value if len(value) <= 100 else value[:100] + "…"
+    if isinstance(value, list | dict):
+        return f"a JSON {'array' if isinstance(value, list) else 'object'}"
+    return value
+
+
+class RowsReply(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of an answered predict request."""
+
+    model: str
+    results: list[msgspec.Raw]
+    errors: list[RowError]
+
+
+def rows_reply(model: str, results: Sequence[bytes], errors: Sequence[RowError]) -> bytes:
+    """The body: `results` are rows that are JSON already."""
+    return msgspec.json.encode(
+        RowsReply(model=model, results=[msgspec.Raw(result) for result in results], errors=list(errors))
+    )

@@ -1,0 +1,168 @@
+"""The endpoint's process: a socket, a scoring thread, a watcher, and uvicorn around them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import uvicorn
+
+from everloop.bundle import BundleStore
+from everloop.errors import AlreadyRunning, UsageError
+from everloop.ledger import Ledger
+from everloop.project import Project
+from everloop.serving.app import App
+from everloop.serving.batcher import Batcher
+from everloop.serving.counters import Counters, read_slot, slot_path, write_slot
+from everloop.serving.live import Live, warmed
+from everloop.serving.pipeline import Pipeline
+from everloop.serving.status import Status
+from everloop.serving.watcher import Watcher
+from everloop.traffic import Spool
+
+__all__ = ["bind", "serve"]
+
+_GRACE_S = 30
+_WRITE_EVERY_S = 1.0
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket on `host:port`, not listening yet. Raises AlreadyRunning where the port is in use."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        if isinstance(error, PermissionError | socket.gaierror):
+            raise UsageError(f"cannot listen on {host}:{port}: {error}; take another with --host or --port") from error
+        raise AlreadyRunning(
+            f"port {port} of {host} is in use ({error.strerror}); stop what holds it, "
+            "or take another with --port (0 takes a free one)"
+        ) from error
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    """The URL of a bound socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(
+    project: Project,
+    listener: socket.socket,
+    *,
+    announce: Callable[[], None],
+    parent: int | None = None,
+) -> None:
+    """Answer on `listener` until SIGTERM or SIGINT; every accepted request is answered first.
+
+    announce: called once, when requests are answered.
+    parent: a process whose death ends this one too.
+    """
+    clock = project.clock()
+    ledger = Ledger.open(project, clock=clock)
+    settings = project.settings.endpoint
+    folder = project.state / "serving"
+    folder.mkdir(parents=True, exist_ok=True)
+    with Spool.open(project.paths.spool, clock=clock, durability=settings.durability) as spool:
+        counters = Counters(read_slot(slot_path(folder, spool.slot)))
+        writer = _SlotWriter(folder, parent=parent)
+        store = bundle_store(project)
+        watcher = Watcher(
+            ledger=ledger, load=lambda name: warmed(store.load(name)), models=project.models, on_look=writer.look
+        )
+        status = Status(live=lambda: watcher.live, counters=counters, slot=spool.slot, clock=clock)
+        writer.status = status
+        pipeline = Pipeline(
+            live=lambda: watcher.live, spool=spool, clock=clock, counters=counters, max_rows=settings.max_rows
+        )
+        watcher.start()
+        try:
+            with ThreadPoolExecutor(max_workers=1, thread_name_prefix="everloop-score") as executor:
+                app = App(batcher=Batcher(pipeline, executor), pages=status)
+                _Server(app, announce).run(sockets=[listener])
+        finally:
+            watcher.stop()
+            writer.write()
+
+
+def bundle_store(project: Project) -> BundleStore:
+    """Where the project's bundles lie. Raises UsageError for a store that this version cannot read."""
+    artifacts = project.settings.artifacts
+    if artifacts is not None and "://" in artifacts:
+        raise UsageError(f"artifacts: {artifacts} is not a folder; this version serves from folders only")
+    return BundleStore(project.paths.bundles if artifacts is None else project.root / artifacts)
+
+
+class _SlotWriter:
+    """Keeps the slot's file fresh, from the watcher's thread."""
+
+    def __init__(self, folder: Path, *, parent: int | None) -> None:
+        self._folder = folder
+        self._parent = parent
+        self._written_s = float("-inf")
+        self._revisions: dict[str, int] = {}
+        self.status: Status | None = None
+
+    def look(self, live: Live) -> None:
+        """Write once a second, and at once when another routing is served."""
+        revisions = {name: live.revision(name) for name in live.names}
+        if revisions != self._revisions or time.monotonic() - self._written_s >= _WRITE_EVERY_S:
+            self._revisions = revisions
+            self.write()
+        if self._parent is not None and os.getppid() != self._parent:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def write(self) -> None:
+        """Write now."""
+        self._written_s = time.monotonic()
+        if self.status is not None:
+            # A full disk stops neither the watcher nor the answers; the next second tries again.
+            with contextlib.suppress(OSError):
+                write_slot(self._folder, self.status.record())
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, told when it answers and left without its own end by signal."""
+
+    def __init__(self, app: App, announce: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="uvloop" if os.name == "posix" else "asyncio",
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=_GRACE_S,
+                backlog=2048,
+            )
+        )
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets=sockets)
+        self._announce()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT end the loop; they are not raised again, since the end was asked for and is clean."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

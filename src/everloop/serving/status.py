@@ -1,0 +1,99 @@
+"""What can be read of the endpoint: health, readiness, metrics, the API's description, the models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from everloop.clock import Clock
+from everloop.serving.batcher import Reply
+from everloop.serving.counters import Counters, SlotRecord, SlotRouting, slot_metrics
+from everloop.serving.live import Live
+from everloop.serving.openapi import openapi
+
+__all__ = ["Status", "slot_routing"]
+
+
+class Status:
+    """The endpoint's pages. Each reads one snapshot, in whatever thread asks."""
+
+    def __init__(self, *, live: Callable[[], Live], counters: Counters, slot: int, clock: Clock) -> None:
+        self._live = live
+        self._counters = counters
+        self._slot = slot
+        self._clock = clock
+
+    def record(self) -> SlotRecord:
+        """This worker's counts and routings, as its slot's file holds them."""
+        return self._counters.record(slot=self._slot, at=self._clock.now(), routing=slot_routing(self._live()))
+
+    def healthz(self) -> Reply:
+        """200 while the process answers at all."""
+        return _json(200, {"status": "ok"})
+
+    def readyz(self) -> Reply:
+        """200 when every model that has a champion in the ledger is served, 503 else.
+
+        `current` says whether it is served at the ledger's newest revision; an older one goes on answering while a
+        newer one cannot be loaded, and `problem` says why. `ledger` is null, or why it cannot be read.
+        """
+        live = self._live()
+        routing = slot_routing(live)
+        served = all(name in live.models for name, one in routing.items() if one.problem is not None)
+        models = {
+            name: msgspec.to_builtins(one) | {"current": one.revision == one.wanted} for name, one in routing.items()
+        }
+        body = {"ready": served, "slot": self._slot, "ledger": live.ledger, "models": models}
+        return _json(200 if served else 503, body)
+
+    def metrics(self) -> Reply:
+        """Prometheus's text format; of this worker, whose slot is a label."""
+        from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+        registry = CollectorRegistry()
+        registry.register(_Families(self.record()))
+        return Reply(status=200, body=generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+    def openapi(self) -> Reply:
+        """OpenAPI 3.1, with each served model's contract."""
+        models = self._live().models
+        return _json(200, openapi((name, models[name].contract) for name in sorted(models)))
+
+    def models(self) -> Reply:
+        """The project's models, and what is served of each."""
+        live = self._live()
+        routing = slot_routing(live)
+        listed = [{"name": name} | msgspec.to_builtins(routing[name]) for name in sorted(routing)]
+        return _json(200, {"models": listed})
+
+
+class _Families:
+    """One record as a Prometheus collector."""
+
+    def __init__(self, record: SlotRecord) -> None:
+        self._record = record
+
+    def collect(self) -> Any:
+        return slot_metrics([self._record])
+
+
+def slot_routing(live: Live) -> dict[str, SlotRouting]:
+    """What is served and what is wanted, by model."""
+    found = {}
+    for name in sorted(live.names):
+        model = live.models.get(name)
+        routing = None if model is None else model.routing
+        found[name] = SlotRouting(
+            revision=0 if routing is None else routing.revision,
+            champion=None if routing is None else routing.champion,
+            challengers=() if routing is None else tuple(one.version for one in routing.challengers),
+            wanted=live.wanted.get(name, 0),
+            problem=live.problems.get(name),
+        )
+    return found
+
+
+def _json(status: int, body: Any) -> Reply:
+    return Reply(status=status, body=msgspec.json.encode(body))

@@ -1,0 +1,63 @@
+"""Several processes that answer on one socket."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from everloop.errors import EverloopError
+
+__all__ = ["supervise"]
+
+
+def supervise(root: Path, listener: socket.socket, *, workers: int, announce: Callable[[], None]) -> None:
+    """Run `workers` processes on `listener`, start those again that die, end them all on SIGTERM or SIGINT.
+
+    announce: called once, when the first workers all answer. Raises EverloopError where one cannot start.
+    """
+    stopping = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        running = [_worker(root, listener) for _ in range(workers)]
+        for worker in running:
+            _wait_for_first_line(worker)
+        announce()
+        while not stopping.wait(0.1):
+            for place, worker in enumerate(running):
+                if worker.poll() is not None and not stopping.is_set():
+                    running[place] = _worker(root, listener)
+                    _wait_for_first_line(running[place])
+    finally:
+        for worker in running:
+            if worker.poll() is None:
+                worker.terminate()
+        for worker in running:
+            worker.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _worker(root: Path, listener: socket.socket) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "everloop.serving", "--project", str(root)]
+    command += ["--fd", str(listener.fileno()), "--parent", str(os.getpid())]
+    return subprocess.Popen(command, pass_fds=[listener.fileno()], stdout=subprocess.PIPE)
+
+
+def _wait_for_first_line(worker: subprocess.Popen[bytes]) -> None:
+    assert worker.stdout is not None
+    if not worker.stdout.readline():
+        raise EverloopError(
+            f"a worker of the endpoint ended with {worker.wait()} before it answered; its words are above"
+        )

@@ -1,0 +1,209 @@
+"""A real project with real bundles, and the real endpoint as a process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import onnx
+import polars as pl
+from onnx import TensorProto, helper, numpy_helper
+
+from everloop.bundle import BundleParts, BundleStore
+from everloop.clock import SystemClock
+from everloop.data import EVENT_TIME, Baseline, Column, Contract, FeatureTree
+from everloop.ledger import Ledger, VersionRegistered
+from everloop.project import Project
+from everloop.rollout import deploy
+
+FOLDER = "payments"
+CONTRACT = Contract(
+    columns=(
+        Column(name="payment_id", type="string", role="id"),
+        Column(name="card_id", type="string", role="entity"),
+        Column(name="paid_at", type="datetime", role="time"),
+        Column(name="amount", type="float", role="feature", minimum=0.0),
+        Column(name="visits", type="int", role="feature", nullable=True),
+        Column(name="country", type="string", role="feature", categories=("AT", "BE", "CH"), nullable=True),
+        Column(name="fraud", type="bool", role="target"),
+    ),
+    positive=True,
+)
+MODEL_YAML = """\
+task: classification
+data: {source: rows.parquet, time: paid_at, id: payment_id, entity: card_id, target: fraud}
+outcome: {delay: 7d, absent: negative}
+objective: average_precision
+"""
+
+
+def graph(weights: list[float], bias: float) -> bytes:
+    """A logistic score that is the same alone and among others; what is missing counts as 0."""
+    missing = helper.make_node("IsNaN", ["input"], ["missing"])
+    filled = helper.make_node("Where", ["missing", "zero", "input"], ["filled"])
+    product = helper.make_node("Mul", ["filled", "weights"], ["product"])
+    total = helper.make_node("ReduceSum", ["product", "axis"], ["total"], keepdims=0)
+    shifted = helper.make_node("Add", ["total", "bias"], ["shifted"])
+    score = helper.make_node("Sigmoid", ["shifted"], ["score"])
+    constants = {
+        "zero": np.zeros(1, np.float32),
+        "weights": np.array([weights], np.float32),
+        "axis": np.array([1], np.int64),
+        "bias": np.array([bias], np.float32),
+    }
+    made = helper.make_graph(
+        [missing, filled, product, total, shifted, score],
+        "score",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [None, len(weights)])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, [None])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def baseline() -> Baseline:
+    start = datetime(2025, 1, 1, tzinfo=UTC)
+    times = [start + timedelta(hours=hour) for hour in range(96)]
+    frame = pl.DataFrame({EVENT_TIME: times, "amount": [float(hour % 7) for hour in range(96)]})
+    return Baseline.build(frame.with_columns(pl.col(EVENT_TIME).dt.cast_time_unit("us")), window=timedelta(days=1))
+
+
+@dataclass
+class Place:
+    """A project and what is in it."""
+
+    project: Project
+    ledger: Ledger
+    store: BundleStore
+
+    @classmethod
+    def make(cls, root: Path) -> Place:
+        folder = root / FOLDER / "fraud"
+        folder.mkdir(parents=True)
+        (folder.parent / "everloop.yaml").write_text("endpoint: {max_rows: 2000}\n")
+        (folder / "model.yaml").write_text(MODEL_YAML)
+        project = Project.open(folder.parent)
+        assert project.state.is_dir()
+        return cls(
+            project=project,
+            ledger=Ledger.open(project, clock=SystemClock()),
+            store=BundleStore(project.paths.bundles),
+        )
+
+    def bundle(self, *, bias: float = -2.0, contract: Contract = CONTRACT) -> str:
+        features = FeatureTree.of(contract)
+        parts = BundleParts(
+            graph=graph([0.02, -0.3, 0.5][: len(features.names)] + [0.1] * (len(features.names) - 3), bias),
+            features=features,
+            contract=contract,
+            baseline=baseline(),
+            threshold=0.5,
+            metrics={"recall": 0.8},
+            spec_hash="h",
+            model="fraud",
+            learner="logistic",
+            target="fraud",
+            positive="fraud",
+            negative="not_fraud",
+        )
+        return self.store.write(parts)
+
+    def version(self, *, bias: float = -2.0, contract: Contract = CONTRACT) -> int:
+        payload = VersionRegistered(
+            model="fraud", bundle=self.bundle(bias=bias, contract=contract), run="r-1", spec="fraud-s1", spec_hash="h"
+        )
+        version, _ = self.ledger.register_version("fraud", payload, actor="test")
+        return version.number
+
+    def deployed(self, *, bias: float = -2.0) -> int:
+        number = self.version(bias=bias)
+        deploy(self.ledger, "fraud", number, actor="alice", reason="test")
+        return number
+
+
+def row(number: int, **changes: Any) -> dict[str, Any]:
+    made = {
+        "payment_id": f"pay_{number}",
+        "card_id": f"c{number % 97}",
+        "paid_at": "2025-01-01T10:00:00Z",
+        "amount": float(number % 300),
+        "visits": number % 5,
+        "country": ("AT", "BE", "CH", "XX", None)[number % 5],
+    }
+    return made | changes
+
+
+@dataclass
+class Endpoint:
+    """A running endpoint."""
+
+    process: subprocess.Popen[str]
+    url: str
+    log: Path
+
+    @property
+    def predict(self) -> str:
+        return f"{self.url}/v1/models/fraud/predict"
+
+    @property
+    def outcomes(self) -> str:
+        return f"{self.url}/v1/models/fraud/outcomes"
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=20)
+
+    def ready(self) -> dict[str, Any]:
+        return dict(httpx.get(f"{self.url}/readyz").json())
+
+    def serves(self, revision: int) -> bool:
+        return bool(self.ready()["models"]["fraud"]["revision"] == revision)
+
+
+@contextmanager
+def endpoint(root: Path, *arguments: str, **environment: str) -> Iterator[Endpoint]:
+    log = root / "endpoint.log"
+    command = [sys.executable, "-m", "everloop.serving", "--project", str(root), "--port", "0", *arguments]
+    with log.open("a") as errors:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **environment}
+        )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("listening on http://"), log.read_text()
+        yield Endpoint(process=process, url=line.removeprefix("listening on ").strip(), log=log)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        try:
+            process.wait(timeout=20)
+        finally:
+            process.stdout.close()
+
+
+def wait_until(condition: Callable[[], bool], *, within_s: float = 20.0) -> float:
+    """Seconds until the condition holds; fails after `within_s`."""
+    began, pause = time.monotonic(), threading.Event()
+    while not condition():
+        assert time.monotonic() - began < within_s, "it did not happen in time"
+        pause.wait(0.02)
+    return time.monotonic() - began

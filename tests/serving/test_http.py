@@ -1,0 +1,169 @@
+import json
+
+import httpx
+import pytest
+
+from everloop.errors import AlreadyRunning
+from everloop.serving import server
+from tests.serving.place import CONTRACT, row
+
+
+@pytest.fixture
+def post(served):
+    _, running = served
+
+    def send(body, *, to=None):
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return httpx.post(running.predict if to is None else f"{running.url}{to}", content=content)
+
+    return send
+
+
+def test_rows_are_answered_in_their_order(post):
+    reply = post({"rows": [row(1), row(2), row(290)]})
+    assert reply.status_code == 200
+    body = reply.json()
+    assert body["model"] == "fraud"
+    assert body["errors"] == []
+    assert [one["id"] for one in body["results"]] == ["pay_1", "pay_2", "pay_290"]
+    assert {(one["version"], one["side"]) for one in body["results"]} == {(1, "champion")}
+    assert [one["decision"] for one in body["results"]] == [
+        "fraud" if one["score"] >= 0.5 else "not_fraud" for one in body["results"]
+    ]
+    assert {one["decision"] for one in body["results"]} == {"fraud", "not_fraud"}
+
+
+def test_a_row_may_be_sent_alone_and_an_id_is_given_where_none_is(post):
+    alone = {name: value for name, value in row(3).items() if name != "payment_id"}
+    body = post(alone).json()
+    assert len(body["results"]) == 1
+    assert body["results"][0]["id"][14] == "7"
+    assert post(alone | {"id": "mine"}).json()["results"][0]["id"] == "mine"
+
+
+def test_a_bad_row_costs_its_neighbours_nothing(post):
+    rows = [row(10), row(11, amount="much"), row(12, amount=-1), row(13, payment_id="no spaces"), "text", row(14)]
+    body = post({"rows": rows}).json()
+    assert [one["id"] for one in body["results"]] == ["pay_10", "pay_14"]
+    told = {(error["index"], error["column"]) for error in body["errors"]}
+    assert told == {(1, "amount"), (2, "amount"), (3, "payment_id"), (4, None)}
+    first = body["errors"][0]
+    assert (first["id"], first["value"]) == ("pay_11", "much")
+    assert "'much' is not a number" in first["detail"]
+
+
+def test_a_missing_column_names_the_likely_one(post):
+    wrong = row(15)
+    wrong["amuont"] = wrong.pop("amount")
+    reply = post(wrong)
+    assert reply.status_code == 422
+    assert reply.headers["content-type"] == "application/problem+json"
+    problem = reply.json()
+    assert problem["errors"][0]["column"] == "amount"
+    assert "amuont" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind"),
+    [
+        (b"{", 400, "bad-json"),
+        (b"\xff\xfe", 400, "bad-json"),
+        (b"[]", 400, "bad-request"),
+        (b'{"rows": {}}', 400, "bad-request"),
+        (b'{"rows": [], "more": 1}', 400, "bad-request"),
+        (b'{"rows": []}', 400, "no-rows"),
+        (json.dumps({"rows": [row(n) for n in range(2001)]}).encode(), 413, "too-many-rows"),
+        (b" " * 64_000_001, 413, "too-large"),
+    ],
+)
+def test_what_is_no_request_is_a_problem(post, body, status, kind):
+    reply = post(body)
+    problem = reply.json()
+    assert (reply.status_code, problem["status"], problem["type"]) == (status, status, f"urn:everloop:problem:{kind}")
+
+
+def test_unknown_models_paths_and_methods_are_problems(post, served):
+    _, running = served
+    assert post({"rows": [row(1)]}, to="/v1/models/froud/predict").json()["type"].endswith("unknown-model")
+    assert post({}, to="/v1/models/fraud/explain").status_code == 404
+    reply = httpx.get(running.predict)
+    assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
+    assert httpx.post(f"{running.url}/healthz").status_code == 405
+
+
+def test_the_same_row_again_gets_the_recorded_answer_and_another_one_a_conflict(post):
+    first = post(row(20))
+    assert post(row(20)).content == first.content
+    conflict = post(row(20, amount=1.5))
+    assert (conflict.status_code, conflict.json()["type"]) == (409, "urn:everloop:problem:id-conflict")
+    many = post({"rows": [row(20, amount=1.5), row(21), row(20)]}).json()
+    assert [one["id"] for one in many["results"]] == ["pay_21", "pay_20"]
+    assert [(error["index"], error["conflict"]) for error in many["errors"]] == [(0, True)]
+
+
+def test_the_same_row_gives_the_same_bytes_alone_and_in_a_batch(post, served):
+    place, _ = served
+    rows = [row(number) for number in range(100, 1688)]
+    together = {one["id"]: one["score"] for one in post({"rows": rows}).json()["results"]}
+    alone = {}
+    for number in range(100, 132):
+        again = row(number, payment_id=f"again_{number}")
+        alone[number] = post(again).json()["results"][0]["score"]
+    assert all(together[f"pay_{number}"] == score for number, score in alone.items())
+    from everloop.data import decode_rows
+
+    bundle = place.store.load(place.ledger.version("fraud", 1).bundle)
+    frame, _ = decode_rows(CONTRACT, rows)
+    scores = bundle.score_frame(frame).score
+    assert [together[one["payment_id"]] for one in rows] == [float(score) for score in scores]
+
+
+def test_outcomes_are_recorded_and_bad_ones_told(served):
+    _, running = served
+    good = {"id": "pay_1", "fraud": True, "source": "analyst", "observed_at": "2025-01-09T00:00:00Z"}
+    rows = [good, good | {"fraud": "perhaps"}, {"fraud": False}, good | {"observed_at": "2999-01-01T00:00:00Z"}]
+    body = httpx.post(running.outcomes, json={"rows": rows}).json()
+    assert body["recorded"] == 1
+    assert [(error["index"], error["column"]) for error in body["errors"]] == [
+        (1, "fraud"), (2, "payment_id"), (3, "observed_at"),
+    ]  # fmt: skip
+    assert httpx.post(running.outcomes, json={"id": "pay_1", "fraud": None}).json()["recorded"] == 1
+    assert httpx.post(running.outcomes, json={"id": "pay_1", "froud": 1}).status_code == 422
+
+
+def test_pages(served):
+    _, running = served
+    assert httpx.get(f"{running.url}/healthz").json() == {"status": "ok"}
+    ready = running.ready()
+    assert ready["ready"]
+    assert ready["models"]["fraud"] == {
+        "revision": 1, "champion": 1, "challengers": [], "wanted": 1, "problem": None, "current": True,
+    }  # fmt: skip
+    metrics = httpx.get(f"{running.url}/metrics").text
+    assert 'everloop_rows_total{model="fraud",slot="0",version="1"}' in metrics
+    assert 'everloop_score_seconds_bucket{le="+Inf",model="fraud"' in metrics
+    assert httpx.get(f"{running.url}/v1/models").json()["models"][0]["name"] == "fraud"
+
+
+def test_the_api_describes_itself(served):
+    _, running = served
+    document = httpx.get(f"{running.url}/openapi.json").json()
+    assert document["openapi"] == "3.1.0"
+    schemas = document["components"]["schemas"]
+    referred = {part.split('"')[0] for part in json.dumps(document).split("#/components/schemas/")[1:]}
+    assert referred <= set(schemas)
+    fraud = schemas["fraud.row"]
+    assert fraud["required"] == ["amount"]
+    assert fraud["properties"]["amount"] == {"type": "number", "minimum": 0.0}
+    assert fraud["properties"]["visits"]["type"] == ["integer", "null"]
+    assert "fraud" not in fraud["properties"]
+    for path, item in document["paths"].items():
+        assert item["post"]["requestBody"]["content"]["application/json"]["schema"], path
+        assert {"200", "409", "422", "507"} <= set(item["post"]["responses"])
+
+
+def test_a_port_in_use_is_one_sentence(served):
+    _, running = served
+    port = int(running.url.rsplit(":", 1)[1])
+    with pytest.raises(AlreadyRunning, match=f"port {port} of 127.0.0.1 is in use"):
+        server.bind("127.0.0.1", port)
