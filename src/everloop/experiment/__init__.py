@@ -1,0 +1,33 @@
+"""Phase 1: explore the data, search learners and hyperparameters, rank the trials, hand the winner over as a spec.
+
+`explore` → `search` → `write_winner` → `approve`. The libraries that fit and draw load when they are called.
+"""
+
+from everloop.experiment.exploration import Exploration
+from everloop.experiment.explore import explore
+from everloop.experiment.finding import Finding
+from everloop.experiment.hand_over import approve
+from everloop.experiment.leaderboard import DataUsed, Judged, Leaderboard, leaderboard_screen
+from everloop.experiment.sampling import FIT_ROWS
+from everloop.experiment.screens import exploration_screen
+from everloop.experiment.search import Progress, search
+from everloop.experiment.trials import Trial
+from everloop.experiment.winner import winner_spec, write_winner
+
+__all__ = [
+    "FIT_ROWS",
+    "DataUsed",
+    "Exploration",
+    "Finding",
+    "Judged",
+    "Leaderboard",
+    "Progress",
+    "Trial",
+    "approve",
+    "exploration_screen",
+    "explore",
+    "leaderboard_screen",
+    "search",
+    "winner_spec",
+    "write_winner",
+]

@@ -1,0 +1,108 @@
+"""What a column holds: type, role, missing values, distinct values, range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+__all__ = ["ColumnSummary", "column_summaries"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnSummary:
+    """One column of the source in numbers.
+
+    missing: rows without a value (null or NaN); infinite: rows whose value is not finite.
+    distinct: number of different values, approximate (± 2 %) above 100,000 rows; missing is not a value.
+    minimum … maximum: of numbers and times as text ready to print, None for the rest.
+    """
+
+    name: str
+    type: str
+    role: str
+    rows: int
+    missing: int
+    infinite: int
+    distinct: int
+    minimum: str | None
+    median: str | None
+    maximum: str | None
+
+    @property
+    def missing_fraction(self) -> float:
+        """Share of rows without a value, in [0, 1]."""
+        return self.missing / self.rows if self.rows else 0.0
+
+
+_EXACT_ROWS = 100_000
+
+
+def _missing(name: str, dtype: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    return (column.is_null() | column.is_nan()) if dtype.is_float() else column.is_null()
+
+
+def _distinct(name: str, rows: int) -> pl.Expr:
+    column = pl.col(name).drop_nulls()
+    return column.n_unique() if rows <= _EXACT_ROWS else column.approx_n_unique()
+
+
+def _has_range(dtype: pl.DataType) -> bool:
+    return dtype.is_numeric() or dtype.is_temporal()
+
+
+def _statistics(name: str, dtype: pl.DataType, rows: int) -> list[pl.Expr]:
+    wanted = [
+        _missing(name, dtype).sum().alias(f"missing:{name}"),
+        _distinct(name, rows).alias(f"distinct:{name}"),
+    ]
+    if dtype.is_float():
+        wanted.append(pl.col(name).is_infinite().sum().alias(f"infinite:{name}"))
+    if _has_range(dtype):
+        column = pl.col(name).fill_nan(None) if dtype.is_float() else pl.col(name)
+        wanted += [
+            column.min().alias(f"minimum:{name}"),
+            column.median().alias(f"median:{name}"),
+            column.max().alias(f"maximum:{name}"),
+        ]
+    return wanted
+
+
+def _text(value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool | int):
+        return str(value)
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+    return str(value)[:19]
+
+
+def column_summaries(frame: pl.DataFrame, *, roles: Mapping[str, str]) -> tuple[ColumnSummary, ...]:
+    """Every column of `frame` in numbers, in the file's order; a column without a role is `ignored`."""
+    found: dict[str, object] = {}
+    if frame.width:
+        wanted = [e for name, dtype in frame.schema.items() for e in _statistics(name, dtype, frame.height)]
+        found = frame.select(wanted).row(0, named=True)
+
+    def count(what: str, name: str) -> int:
+        value = found.get(f"{what}:{name}")
+        return value if isinstance(value, int) else 0
+
+    return tuple(
+        ColumnSummary(
+            name=name,
+            type=str(dtype).split("(")[0].lower(),
+            role=roles.get(name, "ignored"),
+            rows=frame.height,
+            missing=count("missing", name),
+            infinite=count("infinite", name),
+            distinct=count("distinct", name),
+            minimum=_text(found.get(f"minimum:{name}")),
+            median=_text(found.get(f"median:{name}")),
+            maximum=_text(found.get(f"maximum:{name}")),
+        )
+        for name, dtype in frame.schema.items()
+    )

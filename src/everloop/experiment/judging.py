@@ -1,0 +1,135 @@
+"""Scores judged for an objective: a threshold chosen on validation rows, and values at a threshold that is given."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from everloop.errors import NotEnoughData
+from everloop.project import Objective
+from everloop.stats import Interval, bootstrap_cells
+from everloop.tasks import Evaluation, get_task, paired_interval
+
+__all__ = ["Judgement", "better_by", "evaluated", "judged"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_REPLICATES = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """Scores at a threshold. value: the objective, less what is missing of its constraint; interval: around it, 95 %.
+
+    metrics: every metric of the task at the threshold.
+    """
+
+    value: float
+    interval: Interval
+    threshold: float
+    metrics: dict[str, float]
+
+
+def judged(
+    objective: Objective,
+    y: Array,
+    score: Array,
+    weight: Array,
+    *,
+    seed: int,
+    task: str = "classification",
+    threshold: float | None = None,
+) -> Judgement:
+    """The objective at `threshold`; without one, at the best for these rows, which then must be validation rows.
+
+    y, score, weight: shape (n,). Raises NotEnoughData where a class is missing or no threshold is near the constraint.
+    """
+    kind = get_task(task)
+    chosen = kind.choose_threshold(objective, y, score, weight) if threshold is None else threshold
+    evaluation = evaluated(objective, y, score, weight, threshold=chosen)
+    value = kind.objective_value(objective, evaluation)
+    if not math.isfinite(value):
+        raise NotEnoughData(f"no threshold comes near '{objective}' on these rows")
+    return Judgement(
+        value=value,
+        interval=_objective_interval(objective, evaluation, value, seed=seed, task=task),
+        threshold=chosen,
+        metrics={
+            name: evaluation.value(name) for name in kind.metrics if name != "cost" or objective.costs is not None
+        },
+    )
+
+
+def evaluated(objective: Objective, y: Array, score: Array, weight: Array, *, threshold: float) -> Evaluation:
+    """The scores held against the truth, at the objective's prices."""
+    return Evaluation(y=y, score=score, weight=weight, threshold=threshold, costs=objective.costs)
+
+
+def _objective_interval(
+    objective: Objective, evaluation: Evaluation, value: float, *, seed: int, task: str
+) -> Interval:
+    """The objective's 95 % interval: the metric's own; under a constraint, with what may be missing of that too."""
+    metric = evaluation.interval(objective.metric, seed=seed)
+    if not _of_cells(objective, task):
+        return replace(metric, low=min(metric.low, value), point=value, high=max(metric.high, value))
+    squares = replace(evaluation, weight=np.square(evaluation.weights)).cells
+
+    def values(cells: Array) -> Array:
+        return np.array([_cells_value(objective, row, task) for row in cells])
+
+    rough = bootstrap_cells(values, evaluation.cells, squares=squares, seed=seed, replicates=_REPLICATES)
+    # the metric's own interval knows more than a bootstrap where all, or none, of few positives are caught
+    share = value / metric.point if metric.point > 0 else 1.0
+    low, high = min(rough.low, metric.low * share, value), max(rough.high, metric.high * share, value)
+    return replace(rough, low=low, point=value, high=high)
+
+
+def _of_cells(objective: Objective, task: str) -> bool:
+    """Whether the objective is a metric of decisions under a constraint on another one."""
+    metrics = get_task(task).metrics
+    constraint = objective.constraint
+    return constraint is not None and metrics[objective.metric].of_decisions and metrics[constraint.metric].of_decisions
+
+
+def _cells_value(objective: Objective, cells: Array, task: str) -> float:
+    """The objective of sums of weights as (tp, fp, fn, tn): four rows that weigh as much; NaN without a positive."""
+    if cells[0] + cells[2] <= 0:
+        return math.nan
+    four = Evaluation(
+        y=np.array([1, 0, 1, 0]),
+        score=np.array([1.0, 1.0, 0.0, 0.0]),
+        weight=cells,
+        threshold=0.5,
+        costs=objective.costs,
+    )
+    return get_task(task).objective_value(objective, four)
+
+
+def better_by(
+    objective: Objective, first: Evaluation, second: Evaluation, *, seed: int, task: str = "classification"
+) -> Interval:
+    """By how much `first` is better in the objective, over the same rows, with its 95 % interval.
+
+    Under a constraint the values compared are those that trials are ranked by: flagging everything has recall 1
+    and wins nothing.
+    """
+    if not _of_cells(objective, task):
+        better, other = (first, second) if objective.maximise else (second, first)
+        return paired_interval(objective.metric, better, other, seed=seed)
+    # of the eight kinds of row (truth, first, second), those that are each side's tp, fp, fn and tn
+    mine, theirs = np.eye(4)[[3, 3, 1, 1, 2, 2, 0, 0]], np.eye(4)[[3, 1, 3, 1, 2, 0, 2, 0]]
+    kinds = first.y * 4 + first.decision * 2 + second.decision
+    sums = np.bincount(kinds, weights=first.weights, minlength=8).astype(np.float64)
+    squares = np.bincount(kinds, weights=np.square(first.weights), minlength=8).astype(np.float64)
+    sign = 1.0 if objective.maximise else -1.0
+
+    def gaps(drawn: Array) -> Array:
+        sides = zip(drawn @ mine, drawn @ theirs, strict=True)
+        return np.array(
+            [sign * (_cells_value(objective, a, task) - _cells_value(objective, b, task)) for a, b in sides]
+        )
+
+    return bootstrap_cells(gaps, sums, squares=squares, seed=seed, replicates=_REPLICATES)

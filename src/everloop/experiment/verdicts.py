@@ -1,0 +1,120 @@
+"""Whether the best trial may become a spec: it must beat what is simpler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from everloop.bundle import Graph
+from everloop.experiment.judging import better_by, evaluated, judged
+from everloop.experiment.leaderboard import Judged
+from everloop.experiment.rows import SearchRows
+from everloop.experiment.trials import Trial
+from everloop.project import Objective
+from everloop.stats import Interval, Verdict
+from everloop.tasks import Evaluation, get_task
+
+__all__ = ["judge_winner"]
+
+GraphOf = Callable[[Trial], bytes]
+
+
+def judge_winner(
+    best: Trial | None,
+    yardsticks: Sequence[Trial],
+    rows: SearchRows,
+    *,
+    graph: GraphOf,
+    objective: Objective,
+    seed: int,
+    task: str = "classification",
+) -> tuple[Judged | None, Verdict]:
+    """The best trial on the test rows, at the threshold it has, and whether it may become a spec.
+
+    It must be better than every yardstick on the rows that ranked it, and not shown to be worse on the test rows. One
+    of a yardstick's own learner (a logistic regression with other settings) need not beat that one.
+    """
+    if best is None:
+        return None, Verdict.failed("every trial failed; the leaderboard says why, trial by trial")
+    evaluations = {trial.learner: _on_test(trial, rows, graph, objective) for trial in yardsticks}
+    winner = _on_test(best, rows, graph, objective)
+    against = {
+        trial.learner: better_by(objective, winner, evaluations[trial.learner], seed=seed, task=task)
+        for trial in yardsticks
+        if trial.learner != best.learner
+    }
+    found = _judged(best, winner, evaluations, against, objective, seed=seed, task=task)
+    return found, _verdict(found, yardsticks, objective)
+
+
+def _on_test(trial: Trial, rows: SearchRows, graph: GraphOf, objective: Objective) -> Evaluation:
+    assert trial.threshold is not None
+    scores = Graph(graph(trial)).scores(rows.test.X)
+    return evaluated(objective, rows.test.y, scores, rows.test.weight, threshold=trial.threshold)
+
+
+def _judged(
+    best: Trial,
+    winner: Evaluation,
+    yardsticks: dict[str, Evaluation],
+    against: dict[str, Interval],
+    objective: Objective,
+    *,
+    seed: int,
+    task: str,
+) -> Judged:
+    names = [name for name in get_task(task).metrics if name != "cost" or objective.costs is not None]
+    at_threshold = judged(
+        objective, winner.y, winner.score, winner.weights, seed=seed, task=task, threshold=best.threshold
+    )
+    return Judged(
+        trial=best,
+        objective=at_threshold.interval,
+        metrics={name: winner.interval(name, seed=seed) for name in names},
+        against=against,
+        yardsticks={
+            learner: {name: evaluation.value(name) for name in names} for learner, evaluation in yardsticks.items()
+        },
+    )
+
+
+def _verdict(found: Judged, yardsticks: Sequence[Trial], objective: Objective) -> Verdict:
+    best = found.trial
+    for yardstick in yardsticks:
+        if yardstick.learner != best.learner and not _better(best, yardstick, objective):
+            return Verdict.failed(
+                f"no trial beats the {yardstick.learner} yardstick: {objective} is {best.value:.3f} for the best trial "
+                f"({best.learner}) and {yardstick.value:.3f} for it; other features or more rows may change that",
+                trial=best.number,
+                value=best.value,
+                yardstick=yardstick.learner,
+                yardstick_value=yardstick.value,
+            )
+    for name, gap in found.against.items():
+        if gap.high < 0:
+            return Verdict.failed(
+                f"the best trial ({best.learner}) is worse than the {name} yardstick on the test rows, by {gap} in "
+                f"{objective}: what it learned does not last",
+                trial=best.number,
+                yardstick=name,
+            )
+    beaten = " and ".join(trial.learner for trial in yardsticks if trial.learner != best.learner)
+    return Verdict.passed(
+        f"{best.learner} beats {beaten}; on test rows {_said(found, objective)}", trial=best.number, value=best.value
+    )
+
+
+def _said(found: Judged, objective: Objective) -> str:
+    """`recall is 0.71 [0.66, 0.76] at precision 0.83 [0.75, 0.90]`, and whether the constraint held there."""
+    text = f"{objective.metric} is {found.metrics[objective.metric]}"
+    constraint = objective.constraint
+    if constraint is None:
+        return text
+    value = found.metrics[constraint.metric]
+    text += f" at {constraint.metric} {value}"
+    return text if constraint.holds(value.point) else f"{text}, which is not {constraint.op} {constraint.bound:.12g}"
+
+
+def _better(trial: Trial, other: Trial, objective: Objective) -> bool:
+    assert trial.value is not None
+    assert other.value is not None
+    return trial.value > other.value if objective.maximise else trial.value < other.value

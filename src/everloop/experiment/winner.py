@@ -1,0 +1,135 @@
+"""A leaderboard's winner as a spec: a file that people review, and the fact that it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from everloop.clock import Clock
+from everloop.errors import Refused
+from everloop.experiment.leaderboard import Judged, Leaderboard
+from everloop.ledger import DataSpan, Estimate, Ledger, SpecWritten
+from everloop.project import Model, Spec, write_spec
+from everloop.stats import Interval
+
+__all__ = ["winner_spec", "write_winner"]
+
+
+def _estimates(winner: Judged, objective: str) -> dict[str, dict[str, float]]:
+    named: dict[str, Interval] = {objective: winner.objective, **winner.metrics}
+    return {name: interval.to_dict() for name, interval in named.items()}
+
+
+def _data(board: Leaderboard) -> dict[str, Any]:
+    used = board.data
+    return {
+        "source": used.source,
+        "rows": used.rows,
+        "positives": used.positives,
+        "start": used.start.isoformat(),
+        "end": used.end.isoformat(),
+        "hash": used.hash,
+        "train": used.train[0],
+        "validation": used.validation[0],
+        "test": used.test[0],
+    }
+
+
+def _flat(spec: Spec) -> dict[str, Any]:
+    named = {f"hyperparameters.{name}": value for name, value in spec.hyperparameters.items()}
+    plain = {"learner": spec.learner, "objective": spec.objective, "threshold": spec.threshold, "seed": spec.seed}
+    return {**plain, "features": list(spec.features), **named}
+
+
+def _diff(parent: Spec | None, child: Spec) -> dict[str, Any]:
+    """key → {from, to}, for what a reviewer asks about."""
+    if parent is None:
+        return {}
+    before, after = _flat(parent), _flat(child)
+    keys = sorted(before.keys() | after.keys())
+    return {key: {"from": before.get(key), "to": after.get(key)} for key in keys if before.get(key) != after.get(key)}
+
+
+def winner_spec(board: Leaderboard, *, name: str, clock: Clock, parent: Spec | None = None) -> Spec:
+    """The spec of the leaderboard's winner. Raises Refused, with the verdict's sentence, where it may not be one."""
+    winner = board.winner
+    if winner is None or board.verdict.outcome != "passed":
+        raise Refused(board.verdict.sentence)
+    fields: Mapping[str, Any] = {
+        "hyperparameters": dict(winner.trial.hyperparameters),
+        "features": board.data.features,
+        "threshold": winner.trial.threshold,
+        "seed": board.seed,
+        "expected": _estimates(winner, board.objective),
+        "yardsticks": dict(winner.yardsticks),
+        "data": _data(board),
+        "parent": None if parent is None else parent.name,
+        "reason": f"trial {winner.trial.name} of search {board.search}: {board.verdict.sentence}",
+        "created_at": clock.now(),
+    }
+    spec = Spec.new(name=name, objective=board.objective, learner=winner.trial.learner, **fields)
+    return spec.model_copy(update={"diff": _diff(parent, spec)})
+
+
+def _champion_spec(model: Model, ledger: Ledger) -> Spec | None:
+    routing = ledger.routing(model.name)
+    if routing is None or routing.champion is None:
+        return None
+    name = ledger.version(model.name, routing.champion).spec
+    return next((spec for spec in model.specs() if spec.name == name), None)
+
+
+def _same(spec: Spec, other: Spec) -> bool:
+    """Whether both say the same to train, found on the same data: what a search finds again when it is repeated."""
+    return _flat(spec) == _flat(other) and spec.data == other.data
+
+
+def write_winner(model: Model, board: Leaderboard, *, ledger: Ledger, clock: Clock, actor: str = "search") -> Spec:
+    """Write the winner as the next spec of the model, never over another one, and its fact into the ledger.
+
+    A search that is repeated, or was killed before its fact was written, finds its own spec again and writes no second.
+    Raises Refused where the winner may not become a spec.
+    """
+    spec = winner_spec(
+        board, name=f"{model.name}-s{model.next_spec_number()}", clock=clock, parent=_champion_spec(model, ledger)
+    )
+    existing = [other for other in model.specs() if _same(other, spec)]
+    if existing:
+        spec = existing[-1]
+    else:
+        write_spec(model.spec_path(spec.number), spec)
+    ledger.append(
+        "spec.written", spec.name, _fact(model, board, spec), actor=actor, key=(f"search-{board.search}", spec.name, 0)
+    )
+    return spec
+
+
+def _fact(model: Model, board: Leaderboard, spec: Spec) -> SpecWritten:
+    winner = board.winner
+    assert winner is not None
+    positives = float(board.data.test[1])
+    return SpecWritten(
+        model=model.name,
+        spec=spec.name,
+        spec_hash=spec.hash,
+        number=spec.number,
+        learner=spec.learner,
+        parent=spec.parent,
+        reason=spec.reason,
+        diff=dict(spec.diff),
+        trigger="search",
+        path=f"{model.name}/specs/{spec.name}.yaml",
+        expected={
+            name: Estimate(**values, rows=float(board.data.test[0]), positives=positives)
+            for name, values in _estimates(winner, board.objective).items()
+        },
+        data=DataSpan(
+            rows=board.data.rows,
+            start=board.data.start,
+            end=board.data.end,
+            source=board.data.source,
+            hash=board.data.hash,
+            positives=float(board.data.positives),
+        ),
+        details={"search": board.search, "trial": winner.trial.number},
+    )

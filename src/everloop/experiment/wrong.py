@@ -1,0 +1,308 @@
+"""What looks wrong: every rule looks at what was measured and gives its findings, each one sentence.
+
+The rules know no data frame: `Seen` holds all they may look at, so that each is tested on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from everloop.experiment.association import Association
+from everloop.experiment.columns import ColumnSummary
+from everloop.experiment.finding import Finding, by_weight
+from everloop.experiment.overtime import Half, Halves, Span
+from everloop.stats import wilson
+
+__all__ = ["Seen", "TargetSummary", "findings"]
+
+#: One feature that separates the classes this well is the target in disguise.
+GIVES_AWAY_AUC: Final = 0.99
+#: Positives below which no share of them can be claimed: the gates ask for as many.
+FEW_POSITIVES: Final = 30
+#: The usual reading of the population stability index: above it a column has moved.
+MOVED_PSI: Final = 0.25
+WEEK: Final = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetSummary:
+    """The target: counted rows and the weighted rate.
+
+    missing: rows without an outcome; positives: counted; rate: weighted share of positives, in [0, 1].
+    positive: the value that means yes; other_values: a few of the others, where there are more than one.
+    """
+
+    column: str
+    rows: int
+    missing: int
+    positives: int
+    rate: float
+    positive: str = "1"
+    other_values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """All that the rules look at.
+
+    backward: rows whose time is before that of the row above; duplicates: rows equal to an earlier one but for their
+    id; repeated_ids: rows whose id an earlier row has; weights: least and greatest row weight, None without weights.
+    problems: sentences on why the rows or the features cannot be used at all.
+    """
+
+    rows: int
+    columns: tuple[ColumnSummary, ...]
+    target: TargetSummary | None
+    span: Span | None
+    time_missing: int = 0
+    backward: int = 0
+    halves: Halves | None = None
+    associations: tuple[Association, ...] = ()
+    duplicates: int = 0
+    repeated_ids: int = 0
+    weights: tuple[float, float] | None = None
+    weight_column: str | None = None
+    blocked: int = 0
+    unmatured: int = 0
+    problems: tuple[str, ...] = ()
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.3g} %" if whole else "0 %"
+
+
+def _features(seen: Seen) -> tuple[ColumnSummary, ...]:
+    return tuple(column for column in seen.columns if column.role == "feature")
+
+
+def _target(seen: Seen) -> Iterator[Finding]:
+    target = seen.target
+    if target is None:
+        return
+    name = target.column
+    if target.missing:
+        text = f"{target.missing:,} of {seen.rows:,} rows have no {name}; they are left out of training and judging."
+        yield Finding(kind="target missing", weight="warn", column=name, sentence=text)
+    if target.other_values:
+        shown = ", ".join(target.other_values[:4])
+        text = f"{name} holds more than two values; {target.positive} is yes and the others ({shown}) all count as no."
+        yield Finding(kind="target values", weight="warn", column=name, sentence=text)
+    known = target.rows - target.missing
+    if target.positives in (0, known):
+        which = "no positive" if target.positives == 0 else "only positive"
+        text = f"{name} has {which} rows: with one class there is nothing to learn."
+        yield Finding(kind="one class", weight="stop", column=name, sentence=text)
+
+
+def _few_positives(seen: Seen) -> Iterator[Finding]:
+    target = seen.target
+    if target is None or target.positives == 0:
+        return
+    part = round(0.15 * target.positives)
+    if part < FEW_POSITIVES:
+        text = (
+            f"{target.positives:,} positives in all, so about {part} each choose the threshold and judge the winner; "
+            f"below {FEW_POSITIVES} a gate stays undecided."
+        )
+        yield Finding(
+            kind="few positives",
+            weight="warn",
+            column=target.column,
+            sentence=text,
+            evidence={"positives": target.positives},
+        )
+
+
+def _constant(seen: Seen) -> Iterator[Finding]:
+    for column in _features(seen):
+        if column.distinct <= 1:
+            what = "has one value only" if column.distinct else "has no value at all"
+            text = f"{column.name} {what} and can tell nothing: leave it out of the features."
+            yield Finding(kind="constant", weight="warn", column=column.name, sentence=text)
+
+
+def _id_like(seen: Seen) -> Iterator[Finding]:
+    for column in _features(seen):
+        countable = column.type.startswith(("int", "uint", "str", "cat", "enum"))
+        known = column.rows - column.missing
+        if countable and known >= 100 and column.distinct >= 0.95 * known:
+            text = (
+                f"{column.name} differs in {_share(min(column.distinct, known), known)} of the rows, like an id: as a "
+                f"feature it is learned by heart and says nothing about new rows."
+            )
+            yield Finding(kind="id as feature", weight="warn", column=column.name, sentence=text)
+        elif column.type.startswith(("str", "cat")) and column.distinct > 255:
+            text = (
+                f"{column.name} has about {column.distinct:,} categories; most will be unseen in new rows. "
+                f"Group them in features.py."
+            )
+            yield Finding(kind="many categories", weight="warn", column=column.name, sentence=text)
+
+
+def _gives_away(seen: Seen) -> Iterator[Finding]:
+    for association in seen.associations:
+        if association.auc >= GIVES_AWAY_AUC:
+            text = (
+                f"{association.feature} alone separates the classes (area under the curve {association.auc:.3f}): "
+                f"is it known before the outcome is? If not, leave it out."
+            )
+            yield Finding(
+                kind="gives the target away",
+                weight="stop",
+                column=association.feature,
+                sentence=text,
+                evidence={"auc": association.auc},
+            )
+
+
+def _missing(seen: Seen) -> Iterator[Finding]:
+    for column in seen.columns:
+        if column.role not in ("feature", "input"):
+            continue
+        if column.infinite:
+            text = f"{column.name} is infinite in {column.infinite:,} rows; a model reads that as a number."
+            yield Finding(kind="infinite", weight="warn", column=column.name, sentence=text)
+        if column.missing and column.distinct:
+            text = f"{column.name} is missing in {column.missing:,} rows ({_share(column.missing, column.rows)})."
+            weight = "warn" if column.missing_fraction >= 0.5 else "note"
+            yield Finding(
+                kind="missing",
+                weight="warn" if weight == "warn" else "note",
+                column=column.name,
+                sentence=text,
+                evidence={"missing": column.missing},
+            )
+
+
+def _duplicates(seen: Seen) -> Iterator[Finding]:
+    if seen.repeated_ids:
+        text = (
+            f"{seen.repeated_ids:,} rows repeat the id of an earlier row; an id counts once, so one of them is wrong."
+        )
+        yield Finding(kind="repeated ids", weight="warn", sentence=text, evidence={"rows": seen.repeated_ids})
+    if seen.duplicates:
+        text = (
+            f"{seen.duplicates:,} rows ({_share(seen.duplicates, seen.rows)}) equal an earlier row in every column; "
+            f"a copy in both training and test flatters the model."
+        )
+        yield Finding(kind="duplicates", weight="warn", sentence=text, evidence={"rows": seen.duplicates})
+
+
+def _disjoint(earlier: Half, later: Half) -> bool:
+    # at 99.9 % each, so that two halves of one world are called different about once in 100,000 files
+    ranges = [wilson(half.rate * half.effective, half.effective, level=0.999) for half in (earlier, later)]
+    return ranges[0].high < ranges[1].low or ranges[1].high < ranges[0].low
+
+
+def _rate_jump(seen: Seen) -> Iterator[Finding]:
+    if seen.halves is None or seen.target is None:
+        return
+    earlier, later = seen.halves.earlier, seen.halves.later
+    if _disjoint(earlier, later):
+        way = "rises" if later.rate > earlier.rate else "falls"
+        text = (
+            f"The rate of {seen.target.column} {way} from {_share(earlier.rate, 1)} in the earlier half of the rows to "
+            f"{_share(later.rate, 1)} in the later: training sees another world than the test."
+        )
+        yield Finding(
+            kind="rate jump",
+            weight="warn",
+            column=seen.target.column,
+            sentence=text,
+            evidence={"earlier": earlier.rate, "later": later.rate, "cut": seen.halves.cut.isoformat()},
+        )
+
+
+def _moved(seen: Seen) -> Iterator[Finding]:
+    for association in sorted(seen.associations, key=lambda found: -(found.psi or 0.0)):
+        if association.psi is not None and association.psi >= MOVED_PSI:
+            text = (
+                f"{association.feature} has moved between the earlier and the later half of the time "
+                f"(stability index {association.psi:.2f}; above {MOVED_PSI} is a change)."
+            )
+            yield Finding(
+                kind="moved",
+                weight="note",
+                column=association.feature,
+                sentence=text,
+                evidence={"psi": association.psi},
+            )
+
+
+def _time(seen: Seen) -> Iterator[Finding]:
+    if seen.time_missing:
+        text = f"{seen.time_missing:,} rows have no time; they cannot be placed in a window and are left out."
+        yield Finding(kind="time missing", weight="warn", sentence=text)
+    if seen.backward:
+        text = (
+            f"Time runs backwards at {seen.backward:,} of {seen.rows:,} rows; rows are put in order of time before "
+            f"they are split, so check that the time column is the event's."
+        )
+        yield Finding(kind="time backwards", weight="warn", sentence=text, evidence={"rows": seen.backward})
+    if seen.span is not None and seen.span.length < WEEK:
+        days = seen.span.length / timedelta(days=1)
+        text = f"The file spans {days:.1f} days, less than a week: nothing can be said about weekdays."
+        yield Finding(kind="short span", weight="note", sentence=text, evidence={"days": days})
+
+
+def _weights(seen: Seen) -> Iterator[Finding]:
+    if seen.weights is None:
+        return
+    low, high = seen.weights
+    if low < 0:
+        text = f"{seen.weight_column} is negative in some rows; a weight is how many rows a row stands for."
+        yield Finding(kind="weights", weight="stop", column=seen.weight_column, sentence=text)
+    elif low != high:
+        text = (
+            f"Rows are a sample: {seen.weight_column} says each stands for {low:,.4g} to {high:,.4g} rows; every rate "
+            f"and metric here is weighted by it."
+        )
+        yield Finding(kind="weights", weight="note", column=seen.weight_column, sentence=text)
+
+
+def _blocked(seen: Seen) -> Iterator[Finding]:
+    if seen.blocked:
+        text = (
+            f"{seen.blocked:,} rows were blocked by an earlier answer, so their outcome is not known; only the random "
+            f"holdout among them is trained on."
+        )
+        yield Finding(kind="blocked", weight="note", sentence=text, evidence={"rows": seen.blocked})
+
+
+def _unmatured(seen: Seen) -> Iterator[Finding]:
+    if seen.unmatured:
+        text = f"{seen.unmatured:,} rows are too young for their outcome to be due; nothing is learned from them yet."
+        yield Finding(kind="unmatured", weight="note", sentence=text, evidence={"rows": seen.unmatured})
+
+
+def _problems(seen: Seen) -> Iterator[Finding]:
+    for sentence in seen.problems:
+        yield Finding(kind="unusable", weight="stop", sentence=sentence)
+
+
+_RULES: Final[Sequence[Callable[[Seen], Iterator[Finding]]]] = (
+    _problems,
+    _target,
+    _gives_away,
+    _few_positives,
+    _time,
+    _rate_jump,
+    _duplicates,
+    _constant,
+    _id_like,
+    _missing,
+    _blocked,
+    _unmatured,
+    _weights,
+    _moved,
+)
+
+
+def findings(seen: Seen) -> tuple[Finding, ...]:
+    """What looks wrong, or is worth knowing, the gravest first; an empty file is one finding."""
+    if seen.rows == 0:
+        return (Finding(kind="empty", weight="stop", sentence="The file has no rows."),)
+    return by_weight([finding for rule in _RULES for finding in rule(seen)])
