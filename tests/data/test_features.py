@@ -217,7 +217,7 @@ def test_features_file_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_each_mistake_is_one_sentence(tmp_path: Path, body: str, said: str) -> None:
-    with pytest.raises(FeatureRefused, match="features.py|feature '") as caught:
+    with pytest.raises(FeatureRefused, match=r"features\.py|feature '") as caught:
         load_features(write(tmp_path / "features.py", body), CONTRACT)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Baselines: a version's reference of every column, its features and its score, and how windows differ by themselves."""
+"""Baselines: a version's reference of every column, feature and score, and how windows differ by themselves."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
         columns = tuple(_reference(frame[name], weight, edges, bins) for name in names)
         return cls(
             columns=columns,
-            windows=tuple(_window(frame, start, rows, columns, weight) for start, rows in places),
+            windows=_counted_windows(frame, places, columns, weight),
             window_us=window_us,
             rows=frame.height,
             effective_rows=float(frame.height if weight is None else weight.sum() ** 2 / (weight**2).sum()),
@@ -188,7 +188,7 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
 def profiled_frame(
     frame: pl.DataFrame, contract: Contract, tree: FeatureTree, features: np.ndarray, score: np.ndarray
 ) -> pl.DataFrame:
-    """What a baseline watches of some rows: `event_time`, features and inputs as they came, derived features, `__score`.
+    """What a baseline watches: `event_time`, features and inputs as they came, derived features, `__score`.
 
     frame: rows with the contract's types. features: the tree's matrix of them. score: shape (rows,).
     Columns with the role time, id, entity or outcome, and times, are left out.
@@ -303,13 +303,37 @@ def _counted_texts(
     return counts, nulls
 
 
-def _window(
-    frame: pl.DataFrame, start_us: int, rows: np.ndarray, columns: tuple[BaselineColumn, ...], weight: np.ndarray | None
-) -> BaselineWindow:
-    part = frame[rows]
+def _counted_windows(
+    frame: pl.DataFrame,
+    places: list[tuple[int, np.ndarray]],
+    columns: tuple[BaselineColumn, ...],
+    weight: np.ndarray | None,
+) -> tuple[BaselineWindow, ...]:
+    if not places:
+        return ()
+    rows = np.concatenate([rows for _, rows in places])
+    which = np.repeat(np.arange(len(places)), [len(rows) for _, rows in places])
     mass = None if weight is None else weight[rows]
-    cells = []
-    for column in columns:
-        counts, nulls = _counted(part[column.name], column, mass)
-        cells.append(_plain(np.append(column.coarsened(counts), nulls)))
-    return BaselineWindow(start_us=start_us, rows=len(rows), counts=tuple(cells))
+    cells = [_window_cells(frame[column.name][rows], column, which, len(places), mass) for column in columns]
+    return tuple(
+        BaselineWindow(start_us=start, rows=len(of), counts=tuple(_plain(table[place]) for table in cells))
+        for place, (start, of) in enumerate(places)
+    )
+
+
+def _window_cells(
+    values: pl.Series, column: BaselineColumn, which: np.ndarray, windows: int, mass: np.ndarray | None
+) -> np.ndarray:
+    """Counts of every window at once, shape (windows, coarse bins + 1): each row's cell is found once."""
+    if column.edges is None:
+        known = pl.Series(column.categories, dtype=pl.String)
+        codes = values.replace_strict(known, pl.Series(range(len(known)), dtype=pl.Int64), default=len(known))
+        width = len(known) + 2
+        cell = np.where(values.is_null().to_numpy(), width - 1, codes.cast(pl.Int64).fill_null(0).to_numpy())
+    else:
+        numbers = _numbers(values)
+        edges = np.asarray([column.edges[place] for place in column.coarse], dtype=numbers.dtype)
+        width = len(edges) + 2
+        cell = np.where(np.isnan(numbers), width - 1, np.searchsorted(edges, numbers, side="right"))
+    counts = np.bincount(which * width + cell, weights=mass, minlength=windows * width)
+    return counts.reshape(windows, width)

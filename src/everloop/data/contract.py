@@ -228,13 +228,14 @@ def _positive(lazy: pl.LazyFrame, model: Model, schema: Mapping[str, pl.DataType
     """The positive class as model.yaml says, else True or 1 where the target is of that kind."""
     if model.data.positive is not None:
         return model.data.positive
-    dtype = schema[model.data.target]
-    if dtype == pl.Boolean:
+    if schema[model.data.target] == pl.Boolean:
         return True
-    if dtype.is_numeric():
+    distinct = pl.col(model.data.target).drop_nulls().unique().sort()
+    values = lazy.select(distinct.head(6)).collect(engine="streaming").to_series().to_list()
+    if set(values) <= {0, 1}:
         return 1
-    values = lazy.select(pl.col(model.data.target).cast(pl.String).unique().sort().head(5)).collect().to_series()
+    shown = ", ".join(repr(value) for value in values[:5]) + (", …" if len(values) > 5 else "")
     raise ContractViolation(
-        f"target {model.data.target!r} holds texts ({', '.join(repr(v) for v in values if v is not None)}); "
+        f"target {model.data.target!r} holds {shown}; "
         f"say which one is the positive class: data.positive in {model.name}/model.yaml"
     )

@@ -83,7 +83,8 @@ def _waiting(rows: pl.DataFrame, first: int, have: int, holdout: float, min_posi
     span = times[-1] - times[first]
     lacking = 2 * min_positives - have
     said = (
-        f"the newest {holdout:.0%} of the rows ({times[first]:%Y-%m-%d} to {times[-1]:%Y-%m-%d}) hold {have} positives; "
+        f"the newest {holdout:.0%} of the rows ({times[first]:%Y-%m-%d} to {times[-1]:%Y-%m-%d}) "
+        f"hold {have} positives; "
         f"validation and test need {min_positives} each, so {lacking} are still to come"
     )
     if have == 0 or not span:

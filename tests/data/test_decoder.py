@@ -1,0 +1,148 @@
+"""The endpoint's decoder: a bad row is a problem, its neighbours are answered as if it were not there."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from everloop.data import Column, Contract, decode_rows
+
+CONTRACT = Contract(
+    columns=(
+        Column(name="payment_id", type="string", role="id"),
+        Column(name="paid_at", type="datetime", role="time"),
+        Column(name="card", type="string", role="entity"),
+        Column(name="amount", type="float", role="feature", minimum=0.0),
+        Column(name="items", type="int", role="feature", nullable=True),
+        Column(name="online", type="bool", role="feature", nullable=True),
+        Column(name="country", type="string", role="feature", nullable=True, categories=("AT", "DE")),
+        Column(name="fraud", type="bool", role="target"),
+    )
+)
+GOOD: dict[str, Any] = {
+    "id": "pay_1", "card": "c7", "paid_at": "2024-05-01T12:00:00Z", "amount": 49.9, "items": 2, "online": True,
+    "country": "DE", "extra": {"ignored": 1},
+}  # fmt: skip
+
+
+def test_good_rows_are_typed() -> None:
+    frame, problems = decode_rows(CONTRACT, [GOOD, {**GOOD, "amount": 5, "items": None, "card": 9, "id": 17}])
+    assert problems == []
+    assert frame.schema == {
+        "payment_id": pl.String, "paid_at": pl.Datetime("us", "UTC"), "card": pl.String, "amount": pl.Float64,
+        "items": pl.Int64, "online": pl.Boolean, "country": pl.String, "event_time": pl.Datetime("us", "UTC"),
+    }  # fmt: skip
+    assert frame["amount"].to_list() == [49.9, 5.0]
+    assert frame["payment_id"].to_list() == ["pay_1", "17"]
+    assert frame["event_time"][0] == datetime(2024, 5, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("change", "column", "said"),
+    [
+        ({"amount": "12"}, "amount", "'12' is not a number"),
+        ({"amount": True}, "amount", "True is not a number"),
+        ({"amount": None}, "amount", "null is not allowed"),
+        ({"amount": float("nan")}, "amount", "nan is not finite"),
+        ({"amount": float("inf")}, "amount", "inf is not finite"),
+        ({"amount": -1}, "amount", "-1 is outside its range [0, …]"),
+        ({"amount": 10**400}, "amount", "more than 64 bits"),
+        ({"amount": [1]}, "amount", "[1] is not a number"),
+        ({"items": 1.5}, "items", "1.5 is not a whole number"),
+        ({"items": 1e300}, "items", "more than 64 bits"),
+        ({"items": True}, "items", "True is not a whole number"),
+        ({"items": 2**63}, "items", "more than 64 bits"),
+        ({"online": 1}, "online", "1 is not true or false"),
+        ({"country": 3}, "country", "3 is not a text"),
+        ({"country": "x" * 20_000}, "country", "longer than"),
+        ({"paid_at": "yesterday"}, "paid_at", "'yesterday' is not an ISO-8601 time"),
+        ({"paid_at": 12}, "paid_at", "12 is not an ISO-8601 time"),
+        ({"paid_at": None}, "paid_at", "null is not allowed"),
+        ({"id": "a b"}, "payment_id", "'a b' is not an id"),
+        ({"id": "x" * 65}, "payment_id", "is not an id"),
+        ({"card": None}, "card", "null is not allowed"),
+    ],
+)
+def test_a_bad_value_is_a_problem_and_its_neighbours_are_fine(change: dict[str, Any], column: str, said: str) -> None:
+    frame, problems = decode_rows(CONTRACT, [GOOD, GOOD | change, {**GOOD, "id": "pay_3"}])
+    assert frame["payment_id"].to_list() == ["pay_1", "pay_3"]
+    assert [(problem.index, problem.column) for problem in problems] == [(1, column)]
+    assert said in problems[0].sentence
+    assert column in problems[0].sentence
+
+
+def test_a_missing_column_names_the_likely_one_and_a_row_that_is_no_object_is_a_problem() -> None:
+    row = {"amuont" if name == "amount" else name: value for name, value in GOOD.items()}
+    frame, problems = decode_rows(CONTRACT, [row, 7, GOOD, None, [GOOD]])
+    assert frame.height == 1
+    assert [problem.index for problem in problems] == [0, 1, 3, 4]
+    assert "is missing; did you mean 'amuont'?" in problems[0].sentence
+    assert "a row is an object" in problems[1].sentence
+
+
+def test_no_id_is_fine_and_no_time_is_the_time_of_arrival() -> None:
+    row = {name: value for name, value in GOOD.items() if name not in ("id", "paid_at")}
+    now = datetime(2024, 6, 1, tzinfo=UTC)
+    frame, problems = decode_rows(CONTRACT, [row, GOOD], now=now)
+    assert problems == []
+    assert frame["event_time"].to_list() == [now, datetime(2024, 5, 1, 12, tzinfo=UTC)]
+    assert frame["payment_id"].to_list() == [None, "pay_1"]
+
+
+def test_a_numeric_time_counts_from_its_origin() -> None:
+    contract = Contract(
+        columns=(Column(name="Time", type="float", role="time"), Column(name="a", type="float", role="feature")),
+        time_unit="s",
+        time_origin="2013-09-01T00:00:00+00:00",
+    )
+    rows = [{"Time": 1.5, "a": 1}, {"Time": 1e18, "a": 1}, {"a": 1}]
+    frame, problems = decode_rows(contract, rows, now=datetime(2013, 9, 1, 0, 1, tzinfo=UTC))
+    assert frame["event_time"].to_list() == [
+        datetime(2013, 9, 1, 0, 0, 1, 500_000, tzinfo=UTC), datetime(2013, 9, 1, 0, 1, tzinfo=UTC),
+    ]  # fmt: skip
+    assert frame["Time"].to_list() == [1.5, 60.0]
+    assert [problem.index for problem in problems] == [1]
+
+
+def test_naive_times_are_read_in_the_models_zone() -> None:
+    contract = Contract(columns=CONTRACT.columns, timezone="Europe/Berlin")
+    rows = [GOOD | {"paid_at": "2024-07-01T12:00:00"}, GOOD | {"paid_at": "2024-10-27T02:30:00"}]
+    frame, problems = decode_rows(contract, rows)
+    assert frame["event_time"].to_list() == [datetime(2024, 7, 1, 10, tzinfo=UTC)]
+    assert "is there twice" in problems[0].sentence
+
+
+def test_no_rows_give_an_empty_frame_of_the_same_types() -> None:
+    frame, problems = decode_rows(CONTRACT, [])
+    assert frame.schema == decode_rows(CONTRACT, [GOOD])[0].schema
+    assert (frame.height, problems) == (0, [])
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+changed = st.dictionaries(st.sampled_from([*GOOD, "payment_id", "event_time"]), anything, max_size=2)
+mixed = st.lists(st.one_of(st.just(GOOD), changed.map(lambda change: GOOD | change), anything), max_size=8)
+
+
+@settings(max_examples=300, deadline=None)
+@given(mixed)
+def test_whatever_is_sent_each_row_is_answered_or_named_as_if_it_were_alone(rows: list[Any]) -> None:
+    frame, problems = decode_rows(CONTRACT, rows)
+    bad = {problem.index for problem in problems}
+    assert frame.height == len(rows) - len(bad)
+    alone = [decode_rows(CONTRACT, [row]) for row in rows]
+    assert bad == {index for index, (_, found) in enumerate(alone) if found}
+    good = [one for one, found in alone if not found]
+    if good:
+        assert pl.concat(good).equals(frame)
+    assert frame["amount"].is_finite().all()
+    json.dumps([problem.sentence for problem in problems])
