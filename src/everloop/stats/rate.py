@@ -86,10 +86,10 @@ class RateDetector:
     def start(
         cls, *, expected_successes: float, expected_n: float, threshold: float, dispersion: float = 1.0
     ) -> RateDetector:
-        """From what the rate is expected to be: so many of so many in evaluation, and the alarm's threshold > 1."""
-        if not (0 <= expected_successes <= expected_n and expected_n > 0 and threshold > 1 and dispersion >= 1):
+        """From what the rate is expected to be: so many of so many in evaluation, and the alarm's threshold ≥ 1."""
+        if not (0 <= expected_successes <= expected_n and expected_n > 0 and threshold >= 1 and dispersion >= 1):
             raise ValueError(
-                f"expected_successes must lie in [0, expected_n], threshold be above 1 and dispersion ≥ 1, "
+                f"expected_successes must lie in [0, expected_n], threshold be ≥ 1 and dispersion ≥ 1, "
                 f"got {expected_successes} of {expected_n}, {threshold}, {dispersion}"
             )
         a = expected_successes / dispersion + 0.5

@@ -23,10 +23,11 @@ __all__ = ["BoundedSequence", "SignSequence", "Standing"]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Standing = Literal["better", "not_worse", "worse", "undecided"]
 
-# Bin edges in units of the half range around its middle: 0, then a geometric ladder. A bin's log-wealth is bounded
-# from below by the chord between its edges, which costs at most 1.5 % of the variance term at this ratio.
+# Bin edges in units of the half range around its middle: geometric ladders away from 0 and towards both ends. A bin's
+# log-wealth is bounded from below by the chord between its edges, which costs some 1.5 % of the variance term.
 RATIO = 1.25
-SMALLEST = 1e-5
+NEAREST_ZERO = 1e-5
+NEAREST_END = 1e-3
 # Bets as a share of all the wealth. A paired difference's best bet is its mean over its mean square: from a few per
 # cent (two nearly equal models) to 1 (every disagreement goes one way).
 BETS = np.concatenate([np.geomspace(0.004, 0.5, 15), [0.6, 0.72, 0.85, 0.95, 0.99]])
@@ -34,8 +35,11 @@ BETS = np.concatenate([np.geomspace(0.004, 0.5, 15), [0.6, 0.72, 0.85, 0.95, 0.9
 
 def ladder() -> Floats:
     """Bin edges from −1 to 1, ascending, 0 and both ends among them; shape (bins + 1,)."""
-    steps = math.ceil(math.log(1 / SMALLEST) / math.log(RATIO))
-    up = np.geomspace(SMALLEST, 1.0, steps + 1)
+
+    def rungs(nearest: float) -> Floats:
+        return np.geomspace(nearest, 0.5, math.ceil(math.log(0.5 / nearest) / math.log(RATIO)) + 1)
+
+    up = np.concatenate([rungs(NEAREST_ZERO), 1 - rungs(NEAREST_END)[-2::-1], [1.0]])
     return np.concatenate([-up[::-1], [0.0], up])
 
 
@@ -51,7 +55,7 @@ def log_mean_exp(exponents: Floats) -> float:
 
 def bisect(rejected: Callable[[float], bool], inside: float, outside: float) -> float:
     """The point between `outside`, which is rejected, and `inside`, which is not, where rejection begins."""
-    for _ in range(60):
+    for _ in range(40):
         middle = (inside + outside) / 2
         inside, outside = (inside, middle) if rejected(middle) else (middle, outside)
     return outside
