@@ -4,7 +4,8 @@
 `search_space(learner)` where to look for its hyperparameters. The libraries load in the process that fits, not here.
 """
 
-from everloop.models.fitting import AGREEMENT, FitRequest, FitResult, fit_here
+from everloop.models.agreement import AGREEMENT
+from everloop.models.fitting import FitRequest, FitResult, fit_here
 from everloop.models.learner import FittedModel, Learner, Training, defaults, search_space
 from everloop.models.params import resolve_params
 from everloop.models.process import fit

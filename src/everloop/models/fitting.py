@@ -5,27 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
-from everloop.bundle.graph import Graph
 from everloop.clock import SystemClock
-from everloop.errors import GraphDisagrees, NotEnoughData
+from everloop.errors import NotEnoughData
+from everloop.models.agreement import largest_difference
 from everloop.models.graphs import serving_graph
-from everloop.models.learner import FittedModel, Training
+from everloop.models.learner import Training
 from everloop.models.missing import filled, fills
 from everloop.models.params import resolve_params
 from everloop.models.registry import learner as find_learner
 from everloop.models.space import Value
 
-__all__ = ["AGREEMENT", "FitRequest", "FitResult", "fit_here"]
-
-AGREEMENT: Final = 1e-4
-"""How far a graph's score may be from its model's, on any row. Float32 sums differ by about 1e-6."""
-
-_COMPARED_ROWS: Final = 20_000
-_HOLES: Final = 0.1
+__all__ = ["FitRequest", "FitResult", "fit_here"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +77,8 @@ def fit_here(request: FitRequest) -> FitResult:
         model = item.fit(training)
         fit_s = clock.monotonic_s() - started_s
         graph = serving_graph(model.onnx(), fill=fill, row_block=item.row_block)
-        agreement = _agreement(request, model, graph, fill)
+        rows = request.X if request.compare is None or len(request.compare) == 0 else request.compare
+        agreement = largest_difference(graph, model, rows, fill=fill, seed=request.seed)
     return FitResult(graph=graph, fit_s=fit_s, agreement=agreement, params=params)
 
 
@@ -100,22 +94,3 @@ def _training(request: FitRequest, params: dict[str, Value], fill: np.ndarray) -
     weight = np.ones(len(y)) if request.weight is None else np.asarray(request.weight, dtype=np.float64)
     X = filled(request.X, fill)
     return Training(X=X, y=y, weight=weight, params=params, seed=request.seed, threads=request.threads)
-
-
-def _agreement(request: FitRequest, model: FittedModel, graph: bytes, fill: np.ndarray) -> float:
-    """The largest difference on the rows compared, as they are and with a tenth of their values missing."""
-    rng = np.random.default_rng(request.seed)
-    rows = request.X if request.compare is None or len(request.compare) == 0 else request.compare
-    if len(rows) > _COMPARED_ROWS:
-        rows = rows[np.sort(rng.choice(len(rows), _COMPARED_ROWS, replace=False))]
-    holes = np.where(rng.random(rows.shape) < _HOLES, np.float32(np.nan), rows).astype(np.float32)
-    both = np.concatenate([rows, holes])
-    difference = np.abs(Graph(graph).scores(both) - model.scores(filled(both, fill)))
-    worst = float(difference.max())
-    if not worst <= AGREEMENT:
-        wrong = int((difference > AGREEMENT).sum())
-        raise GraphDisagrees(
-            f"the graph of {request.learner} and its model differ by up to {worst:.2g}; on {wrong:,} of {len(both):,} "
-            f"rows by more than the {AGREEMENT:g} allowed. Nothing was packaged: try other hyperparameters or learner"
-        )
-    return worst

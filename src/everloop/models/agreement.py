@@ -1,0 +1,42 @@
+"""Graph against model, on the same rows: what is packaged must say what was fitted."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from everloop.bundle.graph import Graph
+from everloop.errors import GraphDisagrees
+from everloop.models.learner import FittedModel
+from everloop.models.missing import filled
+
+__all__ = ["AGREEMENT", "largest_difference"]
+
+AGREEMENT: Final = 1e-4
+"""How far a graph's score may be from its model's, on any row. Float32 sums differ by about 1e-6."""
+
+_COMPARED_ROWS: Final = 20_000
+_HOLES: Final = 0.1
+
+
+def largest_difference(graph: bytes, model: FittedModel, rows: np.ndarray, *, fill: np.ndarray, seed: int) -> float:
+    """The largest difference of the two scores on `rows` as they are and with a tenth of their values missing.
+
+    rows: float32, shape (n, k), n ≥ 1; at most 20,000 of them, drawn by `seed`, are compared.
+    fill: float32, shape (k,), as the graph has it. Raises GraphDisagrees above `AGREEMENT`.
+    """
+    rng = np.random.default_rng(seed)
+    if len(rows) > _COMPARED_ROWS:
+        rows = rows[np.sort(rng.choice(len(rows), _COMPARED_ROWS, replace=False))]
+    holes = np.where(rng.random(rows.shape) < _HOLES, np.float32(np.nan), rows)
+    both = np.concatenate([rows, holes]).astype(np.float32)
+    difference = np.abs(Graph(graph).scores(both) - model.scores(filled(both, fill)))
+    worst = float(difference.max())
+    if not worst <= AGREEMENT:
+        wrong = int((~(difference <= AGREEMENT)).sum())
+        raise GraphDisagrees(
+            f"the graph and its model differ by up to {worst:.2g}; on {wrong:,} of {len(both):,} rows by more than the "
+            f"{AGREEMENT:g} allowed. Nothing was packaged: try other hyperparameters or another learner"
+        )
+    return worst

@@ -1,0 +1,111 @@
+"""Laws that every learner keeps."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from everloop.bundle import Graph
+from everloop.errors import GraphDisagrees, NotEnoughData
+from everloop.models import FitResult, fit_here, learner, learners, resolve_params
+from everloop.models.agreement import AGREEMENT, largest_difference
+from everloop.models.learner import Training
+from everloop.models.missing import filled, fills
+from tests.models.rows import COLUMNS, NAMES, SMALL, request, rows
+
+every_learner = pytest.mark.parametrize("name", NAMES)
+
+
+def test_classification_has_these_learners_and_two_yardsticks() -> None:
+    assert tuple(learners("classification")) == NAMES
+    assert [item.name for item in learners("classification").values() if item.yardstick] == ["constant", "logistic"]
+
+
+@every_learner
+def test_graph_and_model_agree_on_new_rows_with_missing_values(name: str, fitted: dict[str, FitResult]) -> None:
+    item = learner(name)
+    X, y = rows(2000)
+    fill = fills(X, reads_missing=item.reads_missing)
+    params = resolve_params(item, SMALL[name])
+    model = item.fit(Training(X=filled(X, fill), y=y, weight=np.ones(len(y)), params=params, seed=7))
+    fresh, _ = rows(5000, seed=1)
+    fresh[::7, 5] = np.nan  # missing where training had nothing missing
+    worst = largest_difference(fitted[name].graph, model, fresh, fill=fill, seed=0)
+    assert worst <= 1e-5 < AGREEMENT
+    assert fitted[name].agreement <= 1e-5
+
+
+@every_learner
+def test_scores_are_probabilities_and_all_but_the_constant_learn(name: str, fitted: dict[str, FitResult]) -> None:
+    fresh, y = rows(4000, seed=2)
+    scores = Graph(fitted[name].graph).scores(fresh)
+    assert scores.dtype == np.float32
+    assert scores.shape == (4000,)
+    assert np.all((scores >= 0) & (scores <= 1))
+    if name == "constant":
+        assert len(np.unique(scores)) == 1
+        assert scores[0] == np.float32(request(name).y.mean())
+    else:
+        assert roc_auc_score(y, scores) > 0.75
+
+
+@every_learner
+def test_threads_do_not_change_the_graph(name: str, fitted: dict[str, FitResult]) -> None:
+    assert fit_here(request(name, threads=2)).graph == fitted[name].graph
+
+
+@every_learner
+def test_weights_count_and_only_their_ratios_do(name: str, fitted: dict[str, FitResult]) -> None:
+    y = request(name).y
+    same = fit_here(request(name, weight=np.full(len(y), 4.0))).graph
+    assert same == fit_here(request(name, weight=np.ones(len(y)))).graph
+    heavier = fit_here(request(name, weight=np.where(y == 1, 8.0, 1.0))).graph
+    X, _ = rows(1000, seed=3)
+    assert Graph(heavier).scores(X).mean() > Graph(fitted[name].graph).scores(X).mean() + 0.05
+
+
+@every_learner
+def test_the_seed_is_all_the_randomness(name: str, fitted: dict[str, FitResult]) -> None:
+    other = fit_here(request(name, seed=8)).graph
+    assert (other == fitted[name].graph) == (name in ("constant", "logistic"))
+
+
+@every_learner
+def test_graphs_hold_our_names_and_no_noise(name: str, fitted: dict[str, FitResult]) -> None:
+    model = onnx.load_from_string(fitted[name].graph)
+    assert [item.name for item in model.graph.input] == ["input"]
+    assert [item.name for item in model.graph.output] == ["score"]
+    assert (model.graph.name, model.producer_name, model.producer_version) == ("everloop", "everloop", "")
+    assert model.doc_string == "" == model.graph.doc_string
+    assert all(node.doc_string == "" for node in model.graph.node)
+    assert len({node.name for node in model.graph.node}) == len(model.graph.node)
+    assert not {"ZipMap", "ArgMax"} & {node.op_type for node in model.graph.node}
+
+
+def test_another_models_graph_is_told_apart(fitted: dict[str, FitResult]) -> None:
+    item = learner("xgboost")
+    X, y = rows(2000)
+    fill = fills(X, reads_missing=True)
+    params = resolve_params(item, {"n_estimators": 2})
+    other = item.fit(Training(X=filled(X, fill), y=y, weight=np.ones(len(y)), params=params, seed=1))
+    with pytest.raises(GraphDisagrees, match=r"by more than the 0\.0001 allowed"):
+        largest_difference(fitted["xgboost"].graph, other, X, fill=fill, seed=0)
+
+
+@pytest.mark.parametrize(("value", "only"), [(0, "negative"), (1, "positive")])
+def test_one_class_alone_teaches_nothing(value: int, only: str) -> None:
+    with pytest.raises(NotEnoughData, match=f"all of them {only}"):
+        fit_here(request("logistic", y=np.full(2000, value)))
+
+
+def test_missing_is_what_is_not_finite() -> None:
+    X = np.array([[1, np.nan, np.nan], [np.inf, 2, np.nan], [3, 4, np.nan], [5, 6, np.nan]], dtype=np.float32)
+    assert fills(X, reads_missing=False).tolist() == [3, 4, 0]
+    native = fills(X, reads_missing=True)
+    assert np.isnan(native).all()
+    assert np.isnan(filled(X, native)[1, 0])
+    complete = np.abs(rows(100)[0][:, 5:])
+    assert np.isfinite(fills(complete, reads_missing=True)).all()
+    assert X.shape[1] < COLUMNS

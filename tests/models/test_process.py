@@ -1,0 +1,95 @@
+"""A fit in a child: the same graph, and nothing left of a child that is stopped."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from everloop.errors import ConfigurationError, FitFailed, NotEnoughData, StepTimeout
+from everloop.models import FitResult, fit
+from tests.models.rows import request
+
+ENDLESS = {"n_estimators": 20_000, "max_depth": 20}
+
+
+def fitting_children() -> list[psutil.Process]:
+    mine = psutil.Process().children()
+    return [child for child in mine if child.is_running() and "everloop.models.child" in child.cmdline()]
+
+
+def test_the_child_gives_the_same_graph(fitted: dict[str, FitResult], tmp_path: Path) -> None:
+    X = request("xgboost").X
+    result = fit(request("xgboost", compare=X[:100]), scratch=tmp_path)
+    assert result.graph == fitted["xgboost"].graph
+    assert result.params == fitted["xgboost"].params
+    assert result.fit_s > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_time_limit_ends_the_child(tmp_path: Path) -> None:
+    with pytest.raises(StepTimeout, match=r"took longer than 0\.3 s"):
+        fit(request("xgboost", params=ENDLESS), time_limit_s=0.3, scratch=tmp_path)
+    assert fitting_children() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_can_be_stopped(tmp_path: Path) -> None:
+    with pytest.raises(FitFailed, match="was stopped"):
+        fit(request("xgboost", params=ENDLESS), stopped=lambda: True, scratch=tmp_path)
+    assert fitting_children() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_child_is_told(tmp_path: Path) -> None:
+    def kill() -> bool:
+        for child in fitting_children():
+            child.kill()
+        return False
+
+    with pytest.raises(FitFailed, match="SIGKILL"):
+        fit(request("xgboost", params=ENDLESS), stopped=kill, scratch=tmp_path)
+
+
+PARENT = """
+import psutil
+from everloop.models import fit
+from tests.models.rows import request
+def told():
+    print(psutil.Process().children()[0].pid, flush=True)
+    return False
+fit(request("xgboost", params={"n_estimators": 20_000, "max_depth": 20}), stopped=told)
+"""
+
+
+def test_the_child_ends_when_its_parent_is_killed() -> None:
+    root = Path(__file__).parents[2]
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, cwd=root)
+    assert parent.stdout is not None
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert child.wait(timeout=30) is None
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_the_childs_sentence_comes_back(tmp_path: Path) -> None:
+    with pytest.raises(NotEnoughData, match="all of them negative"):
+        fit(request("constant", y=np.zeros(2000)), scratch=tmp_path)
+
+
+def test_a_librarys_error_becomes_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(
+        FitFailed, match=r"fitting logistic failed: ValueError: .*; other hyperparameters or rows may do"
+    ):
+        fit(request("logistic", weight=np.ones(10)), scratch=tmp_path)
+
+
+def test_a_mistake_is_found_before_a_child_is_started(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="did you mean 'learning_rate'"):
+        fit(request("xgboost", params={"learning_rat": 1}), scratch=tmp_path / "missing")
