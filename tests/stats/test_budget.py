@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everloop.stats import OnlineBudget, alpha_per_window
@@ -15,6 +15,7 @@ def test_daily_windows_share_a_months_alarm() -> None:
     assert alpha_per_window(count=100, per_days=1, window_days=30) <= 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0.01, 3), st.booleans()), max_size=50))
 def test_no_more_is_spent_than_time_allows(windows: list[tuple[float, bool]]) -> None:
     budget, days = OnlineBudget.of(count=1, per_days=30), 0.0

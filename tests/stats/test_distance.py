@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everloop.errors import NotEnoughData
@@ -28,6 +28,7 @@ pairs = st.integers(2, 20).flatmap(
 
 
 @pytest.mark.parametrize(("distance", "most"), DISTANCES)
+@settings(deadline=None)
 @given(x=counts, times=st.integers(1, 50))
 def test_the_same_shares_are_no_distance_apart(
     distance: Callable[..., float], most: float, x: list[int], times: int
@@ -37,6 +38,7 @@ def test_the_same_shares_are_no_distance_apart(
 
 
 @pytest.mark.parametrize(("distance", "most"), DISTANCES)
+@settings(deadline=None)
 @given(pair=pairs)
 def test_distances_are_symmetric_and_bounded(
     distance: Callable[..., float], most: float, pair: tuple[list[int], list[int]]

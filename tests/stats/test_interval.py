@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everloop.stats import (
@@ -26,6 +26,7 @@ def test_an_interval_reads_as_in_a_report() -> None:
     assert Interval.from_dict(json.loads(json.dumps(interval.to_dict()))) == interval
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.integers(0, 1000))
 def test_wilson_holds_its_share(successes: int, failures: int) -> None:
     interval = wilson(successes, successes + failures)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everloop.stats import bonferroni, holm, simes
@@ -10,11 +10,13 @@ from everloop.stats import bonferroni, holm, simes
 p_values = st.lists(st.floats(0, 1), min_size=1, max_size=40)
 
 
+@settings(deadline=None)
 @given(p_values)
 def test_simes_is_never_above_bonferroni(values: list[float]) -> None:
     assert 0 <= simes(values) <= bonferroni(values) <= 1
 
 
+@settings(deadline=None)
 @given(p_values)
 def test_holm_keeps_the_order_and_its_least_is_bonferroni(values: list[float]) -> None:
     adjusted = holm(values)

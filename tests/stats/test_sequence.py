@@ -113,6 +113,7 @@ def test_order_and_batches_do_not_matter(values: list[float], cut: int) -> None:
     assert parts.interval().high == pytest.approx(whole.interval().high, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=60), st.floats(-0.9, 0.9))
 def test_binned_evidence_is_a_little_less_than_the_exact_one(values: list[float], mean: float) -> None:
     from everloop.stats.sequence import BETS, log_mean_exp

@@ -23,10 +23,12 @@ CERTAINTY = 1e-4
 def row_losses(y: Array, score: Array, decision: Array, *, objective: Objective | None = None) -> Floats:
     """One loss in [0, 1] per row, shape (n,), smaller is better; NaN for rows that say nothing about the objective.
 
-    recall: 1 for a missed positive; negatives are NaN, so the mean is 1 − recall. accuracy, precision,
-    f1, or no objective: 1 for a wrong decision. cost: the row's price between the lowest and the highest there is. log_loss: cut at 9.2 nats, as a share of that. brier: the squared error.
-    roc_auc and average_precision: positives only, the share of negatives above, and 1 − precision, at their score
-    among these rows; so give whole cohorts, and these do not depend on how scores are calibrated.
+    recall: 1 for a missed positive; negatives are NaN, so the mean is 1 − recall.
+    accuracy, precision, f1, or no objective: 1 for a wrong decision.
+    cost: the row's price between the lowest and the highest there is.
+    log_loss: cut at 9.2 nats, as a share of that. brier: the squared error.
+    roc_auc, average_precision: positives only, the share of negatives above them, and 1 − precision at their score,
+    among these rows; so give whole cohorts. Neither depends on how scores are calibrated.
 
     The champion's minus the challenger's, where both are numbers, are the gains that stats.BoundedSequence takes.
     The objective's constraint is not in them: follow it apart, with `hits`.
@@ -45,7 +47,7 @@ def row_losses(y: Array, score: Array, decision: Array, *, objective: Objective 
         case "roc_auc" | "average_precision" as metric:
             return rank_losses(truth, np.asarray(score), precision=metric == "average_precision")
         case _:
-            return (truth != flagged).astype(np.float64)
+            return np.asarray(truth != flagged, dtype=np.float64)
 
 
 def cost_losses(truth: Array, flagged: Array, *, costs: Mapping[str, float]) -> Floats:

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import everloop.tasks
+from everloop.errors import NotFound
+from everloop.project import METRICS
+from everloop.tasks import get_task
+
+
+def test_the_metrics_are_those_that_a_model_yaml_may_name() -> None:
+    named = {name: metric.maximise for name, metric in METRICS.items() if metric.task == "classification"}
+    assert {name: metric.maximise for name, metric in get_task("classification").metrics.items()} == named
+
+
+def test_an_unknown_task_names_those_there_are() -> None:
+    with pytest.raises(NotFound, match="there is classification"):
+        get_task("regression")
+
+
+def test_the_door_is_light() -> None:
+    assert all(hasattr(everloop.tasks, name) for name in everloop.tasks.__all__)
+    code = "import sys, everloop.tasks; sys.exit(any(heavy in sys.modules for heavy in ('scipy', 'sklearn')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
