@@ -25,7 +25,7 @@ from everloop.data import (
     write_contract,
 )  # fmt: skip
 from everloop.errors import ConfigurationError, ContractViolation, DataError, NotEnoughData
-from tests.data.projects import payments, payments_model
+from tests.data.projects import PAYMENTS, payments, payments_model
 
 
 def inferred(root: Path) -> Contract:
@@ -135,7 +135,8 @@ def test_a_written_range_is_enforced_and_an_observed_one_is_not(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (pl.lit("x").alias("amount"), "must hold numbers and holds something else in 3,000 of 3,000 rows, e.g. 'x' in row 1"),
+        (pl.lit("x").alias("amount"),
+         "'amount' must hold numbers and holds something else in 3,000 of 3,000 rows, e.g. 'x' in row 1"),
         (pl.when(pl.int_range(pl.len()) == 4).then(None).otherwise("amount").alias("amount"),
          "'amount' is null or NaN and must not be in 1 of 3,000 rows, the first is row 5"),
         (pl.when(pl.int_range(pl.len()) == 4).then(float("nan")).otherwise("amount").alias("amount"), "null or NaN"),
@@ -209,3 +210,13 @@ def test_any_contract_survives_yaml_and_json(columns: list[Column]) -> None:
     contract = Contract(columns=(*roles, *columns), positive=True)
     assert parse_contract(contract_text(contract), model) == contract
     assert Contract.from_json(contract.to_json()).to_json() == contract.to_json()
+
+
+def test_a_time_column_may_be_called_event_time(tmp_path: Path) -> None:
+    frame = payments().rename({"paid_at": "event_time"})
+    model = payments_model(tmp_path, frame, PAYMENTS.replace("paid_at", "event_time"))
+    contract = infer_contract(frame.lazy(), model)
+    assert conform(frame, contract)["event_time"].to_list() == frame["event_time"].to_list()
+    odd = payments().with_columns(event_time=pl.lit(1.0))
+    other = infer_contract(odd.lazy(), payments_model(tmp_path / "other"))
+    assert other.column("event_time").role == "ignored"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import polars as pl
@@ -55,6 +56,38 @@ def test_a_folder_of_nothing_and_a_file_broken_further_down(tmp_path: Path) -> N
     with pytest.raises(SourceError, match=r"late\.csv cannot be read") as caught:
         collect(scan("late.csv", root=tmp_path), "late.csv")
     assert "\n" not in str(caught.value)
+
+
+def test_an_object_store_is_read_with_its_options_or_the_standard_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    boto3 = pytest.importorskip("boto3")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        url = "http://{}:{}".format(*server.get_host_and_port())
+        keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "aws_region": "us-east-1"}
+        client = boto3.client(
+            "s3", endpoint_url=url, aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1"
+        )
+        client.create_bucket(Bucket="pay")
+        for name, data in (("1.parquet", _parquet(FRAME[:1])), ("2.parquet", _parquet(FRAME[1:]))):
+            client.put_object(Bucket="pay", Key=f"scored/{name}", Body=data)
+        options = keys | {"aws_endpoint_url": url, "aws_allow_http": "true"}
+        source, root = "s3://pay/scored/*.parquet", Path()
+        wanted = rows_hash(FRAME)
+        assert rows_hash(collect(scan(source, root=root, storage_options=options), source)) == wanted
+        with pytest.raises(SourceError, match="no file matches s3://pay/none"):
+            scan("s3://pay/none/*.parquet", root=root, storage_options=options)
+        for name, value in options.items():
+            monkeypatch.setenv(name.upper(), value)
+        assert rows_hash(collect(scan(source, root=root), source)) == wanted
+    finally:
+        server.stop()
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()
 
 
 def test_content_hash_sees_values_nulls_names_and_order_but_not_chunks() -> None:

@@ -17,7 +17,7 @@ from everloop.data.rows import TARGET, WEIGHT, Rows, load_rows, rows_of
 from everloop.data.sampling import FitSample, fit_sample
 from everloop.data.source import collect, scan
 from everloop.data.split import FIRST_SHARES, MIN_POSITIVES, Split, retrain_split, time_split
-from everloop.data.translate import EVENT_TIME, translate
+from everloop.data.translate import EVENT_TIME, columns_read, translate
 from everloop.data.tree import FeatureTree
 from everloop.data.violations import Violation, conform, refuse_violations, violations
 
@@ -48,6 +48,7 @@ __all__ = [
     "Split",
     "Violation",
     "collect",
+    "columns_read",
     "conform",
     "contract_text",
     "decode_rows",

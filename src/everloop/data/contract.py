@@ -106,7 +106,7 @@ def infer_contract(lazy: pl.LazyFrame, model: Model, *, reads: Collection[str] =
         raise NotEnoughData(f"{model.data.source} has no rows; a contract is inferred from data")
     time = model.data.time
     columns = [
-        _column(name, dtype, facts, roles.get(name), name in reads, name in model.data.segments)
+        _column(name, dtype, facts, _given(name, roles), name in reads, name in model.data.segments)
         for name, dtype in schema.items()
     ]
     return Contract(
@@ -116,6 +116,11 @@ def infer_contract(lazy: pl.LazyFrame, model: Model, *, reads: Collection[str] =
         time_origin=None if time.origin is None else time.origin.isoformat(),
         positive=_positive(lazy, model, schema),
     )
+
+
+def _given(name: str, roles: Mapping[str, Role]) -> Role | None:
+    """The role model.yaml gives; another column called `event_time` would be taken for the time and is ignored."""
+    return roles.get(name, "ignored" if name == "event_time" else None)
 
 
 def _given_roles(model: Model) -> dict[str, Role]:

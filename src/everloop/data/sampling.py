@@ -27,8 +27,8 @@ class FitSample:
 def fit_sample(y: Floats, weight: Floats, *, most: int, seed: int) -> FitSample:
     """All rows where they are at most `most`; else the rarer class whole and a seeded sample of the other.
 
-    y: shape (n,), 0 or 1; weight: shape (n,). Where the rarer class alone is more than half of `most`, both are sampled,
-    half and half. The sampled rows' weights are raised so that each class keeps its weight.
+    y: shape (n,), 0 or 1; weight: shape (n,). Where the rarer class alone is more than half of `most`, both are
+    sampled, half and half. The sampled rows' weights are raised so that each class keeps its weight.
     """
     rows = np.arange(y.size)
     if y.size <= most:

@@ -51,6 +51,8 @@ def source_error(source: str, error: Exception) -> SourceError:
     said = lines[0] if lines else type(error).__name__
     if isinstance(error, pl.exceptions.NoDataError):
         return SourceError(f"{source} is empty; a header and at least one row are needed")
+    if "expanded paths were empty" in said:
+        return SourceError(f"no file matches {source}; check data.source in model.yaml")
     if isinstance(error, FileNotFoundError):
         return SourceError(f"{source} does not exist; check data.source in model.yaml")
     if isinstance(error, PermissionError):

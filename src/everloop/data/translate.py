@@ -6,7 +6,7 @@ import io
 import json
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -20,7 +20,7 @@ from everloop.data.node import Node, columns_of, expression
 from everloop.errors import FeatureRefused
 from everloop.project import did_you_mean
 
-__all__ = ["EVENT_TIME", "translate"]
+__all__ = ["EVENT_TIME", "columns_read", "translate"]
 
 EVENT_TIME: Final = "event_time"
 
@@ -83,6 +83,11 @@ def translate(expr: pl.Expr, *, feature: str, contract: Contract) -> Node:
         raise translator.refused("a constant", "it reads no column; a feature says something about its row")
     translator.check_result(node)
     return node
+
+
+def columns_read(exprs: Iterable[pl.Expr]) -> frozenset[str]:
+    """The columns that the expressions name, whatever else is in them."""
+    return frozenset(name for expr in exprs for name in expr.meta.root_names())
 
 
 def _serialised(expr: pl.Expr, feature: str) -> Any:

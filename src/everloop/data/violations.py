@@ -64,7 +64,7 @@ def conform(frame: pl.DataFrame, contract: Contract, *, names: Sequence[str] | N
     The frame must be free of violations. Raises ContractViolation for a time that cannot be read, naming its row.
     """
     wanted = [column for column in contract.kept_columns if names is None or column.name in names]
-    columns = [_typed(frame[column.name], column, contract) for column in wanted]
+    columns = [_typed(frame[column.name], column, contract) for column in wanted if column.name != EVENT_TIME]
     time = contract.only("time")
     if time is not None and time.name in frame.columns:
         columns.append(utc_times(frame[time.name], contract).alias(EVENT_TIME))
