@@ -10,11 +10,14 @@ the log's tail in the same way. A test reads the tables with `deltalake` itself.
 from __future__ import annotations
 
 import datetime as dt
+import errno
+import io
 import json
 import os
 import urllib.parse
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +25,7 @@ from typing import Any, Final
 import polars as pl
 
 from everloop.clock import SystemClock, from_us, to_us
-from everloop.errors import TrafficError
+from everloop.errors import StorageFull, TrafficError
 
 __all__ = ["DataFile", "DeltaLog"]
 
@@ -52,13 +55,14 @@ class DataFile:
 class DeltaLog:
     """The state of one table, followed commit by commit: its files, schema and application transactions.
 
+    schema: the columns it has before it exists, `partition` and `time` among them.
     flush: bring every file to the disk before what refers to it exists, so that no loss of power tears the table.
     """
 
-    def __init__(self, folder: Path, *, partition: str, time: str, flush: bool = False) -> None:
+    def __init__(self, folder: Path, *, schema: pl.Schema, partition: str, time: str, flush: bool = False) -> None:
         self.folder = folder
         self.version = -1
-        self.schema = pl.Schema()
+        self.schema = schema
         self.files: dict[str, DataFile] = {}
         self.time = time
         self._partition = partition
@@ -72,21 +76,22 @@ class DeltaLog:
         """Whether the table has been created."""
         return self.version >= 0
 
-    def create(self, schema: pl.Schema) -> None:
-        """Make the empty table, partitioned by day."""
+    def create(self) -> None:
+        """Make the empty table, partitioned by day, with the schema it was opened with."""
         from deltalake import write_deltalake
 
-        write_deltalake(
-            self.folder,
-            pl.DataFrame(schema=schema),
-            partition_by=[self._partition],
-            mode="ignore",
-            configuration={
-                "delta.dataSkippingStatsColumns": self.time,
-                "delta.logRetentionDuration": "interval 7 days",
-                "delta.deletedFileRetentionDuration": "interval 1 hours",
-            },
-        )
+        with self._library():
+            write_deltalake(
+                self.folder,
+                pl.DataFrame(schema=self.schema),
+                partition_by=[self._partition],
+                mode="ignore",
+                configuration={
+                    "delta.dataSkippingStatsColumns": self.time,
+                    "delta.logRetentionDuration": "interval 7 days",
+                    "delta.deletedFileRetentionDuration": "interval 1 hours",
+                },
+            )
         log = self.folder / "_delta_log"
         self._flushed(*log.glob("*.json"), log, self.folder, *self.folder.parents[:3])
         self._reopen()
@@ -111,8 +116,9 @@ class DeltaLog:
         """Add nullable columns."""
         from deltalake import Schema
 
-        self._table.update_incremental()
-        self._table.alter.add_columns(Schema.from_arrow(pl.Schema(schema)).fields)
+        with self._library():
+            self._table.update_incremental()
+            self._table.alter.add_columns(Schema.from_arrow(pl.Schema(schema)).fields)
         self._reopen()
         self._flushed(self._entry(self.version), self.folder / "_delta_log")
 
@@ -180,24 +186,28 @@ class DeltaLog:
         """Fold the log into a checkpoint where the last is 100 versions old; says whether it did."""
         if self.version - self._checkpoint < CHECKPOINT_EVERY:
             return False
-        self._table.update_incremental()
-        self._table.create_checkpoint()
+        with self._library():
+            self._table.update_incremental()
+            self._table.create_checkpoint()
         self._checkpoint = self.version
         log = self.folder / "_delta_log"
         self._flushed(*log.glob(f"{self.version:020}*.parquet"), log / _LAST_CHECKPOINT, log)
-        self._table.cleanup_metadata()
+        with self._library():
+            self._table.cleanup_metadata()
         return True
 
     def vacuum(self, *, older_than_h: int) -> None:
         """Delete files that have not been part of the table for that long."""
-        self._table.update_incremental()
-        self._table.vacuum(retention_hours=older_than_h, dry_run=False, enforce_retention_duration=False, full=True)
+        with self._library():
+            self._table.update_incremental()
+            self._table.vacuum(retention_hours=older_than_h, dry_run=False, enforce_retention_duration=False, full=True)
         self.refresh()
 
     def _reopen(self) -> None:
         from deltalake import DeltaTable
 
-        self._table = table = DeltaTable(self.folder)
+        with self._library():
+            self._table = table = DeltaTable(self.folder)
         if table.protocol().min_writer_version > 2:
             raise TrafficError(
                 f"{self.folder} asks for Delta writer version {table.protocol().min_writer_version}; "
@@ -221,6 +231,20 @@ class DeltaLog:
             min_us=None if low is None else to_us(low),
             max_us=None if high is None else to_us(high),
         )
+
+    @contextmanager
+    def _library(self) -> Iterator[None]:
+        """Translate what `deltalake` raises into the tree."""
+        from deltalake.exceptions import DeltaError
+
+        try:
+            yield
+        except (DeltaError, OSError) as error:
+            if any(f"os error {code}" in str(error) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
+                raise StorageFull(
+                    f"no room for the traffic log in {self.folder}: {error}. Free some space there"
+                ) from error
+            raise TrafficError(f"the traffic log in {self.folder} cannot be used: {error}") from error
 
     def _flushed(self, *paths: Path) -> None:
         for path in paths if self._flush else ():
@@ -277,14 +301,15 @@ class DeltaLog:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"part-{uuid.uuid4()}.parquet"
         times = frame.get_column(self.time).to_physical()
-        with path.open("wb") as handle:
-            frame.write_parquet(handle, compression="lz4", statistics=frame.height > 10_000)
+        body = io.BytesIO()
+        frame.write_parquet(body, compression="lz4", statistics=frame.height > 10_000)
+        path.write_bytes(body.getbuffer())
         self._flushed(path, folder, self.folder)
         return DataFile(
             path=f"{folder.name}/{path.name}",
             day=day,
             rows=frame.height,
-            size_bytes=path.stat().st_size,
+            size_bytes=body.getbuffer().nbytes,
             min_us=int(times.min()),  # type: ignore[arg-type]
             max_us=int(times.max()),  # type: ignore[arg-type]
         )

@@ -14,7 +14,7 @@ import polars as pl
 
 from everloop.clock import from_us, to_us
 from everloop.traffic.delta import DataFile, DeltaLog
-from everloop.traffic.tables import OUTCOMES, PREDICTIONS, Table, open_table
+from everloop.traffic.tables import OUTCOMES, PREDICTIONS, open_table
 
 __all__ = ["Absent", "TrafficLog", "known_rows"]
 
@@ -31,7 +31,7 @@ class TrafficLog:
 
     def predictions(self, start: datetime | None = None, end: datetime | None = None) -> pl.LazyFrame:
         """The predictions with `start ≤ event_time < end`, each id once, sorted by event time and id."""
-        rows = _window(self._predictions, PREDICTIONS, start, end)
+        rows = _window(self._predictions, start, end)
         return rows.sort("event_time", "prediction_id", "recorded_at").unique(
             "prediction_id", keep="first", maintain_order=True
         )
@@ -43,7 +43,7 @@ class TrafficLog:
         thing is a repeat. Of several values with both times equal, the last in the order of their text is the newest.
         """
         end = None if as_of is None else as_of + timedelta(microseconds=1)
-        rows = _window(self._outcomes, OUTCOMES, None, end)
+        rows = _window(self._outcomes, None, end)
         if name is not None:
             rows = rows.filter(pl.col("name") == name)
         thing = ["prediction_id", "name"]
@@ -157,15 +157,13 @@ def _rows(log: DeltaLog) -> int:
     return sum(file.rows for file in _fresh(log).files.values())
 
 
-def _window(log: DeltaLog, table: Table, start: datetime | None, end: datetime | None) -> pl.LazyFrame:
+def _window(log: DeltaLog, start: datetime | None, end: datetime | None) -> pl.LazyFrame:
     _fresh(log)
-    if not log.exists:
-        return pl.LazyFrame(schema={name: dtype for name, dtype in table.schema.items() if name != table.partition})
     start_us, end_us = (None if at is None else to_us(at) for at in (start, end))
     files: list[DataFile] = [file for file in log.files.values() if file.overlaps(start_us, end_us)]
     rows = log.scan(files)
     if start is not None:
-        rows = rows.filter(pl.col(table.time) >= start)
+        rows = rows.filter(pl.col(log.time) >= start)
     if end is not None:
-        rows = rows.filter(pl.col(table.time) < end)
+        rows = rows.filter(pl.col(log.time) < end)
     return rows

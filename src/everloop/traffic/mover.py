@@ -141,6 +141,7 @@ class Mover:
         self._keep_rows = keep_rows
         self._sources: dict[str, _Source] = {}
         self._tables: dict[tuple[str, str], DeltaLog] = {}
+        self._closed = False
         self._moves = 0
         self._compactions = 0
 
@@ -191,9 +192,11 @@ class Mover:
 
     def close(self) -> None:
         """Close the databases and give the lock back."""
+        if self._closed:
+            return
+        self._closed = True
         for source in self._sources.values():
             source.connection.close()
-        self._sources.clear()
         os.close(self._lock)
 
     def pending(self) -> int:
@@ -258,7 +261,7 @@ class Mover:
         rows = 0
         table = self._table(model, kind)
         if not table.exists:
-            table.create(_TABLES[kind].schema)
+            table.create()
         self._delete_moved(sources, table, model, kind)
         while moved := self._move_some(sources, table, model, kind):
             rows += moved

@@ -23,7 +23,7 @@ from everloop.errors import TrafficError
 __all__ = ["OutcomeRecord", "PredictionBatch", "row_digest"]
 
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-OutcomeValue = float | str | bool | None
+OutcomeValue = bool | int | float | str | None
 
 
 def row_digest(row: Mapping[str, Any]) -> bytes:
@@ -102,8 +102,8 @@ class PredictionBatch:
 class OutcomeRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What turned out to be true of one prediction.
 
-    value: a number, a truth, a text, or None (as is NaN), which withdraws what was said before. `name` says of what:
-    the target's column, or another thing that is observed. observed_at_us: when it was known, microseconds UTC.
+    value: a number, a truth, a text, or None (as is NaN), which withdraws what was said before. name: of what; the
+    target's column, or another thing that is observed. observed_at_us: when it was known, microseconds UTC.
     """
 
     prediction_id: str

@@ -103,6 +103,7 @@ class Spool:
         self._clock = clock
         self._append_lock = os.open(folder / "append.lock", os.O_RDWR | os.O_CREAT, 0o644)
         self._others: dict[str, sqlite3.Connection] = {}
+        self._closed = False
 
     @classmethod
     def open(
@@ -138,9 +139,11 @@ class Spool:
 
     def close(self) -> None:
         """Give the slot back. What is in it stays for the mover."""
+        if self._closed:
+            return
+        self._closed = True
         for connection in (*self._others.values(), self._connection):
             connection.close()
-        self._others.clear()
         for handle in (self._append_lock, self._lock):
             os.close(handle)
 

@@ -89,7 +89,9 @@ def open_table(root: Path, model: str, table: Table, *, flush: bool = False) -> 
     """The log of one table of a model, as it stands; it may not exist yet."""
     if _NAME.fullmatch(model) is None:
         raise TrafficError(f"{model!r} is no name of a model: 1 to 64 of letters, digits, '_' and '-'")
-    log = DeltaLog(root / model / table.name, partition=table.partition, time=table.time, flush=flush)
+    log = DeltaLog(
+        root / model / table.name, schema=table.schema, partition=table.partition, time=table.time, flush=flush
+    )
     log.refresh()
     return log
 
