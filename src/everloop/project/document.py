@@ -30,6 +30,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+_FOLDED: Final = re.compile("[\\x85\\u2028\\u2029\\ufeff\\r\\n]")
 _NUMBER_STARTS: Final = list("-+.0123456789")
 for _side in (_Loader, _Dumper):
     _side.yaml_implicit_resolvers = {}
@@ -47,6 +48,12 @@ def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
     return float(node.value.replace(".inf", "inf").replace(".nan", "nan"))
 
 
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Line ends that YAML would fold are escaped."""
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if _FOLDED.search(text) else None)
+
+
+_Dumper.add_representer(str, _text)
 _Loader.add_constructor("tag:yaml.org,2002:float", _float)
 
 
@@ -96,7 +103,10 @@ def read_document(path: Path, *, name: str | None = None) -> Document:
 
 def parse_document(text: str, *, name: str) -> Document:
     """The document of a YAML text; an empty one is an empty mapping."""
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as error:
+        return Document(name=name, value={}, mistakes=(f"{name}:1: not YAML: {' '.join(str(error).split())}",))
     try:
         node = loader.get_single_node()
         reader = _Reader(name=name, loader=loader)

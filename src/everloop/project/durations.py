@@ -8,15 +8,15 @@ from typing import Final
 
 __all__ = ["format_duration", "parse_duration"]
 
-_UNIT_SECONDS: Final = {
-    "y": 365 * 86_400,
-    "w": 7 * 86_400,
-    "d": 86_400,
-    "h": 3_600,
-    "m": 60,
-    "min": 60,
-    "s": 1,
-    "ms": 0.001,
+_UNIT_US: Final = {
+    "y": 365 * 86_400_000_000,
+    "w": 7 * 86_400_000_000,
+    "d": 86_400_000_000,
+    "h": 3_600_000_000,
+    "m": 60_000_000,
+    "min": 60_000_000,
+    "s": 1_000_000,
+    "ms": 1_000,
 }
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|min|[ywdhms])\b")
 _PRINTED: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
@@ -36,7 +36,7 @@ def parse_duration(value: object) -> timedelta:
     if not isinstance(value, str) or not parts or _PART.sub("", text).strip():
         raise ValueError(f"{value} is not a duration (a number and one of s, m, h, d, w, y, such as 30d or 1d 12h)")
     try:
-        return timedelta(seconds=sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts))
+        return timedelta(microseconds=sum(round(float(number) * _UNIT_US[unit]) for number, unit in parts))
     except OverflowError:
         raise ValueError(f"{value} is longer than any calendar") from None
 

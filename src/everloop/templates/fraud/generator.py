@@ -305,11 +305,15 @@ def _seconds(random: np.random.Generator, count: int, *, night: float) -> Ints:
 
 def _rounded(spreads: Floats) -> Floats:
     """In the components' own units, four decimals: short as text, and the same read back."""
-    return np.rint(spreads * (_SPREAD * 10_000)) / 10_000
+    units: Floats = np.rint(spreads * (_SPREAD * 10_000)) / 10_000
+    return units
 
 
 def _cents(amount: Floats, *, most: float) -> Floats:
-    return np.asarray(np.rint(np.clip(amount, 0.01, most) * 100) / 100, dtype=np.float64)
+    """Whole cents, from one to `most`."""
+    kept: Floats = np.clip(amount, 0.01, most)
+    whole: Floats = np.rint(kept * 100) / 100
+    return whole
 
 
 def _actions(random: np.random.Generator, amount: Floats) -> Ints:

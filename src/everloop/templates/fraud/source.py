@@ -140,16 +140,16 @@ def _refuse_useless(found: Mapping[str, Any], *, source: str, target: str, time:
         raise NotEnoughData(f"{source} has no rows; a model needs some of both classes")
     if found["first"] is None:
         raise DataError(f"the column {time!r} of {source} holds no time that can be read (ISO 8601, or seconds)")
+    if found["values"] > 2 + (found["unknown"] > 0):
+        raise DataError(
+            f"{target!r} of {source} has {found['values']:,} different values; a target has two. "
+            "Say which column it is with --target COLUMN"
+        )
     known = found["rows"] - found["unknown"]
     if found["positives"] in (0, known):
         only = "no fraud (1 or true)" if found["positives"] == 0 else "fraud only"
         raise NotEnoughData(
             f"the target {target!r} of {source} has {only} in {known:,} rows; a model needs both classes"
-        )
-    if found["values"] > 2 + (found["unknown"] > 0):
-        raise DataError(
-            f"{target!r} of {source} has {found['values']:,} different values; a target has two. "
-            "Say which column it is with --target COLUMN"
         )
 
 

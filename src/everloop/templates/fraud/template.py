@@ -22,6 +22,7 @@ _WORTH_WAITING: Final = timedelta(days=21)
 _GENERATED: Final = "data/payments.parquet"
 _KAGGLE_ORIGIN: Final = "2013-09-01T00:00Z"
 
+_TRAIN: Final = "{window: 60d, holdout: 10%, schedule: weekly}"
 _EVERLOOP_YAML: Final = """\
 # Where this project runs. Every key is optional; `everloop init --explain` prints them all.
 endpoint: {host: 127.0.0.1, port: 8080}
@@ -46,6 +47,8 @@ class _Choices:
     entity: str = ""
     weight: str = ""
     acts: str = ""
+    train: str = _TRAIN
+    on_alert: str = "propose"
     absent: str = "absent: unknown                      # a row without an outcome is left out"
 
 
@@ -68,8 +71,9 @@ class FraudTemplate:
             absent="absent: negative                     # a week of silence means legitimate",
             acts=f"acts: {{column: action, blocked: [declined], holdout: {HOLDOUT:.0%}}}"
             "   # what was declined is never known",
+            on_alert="rollout",
         )
-        return _description(choices, amount=True)
+        return _description(choices, amount=True, weeks=True)
 
     def write_history(self, history: History, folder: Path) -> None:
         """`data/payments.parquet`, a row group per day or so."""
@@ -81,7 +85,7 @@ class FraudTemplate:
         """The files for a person's own payments; what the source does not have is left out, and said."""
         shape = shape_of(lazy, source=source, target=target)
         choices, notes = _adapted(shape)
-        made = _description(choices, amount=shape.amount)
+        made = _description(choices, amount=shape.amount, weeks=not _is_short(shape))
         return Description(files=made.files, notes=notes)
 
 
@@ -107,7 +111,7 @@ def _adapted(shape: SourceShape) -> tuple[_Choices, tuple[str, ...]]:
         time = f"{{column: {time}, unit: s, origin: {_KAGGLE_ORIGIN}}}   # check the origin: seconds since when?"
         notes.append(f"{shape.time} is read as seconds since {_KAGGLE_ORIGIN}; change data.time.origin if it is not")
     delay = f"delay: {_DELAY.days}d                            # nothing younger is trained on or judged"
-    if shape.span < _WORTH_WAITING:
+    if _is_short(shape):
         delay = f"delay: 0d                            # the source is only {_days(shape.span)} long; in production: 7d"
         notes.append(f"the source is {_days(shape.span)} long, so outcomes count as known at once (outcome.delay: 0d)")
     weight = ""
@@ -122,6 +126,9 @@ def _adapted(shape: SourceShape) -> tuple[_Choices, tuple[str, ...]]:
         time=time,
         target=shape.target,
         delay=delay,
+        train="{holdout: 10%}                  # with weeks of data: window: 60d, schedule: weekly"
+        if _is_short(shape)
+        else _TRAIN,
         weight=weight,
         id="# id: COLUMN                         # the source has none; an id makes a retry count once"
         if shape.id is None
@@ -136,6 +143,10 @@ def _adapted(shape: SourceShape) -> tuple[_Choices, tuple[str, ...]]:
     return choices, tuple(notes)
 
 
+def _is_short(shape: SourceShape) -> bool:
+    return shape.span < _WORTH_WAITING
+
+
 def _wanted(shape: SourceShape) -> dict[str, str | None]:
     return {"id": shape.id, "customer": shape.entity, "action": shape.action}
 
@@ -145,12 +156,12 @@ def _days(span: timedelta) -> str:
     return f"{days:.0f} days" if days >= 2.5 else f"{days * 24:.0f} hours"
 
 
-def _description(choices: _Choices, *, amount: bool) -> Description:
+def _description(choices: _Choices, *, amount: bool, weeks: bool) -> Description:
     files = {
         "everloop.yaml": _EVERLOOP_YAML,
         ".gitignore": _GITIGNORE,
         "fraud/model.yaml": _model_yaml(choices),
-        "fraud/features.py": _features_py(amount=amount),
+        "fraud/features.py": _features_py(amount=amount, weeks=weeks),
         "fraud/specs/.gitkeep": "",
         "fraud/notebooks/.gitkeep": "",
     }
@@ -166,7 +177,9 @@ def _model_yaml(choices: _Choices) -> str:
     data = [f"source: {_quoted(choices.source)}", f"time: {choices.time}", choices.id, choices.entity]
     data += [f"target: {_quoted(choices.target)}", "decision: {positive: fraud, negative: legitimate}", choices.weight]
     outcome = [choices.delay, choices.absent, choices.acts]
-    return _MODEL_YAML.format(data=_indented(data), outcome=_indented(outcome))
+    return _MODEL_YAML.format(
+        data=_indented(data), outcome=_indented(outcome), train=choices.train, on_alert=choices.on_alert
+    )
 
 
 def _indented(lines: list[str]) -> str:
@@ -183,7 +196,7 @@ outcome:
 {outcome}
 objective: recall at precision >= 0.80   # of the payments called fraud, four in five are
 search: {{learners: [logistic, random_forest, xgboost, lightgbm, neural_network], trials: 40}}
-train: {{window: 60d, holdout: 10%, schedule: weekly}}
+train: {train}
 gates:
   - accuracy >= 0.90
   - beats yardstick                      # calling nothing fraud has 0.998 accuracy
@@ -191,12 +204,12 @@ gates:
   - not worse than champion by 0.02
 rollout:
   steps: [shadow 1d, 1%, 10%, 50%, 100%]
-  stop if: [errors, latency p99 > 100ms, decision share moves > 0.5%]   # at 0.2 % fraud, that is three times as many
+  stop if: [errors, latency p99 > 100ms, decision share moves > 0.5%]   # 0.5 %: one payment in 200
 monitor:
   every: 1d
   false_alarms: 1 per 10y                # over all columns, checks and windows together
   checks: [schema, drift, score, recall, precision]
-on_alert: rollout                        # notify | propose | rollout
+on_alert: {on_alert:<30} # notify | propose | rollout
 """
 
 _FEATURES_HEAD: Final = '''\
@@ -221,10 +234,13 @@ _FEATURES_TIME: Final = """\
     # The time column has the role `time` and is no feature. `event_time` is: everloop adds it to every row, as a
     # datetime in the model's time zone, whatever the time column looks like.
     yield "hour", pl.col("event_time").dt.hour()
-    yield "day_of_week", pl.col("event_time").dt.weekday()
     yield "night", pl.col("event_time").dt.hour().is_between(0, 5)
+"""
+_FEATURES_WEEK: Final = """\
+    yield "day_of_week", pl.col("event_time").dt.weekday()
 """
 
 
-def _features_py(*, amount: bool) -> str:
-    return _FEATURES_HEAD + (_FEATURES_AMOUNT if amount else "") + _FEATURES_TIME
+def _features_py(*, amount: bool, weeks: bool) -> str:
+    """weeks: whether the source is long enough for a weekday to mean anything."""
+    return _FEATURES_HEAD + (_FEATURES_AMOUNT if amount else "") + _FEATURES_TIME + (_FEATURES_WEEK if weeks else "")
