@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent import futures
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "ProjectPaths", "RunHandle"]
 
 _POLL_S = 0.05
+_SHORT_S = 0.002
 _SETTLING_S = 5.0
 
 
@@ -152,20 +154,24 @@ class Engine:
     def wait(self, run_id: str, timeout_s: float | None = None) -> RunResult:
         """How the run ended, once it has. Raises WorkflowError after `timeout_s`, or where the run is unknown."""
         limit_s = None if timeout_s is None else self._clock.monotonic_s() + timeout_s
-        future = self._futures.get(run_id)
-        if future is not None:
-            try:
-                future.result(timeout_s)  # the engine's own record follows within milliseconds
-            except TimeoutError:
-                raise _still_running(run_id, timeout_s) from None
-        pause = threading.Event()
         while True:
             outcome = self._durable.outcome(run_id)
             if outcome is not None:
                 return msgspec.convert(outcome, RunResult)
             if limit_s is not None and self._clock.monotonic_s() >= limit_s:
                 raise _still_running(run_id, timeout_s)
-            pause.wait(_POLL_S if future is None else 0.002)
+            self._pause(run_id)
+
+    def _pause(self, run_id: str) -> None:
+        """Wait a little; where the run is this process's, until it ended. Raises what broke it off."""
+        future = self._futures.get(run_id)
+        if future is None:
+            threading.Event().wait(_POLL_S)
+        elif not future.done():
+            futures.wait([future], timeout=_POLL_S)
+        else:
+            future.result()
+            threading.Event().wait(_SHORT_S)  # the engine's own record follows within milliseconds
 
     def run(
         self, workflow: str, inputs: Mapping[str, Any], *, run_id: str, actor: str, cause: int | None = None
@@ -238,7 +244,7 @@ class Engine:
             open_runs = set(self._durable.open_runs())
             ended = [run_id for run_id in ended if run_id in open_runs]
             if ended:
-                pause.wait(0.002)
+                pause.wait(_SHORT_S)
 
     def __enter__(self) -> Engine:
         return self
