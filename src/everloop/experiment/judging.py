@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ from everloop.errors import NotEnoughData
 from everloop.project import Objective
 from everloop.stats import Interval, bootstrap_cells
 from everloop.tasks import Evaluation, get_task, paired_interval
+from everloop.tasks.metrics import CELL_METRICS, DEFAULT_COSTS, cost_per_row
+from everloop.tasks.objective import shortfall
 
-__all__ = ["Judgement", "better_by", "evaluated", "judged"]
+__all__ = ["Judgement", "better_by", "cells_values", "evaluated", "judged"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_REPLICATES = 500
+_REPLICATES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +79,7 @@ def _objective_interval(
     if not _of_cells(objective, task):
         return replace(metric, low=min(metric.low, value), point=value, high=max(metric.high, value))
     squares = replace(evaluation, weight=np.square(evaluation.weights)).cells
-
-    def values(cells: Array) -> Array:
-        return np.array([_cells_value(objective, row, task) for row in cells])
-
+    values = partial(cells_values, objective)
     rough = bootstrap_cells(values, evaluation.cells, squares=squares, seed=seed, replicates=_REPLICATES)
     # the metric's own interval knows more than a bootstrap where all, or none, of few positives are caught
     share = value / metric.point if metric.point > 0 else 1.0
@@ -94,18 +94,18 @@ def _of_cells(objective: Objective, task: str) -> bool:
     return constraint is not None and metrics[objective.metric].of_decisions and metrics[constraint.metric].of_decisions
 
 
-def _cells_value(objective: Objective, cells: Array, task: str) -> float:
-    """The objective of sums of weights as (tp, fp, fn, tn): four rows that weigh as much; NaN without a positive."""
-    if cells[0] + cells[2] <= 0:
-        return math.nan
-    four = Evaluation(
-        y=np.array([1, 0, 1, 0]),
-        score=np.array([1.0, 1.0, 0.0, 0.0]),
-        weight=cells,
-        threshold=0.5,
-        costs=objective.costs,
-    )
-    return get_task(task).objective_value(objective, four)
+def cells_values(objective: Objective, cells: Array) -> Array:
+    """The objective of sums of weights, shape (k, 4) as (tp, fp, fn, tn); NaN without a positive. Gives shape (k,).
+
+    What the task's `objective_value` says of rows that add up to them, for many at once.
+    """
+    assert objective.constraint is not None
+    of = {**CELL_METRICS, "cost": cost_per_row(DEFAULT_COSTS if objective.costs is None else objective.costs)}
+    value, other = of[objective.metric](cells), of[objective.constraint.metric](cells)
+    reached = np.array([shortfall(objective.constraint, float(one)) for one in other])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = value * reached if objective.maximise else value / reached
+    return np.where(cells[:, 0] + cells[:, 2] > 0, found, np.nan)
 
 
 def better_by(
@@ -127,9 +127,6 @@ def better_by(
     sign = 1.0 if objective.maximise else -1.0
 
     def gaps(drawn: Array) -> Array:
-        sides = zip(drawn @ mine, drawn @ theirs, strict=True)
-        return np.array(
-            [sign * (_cells_value(objective, a, task) - _cells_value(objective, b, task)) for a, b in sides]
-        )
+        return np.asarray(sign * (cells_values(objective, drawn @ mine) - cells_values(objective, drawn @ theirs)))
 
     return bootstrap_cells(gaps, sums, squares=squares, seed=seed, replicates=_REPLICATES)

@@ -32,7 +32,7 @@ class Suggestion:
 
 
 def _start(item: Hyperparameter) -> Value:
-    """What the sampler is told of the default: a choice's place; a number, moved to the nearest end of what is searched.
+    """What the sampler is told of the default: a choice as its place, a number moved into what is searched.
 
     A penalty of 0, for one, is on no logarithmic scale.
     """

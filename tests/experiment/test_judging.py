@@ -1,0 +1,73 @@
+"""The objective's value, its interval, and by how much one model is better than another."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from everloop.experiment.judging import better_by, cells_values, evaluated, judged
+from everloop.project import Objective
+from everloop.tasks import Evaluation, get_task
+
+OBJECTIVES = [
+    Objective.parse(text)
+    for text in (
+        "recall at precision >= 0.80",
+        "precision at recall >= 50%",
+        "f1 at accuracy > 0.9",
+        "recall at cost <= 2",
+    )
+]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(OBJECTIVES), st.lists(st.floats(0, 100), min_size=4, max_size=4).filter(lambda c: c[0] + c[2] > 0)
+)
+def test_values_of_many_cells_are_the_tasks_own(objective: Objective, cells: list[float]) -> None:
+    four = Evaluation(
+        y=np.array([1, 0, 1, 0]), score=np.array([1.0, 1.0, 0.0, 0.0]), weight=np.array(cells), threshold=0.5
+    )
+    slow = get_task("classification").objective_value(objective, four)
+    assert cells_values(objective, np.array([cells]))[0] == pytest.approx(slow, nan_ok=True)
+
+
+def scored(n: int, *, shift: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    y = rng.random(n) < 0.1
+    return y, (1 / (1 + np.exp(-(rng.standard_normal(n) + shift * y - 2)))).astype(np.float32), np.ones(n)
+
+
+@pytest.mark.parametrize("text", ["recall at precision >= 0.80", "average_precision", "cost(fn=20, fp=1)"])
+def test_the_interval_holds_the_value_and_more_rows_make_it_narrower(text: str) -> None:
+    objective = Objective.parse(text)
+    few, many = (judged(objective, *scored(n, shift=3.0, seed=1), seed=0) for n in (600, 20_000))
+    for found in (few, many):
+        assert found.interval.low <= found.value <= found.interval.high
+    assert many.interval.width < few.interval.width / 2
+
+
+def test_a_threshold_that_is_given_is_kept() -> None:
+    objective = OBJECTIVES[0]
+    assert judged(objective, *scored(1_000, shift=3.0, seed=1), seed=0, threshold=0.4).threshold == 0.4
+
+
+@pytest.mark.parametrize("text", ["recall at precision >= 0.80", "roc_auc", "log_loss"])
+def test_the_better_model_is_better_by_more_than_nothing(text: str) -> None:
+    objective = Objective.parse(text)
+    y, good, weight = scored(8_000, shift=4.0, seed=2)
+    noise = np.random.default_rng(3).permutation(good)
+    mixed = (0.5 * good + 0.5 * noise).astype(np.float32)
+    first, second = (evaluated(objective, y, score, weight, threshold=0.5) for score in (good, mixed))
+    assert better_by(objective, first, second, seed=0).low > 0
+    assert better_by(objective, second, first, seed=0).high < 0
+
+
+def test_flagging_everything_wins_nothing_under_a_constraint() -> None:
+    objective = OBJECTIVES[0]
+    y, good, weight = scored(4_000, shift=4.0, seed=2)
+    model = evaluated(objective, y, good, weight, threshold=0.5)
+    constant = evaluated(objective, y, np.full_like(good, 0.1), weight, threshold=0.1)
+    assert better_by(objective, model, constant, seed=0).low > 0

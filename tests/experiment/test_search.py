@@ -1,0 +1,246 @@
+"""The search: reproducible, resumable, blind to the test rows, and refused where a yardstick does as well."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from everloop.clock import SimulatedClock, SystemClock
+from everloop.data import EVENT_TIME
+from everloop.errors import AlreadyRunning, NotEnoughData, Refused
+from everloop.experiment import Leaderboard, Trial, leaderboard_screen, search, write_winner
+from everloop.experiment.trial_fit import TrialTask, run_trial, write_part
+from everloop.experiment.trials import TrialLog
+from everloop.ledger import Ledger
+from everloop.project import Objective, ProjectLock
+from tests.experiment.made import START, opened, payments, project
+
+CLOCK = SystemClock()
+TIMES = ("fit_s", "seconds")
+
+
+def found(root: Path, frame: pl.DataFrame | None = None, **options: Any) -> Leaderboard:
+    keys = {"objective", "learners", "more"} & options.keys()
+    made = project(root, payments() if frame is None else frame, **{key: options.pop(key) for key in keys})
+    return search(*made, **{"clock": CLOCK, "trials": 4, "jobs": 1, **options})
+
+
+def without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_times(inner) for key, inner in value.items() if key not in TIMES}
+    return [without_times(inner) for inner in value] if isinstance(value, list) else value
+
+
+def same(first: Leaderboard, second: Leaderboard) -> bool:
+    return bool(without_times(first.to_dict()) == without_times(second.to_dict()))
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Leaderboard:
+    """Ten trials in this process, never interrupted."""
+    return found(tmp_path_factory.mktemp("whole") / "p", trials=10)
+
+
+def test_the_leaderboard_holds_every_trial_and_both_yardsticks_in_order(board: Leaderboard) -> None:
+    assert {trial.name for trial in board.trials} == {"y1", "y2", *map(str, range(1, 11))}
+    values = [trial.value for trial in board.trials if trial.value is not None]
+    assert values == sorted(values, reverse=True)
+    for trial in board.trials:
+        assert trial.range is not None
+        assert trial.range.holds(trial.value or 0.0)
+        assert {"precision", "recall", "average_precision"} <= trial.metrics.keys()
+    assert board.winner is not None
+    assert board.winner.trial == next(trial for trial in board.trials if trial.kind == "trial")
+    assert board.verdict.outcome == "passed"
+
+
+def test_the_screen_fits_80_columns(board: Leaderboard) -> None:
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(leaderboard_screen(board))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "lightgbm" in text
+    assert "…" not in text.split("Winner")[0]
+
+
+def test_two_processes_find_what_one_finds(board: Leaderboard, tmp_path: Path) -> None:
+    two = found(tmp_path / "p", trials=3, jobs=2)
+    assert len(choices(two)) == 5
+    assert choices(two) <= choices(board)
+
+
+def test_a_longer_search_goes_on_from_a_shorter_one(board: Leaderboard, tmp_path: Path) -> None:
+    found(tmp_path / "p", trials=3)
+    told: list[str] = []
+    longer = search(
+        *opened(tmp_path / "p"), clock=CLOCK, trials=10, jobs=1, progress=lambda trial, *_: told.append(trial.name)
+    )
+    assert same(longer, board)
+    assert len(told) == 12
+    assert len(trial_lines(tmp_path / "p")) == 12
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from everloop.clock import SystemClock
+from everloop.experiment import search
+from tests.experiment.made import opened
+
+def kill(trial, ended, of):
+    if ended == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+search(*opened(Path(sys.argv[1])), clock=SystemClock(), trials=10, jobs=1, progress=kill)
+"""
+
+
+def trial_lines(root: Path) -> list[bytes]:
+    (file,) = (root / ".everloop" / "searches").glob("*/trials.jsonl")
+    return file.read_bytes().splitlines(keepends=True)
+
+
+def test_a_killed_search_ends_as_if_it_had_not_been_killed(board: Leaderboard, tmp_path: Path) -> None:
+    root = tmp_path / "p"
+    project(root, payments())
+    died = subprocess.run([sys.executable, "-c", KILLED, str(root)], cwd=Path(__file__).parents[2], check=False)
+    assert died.returncode == -signal.SIGKILL
+    kept = trial_lines(root)
+    assert len(kept) == 6
+    (file,) = (root / ".everloop" / "searches").glob("*/trials.jsonl")
+    file.write_bytes(b"".join(kept) + kept[-1][:20])  # the kill came in the middle of the next line
+
+    resumed = search(*opened(root), clock=CLOCK, trials=10, jobs=1)
+    assert same(resumed, board)
+    assert trial_lines(root)[:6] == kept
+    assert len(trial_lines(root)) == 12
+
+
+def test_a_graph_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    root = tmp_path / "p"
+    before = found(root, trials=2)
+    for file in (root / ".everloop").rglob("*.onnx"):
+        file.unlink()
+    assert same(search(*opened(root), clock=CLOCK, trials=2, jobs=1), before)
+
+
+def choices(board: Leaderboard) -> set[tuple[Any, ...]]:
+    """What was decided before the test rows were looked at."""
+    return {(trial.name, str(trial.hyperparameters), trial.threshold, trial.value) for trial in board.trials}
+
+
+def test_no_test_row_moves_a_threshold_a_value_or_a_trial(tmp_path: Path) -> None:
+    frame = payments(2_000)
+    cut = 1_700
+    spoiled = pl.concat(
+        [frame[:cut], frame[cut:].with_columns(fraud=1 - pl.col("fraud"), v0=-pl.col("v0"), amount=1.0)]
+    )
+    before, after = found(tmp_path / "a", frame), found(tmp_path / "b", spoiled)
+    assert before.search != after.search
+    assert choices(before) == choices(after)
+    assert before.winner is not None
+    assert after.winner is not None
+    assert before.winner.objective != after.winner.objective
+
+
+def test_what_was_not_known_yet_changes_nothing(tmp_path: Path) -> None:
+    frame = payments(3_000)
+    clock = SimulatedClock(START + timedelta(minutes=10 * 2_000))
+    delay = {"more": "outcome: {delay: 1d}\n", "clock": clock}
+    young = pl.col("paid_at") > clock.now() - timedelta(days=1)
+    later = frame.with_columns(fraud=pl.when(young).then(1 - pl.col("fraud")).otherwise(pl.col("fraud")))
+    before, after = found(tmp_path / "a", frame, **delay), found(tmp_path / "b", later, **delay)
+    assert same(before, after)
+    assert before.data.left_out["unmatured"] > 900
+    assert before.data.end <= clock.now() - timedelta(days=1)
+
+
+def test_a_winner_that_a_yardstick_equals_is_refused_and_leaves_no_spec(tmp_path: Path) -> None:
+    lost = found(tmp_path / "p", payments(linear=True), objective="roc_auc", learners="random_forest", trials=1)
+    assert lost.verdict.outcome == "failed"
+    assert "logistic yardstick" in lost.verdict.sentence
+    _, model = opened(tmp_path / "p")
+    with Ledger.open(tmp_path / "ledger.db", clock=CLOCK) as ledger:
+        with pytest.raises(Refused, match="no trial beats the logistic yardstick"):
+            write_winner(model, lost, ledger=ledger, clock=CLOCK)
+        assert ledger.facts() == []
+    assert model.specs() == []
+
+
+def test_where_a_line_is_enough_a_logistic_regression_may_win(tmp_path: Path) -> None:
+    won = found(tmp_path / "p", payments(linear=True), objective="roc_auc", learners="logistic", trials=2)
+    assert won.verdict.outcome == "passed"
+    assert won.winner is not None
+    assert won.winner.trial.learner == "logistic"
+    assert set(won.winner.against) == {"constant"}
+
+
+def test_a_cost_is_to_be_small(tmp_path: Path) -> None:
+    won = found(tmp_path / "p", objective="cost(fn=100, fp=1)", learners="lightgbm", trials=2)
+    values = [trial.value for trial in won.trials if trial.value is not None]
+    assert values == sorted(values)
+    assert won.verdict.outcome == "passed"
+    assert won.winner is not None
+    assert won.winner.against["constant"].low > 0
+
+
+def test_many_rows_are_fitted_on_a_sample(tmp_path: Path) -> None:
+    won = found(tmp_path / "p", trials=1, fit_rows=500)
+    assert won.data.fit_rows == 500
+    assert {trial.rows for trial in won.trials} == {500}
+
+
+def test_the_same_search_does_not_run_twice_at_once(tmp_path: Path) -> None:
+    first = found(tmp_path / "p", trials=1)
+    lock = ProjectLock(tmp_path / "p" / ".everloop" / "searches" / first.search / "lock")
+    with lock, pytest.raises(AlreadyRunning, match=f"search {first.search} already runs"):
+        search(*opened(tmp_path / "p"), clock=CLOCK, trials=1, jobs=1)
+
+
+def test_a_part_without_a_positive_is_told(tmp_path: Path) -> None:
+    frame = payments(2_000)
+    silent = frame.with_columns(
+        fraud=pl.when(pl.col("paid_at") < frame["paid_at"][1_650]).then(pl.col("fraud")).otherwise(0)
+    )
+    with pytest.raises(NotEnoughData, match=r"test part of fraud .* has no positive"):
+        found(tmp_path / "p", silent)
+
+
+def test_a_trial_that_fails_is_kept_with_its_sentence(tmp_path: Path) -> None:
+    frame = payments(400)
+    X = frame.select("v0", "v1").to_numpy().astype("float32")
+    for name in ("train", "validation"):
+        write_part(
+            tmp_path, name, X=X, y=frame["fraud"].to_numpy().astype(float), weight=pl.ones(400, eager=True).to_numpy()
+        )
+    task = TrialTask(
+        number=1,
+        kind="trial",
+        learner="xgboost",
+        params={"max_dept": 3},
+        seed=0,
+        objective=Objective.parse("roc_auc"),
+        task="classification",
+        rows=tmp_path,
+        graph=tmp_path / "graph.onnx",
+    )
+    trial = run_trial(task)
+    assert trial.status == "failed"
+    assert "did you mean 'max_depth'?" in trial.sentence
+    log = TrialLog(tmp_path / "trials.jsonl")
+    log.append(trial)
+    assert TrialLog(tmp_path / "trials.jsonl").trials == {("trial", 1): trial}
+    assert isinstance(trial, Trial)
+
+
+def test_times_are_never_features(board: Leaderboard) -> None:
+    assert board.data.features == ("v0", "v1", "v2", "v3", "amount", "amount_log", "night")
+    assert EVENT_TIME not in board.data.features
