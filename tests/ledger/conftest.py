@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,10 +62,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     import psycopg
 
     address: str = request.getfixturevalue("postgresql")
-    name = f"t{uuid.uuid4().hex}"
     with psycopg.connect(address, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return address.replace("/postgres?", f"/{name}?"), tmp_path / "ledger.head"
+        connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")  # a database of its own takes 200 ms
+    return address, tmp_path / "ledger.head"
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def test_the_table_refuses_changes(kept: Path) -> None:
             connection.execute("DELETE FROM fact")
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=24, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seq=st.integers(1, FACTS), column=st.sampled_from(COLUMNS))
 def test_any_changed_value_is_found(
     kept: Path, clock: SimulatedClock, tmp_path_factory: pytest.TempPathFactory, seq: int, column: str
@@ -74,7 +74,7 @@ def test_any_changed_value_is_found(
     assert f"fact {seq}" in (problem(path, clock) or "")
 
 
-@pytest.mark.parametrize("seq", range(1, FACTS + 1))
+@pytest.mark.parametrize("seq", [1, 4, FACTS])
 def test_a_removed_fact_is_found(kept: Path, clock: SimulatedClock, seq: int) -> None:
     tamper(kept, f"DELETE FROM fact WHERE seq = {seq}")
     found = problem(kept, clock) or ""

@@ -32,7 +32,7 @@ def writer(place: tuple[object, Path], name: str, facts: int) -> subprocess.Pope
 def test_writers_at_once_with_a_kill_in_the_middle(
     open_ledger: Callable[[], Ledger], place: tuple[object, Path]
 ) -> None:
-    steady = [writer(place, f"steady-{number}", 25) for number in range(2)]
+    steady = [writer(place, f"steady-{number}", 15) for number in range(2)]
     killed = writer(place, "killed", 1_000_000)
     assert killed.stdout is not None
     acknowledged = [int(killed.stdout.readline()) for _ in range(10)]
@@ -47,7 +47,7 @@ def test_writers_at_once_with_a_kill_in_the_middle(
     report = ledger.verify()
     assert report.ok, report.problem
     assert seqs[2][: len(acknowledged)] == acknowledged
-    assert report.facts == 25 + 25 + len(acknowledged) + 5
-    for name, count in (("steady-0", 25), ("steady-1", 25), ("killed", len(acknowledged) + 5)):
+    assert report.facts == 15 + 15 + len(acknowledged) + 5
+    for name, count in (("steady-0", 15), ("steady-1", 15), ("killed", len(acknowledged) + 5)):
         facts = ledger.facts(subject=name)
         assert [fact.payload["sentence"] for fact in facts] == [f"{name} {n}" for n in range(count)]
