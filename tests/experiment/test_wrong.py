@@ -63,6 +63,7 @@ def test_clean_data_has_no_finding() -> None:
         ("id as feature", {"columns": (column(type="int64", distinct=1000),)}),
         ("many categories", {"columns": (column(type="string", distinct=600),)}),
         ("gives the target away", {"associations": association(auc=0.995)}),
+        ("clock as feature", {"columns": (column(type="int64", distinct=1000),), "clocks": ("x",)}),
         ("moved", {"associations": association(psi=0.4)}),
         ("missing", {"columns": (column(missing=10),)}),
         ("infinite", {"columns": (column(infinite=1),)}),

@@ -120,11 +120,12 @@ def _seen(raw: _Raw, model: Model, rows: Rows | None, problems: Sequence[str]) -
         over_time = () if known is None else periods(known, None, weight=np.ones(len(known)))
         return seen, over_time
     times, y, weight = rows.frame[EVENT_TIME], rows.y, rows.weight
-    found, problem = _associations(model, raw.contract, rows)
+    found, clocks, problem = _told(model, raw.contract, rows)
     seen = replace(
         seen,
         halves=halves(times, y, weight=weight),
         associations=found,
+        clocks=clocks,
         weights=None if model.data.weight is None else (float(weight.min()), float(weight.max())),
         weight_column="weight" if model.data.weight is None else model.data.weight.column or "data.weight.negative",
         blocked=rows.left_out.get("blocked", 0),
@@ -186,21 +187,31 @@ def _repeated_ids(raw: _Raw) -> int:
     return len(known) - known.n_unique()
 
 
-def _associations(model: Model, contract: Contract, rows: Rows) -> tuple[tuple[Association, ...], tuple[str, ...]]:
-    """What each feature tells; or, where the features cannot be used, why."""
-    if rows.positives in (0, rows.frame.height):
-        return (), ()
+def _told(
+    model: Model, contract: Contract, rows: Rows
+) -> tuple[tuple[Association, ...], tuple[str, ...], tuple[str, ...]]:
+    """What each feature tells, and which only tell the time; or, where the features cannot be used, why."""
     try:
         tree = load_features(model.features_path, contract).tree()
     except DataError as error:
-        return (), (str(error),)
+        return (), (), (str(error),)
+    matrix = tree.matrix(rows.frame)
+    clocks = tuple(name for at, name in enumerate(tree.names) if _only_grows(matrix[:, at]))
+    if rows.positives in (0, rows.frame.height):
+        return (), clocks, ()
     times = rows.frame[EVENT_TIME]
     found = associations(
-        tree.matrix(rows.frame),
+        matrix,
         tree.names,
         rows.y,
         weight=rows.weight,
         later=(times > times.median()).to_numpy(),
         categorical=frozenset(column.name for column in contract.feature_columns if column.type == "string"),
     )
-    return found, ()
+    return found, clocks, ()
+
+
+def _only_grows(column: np.ndarray) -> bool:
+    """Whether a feature never falls along the time, and takes enough values for that to be no accident."""
+    steps = np.diff(column)
+    return bool((steps >= 0).all() and (steps > 0).sum() >= 50)

@@ -146,7 +146,7 @@ def _columns(columns: Sequence[ColumnSummary]) -> Iterator[RenderableType]:
     yield Text()
     yield Text("Columns", style="bold")
     headers = (("name", False), ("type", False), ("role", False), ("missing", True), ("distinct", True))
-    table = _table(*headers, ("min", True), ("median", True), ("max", True))
+    table = _table(*headers, ("min", True), ("max", True))
     for column in columns[:_MOST_COLUMNS]:
         table.add_row(
             column.name[:20],
@@ -154,7 +154,7 @@ def _columns(columns: Sequence[ColumnSummary]) -> Iterator[RenderableType]:
             column.role[:8],
             "–" if not column.missing else _percent(column.missing_fraction),
             f"{column.distinct:,}",
-            *("–" if value is None else value[:10] for value in (column.minimum, column.median, column.maximum)),
+            *("–" if value is None else value[:10] for value in (column.minimum, column.maximum)),
         )
     yield table
     if len(columns) > _MOST_COLUMNS:

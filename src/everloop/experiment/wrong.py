@@ -50,6 +50,7 @@ class Seen:
 
     backward: rows whose time is before that of the row above; duplicates: rows equal to an earlier one but for their
     id; repeated_ids: rows whose id an earlier row has; weights: least and greatest row weight, None without weights.
+    clocks: features that grow with the time and nothing else.
     problems: sentences on why the rows or the features cannot be used at all.
     """
 
@@ -67,6 +68,7 @@ class Seen:
     weight_column: str | None = None
     blocked: int = 0
     unmatured: int = 0
+    clocks: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -128,6 +130,8 @@ def _id_like(seen: Seen) -> Iterator[Finding]:
     for column in _features(seen):
         countable = column.type.startswith(("int", "uint", "str", "cat", "enum"))
         known = column.rows - column.missing
+        if column.name in seen.clocks:
+            continue
         if countable and known >= 100 and column.distinct >= 0.95 * known:
             text = (
                 f"{column.name} differs in {_share(min(column.distinct, known), known)} of the rows, like an id: as a "
@@ -140,6 +144,15 @@ def _id_like(seen: Seen) -> Iterator[Finding]:
                 f"Group them in features.py."
             )
             yield Finding(kind="many categories", weight="warn", column=column.name, sentence=text)
+
+
+def _clock(seen: Seen) -> Iterator[Finding]:
+    for name in seen.clocks:
+        text = (
+            f"{name} only grows, as the time does: new rows have values that no training row had. "
+            f"Leave it out, or make an hour or a weekday of it in features.py."
+        )
+        yield Finding(kind="clock as feature", weight="warn", column=name, sentence=text)
 
 
 def _gives_away(seen: Seen) -> Iterator[Finding]:
@@ -218,7 +231,7 @@ def _rate_jump(seen: Seen) -> Iterator[Finding]:
 
 def _moved(seen: Seen) -> Iterator[Finding]:
     for association in sorted(seen.associations, key=lambda found: -(found.psi or 0.0)):
-        if association.psi is not None and association.psi >= MOVED_PSI:
+        if association.psi is not None and association.psi >= MOVED_PSI and association.feature not in seen.clocks:
             text = (
                 f"{association.feature} has moved between the earlier and the later half of the time "
                 f"(stability index {association.psi:.2f}; above {MOVED_PSI} is a change)."
@@ -292,6 +305,7 @@ _RULES: Final[Sequence[Callable[[Seen], Iterator[Finding]]]] = (
     _rate_jump,
     _duplicates,
     _constant,
+    _clock,
     _id_like,
     _missing,
     _blocked,

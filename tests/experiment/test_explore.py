@@ -1,0 +1,184 @@
+"""What exploring a source finds, on the terminal, as JSON and as a page."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from rich.console import Console
+
+from everloop.data import infer_contract, scan, write_contract
+from everloop.errors import SourceError
+from everloop.experiment import Exploration, exploration_screen, explore
+from everloop.experiment.screens import sparkline
+from tests.experiment.made import START, opened, payments, project
+
+
+def explored(root: Path, frame: pl.DataFrame, *, more: str = "", out: Path | None = None) -> Exploration:
+    return explore(*project(root, frame, more=more), out=out)
+
+
+def kinds(seen: Exploration) -> set[str]:
+    return {finding.kind for finding in seen.findings}
+
+
+def screen(seen: Exploration) -> str:
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(exploration_screen(seen))
+    return console.export_text()
+
+
+@pytest.fixture(scope="module")
+def spoiled(tmp_path_factory: pytest.TempPathFactory) -> Exploration:
+    """Payments with most of what can be wrong."""
+    frame = payments(1_000)
+    frame = frame.with_columns(
+        same=pl.lit(1.0),
+        counter=pl.int_range(pl.len()),
+        number=pl.int_range(pl.len()).shuffle(seed=1),
+        leak=pl.col("fraud") * 10.0 + pl.col("v3") * 0.01,
+        gap=pl.when(pl.col("v2") > 0).then(pl.col("v2")),
+    )
+    frame = pl.concat([frame[500:], frame[:500], frame[:7]])
+    folder = tmp_path_factory.mktemp("spoiled")
+    return explored(folder / "p", frame, out=folder / "page" / "explore.html")
+
+
+def test_what_is_wrong_is_found_and_the_leak_comes_first(spoiled: Exploration) -> None:
+    assert spoiled.findings[0].kind == "gives the target away"
+    assert spoiled.findings[0].column == "leak"
+    wanted = {"constant", "id as feature", "gives the target away", "missing", "duplicates", "repeated ids"}
+    assert wanted | {"time backwards", "few positives", "short span"} <= kinds(spoiled)
+    assert {finding.column for finding in spoiled.findings if finding.kind == "constant"} == {"same"}
+    assert {finding.column for finding in spoiled.findings if finding.kind == "id as feature"} == {"number"}
+    assert {finding.column for finding in spoiled.findings if finding.kind == "clock as feature"} == {"counter"}
+
+
+def test_rows_span_columns_and_target_are_as_in_the_file(spoiled: Exploration) -> None:
+    assert spoiled.rows == 1_007
+    assert spoiled.span is not None
+    assert spoiled.span.start == START
+    assert spoiled.span.length == timedelta(minutes=10 * 999)
+    assert spoiled.column("gap").missing > 400
+    assert spoiled.column("fraud").role == "target"
+    assert spoiled.target is not None
+    assert spoiled.target.positives >= 80
+    assert sum(period.rows for period in spoiled.periods) == 1_000  # of one id the earliest row counts
+    assert {a.feature for a in spoiled.associations} >= {"amount_log", "night", "leak"}
+
+
+def test_the_screen_is_80_columns_wide_and_tells_every_kind(spoiled: Exploration) -> None:
+    text = screen(spoiled)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "leak alone separates the classes" in text
+    assert "1,007 rows × 13 columns" in text
+
+
+def test_json_holds_everything(spoiled: Exploration) -> None:
+    record = json.loads(json.dumps(spoiled.to_dict(), allow_nan=False))
+    assert record["rows"] == 1_007
+    assert record["findings"][0]["evidence"]["auc"] > 0.99
+    assert record["span"]["start"].startswith("2024-01-01T00:00:00")
+
+
+def test_the_page_fetches_nothing(spoiled: Exploration) -> None:
+    assert spoiled.page is not None
+    text = Path(spoiled.page).read_text(encoding="utf-8")
+    assert "vegaEmbed" in text
+    assert "leak alone separates the classes" in text
+    markup = re.sub(r"(?s)<script>.*?</script>", "", text)
+    assert re.findall(r"<script|<img|<iframe|<link\b|@import|url\(", markup) == []
+    specs = json.loads(re.findall(r"const charts = (.*);\n", text)[0])
+    assert len(specs) >= 3
+    assert all("url" not in json.dumps(spec.get("data", {})) for spec in specs)
+
+
+def test_a_name_from_the_data_cannot_leave_the_page(tmp_path: Path) -> None:
+    frame = payments(300).rename({"v0": "</script><script>alert(1)</script>"})
+    seen = explored(tmp_path / "p", frame, out=tmp_path / "page.html")
+    text = Path(seen.page or "").read_text(encoding="utf-8")
+    assert "<script>alert(1)" not in text
+
+
+def test_good_data_is_said_to_be_good(tmp_path: Path) -> None:
+    seen = explored(tmp_path / "p", payments(3_000))
+    assert seen.findings == ()
+    assert "Nothing looks wrong." in screen(seen)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (pl.col("fraud") * 0, "one class"),
+        (pl.when(pl.col("v0") > 0).then(pl.col("fraud")), "target missing"),
+        (pl.when(pl.col("v0") > 2).then(7).otherwise(pl.col("fraud")), "target values"),
+    ],
+)
+def test_a_target_that_is_no_target_is_told(tmp_path: Path, change: pl.Expr, kind: str) -> None:
+    made = project(tmp_path / "p", payments(600))
+    payments(600).with_columns(change.alias("fraud")).write_parquet(tmp_path / "p" / "payments.parquet")
+    assert kind in kinds(explore(*made))
+
+
+def test_weights_count_and_are_told(tmp_path: Path) -> None:
+    frame = payments(2_000).with_columns(weight=pl.when(pl.col("fraud") == 1).then(1.0).otherwise(50.0))
+    root = tmp_path / "p"
+    _, model = project(root, frame)
+    text = (root / "fraud" / "model.yaml").read_text()
+    (root / "fraud" / "model.yaml").write_text(text.replace("  target: fraud\n", "  target: fraud\n  weight: weight\n"))
+    where, model = opened(root)
+    write_contract(model.contract_path, infer_contract(scan("payments.parquet", root=root), model, reads={"paid_at"}))
+    seen = explore(where, model)
+    assert "weights" in kinds(seen)
+    assert seen.target is not None
+    positives = int(frame["fraud"].sum())
+    assert seen.target.rate == pytest.approx(positives / (positives + 50 * (2_000 - positives)))
+
+
+def test_rows_that_break_the_contract_are_a_finding_and_the_rest_is_still_told(tmp_path: Path) -> None:
+    root = tmp_path / "p"
+    project(root, payments(500))
+    payments(500).with_columns(v1=pl.when(pl.col("v0") > 0).then(pl.col("v1"))).write_parquet(root / "payments.parquet")
+    seen = explore(*opened(root))
+    assert [finding.weight for finding in seen.findings][:1] == ["stop"]
+    assert "'v1' is null" in seen.findings[0].sentence
+    assert seen.rows == 500
+    assert seen.associations == ()
+    assert "'v1' is null" in screen(seen).replace("\n", " ")
+
+
+def test_features_that_cannot_be_served_are_a_finding(tmp_path: Path) -> None:
+    root = tmp_path / "p"
+    _, model = project(root, payments(500))
+    model.features_path.write_text(model.features_path.read_text().replace("log1p()", "log1p().mean()"))
+    seen = explore(*opened(root))
+    assert seen.findings[0].kind == "unusable"
+    assert "amount_log" in seen.findings[0].sentence
+
+
+def test_without_a_contract_it_is_inferred(tmp_path: Path) -> None:
+    root = tmp_path / "p"
+    _, model = project(root, payments(500))
+    model.contract_path.unlink()
+    assert explore(*opened(root)).column("v0").role == "feature"
+    assert not model.contract_path.exists()
+
+
+def test_a_source_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    root = tmp_path / "p"
+    project(root, payments(500))
+    (root / "payments.parquet").unlink()
+    with pytest.raises(SourceError, match="does not exist"):
+        explore(*opened(root))
+
+
+def test_a_line_of_blocks_rises_and_falls_with_the_numbers() -> None:
+    assert sparkline([0.0, 0.5, 1.0, None, 1.0]) == "▁▅█ █"
+    assert len(sparkline(list(np.linspace(0, 1, 500)))) == 60
+    assert sparkline([]) == ""
