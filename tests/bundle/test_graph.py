@@ -64,6 +64,16 @@ def test_what_is_missing_gets_a_score(name: str, loaded: dict[str, Graph]) -> No
     assert len(set(scores.tolist())) == 1
 
 
+@every_learner
+def test_where_the_machine_is_not_stable_every_row_is_scored_by_itself(name: str, graphs: dict[str, bytes]) -> None:
+    graph = Graph(graphs[name])
+    X, _ = rows(200, seed=9)
+    together = graph.scores(X)
+    assert not graph._by_row
+    graph._by_row = True  # as loading decides where probe rows differ
+    assert graph.scores(X).tobytes() == together.tobytes()
+
+
 def test_no_rows_have_no_scores(loaded: dict[str, Graph]) -> None:
     assert loaded["logistic"].scores(np.empty((0, COLUMNS), dtype=np.float32)).shape == (0,)
 

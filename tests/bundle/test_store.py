@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import polars as pl
 import pytest
 
 from everloop.bundle import BundleParts, BundleStore, Manifest
+from everloop.data import Baseline
 from everloop.errors import BundleCorrupt, BundleError, NotFound
 from everloop.ids import content_id
 from tests.bundle.parts import ROOT, PlainBaseline, frame
@@ -191,6 +193,7 @@ def test_what_cannot_be_written_is_told(tmp_path: Path, logistic: BundleParts) -
 
 KILLED = """
 import os, signal, sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from everloop.bundle import BundleStore
 from tests.bundle.parts import parts
@@ -251,3 +254,10 @@ def test_a_copied_store_is_the_same_store(tmp_path: Path, logistic: BundleParts)
     bundle_id = BundleStore(tmp_path / "a").write(logistic)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     assert BundleStore(tmp_path / "b").load(bundle_id).id == bundle_id
+
+
+def test_the_baseline_comes_back_as_it_was(tmp_path: Path, logistic: BundleParts) -> None:
+    times = pl.Series("event_time", [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=i) for i in range(200)])
+    baseline = Baseline.build(frame(200).with_columns(times.dt.cast_time_unit("us")), window=timedelta(days=1))
+    store = BundleStore(tmp_path)
+    assert store.load(store.write(replace(logistic, baseline=baseline))).baseline == baseline

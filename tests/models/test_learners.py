@@ -13,6 +13,7 @@ from everloop.models import FitResult, fit_here, learner, learners, resolve_para
 from everloop.models.agreement import AGREEMENT, largest_difference
 from everloop.models.learner import Training
 from everloop.models.missing import filled, fills
+from everloop.models.random_forest import _pool
 from tests.models.rows import COLUMNS, NAMES, SMALL, request, rows
 
 every_learner = pytest.mark.parametrize("name", NAMES)
@@ -82,6 +83,18 @@ def test_graphs_hold_our_names_and_no_noise(name: str, fitted: dict[str, FitResu
     assert all(node.doc_string == "" for node in model.graph.node)
     assert len({node.name for node in model.graph.node}) == len(model.graph.node)
     assert not {"ZipMap", "ArgMax"} & {node.op_type for node in model.graph.node}
+
+
+@pytest.mark.parametrize(("share", "positives"), [(0.002, 100), (0.5, 20_000), (0.9, 35_000)])
+def test_a_forests_pool_keeps_rare_positives_and_the_weight_of_each_class(share: float, positives: int) -> None:
+    y = (np.arange(50_000) < 50_000 * share).astype(np.int8)
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(y))
+    kept, new = _pool(y, weight, 3)
+    assert len(kept) == 40_000
+    assert (np.diff(kept) > 0).all()
+    assert y[kept].sum() == positives
+    for label in (0, 1):
+        assert new[y[kept] == label].sum() == pytest.approx(weight[y == label].sum())
 
 
 def test_another_models_graph_is_told_apart(fitted: dict[str, FitResult]) -> None:

@@ -11,7 +11,7 @@ import polars as pl
 
 from everloop.bundle.graph import Graph
 from everloop.bundle.manifest import Manifest, sums
-from everloop.data import Contract, FeatureTree
+from everloop.data import Baseline, Contract, FeatureTree
 from everloop.errors import BundleCorrupt, DataError
 from everloop.tasks import decided
 
@@ -133,6 +133,11 @@ class Bundle:
             baseline_json=files[BASELINE],
             graph=graph,
         )
+
+    @property
+    def baseline(self) -> Baseline:
+        """The reference of this version; read anew at each call, for it is large and the endpoint does without it."""
+        return Baseline.from_json(self.baseline_json)
 
     @property
     def threshold(self) -> float:

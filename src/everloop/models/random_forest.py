@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import numpy as np
+
 from everloop.models.learner import Training, weighted_up
 from everloop.models.sklearn_graph import FittedPipeline
 from everloop.models.space import Float, Hyperparameter, Int, Value
@@ -30,13 +32,15 @@ _HYPERPARAMETERS: Final = (
         maximum=1e9,
         aliases=("min_samples_leaf", "nodesize"),
     ),
-    Hyperparameter(name="max_features", search=Float(0.05, 0.25), default=0.15, minimum=1e-3, maximum=1.0),
+    Hyperparameter(name="max_features", search=Float(0.05, 0.2), default=0.15, minimum=1e-3, maximum=1.0),
     Hyperparameter(name="tree_rows", search=Int(5_000, 20_000, log=True), default=15_000, minimum=1, maximum=1e9),
     # 10 where nothing is said: a tree draws few rows, and at 0.2 % it would see a handful of positives
     Hyperparameter(
         name="scale_pos_weight", search=Float(1.0, 100.0, log=True), default=10.0, minimum=1e-6, maximum=1e6
     ),
 )
+# a tree looks at every row of its array, drawn or not: with 200,000 of them most of its time goes there
+_POOL_ROWS: Final = 40_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +62,33 @@ class RandomForest:
         from sklearn.ensemble import RandomForestClassifier
 
         params: Mapping[str, Any] = training.params
+        kept, weight = _pool(training.y, weighted_up(training), training.seed)
         forest = RandomForestClassifier(
             n_estimators=params["n_estimators"],
             max_depth=params["max_depth"],
             min_samples_leaf=params["min_child_samples"],
             max_features=params["max_features"],
-            max_samples=min(params["tree_rows"], len(training.X)),
+            max_samples=min(params["tree_rows"], len(kept)),
             random_state=training.seed,
             n_jobs=training.threads,
         )
-        forest.fit(training.X, training.y, sample_weight=weighted_up(training))
+        forest.fit(training.X[kept], training.y[kept], sample_weight=weight)
         return FittedPipeline(forest)
+
+
+def _pool(y: np.ndarray, weight: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that trees draw from, in order, and their weights: at most `_POOL_ROWS`, rare positives all among them.
+
+    Where a class loses rows, those that stay stand for them: the weight of each class remains what it was.
+    """
+    if len(y) <= _POOL_ROWS:
+        return np.arange(len(y)), weight
+    rng = np.random.default_rng(seed)
+    rows = [np.flatnonzero(y == label) for label in (0, 1)]
+    positives = min(len(rows[1]), max(_POOL_ROWS // 2, _POOL_ROWS - len(rows[0])))
+    most = (_POOL_ROWS - positives, positives)
+    parts = [np.sort(rng.choice(part, min(len(part), most[i]), replace=False)) for i, part in enumerate(rows)]
+    weights = [weight[part] * (weight[rows[i]].sum() / weight[part].sum()) for i, part in enumerate(parts)]
+    kept = np.concatenate(parts)
+    order = np.argsort(kept)
+    return kept[order], np.concatenate(weights)[order]
