@@ -41,11 +41,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Good:
-    """The good rows: their place among all rows, their ids, and the frame."""
+    """The good rows: their place among all rows, their ids, entities and times, and the frame."""
 
     places: list[int]
     ids: list[str]
     digests: list[bytes]
+    entities: list[str | None]
+    event_time_us: np.ndarray[Any, np.dtype[np.int64]]
     frame: pl.DataFrame
 
 
@@ -114,17 +116,23 @@ class Predictor:
                 places.append(place)
                 ids.append(found)
                 taken.append(n)
+        # Lists and whole columns, no lazy frames: for a row alone their overhead is most of the work.
+        entity = model.contract.only("entity")
+        entities = [None] * len(decoded.kept) if entity is None else decoded.columns[entity.name]
+        times = decoded.columns[EVENT_TIME]
+        now_us = to_us(self._clock.now())
         frame = decoded.frame
         return _Good(
             places=places,
             ids=ids,
             digests=[row_digest(rows[place]) for place in places],
+            entities=[entities[n] for n in taken],
+            event_time_us=np.array([now_us if times[n] is None else times[n] for n in taken], dtype=np.int64),
             frame=frame if len(taken) == frame.height else frame[taken],
         )
 
     def _batch(self, model: LiveModel, decoded: _Good, scored: _Scored) -> PredictionBatch:
-        entities = _entities(model, decoded)
-        keys = [one if entity is None else entity for one, entity in zip(decoded.ids, entities, strict=True)]
+        keys = [one if entity is None else entity for one, entity in zip(decoded.ids, decoded.entities, strict=True)]
         picked = [_answering(one, scored, n) for n, one in enumerate(assign_many(model.routing, keys))]
         columns = np.array([scored.versions.index(one.version) for one in picked], dtype=np.int64)
         answers = []
@@ -133,14 +141,16 @@ class Predictor:
             score = float(scored.scores[n, column])
             answer = Answer(id=decoded.ids[n], score=score, decision=decision, version=one.version, side=one.side)
             answers.append(msgspec.json.encode(answer))
+        inputs = decoded.frame.clone()
+        inputs.drop_in_place(EVENT_TIME)
         return PredictionBatch(
             model=model.name,
             routing_revision=model.routing.revision,
             ids=decoded.ids,
             digests=decoded.digests,
             answers=answers,
-            event_time_us=self._event_times(decoded.frame),
-            entities=entities,
+            event_time_us=decoded.event_time_us,
+            entities=decoded.entities,
             versions=scored.versions,
             thresholds=tuple(model.bundles[version].threshold for version in scored.versions),
             scores=scored.scores,
@@ -148,16 +158,10 @@ class Predictor:
             answered=columns,
             sides=[one.side for one in picked],
             propensities=np.array([one.propensity for one in picked], dtype=np.float64),
-            inputs=decoded.frame.drop(EVENT_TIME, strict=False),
+            inputs=inputs,
             feature_names=model.champion.features.names,
             features=scored.features,
         )
-
-    def _event_times(self, frame: pl.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
-        now_us = to_us(self._clock.now())
-        if EVENT_TIME not in frame.columns:
-            return np.full(frame.height, now_us, dtype=np.int64)
-        return frame[EVENT_TIME].cast(pl.Int64).fill_null(now_us).to_numpy()
 
     def _count(self, model: LiveModel, scored: _Scored, batch: PredictionBatch) -> None:
         for column, version in enumerate(scored.versions):
@@ -231,10 +235,3 @@ def _answering(picked: Assignment, scored: _Scored, row: int) -> Assignment:
     if column == 0 or np.isfinite(scored.scores[row, column]):
         return picked
     return Assignment(version=scored.versions[0], side="champion", propensity=picked.propensity)
-
-
-def _entities(model: LiveModel, decoded: _Good) -> list[str | None]:
-    column = model.contract.only("entity")
-    if column is None or column.name not in decoded.frame.columns:
-        return [None] * len(decoded.ids)
-    return [None if value is None else str(value) for value in decoded.frame[column.name].to_list()]
