@@ -5,6 +5,7 @@ A row's way starts here: `scan` → `load_rows` (or `decode_rows` at the endpoin
 
 from everloop.data.baseline import SCORE, Baseline, BaselineColumn, BaselineWindow, profiled_frame
 from everloop.data.column import AT_PREDICTION, COLUMN_TYPES, ROLES, Column
+from everloop.data.compiled import CompiledTree
 from everloop.data.contract import Contract, infer_contract
 from everloop.data.contract_file import contract_text, parse_contract, read_contract, write_contract
 from everloop.data.decoder import Decoded, Decoder, RowProblem, decode_rows
@@ -35,6 +36,7 @@ __all__ = [
     "BaselineColumn",
     "BaselineWindow",
     "Column",
+    "CompiledTree",
     "Contract",
     "Decoded",
     "Decoder",

@@ -84,6 +84,18 @@ def _lookup(args: Sequence[pl.Expr], node: Node) -> pl.Expr:
     return args[0].replace_strict(list(node.values or ()), list(node.results or ()), default=args[1])
 
 
+def _spread(args: Sequence[pl.Expr], node: Node) -> pl.Expr:
+    """The divisor; where it reads no column, as a column of that number.
+
+    Polars multiplies many rows by the reciprocal of one number, but divides a row that is alone: other bits.
+    """
+    dividend, divisor = node.args
+    read = columns_of(dividend)
+    if columns_of(divisor) or not read:
+        return args[1]
+    return args[1] + pl.col(read[0]).is_null().cast(pl.Int64) * 0
+
+
 def _local(args: Sequence[pl.Expr], node: Node) -> pl.Expr:
     return args[0] if node.timezone in (None, "UTC") else args[0].dt.convert_time_zone(node.timezone)
 
@@ -135,9 +147,9 @@ def _operations() -> dict[str, tuple[int | None, Build]]:
         "add": (2, lambda a, _: a[0] + a[1]),
         "sub": (2, lambda a, _: a[0] - a[1]),
         "mul": (2, lambda a, _: a[0] * a[1]),
-        "div": (2, lambda a, _: a[0] / a[1]),
-        "floordiv": (2, lambda a, _: a[0] // a[1]),
-        "mod": (2, lambda a, _: a[0] % a[1]),
+        "div": (2, lambda a, node: a[0] / _spread(a, node)),
+        "floordiv": (2, lambda a, node: a[0] // _spread(a, node)),
+        "mod": (2, lambda a, node: a[0] % _spread(a, node)),
         "eq": (2, lambda a, _: a[0] == a[1]),
         "ne": (2, lambda a, _: a[0] != a[1]),
         "lt": (2, lambda a, _: a[0] < a[1]),
