@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-__all__ = ["fields", "lines", "say", "show", "table", "when"]
+__all__ = ["fields", "lines", "say", "show", "table", "when", "width"]
 
 
 def say(sentence: str) -> None:
@@ -46,7 +46,7 @@ def when(at: datetime | None) -> str:
     return "–" if at is None else at.strftime("%Y-%m-%d %H:%M")
 
 
-def _width() -> int:
+def width() -> int:
     """The columns to print in: the terminal's, 80 where there is none."""
     import shutil
 
@@ -67,7 +67,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: st
         drawn.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*("–" if cell is None else str(cell) for cell in row))
-    Console(width=_width(), highlight=False, soft_wrap=False).print(drawn)
+    Console(width=width(), highlight=False, soft_wrap=False).print(drawn)
 
 
 def fields(record: Mapping[str, object]) -> None:
@@ -80,4 +80,4 @@ def fields(record: Mapping[str, object]) -> None:
     drawn.add_column(overflow="fold")
     for name, value in record.items():
         drawn.add_row(name, "–" if value is None else str(value))
-    Console(width=_width(), highlight=False).print(drawn)
+    Console(width=width(), highlight=False).print(drawn)

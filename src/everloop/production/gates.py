@@ -9,7 +9,7 @@ import numpy as np
 
 from everloop.project import BeatsGate, Gate, MetricGate, NotWorseGate, Objective
 from everloop.stats import Verdict
-from everloop.tasks.evaluation import BinaryEvaluation, paired_interval
+from everloop.tasks import Evaluation, get_task, paired_interval
 
 __all__ = ["MINIMUM_POSITIVES", "GateEvidence", "GateVerdict", "judge_gates", "refusal"]
 
@@ -25,11 +25,12 @@ class GateEvidence:
     seed: of the bootstrap, so that a verdict repeats to the last digit.
     """
 
+    task: str
     objective: Objective
-    candidate: BinaryEvaluation
-    champion: BinaryEvaluation | None
+    candidate: Evaluation
+    champion: Evaluation | None
     champion_name: str | None = None
-    yardsticks: Mapping[str, BinaryEvaluation] = field(default_factory=dict)
+    yardsticks: Mapping[str, Evaluation] = field(default_factory=dict)
     segments: Mapping[str, np.ndarray] = field(default_factory=dict)
     seed: int = 0
 
@@ -76,7 +77,7 @@ def _rises(op: str) -> bool:
     return op.startswith(">")
 
 
-def _metric(gate: MetricGate, evaluation: BinaryEvaluation, seed: int, where: str = "") -> Verdict:
+def _metric(gate: MetricGate, evaluation: Evaluation, seed: int, where: str = "") -> Verdict:
     """`metric >= x` asks the point estimate; with `at 95%` the end of the interval that lies on the bad side."""
     name = f"{gate.metric}{where}"
     if evaluation.positives < MINIMUM_POSITIVES:
@@ -127,7 +128,7 @@ def _each_segment(gate: MetricGate, evidence: GateEvidence) -> Verdict:
     )
 
 
-def _part(evaluation: BinaryEvaluation, rows: np.ndarray) -> BinaryEvaluation:
+def _part(evaluation: Evaluation, rows: np.ndarray) -> Evaluation:
     """The evaluation of some of its rows."""
     return replace(
         evaluation,
@@ -157,24 +158,27 @@ def _breaks_constraint(evidence: GateEvidence) -> Verdict | None:
     )
 
 
-def _signed(objective: Objective, value: float) -> float:
-    return value if objective.maximise else -value
-
-
 def _beats_yardsticks(evidence: GateEvidence) -> Verdict:
-    """Better on the objective than every yardstick: a constant, a logistic regression."""
+    """Better on the objective than every yardstick: a constant, a logistic regression.
+
+    What the objective's constraint lacks counts against each, so that calling everything positive beats nobody.
+    """
     if not evidence.yardsticks:
         return Verdict.undecided("no yardstick was fitted on these rows")
     if (broken := _breaks_constraint(evidence)) is not None:
         return broken
-    metric = evidence.objective.metric
-    own = evidence.candidate.value(metric)
-    values = {name: evaluation.value(metric) for name, evaluation in evidence.yardsticks.items()}
-    best = max(values, key=lambda name: _signed(evidence.objective, values[name]))
+    metric, sign = evidence.objective.metric, 1.0 if evidence.objective.maximise else -1.0
+    own = _objective_value(evidence, evidence.candidate)
+    values = {name: _objective_value(evidence, evaluation) for name, evaluation in evidence.yardsticks.items()}
+    best = max(values, key=lambda name: sign * values[name])
     kept = {"metric": metric, "candidate": own, "yardsticks": values}
-    if _signed(evidence.objective, own) > _signed(evidence.objective, values[best]):
+    if sign * own > sign * values[best]:
         return Verdict.passed(f"{metric} {own:.3f} beats the yardstick {best} at {values[best]:.3f}", **kept)
     return Verdict.failed(f"{metric} {own:.3f} does not beat the yardstick {best} at {values[best]:.3f}", **kept)
+
+
+def _objective_value(evidence: GateEvidence, evaluation: Evaluation) -> float:
+    return get_task(evidence.task).objective_value(evidence.objective, evaluation)
 
 
 def _against_champion(evidence: GateEvidence, *, margin: float, strictly: bool) -> Verdict:

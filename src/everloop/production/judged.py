@@ -12,7 +12,7 @@ from everloop.bundle import Bundle, Graph
 from everloop.data import TARGET, WEIGHT, FeatureTree, Split
 from everloop.errors import NotEnoughData
 from everloop.project import Objective
-from everloop.tasks.evaluation import BinaryEvaluation, Task
+from everloop.tasks import Evaluation, Task
 
 __all__ = ["JudgedModel", "estimates", "judge_bundle", "judge_graph"]
 
@@ -27,7 +27,7 @@ class JudgedModel:
     """
 
     threshold: float
-    test: BinaryEvaluation
+    test: Evaluation
 
 
 def judge_graph(graph: Graph, features: FeatureTree, split: Split, objective: Objective, task: Task) -> JudgedModel:
@@ -45,12 +45,12 @@ def judge_bundle(bundle: Bundle, test: pl.DataFrame, objective: Objective, task:
 
 def _judged(scores: np.ndarray, test: pl.DataFrame, threshold: float, objective: Objective, task: Task) -> JudgedModel:
     evaluation = task.evaluate(_y(test), scores, weight=_weight(test), threshold=threshold, costs=objective.costs)
-    assert isinstance(evaluation, BinaryEvaluation)
+    assert isinstance(evaluation, Evaluation)
     return JudgedModel(threshold=threshold, test=evaluation)
 
 
 def estimates(
-    evaluation: BinaryEvaluation, *, seed: int, metrics: tuple[str, ...] = REPORTED
+    evaluation: Evaluation, *, seed: int, metrics: tuple[str, ...] = REPORTED
 ) -> Mapping[str, Mapping[str, float]]:
     """metric → {point, low, high, level, rows, positives}; a metric these rows cannot give is left out."""
     found: dict[str, Mapping[str, float]] = {}

@@ -38,8 +38,7 @@ from everloop.production.gates import GateEvidence, GateVerdict, judge_gates, re
 from everloop.production.judged import JudgedModel, estimates, judge_bundle, judge_graph
 from everloop.production.rows import everything_known
 from everloop.project import Model, Objective, Spec
-from everloop.tasks import get_task
-from everloop.tasks.evaluation import BinaryEvaluation
+from everloop.tasks import Evaluation, get_task
 from everloop.workflows import RunContext, State
 
 if TYPE_CHECKING:
@@ -319,14 +318,15 @@ def _gate_evidence(context: RunContext, state: State, model: Model, spec: Spec, 
     thresholds = json.loads((context.workdir / "thresholds.json").read_bytes())
     y, weight = frame["y"].to_numpy(), frame["weight"].to_numpy()
 
-    def evaluation(name: str) -> BinaryEvaluation:
-        return BinaryEvaluation(
+    def evaluation(name: str) -> Evaluation:
+        return Evaluation(
             y=y, score=frame[name].to_numpy(), weight=weight, threshold=thresholds[name], costs=objective.costs
         )
 
     test = _split(context, state).test
     champion = state.get("champion")
     return GateEvidence(
+        task=model.task,
         objective=objective,
         candidate=evaluation("candidate"),
         champion=None if champion is None else evaluation("champion"),

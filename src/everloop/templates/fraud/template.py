@@ -22,7 +22,7 @@ _WORTH_WAITING: Final = timedelta(days=21)
 _GENERATED: Final = "data/payments.parquet"
 _KAGGLE_ORIGIN: Final = "2013-09-01T00:00Z"
 
-_TRAIN: Final = "{window: 60d, holdout: 10%, schedule: weekly}"
+_TRAIN: Final = "{window: 60d, holdout: 10%, rows: 150000, schedule: weekly}"
 _EVERLOOP_YAML: Final = """\
 # Where this project runs. Every key is optional; `everloop init --explain` prints them all.
 endpoint: {host: 127.0.0.1, port: 8080}

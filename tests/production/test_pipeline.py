@@ -1,0 +1,149 @@
+"""The pipeline on a real small project: what it registers, what it refuses, and that a kill changes nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from everloop.bundle import BundleStore
+from everloop.clock import SimulatedClock
+from everloop.errors import Refused
+from everloop.ledger import Ledger
+from everloop.production import FileSpecs, approved_spec
+from everloop.project import Project
+
+from .shop import NOW, STEPS, add_spec, shop, train
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    found, _ = shop(tmp_path_factory.mktemp("trained") / "shop")
+    result = train(found, run_id="r-first")
+    assert result.status == "finished", result.sentence
+    return found
+
+
+def test_a_first_version_passes_its_gates_and_answers_at_once(trained: Project) -> None:
+    with Ledger.open(trained, clock=SimulatedClock(NOW)) as ledger:
+        routing = ledger.routing("fraud")
+        assert routing is not None
+        assert (routing.champion, routing.previous, routing.challengers) == (1, None, ())
+        version = ledger.version("fraud", 1)
+        kinds = [fact.kind for fact in ledger.why("fraud", 1)]
+        assert kinds[:2] == ["version.registered", "run.started"]
+        assert "spec.approved" in kinds
+        assert [fact.payload["step"] for fact in ledger.facts(kind="run.step")] == list(STEPS)
+        assert ledger.verify().ok
+    bundle = BundleStore(trained.paths.bundles).load(version.bundle)
+    assert bundle.manifest.spec_hash == version.spec_hash
+    assert bundle.threshold == version.record["threshold"]
+    assert [gate["outcome"] for gate in version.record["verdicts"]] == ["passed"] * 3
+
+
+def test_the_threshold_is_chosen_on_validation_rows_alone(trained: Project, tmp_path: Path) -> None:
+    """Other test rows, the same threshold: it cannot have been chosen on them (law 8)."""
+    root = tmp_path / "other"
+    shutil.copytree(trained.root, root, ignore=shutil.ignore_patterns(".everloop"))
+    frame = pl.read_parquet(root / "payments.parquet")
+    newest = pl.int_range(pl.len()) >= int(frame.height * 0.9)
+    flipped = pl.when(newest).then(1 - pl.col("fraud")).otherwise("fraud")
+    frame.with_columns(flipped.alias("fraud")).write_parquet(root / "payments.parquet")
+    other = Project.open(root, environment={})
+    result = train(other, run_id="r-first")
+    assert result.status == "refused"
+    thresholds = [
+        json.loads((project.paths.runs / "r-first" / "thresholds.json").read_text())["candidate"]
+        for project in (trained, other)
+    ]
+    assert thresholds[0] == thresholds[1]
+
+
+def test_what_a_gate_refused_keeps_its_evidence_and_has_no_version(tmp_path: Path) -> None:
+    found, _ = shop(tmp_path / "shop", gates="gates: [recall >= 0.999, accuracy >= 0.5]\n")
+    result = train(found, run_id="r-bad")
+    assert result.status == "refused"
+    assert result.sentence.startswith("fraud run r-bad refused: recall 0.")
+    assert "is below 0.999; evidence in .everloop/runs/r-bad" in result.sentence
+    gates = json.loads((found.paths.runs / "r-bad" / "gates.json").read_text())["gates"]
+    assert [gate["outcome"] for gate in gates] == ["failed", "passed"]
+    with Ledger.open(found, clock=SimulatedClock(NOW)) as ledger:
+        assert ledger.versions("fraud") == []
+        assert ledger.routing("fraud") is None
+    with pytest.raises(Refused):
+        result.raise_for_status()
+
+
+def test_a_later_version_waits_for_its_rollout_and_is_held_against_the_champion(
+    trained: Project, tmp_path: Path
+) -> None:
+    root = tmp_path / "next"
+    shutil.copytree(trained.root, root)
+    found = Project.open(root, environment={})
+    add_spec(found.model(), 2, hyperparameters={"n_estimators": 120, "num_leaves": 15}, parent="fraud-s1")
+    result = train(found, run_id="r-second", spec="fraud-s2")
+    assert result.status == "finished", result.sentence
+    assert result.state["champion"] == 1
+    assert result.state["released"] is False
+    with Ledger.open(found, clock=SimulatedClock(NOW)) as ledger:
+        routing = ledger.routing("fraud")
+        assert routing is not None
+        assert (routing.champion, routing.revision) == (1, 1)
+        assert ledger.version("fraud", 2).role is None
+    # a worse one is refused by the comparison with the champion, not by a bound
+    add_spec(found.model(), 3, hyperparameters={"n_estimators": 1, "num_leaves": 2, "learning_rate": 0.001})
+    refused = train(found, run_id="r-third", spec="fraud-s3")
+    assert refused.status == "refused"
+
+
+def test_an_edited_spec_is_refused_until_it_is_approved_again(trained: Project, tmp_path: Path) -> None:
+    root = tmp_path / "edited"
+    shutil.copytree(trained.root, root)
+    model = Project.open(root, environment={}).model()
+    path = model.spec_path(1)
+    path.write_text(path.read_text().replace("num_leaves: 15", "num_leaves: 9"))
+    with Ledger.open(Project.open(root, environment={}), clock=SimulatedClock(NOW)) as ledger:
+        with pytest.raises(Refused, match=r"fraud-s1 was changed after its approval.*everloop approve fraud-s1"):
+            approved_spec(FileSpecs(model=model), ledger, model="fraud", name="fraud-s1")
+        add_spec(model, 2)
+        with pytest.raises(Refused, match="fraud-s2 is not approved"):
+            approved_spec(FileSpecs(model=model), ledger, model="fraud", name="fraud-s2")
+
+
+def test_nothing_younger_than_the_outcome_delay_is_trained_on(tmp_path: Path) -> None:
+    found, _ = shop(tmp_path / "shop", gates="outcome: {delay: 40d}\ngates: [accuracy >= 0.5]\n")
+    result = train(found, run_id="r-young")
+    assert result.status == "finished", result.sentence
+    snapshot = pl.read_parquet(found.paths.runs / "r-young" / "snapshot.parquet")
+    assert snapshot["event_time"].max() <= NOW - timedelta(days=40)  # type: ignore[operator]
+    assert result.state["data"]["left_out"]["unmatured"] > 0
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(trained: Project, tmp_path: Path) -> None:
+    """Laws 9 and 11: killed -9 before, in and after each step, started again, the same bundle and the same facts."""
+    with Ledger.open(trained, clock=SimulatedClock(NOW)) as ledger:
+        expected = ledger.version("fraud", 1).bundle
+        kinds = [fact.kind for fact in ledger.facts(run="r-first")]
+    root = tmp_path / "killed"
+    shutil.copytree(trained.root, root, ignore=shutil.ignore_patterns(".everloop"))
+    found = Project.open(root, environment={})
+    for step in STEPS:
+        # one run, killed in each of its steps in turn: each start goes on where the one before died
+        program = [sys.executable, "-m", "tests.production.shop", str(root), "r-first", f"written:{step}"]
+        died = subprocess.run(program, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+        assert died.returncode == -signal.SIGKILL, died.stderr
+    result = train(found, run_id="r-first")
+    assert result.status == "finished", result.sentence
+    with Ledger.open(found, clock=SimulatedClock(NOW)) as ledger:
+        assert ledger.version("fraud", 1).bundle == expected
+        assert [fact.kind for fact in ledger.facts(run="r-first")] == kinds
+        assert len(ledger.versions("fraud")) == 1
+        assert ledger.verify().ok
