@@ -151,7 +151,9 @@ class _Translator:
                 f"`{what}`", "it looks across rows, and a row must get the same features alone and in a batch"
             )
         return self.refused(
-            f"`{what}`", "it is not among the row-wise operations that can be served; docs/features.md lists them"
+            f"`{what}`",
+            "it is not among the row-wise operations that can be served (arithmetic, comparison, "
+            "when/then, parts of a time, texts, null handling); write it with those",
         )
 
     def node(self, tree: Any) -> Node:
