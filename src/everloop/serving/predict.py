@@ -17,6 +17,7 @@ from everloop.clock import Clock, to_us
 from everloop.data import EVENT_TIME
 from everloop.rollout import Assignment, assign_many
 from everloop.serving.counters import Counters
+from everloop.serving.frames import frame_of
 from everloop.serving.live import LiveModel
 from everloop.serving.problem import Problem, RowError
 from everloop.serving.rows import id_column, prediction_id, row_error
@@ -121,7 +122,7 @@ class Predictor:
         entities = [None] * len(decoded.kept) if entity is None else decoded.columns[entity.name]
         times = decoded.columns[EVENT_TIME]
         now_us = to_us(self._clock.now())
-        frame = decoded.frame
+        frame = frame_of(decoded)
         return _Good(
             places=places,
             ids=ids,

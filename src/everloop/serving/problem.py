@@ -34,7 +34,7 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     errors: tuple[RowError, ...] = ()
 
 
-class Problem(Exception):  # noqa: N818 - an answer, named as RFC 9457 does
+class Problem(Exception):
     """A request that is answered with a problem. kind: the last word of its type, `urn:everloop:problem:KIND`."""
 
     def __init__(self, status: int, kind: str, detail: str, *, errors: Sequence[RowError] = ()) -> None:
