@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import psutil
 import pytest
 from rich.console import Console
 
@@ -71,12 +72,6 @@ def test_the_screen_fits_80_columns(board: Leaderboard) -> None:
     assert "…" not in text.split("Winner")[0]
 
 
-def test_two_processes_find_what_one_finds(board: Leaderboard, tmp_path: Path) -> None:
-    two = found(tmp_path / "p", trials=3, jobs=2)
-    assert len(choices(two)) == 5
-    assert choices(two) <= choices(board)
-
-
 def test_a_longer_search_goes_on_from_a_shorter_one(board: Leaderboard, tmp_path: Path) -> None:
     found(tmp_path / "p", trials=3)
     told: list[str] = []
@@ -91,15 +86,18 @@ def test_a_longer_search_goes_on_from_a_shorter_one(board: Leaderboard, tmp_path
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+import psutil
 from everloop.clock import SystemClock
 from everloop.experiment import search
 from tests.experiment.made import opened
 
 def kill(trial, ended, of):
     if ended == 6:
+        children = psutil.Process().children()
+        print(*[child.pid for child in children if "loky_posix" in " ".join(child.cmdline())], flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
-search(*opened(Path(sys.argv[1])), clock=SystemClock(), trials=10, jobs=1, progress=kill)
+search(*opened(Path(sys.argv[1])), clock=SystemClock(), trials=10, jobs=2, progress=kill)
 """
 
 
@@ -108,11 +106,17 @@ def trial_lines(root: Path) -> list[bytes]:
     return file.read_bytes().splitlines(keepends=True)
 
 
-def test_a_killed_search_ends_as_if_it_had_not_been_killed(board: Leaderboard, tmp_path: Path) -> None:
+def test_a_search_in_two_processes_that_is_killed_ends_as_one_in_this_that_is_not(
+    board: Leaderboard, tmp_path: Path
+) -> None:
     root = tmp_path / "p"
     project(root, payments())
-    died = subprocess.run([sys.executable, "-c", KILLED, str(root)], cwd=Path(__file__).parents[2], check=False)
+    command = [sys.executable, "-c", KILLED, str(root)]
+    died = subprocess.run(command, cwd=Path(__file__).parents[2], check=False, stdout=subprocess.PIPE, text=True)
     assert died.returncode == -signal.SIGKILL
+    assert len(died.stdout.split()) == 2
+    workers = [psutil.Process(int(pid)) for pid in died.stdout.split() if psutil.pid_exists(int(pid))]
+    assert psutil.wait_procs(workers, timeout=30)[1] == []  # its two workers end with it
     kept = trial_lines(root)
     assert len(kept) == 6
     (file,) = (root / ".everloop" / "searches").glob("*/trials.jsonl")
@@ -122,6 +126,22 @@ def test_a_killed_search_ends_as_if_it_had_not_been_killed(board: Leaderboard, t
     assert same(resumed, board)
     assert trial_lines(root)[:6] == kept
     assert len(trial_lines(root)) == 12
+
+
+def test_a_worker_that_dies_costs_no_other_trial(board: Leaderboard, tmp_path: Path) -> None:
+    killed: list[int] = []
+
+    def kill(*_: object) -> None:
+        if not killed:
+            for child in psutil.Process().children():
+                if "loky_posix" in " ".join(child.cmdline()):
+                    killed.append(child.pid)
+                    child.kill()
+
+    survived = found(tmp_path / "p", trials=3, jobs=2, progress=kill)
+    assert killed
+    assert len(choices(survived)) == 5
+    assert choices(survived) <= choices(board)
 
 
 def test_a_graph_that_was_removed_is_made_again(tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ def _data(rows: list[dict[str, Any]]) -> alt.InlineData:
 def over_time_chart(seen: Exploration) -> alt.LayerChart:
     """Volume as bars and the target's rate as a line over the same time."""
     rows = [{"time": p.start.isoformat(), "rows": p.rows, "rate": p.rate} for p in seen.periods]
-    base = alt.Chart(_data(rows)).encode(x=alt.X("time:T", title=None))
+    base = alt.Chart(_data(rows)).encode(x=alt.X("time:T", title=None, scale=alt.Scale(type="utc")))
     volume = base.mark_bar(color=_GREY, opacity=0.5).encode(y=alt.Y("rows:Q", title="rows"))
-    rate = base.mark_line(color=_RED, point=True).encode(
+    rate = base.mark_line(color=_RED, point=alt.OverlayMarkDef(color=_RED)).encode(
         y=alt.Y("rate:Q", title="target rate", axis=alt.Axis(format="%"))
     )
     chart: alt.LayerChart = alt.layer(volume, rate).resolve_scale(y="independent").properties(width=_WIDTH, height=180)

@@ -7,6 +7,7 @@ later in time; the winner alone, and the yardsticks, meet the test rows, latest 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -114,7 +115,7 @@ def search(
     count = model.search.trials if trials is None else trials
     limit = model.search.minutes if minutes is None else minutes
     deadline_s = None if limit is None else started_s + 60 * limit
-    with _alone(folder), _Trials(plan, folder, jobs=_processes(jobs), count=count, progress=progress) as running:
+    with _OnlySearch(folder), _Trials(plan, folder, jobs=_processes(jobs), count=count, progress=progress) as running:
         running.lay_out(rows)
         running.run(go_on=lambda: deadline_s is None or clock.monotonic_s() < deadline_s)
         winner, verdict = judge_winner(
@@ -141,12 +142,12 @@ def search(
 
 
 def _processes(jobs: int | None) -> int:
-    import psutil
+    import joblib
 
-    return max(1, len(psutil.Process().cpu_affinity()) if jobs is None else jobs)
+    return max(1, joblib.cpu_count() if jobs is None else jobs)
 
 
-class _alone:  # noqa: N801 (a context, read like a function)
+class _OnlySearch:
     """One process per search: two would suggest the same trials twice."""
 
     def __init__(self, folder: Path) -> None:
@@ -225,6 +226,7 @@ class _Trials:
             task=self._plan.task,
             rows=self._folder / "rows",
             graph=self._graph_path(kind, number),
+            parent=os.getpid(),
         )
 
     def _graph_path(self, kind: str, number: int) -> Path:

@@ -6,8 +6,10 @@ A worker gets training and validation rows. It never sees a test row, so no thre
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +29,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialTask:
-    """What one worker does. rows: the folder of the parts; graph: where the fitted graph goes."""
+    """What one worker does. rows: the folder of the parts; graph: where the fitted graph goes.
+
+    parent: the process that searches; a worker ends with it.
+    """
 
     number: int
     kind: Literal["trial", "yardstick"]
@@ -38,6 +43,7 @@ class TrialTask:
     task: str
     rows: Path
     graph: Path
+    parent: int = 0
 
 
 def write_part(folder: Path, name: str, *, X: Array, y: Array, weight: Array) -> None:
@@ -56,6 +62,7 @@ def part(folder: Path, name: str) -> tuple[Array, Array, Array]:
 
 def run_trial(task: TrialTask) -> Trial:
     """The trial's result; a fit that fails is one too, with the sentence that says why."""
+    _end_with(task.parent)
     fields: dict[str, Any] = {"number": task.number, "kind": task.kind, "learner": task.learner}
     try:
         return _tried(task, fields)
@@ -66,6 +73,20 @@ def run_trial(task: TrialTask) -> Trial:
     ) as error:  # a worker's loop: whatever a library raises is this trial's result, not the search's end
         sentence = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
     return Trial(**fields, hyperparameters=dict(task.params), status="failed", sentence=sentence)
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """From now on this process, a worker of `parent`, ends where that one is killed: once for each."""
+    if os.getppid() == parent:
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    waiting = threading.Event()
+    while os.getppid() == parent:
+        waiting.wait(0.5)
+    os._exit(1)
 
 
 def _tried(task: TrialTask, fields: dict[str, Any]) -> Trial:
