@@ -1,0 +1,269 @@
+"""Phase 1 and 2 from the command line: init, explore, search, approve, train, score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from everloop.cli.context import Opened, me, opened, project_here
+from everloop.cli.output import fields, lines, say, show, when
+
+if TYPE_CHECKING:
+    from everloop.project import Project
+    from everloop.workflows import RunResult
+
+__all__ = ["AsJson", "ModelName", "add_to", "model_of"]
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+ModelName = Annotated[str | None, typer.Argument(help="The model; may be left out where the project has one.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """The commands of this file, in the order of a model's life."""
+    for command in (init, explore, search, approve, train, score):
+        app.command()(command)
+
+
+def init(
+    folder: Annotated[Path | None, typer.Argument(help="Folder of the new project.")] = None,
+    template: Annotated[str, typer.Option(help="The example to start from.")] = "fraud",
+    data: Annotated[
+        str | None, typer.Option(help="Your own rows: a CSV, Parquet or Delta file, a glob or an s3:// address.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="The column to predict, where its name does not tell.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the generated history, where there is no --data.")] = 0,
+    explain: Annotated[bool, typer.Option("--explain", help="Print every key with its default, and stop.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a project: configuration, features, contract and data."""
+    if explain:
+        from everloop.project import explain as explained
+
+        lines(explained())
+        return
+    if folder is None:
+        raise typer.BadParameter("say where: everloop init NAME")
+    from everloop.templates import create_project
+
+    if data is None:
+        say(f"making {folder} with a generated history of card payments …")
+    created = create_project(folder, template=template, data=data, target=target, seed=seed, finish=_write_contracts)
+    project = created.project
+    _note_creation(project, template)
+    if as_json:
+        show({"project": str(project.root), "models": sorted(project.models), "notes": list(created.notes)})
+        return
+    for note in created.notes:
+        say(f"note: {note}")
+    for model in project.models.values():
+        say(f"{model.name}: model.yaml says what it is, contract.yaml what a row is, features.py what is made of it")
+    lines(f"cd {folder} && everloop explore")
+
+
+def _write_contracts(project: Project) -> None:
+    from everloop.data import infer_contract, load_features, read_features, scan, write_contract
+
+    for model in project.models.values():
+        reads = {name for _, expr in read_features(model.features_path) for name in expr.meta.root_names()}
+        lazy = scan(model.data.source, root=project.root)
+        contract = infer_contract(lazy, model, reads=reads)
+        load_features(model.features_path, contract)
+        write_contract(model.contract_path, contract)
+
+
+def _note_creation(project: Project, template: str) -> None:
+    from everloop.ledger import Ledger
+
+    assert project.state.is_dir()
+    with Ledger.open(project, clock=project.clock()) as ledger:
+        payload = {"project": project.name, "models": sorted(project.models), "template": template}
+        ledger.append("project.created", project.name, payload, actor=me(), key=("project", "created", 0))
+
+
+def explore(
+    model: ModelName = None,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Write the HTML page too.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Phase 1: what the data looks like, and what looks wrong."""
+    from everloop.experiment import exploration_screen
+    from everloop.experiment import explore as explored
+
+    project = project_here()
+    chosen = project.model(model)
+    out = project.state / "reports" / f"{chosen.name}-explore.html" if page else None
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    found = explored(project, chosen, out=out)
+    if as_json:
+        show(found.to_dict())
+        return
+    _print(exploration_screen(found))
+    if out is not None:
+        say(f"the page: {out}")
+    say("next: everloop search")
+
+
+def _print(renderable: Any) -> None:
+    from rich.console import Console
+
+    from everloop.cli.output import width
+
+    Console(width=width(), highlight=False).print(renderable)
+
+
+def search(
+    model: ModelName = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many; model.yaml's where left out.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="Begin no trial after so many.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; one per core where left out.")] = None,
+    seed: Annotated[int | None, typer.Option(help="model.yaml's where left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Phase 1: learners × hyperparameters → leaderboard → a spec to review."""
+    from everloop.cli.progress import SearchProgress
+    from everloop.experiment import leaderboard_screen, write_winner
+    from everloop.experiment import search as searched
+
+    with opened() as here, SearchProgress() as progress:
+        chosen = here.project.model(model)
+        board = searched(
+            here.project,
+            chosen,
+            clock=here.clock,
+            trials=trials,
+            minutes=minutes,
+            jobs=jobs,
+            seed=seed,
+            progress=progress.trial_ended,
+        )
+        progress.close()
+        if not as_json:
+            _print(leaderboard_screen(board))
+        spec = write_winner(chosen, board, ledger=here.ledger, clock=here.clock, actor=me())
+        path = chosen.spec_path(spec.number).relative_to(here.project.root)
+    if as_json:
+        show(board.to_dict() | {"spec": spec.name, "path": str(path)})
+        return
+    say(f"{spec.name} is in {path}: review it, then")
+    lines(f"everloop approve {spec.name} --by {me()}")
+
+
+def approve(
+    spec: Annotated[str, typer.Argument(help="The spec, such as fraud-s1.")],
+    by: Annotated[str, typer.Option(help="Who answers for it.")],
+    note: Annotated[str, typer.Option(help="Why, for whoever reads the audit.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """The hand-over: someone answers for a spec, and production may use it."""
+    from everloop.experiment import approve as approved
+
+    with opened() as here:
+        model = here.project.model(model_of(spec, here))
+        given = approved(here.project, model, spec, by=by, ledger=here.ledger, note=note)
+        approval = given.approval
+    assert approval is not None
+    if as_json:
+        show({"spec": given.name, "hash": given.hash, "by": approval.by, "at": approval.at})
+        return
+    lines(f"{given.name} approved by {approval.by} at {when(approval.at)} UTC")
+    say("next: everloop train")
+
+
+def model_of(spec: str, here: Opened) -> str | None:
+    """The model in a spec's name; None where the project decides."""
+    name, dash, number = spec.rpartition("-s")
+    return (
+        name if dash and number.isdigit() and (name in here.project.models or len(here.project.models) != 1) else None
+    )
+
+
+def train(
+    model: ModelName = None,
+    spec: Annotated[str | None, typer.Option(help="The newest approved one where left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Phase 2: pipeline, gates, bundle, registered version."""
+    from everloop.cli.progress import RunProgress
+    from everloop.production import PipelineResources, start_training, training_workflow
+    from everloop.workflows import Engine
+
+    with opened() as here:
+        chosen = here.project.model(model)
+        resources = PipelineResources.of(here.project)
+        with Engine.open(
+            here.project.paths,
+            ledger=here.ledger,
+            clock=here.clock,
+            workflows=[training_workflow()],
+            resources=resources,
+        ) as engine:
+            for run_id in engine.recover():
+                say(f"run {run_id} was interrupted; it goes on where it was")
+                engine.wait(run_id)
+            handle = start_training(
+                engine,
+                resources,
+                here.ledger,
+                model=chosen,
+                as_of=here.clock.now(),
+                actor=me(),
+                spec=spec,
+            )
+            with RunProgress(here.ledger, handle.run_id):
+                result = engine.wait(handle.run_id)
+    _tell_training(chosen.name, result, as_json=as_json)
+
+
+def _tell_training(model: str, result: RunResult, *, as_json: bool) -> None:
+    state = result.state
+    record: dict[str, Any] = {"run": result.run_id, "status": result.status, "sentence": result.sentence}
+    if result.status == "finished":
+        record |= {name: state[name] for name in ("version", "bundle", "threshold", "metrics", "gates", "released")}
+    if as_json:
+        show(record | ({"verdicts": result.verdicts} if result.verdicts else {}))
+    result.raise_for_status()
+    if as_json:
+        return
+    from everloop.cli.output import table
+
+    table(
+        ("gate", "verdict", "sentence"),
+        [(one["name"], one["outcome"], one["sentence"]) for one in state["gates"]],
+        empty="no gates",
+    )
+    role = (
+        "champion: it answers from now on"
+        if state["released"]
+        else "registered: its rollout begins under 'everloop up'"
+    )
+    lines(f"{model} v{state['version']} ({result.run_id}) is {role}")
+
+
+def score(
+    source: Annotated[str, typer.Argument(help="Rows to score: CSV, Parquet or Delta; local or s3://.")],
+    target: Annotated[Path, typer.Argument(help="The Parquet file to write.")],
+    model: Annotated[str | None, typer.Option(help="May be left out where the project has one.")] = None,
+    version: Annotated[int | None, typer.Option(help="The champion where left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a file in blocks, as the endpoint would; it may be larger than memory."""
+    from everloop.bundle import BundleStore
+    from everloop.errors import NotFound
+    from everloop.production import score_file
+
+    with opened() as here:
+        chosen = here.project.model(model)
+        routing = here.ledger.routing(chosen.name)
+        number = version if version is not None else None if routing is None else routing.champion
+        if number is None:
+            raise NotFound(f"{chosen.name} has no champion yet; 'everloop train' makes the first version")
+        bundle_id = here.ledger.version(chosen.name, number).bundle
+        bundle = BundleStore(here.project.paths.bundles).load(bundle_id)
+    done = score_file(bundle, number, source, target, root=Path.cwd())
+    if as_json:
+        show(done.to_dict())
+        return
+    fields({"rows": f"{done.rows:,}", "positive": f"{done.positives:,}", "version": f"v{number}", "file": done.path})

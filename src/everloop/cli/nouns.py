@@ -1,0 +1,312 @@
+"""The nouns: `model`, `spec`, `run`, `alert`, `rollout`, `audit`, each with list, show and what it can do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from everloop.cli.context import me, opened
+from everloop.cli.daily import AsJson, ModelName
+from everloop.cli.output import fields, lines, say, show, table, when
+
+if TYPE_CHECKING:
+    from everloop.ledger import Fact
+
+__all__ = ["add_to"]
+
+
+def _group(name: str, about: str) -> typer.Typer:
+    return typer.Typer(name=name, help=about, no_args_is_help=True, rich_markup_mode=None)
+
+
+models = _group("model", "Models and their registered versions.")
+specs = _group("spec", "Specs: what may be trained, and who approved it.")
+runs = _group("run", "Runs of the training pipeline.")
+alerts = _group("alert", "Alerts: verdicts that someone or something must act on.")
+rollouts = _group("rollout", "Rollouts: how challengers are exposed.")
+audit = _group("audit", "The ledger: every fact, in a chain that can be verified.")
+
+
+def add_to(app: typer.Typer) -> None:
+    """The nouns, as groups of commands."""
+    for group in (models, specs, runs, alerts, rollouts, audit):
+        app.add_typer(group)
+
+
+@models.command("list")
+def model_list(model: ModelName = None, as_json: AsJson = False) -> None:
+    """Every registered version, newest last."""
+    with opened() as here:
+        names = [here.project.model(model).name] if model else sorted(here.project.models)
+        versions = [version for name in names for version in here.ledger.versions(name)]
+    if as_json:
+        show([_version_record(version) for version in versions])
+        return
+    rows = [
+        (version.name, version.role, version.spec, version.run, when(version.at), _metric(version.metrics, "recall"))
+        for version in versions
+    ]
+    table(
+        ("version", "role", "spec", "run", "registered", "recall"),
+        rows,
+        empty="no version yet: 'everloop train' registers the first",
+    )
+
+
+def _metric(metrics: Any, name: str) -> str | None:
+    value = metrics.get(name)
+    return None if value is None or value["point"] is None else f"{value['point']:.3f}"
+
+
+def _version_record(version: Any) -> dict[str, Any]:
+    names = ("model", "number", "bundle", "run", "spec", "spec_hash", "at", "role", "metrics", "data", "trigger")
+    return {"name": version.name} | {name: getattr(version, name) for name in names}
+
+
+@specs.command("list")
+def spec_list(model: ModelName = None, as_json: AsJson = False) -> None:
+    """Every spec, with its parent and its approval."""
+    with opened() as here:
+        chosen = here.project.model(model)
+        found = [(spec, here.ledger.approval(chosen.name, spec.hash)) for spec in chosen.specs()]
+    if as_json:
+        show(
+            [
+                {"name": spec.name, "hash": spec.hash, "learner": spec.learner, "parent": spec.parent,
+                 "reason": spec.reason, "approved_by": None if approval is None else approval.by}
+                for spec, approval in found
+            ]
+        )  # fmt: skip
+        return
+    rows = [
+        (spec.name, spec.learner, spec.parent, "not approved" if approval is None else f"approved by {approval.by}")
+        for spec, approval in found
+    ]
+    table(("spec", "learner", "parent", "approval"), rows, empty="no spec yet: 'everloop search' writes the first")
+
+
+@specs.command("show")
+def spec_show(spec: Annotated[str, typer.Argument(help="Such as fraud-s1.")], as_json: AsJson = False) -> None:
+    """One spec, as its file has it."""
+    from everloop.cli.daily import model_of
+    from everloop.project import spec_text
+
+    with opened() as here:
+        found = here.project.model(model_of(spec, here)).spec(spec)
+    if as_json:
+        show(found.model_dump(mode="json", by_alias=True) | {"hash": found.hash})
+        return
+    lines(spec_text(found))
+
+
+@runs.command("list")
+def run_list(model: ModelName = None, as_json: AsJson = False) -> None:
+    """Every run, newest last."""
+    with opened() as here:
+        found = here.ledger.runs(None if model is None else here.project.model(model).name)
+    if as_json:
+        show([_record(run) for run in found])
+        return
+    rows = [(run.run, run.model, run.spec, run.trigger, run.status, when(run.started_at)) for run in found]
+    table(
+        ("run", "model", "spec", "trigger", "status", "started"), rows, empty="no run yet: 'everloop train' starts one"
+    )
+
+
+def _record(state: Any) -> dict[str, Any]:
+    import dataclasses
+
+    return {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+
+
+@runs.command("show")
+def run_show(run: Annotated[str, typer.Argument(help="Such as r-7k2abc.")], as_json: AsJson = False) -> None:
+    """One run: its steps with what they gave, and how it ended."""
+    with opened() as here:
+        found = here.ledger.run(run)
+        steps = here.ledger.facts(kind="run.step", subject=run)
+    if as_json:
+        show(_record(found) | {"steps": [fact.payload for fact in steps]})
+        return
+    fields(
+        {
+            "run": found.run,
+            "model": found.model,
+            "spec": found.spec,
+            "status": found.status,
+            "started": when(found.started_at),
+            "ended": when(found.ended_at),
+            "sentence": found.sentence,
+            "evidence": found.evidence_path,
+        }
+    )
+    rows = [(fact.payload["step"], f"{fact.payload['seconds']:.2f} s", fact.payload["attempt"]) for fact in steps]
+    table(("step", "took", "attempt"), rows, empty="no step has ended yet")
+
+
+@alerts.command("list")
+def alert_list(
+    model: ModelName = None,
+    only_open: Annotated[bool, typer.Option("--open", help="Only those that still need someone.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Every alert, newest last."""
+    with opened() as here:
+        name = None if model is None else here.project.model(model).name
+        found = here.ledger.alerts(name, open_only=only_open)
+    if as_json:
+        show([_record(alert) for alert in found])
+        return
+    rows = [
+        (alert.alert, alert.model, alert.status, alert.evidence_kind, when(alert.opened_at), alert.sentence)
+        for alert in found
+    ]
+    table(("alert", "model", "status", "evidence", "opened", "sentence"), rows, empty="no alert")
+
+
+@alerts.command("show")
+def alert_show(alert: Annotated[str, typer.Argument(help="Such as a-7k2abc.")], as_json: AsJson = False) -> None:
+    """One alert with its evidence and its investigation."""
+    with opened() as here:
+        found = here.ledger.alert(alert)
+        made = None if found.investigation is None else here.ledger.fact(found.investigation)
+    if as_json:
+        show(_record(found) | {"investigation": None if made is None else made.payload})
+        return
+    fields(
+        {
+            "alert": found.alert,
+            "model": found.model,
+            "status": found.status,
+            "check": found.check,
+            "evidence": found.evidence_kind,
+            "opened": when(found.opened_at),
+            "sentence": found.sentence,
+            "investigation": None if made is None else made.payload["sentence"],
+            "report": None if made is None else made.payload["report_path"],
+            "notebook": None if made is None else made.payload["notebook_path"],
+            "proposal": found.proposal,
+        }
+    )
+
+
+@alerts.command("close")
+def alert_close(
+    alert: Annotated[str, typer.Argument(help="Such as a-7k2abc.")],
+    reason: Annotated[str, typer.Option(help="Why nobody needs to act any more.")],
+    as_json: AsJson = False,
+) -> None:
+    """Close an alert on one's own name."""
+    from everloop.ledger import AlertClosed
+
+    with opened() as here:
+        found = here.ledger.alert(alert)
+        payload = AlertClosed(alert=alert, model=found.model, reason=reason)
+        fact = here.ledger.append("alert.closed", alert, payload, actor=me(), cause=found.seq)
+    if as_json:
+        show({"alert": alert, "fact": fact.seq})
+        return
+    lines(f"{alert} closed")
+
+
+@rollouts.command("list")
+def rollout_list(model: ModelName = None, as_json: AsJson = False) -> None:
+    """Every rollout, newest last."""
+    with opened() as here:
+        names = [here.project.model(model).name] if model else sorted(here.project.models)
+        found = [rollout for name in names for rollout in here.ledger.rollouts(name)]
+    if as_json:
+        show([_record(rollout) for rollout in found])
+        return
+    rows = [
+        (f"{one.model}/v{one.version}", one.status, one.steps[min(one.step, len(one.steps) - 1)],
+         when(one.started_at), one.sentence)
+        for one in found
+    ]  # fmt: skip
+    table(("challenger", "status", "step", "started", "sentence"), rows, empty="no rollout yet")
+
+
+def _rollout_request(model: str | None, word: str, reason: str, *, as_json: bool) -> None:
+    """Give a person's request to the model's rollout."""
+    from everloop import rollout as room
+
+    requests = {"pause": "PauseRequested", "resume": "ResumeRequested", "abort": "AbortRequested",
+                "promote": "PromoteRequested"}  # fmt: skip
+    with opened() as here:
+        chosen = here.project.model(model)
+        kind = getattr(room, requests[word])
+        said: dict[str, Any] = {"at": here.clock.now(), "by": me()}
+        if word != "resume":
+            said["reason"] = reason
+        after, actions = room.advance(here.ledger, chosen.name, kind(**said), actor=me())
+    if as_json:
+        show({"rollout": after.id, "status": after.status, "actions": [type(one).__name__ for one in actions]})
+        return
+    lines(f"{after.id} is {after.status}")
+
+
+Reason = Annotated[str, typer.Option(help="Why, for whoever reads the audit.")]
+
+
+@rollouts.command("pause")
+def rollout_pause(model: ModelName = None, reason: Reason = "", as_json: AsJson = False) -> None:
+    """Hold the rollout at its step; guardrails still stop it."""
+    _rollout_request(model, "pause", reason, as_json=as_json)
+
+
+@rollouts.command("resume")
+def rollout_resume(model: ModelName = None, as_json: AsJson = False) -> None:
+    """Let a paused rollout go on."""
+    _rollout_request(model, "resume", "", as_json=as_json)
+
+
+@rollouts.command("abort")
+def rollout_abort(model: ModelName = None, reason: Reason = "", as_json: AsJson = False) -> None:
+    """Take the challenger back."""
+    _rollout_request(model, "abort", reason, as_json=as_json)
+
+
+@rollouts.command("promote")
+def rollout_promote(model: ModelName = None, reason: Reason = "", as_json: AsJson = False) -> None:
+    """Make the challenger champion on one's own name, whatever the evidence."""
+    _rollout_request(model, "promote", reason, as_json=as_json)
+
+
+@audit.command("list")
+def audit_list(
+    kind: Annotated[str | None, typer.Option(help="Only facts of this kind, such as spec.approved.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Only facts about this, such as fraud-s1.")] = None,
+    last: Annotated[int, typer.Option(min=1, help="How many of the newest.")] = 40,
+    as_json: AsJson = False,
+) -> None:
+    """The facts: who changed what, when, from which cause."""
+    with opened() as here:
+        found = here.ledger.facts(kind=kind, subject=subject, limit=last, newest_first=True)[::-1]
+    if as_json:
+        show([fact_record(fact) for fact in found])
+        return
+    rows = [(fact.seq, when(fact.at), fact.actor, fact.kind, fact.subject, fact.cause) for fact in found]
+    table(("seq", "at", "actor", "kind", "subject", "cause"), rows, empty="no such fact")
+
+
+def fact_record(fact: Fact) -> dict[str, Any]:
+    """A fact as JSON."""
+    names = ("seq", "at", "actor", "kind", "subject", "cause", "payload", "hash")
+    return {name: getattr(fact, name) for name in names}
+
+
+@audit.command("verify")
+def audit_verify(as_json: AsJson = False) -> None:
+    """Recompute the chain: a changed, removed or cut fact is found."""
+    from everloop.errors import ChainBroken
+
+    with opened() as here:
+        report = here.ledger.verify()
+    if as_json:
+        show({"ok": report.ok, "facts": report.facts, "problem": report.problem})
+    if not report.ok:
+        raise ChainBroken(f"the chain does not verify: {report.problem}; restore the ledger from a copy")
+    if not as_json:
+        lines(f"{report.facts:,} facts, unbroken")
+        say(f"head {report.head.hash}")
