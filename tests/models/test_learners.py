@@ -122,3 +122,11 @@ def test_missing_is_what_is_not_finite() -> None:
     complete = np.abs(rows(100)[0][:, 5:])
     assert np.isfinite(fills(complete, reads_missing=True)).all()
     assert X.shape[1] < COLUMNS
+
+
+@pytest.mark.parametrize("name", ["xgboost", "lightgbm"])
+def test_trees_without_a_split_are_served_as_the_constant_they_are(name: str) -> None:
+    result = fit_here(request(name, params={"min_child_weight": 1e9, "n_estimators": 20}))
+    scores = Graph(result.graph).scores(rows(50, seed=3)[0])
+    share = request(name).y.mean()
+    assert np.allclose(scores, share, atol=0.01)

@@ -11,17 +11,21 @@ import numpy as np
 from everloop.models.learner import Training
 from everloop.models.space import Hyperparameter, Value
 
-__all__ = ["Constant"]
+__all__ = ["Constant", "FittedConstant"]
 
 
 @dataclass(frozen=True, slots=True)
-class _FittedConstant:
+class FittedConstant:
+    """The same probability for every row, in [0, 1]."""
+
     share: float
 
     def scores(self, X: np.ndarray) -> np.ndarray:
+        """The probability per row, shape (n,)."""
         return np.full(len(X), np.float32(self.share), dtype=np.float64)
 
     def onnx(self) -> Any:
+        """The probability pair (1 - share, share) per row."""
         from onnx import TensorProto, helper, numpy_helper
 
         pair = np.array([[1.0 - self.share, self.share]], dtype=np.float32)
@@ -54,6 +58,6 @@ class Constant:
     fixed: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     row_block: int = 1
 
-    def fit(self, training: Training) -> _FittedConstant:
+    def fit(self, training: Training) -> FittedConstant:
         """The share of positives."""
-        return _FittedConstant(float(np.average(training.y, weights=training.weight)))
+        return FittedConstant(float(np.average(training.y, weights=training.weight)))

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from everloop.models.boosting import SHARED
+from everloop.models.constant import FittedConstant
 from everloop.models.learner import Training
 from everloop.models.space import Float, Hyperparameter, Int, Value
 
@@ -42,6 +43,9 @@ class _FittedXGBoost:
         return np.asarray(self.estimator.predict_proba(X)[:, 1], dtype=np.float64)
 
     def onnx(self) -> Any:
+        if not any("[" in tree for tree in self.estimator.get_booster().get_dump()):
+            # no tree has a split: the converter would answer 0.5 to every row
+            return FittedConstant(float(self.scores(np.zeros((1, self.estimator.n_features_in_)))[0])).onnx()
         from onnxmltools import convert_xgboost
         from onnxmltools.convert.common.data_types import FloatTensorType
 
