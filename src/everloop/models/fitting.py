@@ -63,7 +63,7 @@ def fit_here(request: FitRequest) -> FitResult:
 
     Raises ConfigurationError for the hyperparameters, NotEnoughData for one class only, GraphDisagrees.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     item = find_learner(request.learner, task=request.task)
     params = resolve_params(item, request.params)
