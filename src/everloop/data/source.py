@@ -52,9 +52,9 @@ def source_error(source: str, error: Exception) -> SourceError:
     if isinstance(error, pl.exceptions.NoDataError):
         return SourceError(f"{source} is empty; a header and at least one row are needed")
     if "expanded paths were empty" in said:
-        return SourceError(f"no file matches {source}; check data.source in model.yaml")
+        return SourceError(f"no file matches {source}; check the path (a model's is data.source in its model.yaml)")
     if isinstance(error, FileNotFoundError):
-        return SourceError(f"{source} does not exist; check data.source in model.yaml")
+        return SourceError(f"{source} does not exist; check the path (a model's is data.source in its model.yaml)")
     if isinstance(error, PermissionError):
         return SourceError(f"{source} may not be read by this user; check its permissions")
     return SourceError(f"{source} cannot be read: {said:.300}")
@@ -80,9 +80,9 @@ def _refuse_absent(source: str, address: str) -> None:
     if _GLOB.search(address):
         files = [Path(name) for name in glob.glob(address, recursive=True)]
         if not files:
-            raise SourceError(f"no file matches {source}; check data.source in model.yaml")
+            raise SourceError(f"no file matches {source}; check the path (a model's is data.source in its model.yaml)")
     elif not Path(address).exists():
-        raise SourceError(f"{source} does not exist; check data.source in model.yaml")
+        raise SourceError(f"{source} does not exist; check the path (a model's is data.source in its model.yaml)")
     else:
         files = [Path(address)]
     for file in files:
@@ -97,7 +97,9 @@ def _folder_reader(source: str, folder: Path) -> Callable[[str, dict[str, str] |
         return lambda address, options: _parquet(f"{address}/**/*.parquet", options)
     if next(folder.glob("*.csv"), None) is not None:
         return lambda address, options: _csv(f"{address}/*.csv", options)
-    raise SourceError(f"{source} is a folder without *.parquet, *.csv or a Delta log; check data.source in model.yaml")
+    raise SourceError(
+        f"{source} is a folder without *.parquet, *.csv or a Delta log; check the path (a model's is data.source in its model.yaml)"
+    )
 
 
 def _parquet(address: str, options: dict[str, str] | None) -> pl.LazyFrame:

@@ -8,9 +8,8 @@ from everloop.experiment.explore import explore
 from everloop.experiment.finding import Finding
 from everloop.experiment.hand_over import approve
 from everloop.experiment.leaderboard import DataUsed, Judged, Leaderboard, leaderboard_screen
-from everloop.experiment.sampling import FIT_ROWS
 from everloop.experiment.screens import exploration_screen
-from everloop.experiment.search import Progress, search
+from everloop.experiment.search import FIT_ROWS, Progress, search
 from everloop.experiment.trials import Trial
 from everloop.experiment.winner import winner_spec, write_winner
 

@@ -19,10 +19,10 @@ from typing import Final
 import msgspec
 
 from everloop.clock import Clock
+from everloop.data import fit_sample
 from everloop.errors import AlreadyRunning
 from everloop.experiment.leaderboard import Leaderboard, ranked
 from everloop.experiment.rows import SearchRows, load_search_rows
-from everloop.experiment.sampling import FIT_ROWS, fit_sample
 from everloop.experiment.suggest import BATCH, Suggester, Suggestion
 from everloop.experiment.trial_fit import TrialTask, run_trial, write_part
 from everloop.experiment.trials import Trial, TrialLog
@@ -30,10 +30,13 @@ from everloop.experiment.verdicts import judge_winner
 from everloop.models import Learner, defaults, learner, learners
 from everloop.project import Model, Objective, Project, ProjectLock
 
-__all__ = ["Progress", "search"]
+__all__ = ["FIT_ROWS", "Progress", "search"]
 
 Progress = Callable[[Trial, int, int], None]
 """Called for every trial as it ends: the trial, how many have ended, how many there will be."""
+
+FIT_ROWS: Final = 100_000
+"""How many rows a trial is fitted on at most; production fits on all of them, or on `train.rows`."""
 
 _LIBRARIES: Final = ("lightgbm", "numpy", "optuna", "scikit-learn", "xgboost-cpu", "xgboost", "onnxmltools", "skl2onnx")
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everloop.experiment.sampling import fit_sample
+from everloop.data import fit_sample
 
 
 @settings(max_examples=80, deadline=None)
