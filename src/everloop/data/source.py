@@ -98,7 +98,8 @@ def _folder_reader(source: str, folder: Path) -> Callable[[str, dict[str, str] |
     if next(folder.glob("*.csv"), None) is not None:
         return lambda address, options: _csv(f"{address}/*.csv", options)
     raise SourceError(
-        f"{source} is a folder without *.parquet, *.csv or a Delta log; check the path (a model's is data.source in its model.yaml)"
+        f"{source} is a folder without *.parquet, *.csv or a Delta log; "
+        "check the path (a model's is data.source in its model.yaml)"
     )
 
 

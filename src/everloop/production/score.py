@@ -34,7 +34,9 @@ class ScoredFile:
         return {"path": self.path, "rows": self.rows, "positives": self.positives, "version": self.version}
 
 
-def score_file(bundle: Bundle, version: int, source: str, target: Path, *, root: Path) -> ScoredFile:
+def score_file(
+    bundle: Bundle, version: int, source: str, target: Path, *, root: Path, block_rows: int = BLOCK_ROWS
+) -> ScoredFile:
     """Score `source` (CSV, Parquet, Delta; local or s3://) by a version as it is served, into `target`.
 
     The file's own columns stay, and `score` (float32), `decision` (the label) and `version` come to them. The same row
@@ -52,7 +54,7 @@ def score_file(bundle: Bundle, version: int, source: str, target: Path, *, root:
     counts = {"rows": 0, "positives": 0}
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        _write(_scored(bundle, version, lazy, source, counts), schema, draft)
+        _write(_scored(bundle, version, lazy, source, counts, block_rows), schema, draft)
         if counts["rows"] == 0:
             raise NotEnoughData(f"{source} has no rows to score")
         draft.replace(target)
@@ -71,11 +73,11 @@ def _refuse_missing(bundle: Bundle, names: list[str], source: str) -> None:
 
 
 def _scored(
-    bundle: Bundle, version: int, lazy: pl.LazyFrame, source: str, counts: dict[str, int]
+    bundle: Bundle, version: int, lazy: pl.LazyFrame, source: str, counts: dict[str, int], block_rows: int
 ) -> Iterator[pl.DataFrame]:
     """The blocks with their three new columns, one at a time."""
     contract = bundle.contract
-    for block in lazy.collect_batches(chunk_size=BLOCK_ROWS, maintain_order=True):
+    for block in lazy.collect_batches(chunk_size=block_rows, maintain_order=True):
         known = [name for name in contract.names_at_prediction() if name in block.columns]
         refuse_violations(block, contract, source=source, names=known)
         scores = bundle.score_frame(conform(block, contract, names=known))
