@@ -15,32 +15,37 @@ __all__ = ["everything_known"]
 
 
 def everything_known(model: Model, contract: Contract, log: TrafficLog, *, as_of: datetime) -> Rows:
-    """Labelled rows of source and traffic log, none whose outcome was not due by `as_of`, within `train.window`.
+    """Labelled rows of source and traffic log within the newest `train.window`, each with its outcome due by `as_of`.
 
     A payment that is in both is taken from the traffic log: it holds what was really answered on. Without an id
     column the source's rows are taken up to its last time, and the log's after it.
     Raises NotEnoughData where one class is missing.
     """
-    start = None if model.train.window is None else as_of - model.outcome.delay - model.train.window
     source = load_rows(model, contract, as_of=as_of, both_classes=False)
-    newest = source.span[1]
-    live = _traffic(model, contract, log, start=start, as_of=as_of)
-    within = source.frame if start is None else source.frame.filter(pl.col(EVENT_TIME) >= start)
-    frames = [within]
-    if live is not None:
-        identity = contract.only("id")
-        if identity is None:
-            frames.append(live.frame.filter(pl.col(EVENT_TIME) > newest))
-        else:
-            frames[0] = within.join(live.frame, on=identity.name, how="anti", maintain_order="left")
-            frames.append(live.frame)
-    frame = pl.concat(frames, how="vertical_relaxed").sort(EVENT_TIME, maintain_order=True)
+    window = model.train.window
+    # no row is newer than as_of - delay, so this reads no more of the log than the window can hold
+    live = _traffic(
+        model, contract, log, start=None if window is None else as_of - model.outcome.delay - window, as_of=as_of
+    )
+    frame = source.frame if live is None else _joined(source.frame, live.frame, contract)
+    if window is not None:
+        frame = frame.filter(pl.col(EVENT_TIME) >= frame[EVENT_TIME][-1] - window)
     left_out = dict(source.left_out)
     for reason, count in (live.left_out if live is not None else {}).items():
         left_out[reason] = left_out.get(reason, 0) + count
     rows = Rows(frame=frame.rechunk(), left_out=left_out, source=model.data.source)
     _refuse_one_class(rows, model)
     return rows
+
+
+def _joined(source: pl.DataFrame, live: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """Rows of both in order of event time, none of them twice."""
+    identity = contract.only("id")
+    if identity is None:
+        live = live.filter(pl.col(EVENT_TIME) > source[EVENT_TIME][-1])
+    else:
+        source = source.join(live, on=identity.name, how="anti", maintain_order="left")
+    return pl.concat([source, live], how="vertical_relaxed").sort(EVENT_TIME, maintain_order=True)
 
 
 def _traffic(

@@ -1,0 +1,181 @@
+"""Phase 1 and 2 from the command line, on a file of one's own, and the mistakes that people make on the way."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ..experiment.made import payments
+from .terminal import everloop
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `shop`, a project of one's own file with a champion."""
+    folder = tmp_path_factory.mktemp("bench")
+    payments(10_000, positives=0.2).write_parquet(folder / "pay.parquet")
+    made = everloop("init", "shop", "--data", "pay.parquet", cwd=folder)
+    assert made.code == 0, made.err
+    assert made.out == "cd shop && everloop explore\n"
+    shop = folder / "shop"
+    model = (shop / "fraud" / "model.yaml").read_text()
+    for before, after in (
+        ("logistic, random_forest, xgboost, lightgbm, neural_network", "lightgbm"),
+        ("delay: 7d", "delay: 1d"),
+        ("recall >= 0.60", "recall >= 0.30"),
+    ):
+        assert before in model
+        model = model.replace(before, after)
+    (shop / "fraud" / "model.yaml").write_text(model)
+    searched = everloop("search", "--trials", "4", "--jobs", "1", cwd=shop)
+    assert searched.code == 0, searched.err
+    assert searched.out.splitlines()[-1].startswith("everloop approve fraud-s1 --by ")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(bench: Path) -> Path:
+    shop = bench / "shop"
+    assert everloop("approve", "fraud-s1", "--by", "alice", cwd=shop).code == 0
+    done = everloop("train", "--json", cwd=shop)
+    assert done.code == 0, done.err
+    assert done.json["version"] == 1
+    assert done.json["released"] is True
+    return shop
+
+
+def test_explore_says_what_the_data_looks_like(bench: Path) -> None:
+    seen = everloop("explore", "--json", cwd=bench / "shop")
+    assert seen.code == 0
+    assert seen.json["rows"] == 10_000
+    assert (bench / "shop" / ".everloop" / "reports" / "fraud-explore.html").read_text().startswith("<!doctype html>")
+    spoken = everloop("explore", "--no-page", cwd=bench / "shop")
+    assert max(len(line) for line in spoken.out.splitlines()) <= 80
+
+
+def test_a_spec_nobody_approved_is_refused(bench: Path, tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    shutil.copytree(bench / "shop", shop, ignore=shutil.ignore_patterns(".everloop"))
+    refused = everloop("train", cwd=shop)
+    assert refused.code == 3
+    assert refused.out == ""
+    assert "fraud-s1 is not approved" in refused.err
+    assert "everloop approve fraud-s1 --by NAME" in refused.err
+    unknown = everloop("approve", "fraud-s9", "--by", "alice", cwd=shop)
+    assert unknown.code == 1
+    assert "fraud has no spec fraud-s9; the newest is fraud-s1" in unknown.err
+
+
+def test_every_list_reads_at_80_columns_and_as_json(trained: Path) -> None:
+    for noun in ("model", "spec", "run", "alert", "rollout", "audit"):
+        spoken = everloop(noun, "list", cwd=trained)
+        assert spoken.code == 0, spoken.err
+        assert max((len(line) for line in spoken.out.splitlines()), default=0) <= 80
+        assert isinstance(everloop(noun, "list", "--json", cwd=trained).json, list)
+    (version,) = everloop("model", "list", "--json", cwd=trained).json
+    assert (version["name"], version["role"], version["spec"]) == ("fraud/v1", "champion", "fraud-s1")
+    run = everloop("run", "show", version["run"], "--json", cwd=trained).json
+    assert run["steps"][0]["step"] == "snapshot"
+    assert "approved by alice" in everloop("spec", "list", cwd=trained).out
+
+
+def test_a_file_is_scored_by_the_champion(trained: Path) -> None:
+    payments(500, seed=3).drop("fraud").write_parquet(trained / "new.parquet")
+    done = everloop("score", "new.parquet", "scored.parquet", "--json", cwd=trained)
+    assert done.code == 0, done.err
+    assert (done.json["rows"], done.json["version"]) == (500, 1)
+    assert pl.read_parquet(trained / "scored.parquet").height == 500
+
+
+def test_audit_verify_finds_a_changed_fact(trained: Path, tmp_path: Path) -> None:
+    good = everloop("audit", "verify", cwd=trained)
+    assert (good.code, good.out.endswith("facts, unbroken\n")) == (0, True)
+    shop = tmp_path / "shop"
+    shutil.copytree(trained, shop)
+    with sqlite3.connect(shop / ".everloop" / "ledger.db") as database:
+        triggers = database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for (name,) in triggers:
+            database.execute(f"DROP TRIGGER {name}")
+        database.execute("UPDATE fact SET actor = 'mallory' WHERE kind = 'spec.approved'")
+    bad = everloop("audit", "verify", cwd=shop)
+    assert bad.code == 1
+    assert "the chain does not verify" in bad.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("init", "shop", "--data", "pay.parquet"), 1, "is not empty"),
+        (("init", "new", "--data", "nothing.parquet"), 1, "does not exist"),
+        (("init", "new", "--data", "pay.parquet", "--target", "frod"), 1, "did you mean 'fraud'?"),
+        (("init", "new", "--template", "frogs"), 1, "frogs"),
+        (("model", "list"), 1, "no everloop.yaml in"),
+        (("trian",), 2, "No such command"),
+        (("approve", "fraud-s1"), 2, "Missing option"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_nothing(
+    bench: Path, words: tuple[str, ...], code: int, says: str
+) -> None:
+    ended = everloop(*words, cwd=bench)
+    assert ended.code == code
+    assert ended.out == ""
+    assert says in ended.err
+    assert not (bench / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ("gates:", "gatess:", "fraud/model.yaml:"),
+        ("steps: [shadow 1d, 1%", "steps: [shadow 1d, 140%", "140% is not a share"),
+        ("target: fraud", "target: fruad", "fruad"),
+        ("every: 1d", "evry: 1d", "did you mean 'every'?"),
+    ],
+)
+def test_a_mistake_in_model_yaml_is_told_with_its_place(
+    bench: Path, tmp_path: Path, before: str, after: str, says: str
+) -> None:
+    shop = tmp_path / "shop"
+    shutil.copytree(bench / "shop", shop, ignore=shutil.ignore_patterns(".everloop"))
+    text = (shop / "fraud" / "model.yaml").read_text()
+    assert before in text
+    (shop / "fraud" / "model.yaml").write_text(text.replace(before, after))
+    ended = everloop("explore", "--no-page", cwd=shop)
+    assert ended.code == 1
+    assert says in ended.err
+
+
+def test_the_target_among_the_features_is_refused(bench: Path, tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    shutil.copytree(bench / "shop", shop, ignore=shutil.ignore_patterns(".everloop"))
+    with (shop / "fraud" / "features.py").open("a") as handle:
+        handle.write('\n@features\ndef leak():\n    yield "leak", pl.col("fraud") * 1.0\n')
+    ended = everloop("search", "--trials", "1", cwd=shop)
+    assert ended.code == 1
+    assert "fraud" in ended.err
+    assert "leak" in ended.err
+
+
+def test_an_unreadable_ledger_is_said_and_left_as_it_is(trained: Path, tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    shutil.copytree(trained, shop)
+    ledger = shop / ".everloop" / "ledger.db"
+    for beside in shop.glob(".everloop/ledger.db-*"):
+        beside.unlink()
+    ledger.write_bytes(b"not a database at all, but long enough to be looked at" * 40)
+    ended = everloop("model", "list", cwd=shop)
+    assert ended.code == 1
+    assert "ledger.db" in ended.err
+    assert ledger.read_bytes().startswith(b"not a database")
+
+
+def test_explain_prints_every_default(tmp_path: Path) -> None:
+    ended = everloop("init", "--explain", cwd=tmp_path)
+    assert ended.code == 0
+    assert "false_alarms" in ended.out
+    assert list(tmp_path.iterdir()) == []
