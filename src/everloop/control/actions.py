@@ -1,0 +1,139 @@
+"""What control may do: small records that `decide` returns and the controller carries out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+__all__ = [
+    "Action",
+    "ApproveByPolicy",
+    "CloseAlert",
+    "FireSchedule",
+    "Investigate",
+    "JudgeWindows",
+    "Notify",
+    "Propose",
+    "StartRollout",
+    "StartTraining",
+    "StepRollout",
+    "StopRollout",
+]
+
+Trigger = Literal["person", "schedule", "alert"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeWindows:
+    """Let the monitor judge the windows that are due."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notify:
+    """Tell people of an alert on one channel, a place in `notify`."""
+
+    model: str
+    alert: str
+    channel: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Investigate:
+    """Find out what changed."""
+
+    model: str
+    alert: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Propose:
+    """Write the configuration that answers the alert."""
+
+    model: str
+    alert: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApproveByPolicy:
+    """Approve a proposal in the name of `on_alert: rollout`."""
+
+    model: str
+    spec: str
+    alert: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FireSchedule:
+    """Write down that the model's schedule came due; `skipped` says why no run follows."""
+
+    model: str
+    due: datetime
+    skipped: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartTraining:
+    """Begin a run. name: what the run's id follows from, the same for the same request."""
+
+    model: str
+    spec: str
+    trigger: Trigger
+    name: str
+    alert: str | None = None
+    cause: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRollout:
+    """Begin to expose a registered version against the champion."""
+
+    model: str
+    version: int
+    champion: int
+    answers_alert: bool
+    trigger: str
+    cause: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRollout:
+    """Look at the evidence of the rollout that goes on, and let it move by it."""
+
+    model: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopRollout:
+    """End a rollout that a newer version supersedes."""
+
+    model: str
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseAlert:
+    """Nobody needs to act on the alert any more."""
+
+    model: str
+    alert: str
+    reason: str
+
+
+Action: TypeAlias = (
+    JudgeWindows
+    | Notify
+    | Investigate
+    | Propose
+    | ApproveByPolicy
+    | FireSchedule
+    | StartTraining
+    | StartRollout
+    | StepRollout
+    | StopRollout
+    | CloseAlert
+)

@@ -1,0 +1,223 @@
+"""The controller: reads the view, decides, acts, until nothing more is to be done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from everloop.control import actions as to_do
+from everloop.control.actions import Action
+from everloop.control.answering import Answering
+from everloop.control.decide import decide
+from everloop.control.evidence import RolloutEvidence
+from everloop.control.notices import send_notice
+from everloop.control.reading import POLICY, Reader
+from everloop.control.resources import Resources
+from everloop.errors import EverloopError
+from everloop.experiment import approve
+from everloop.ids import new_run_id
+from everloop.ledger import AlertClosed, ScheduleFired
+from everloop.production import start_training
+from everloop.rollout import AbortRequested, Tick, advance, load_rollout, prepare, start
+
+__all__ = ["ACTOR", "Controller"]
+
+ACTOR = "control"
+_MOST_ROUNDS = 20
+_FIRST_PAUSE = timedelta(minutes=10)
+_LONGEST_PAUSE = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """An action that could not be done: how often by now, and when it is tried again."""
+
+    times: int
+    again_at: datetime
+
+
+class Controller:
+    """Carries out what `decide` decides.
+
+    wait: trainings are waited for within the tick, as a replay needs it; else they go on in the background.
+    What cannot be done now (a spec that was edited, a disk that is full) is said and tried again later, each time
+    later than before; everything else goes on.
+    """
+
+    def __init__(self, resources: Resources, *, wait: bool = False) -> None:
+        self._resources = resources
+        self._wait = wait
+        self._reader = Reader(resources=resources)
+        self._answering = Answering(resources)
+        self._evidence: dict[str, RolloutEvidence] = {}
+        self._failures: dict[Action, _Failure] = {}
+        self._acts: dict[type[Any], Callable[[Any], str | None]] = {
+            to_do.JudgeWindows: self._judge_windows,
+            to_do.Notify: self._notify,
+            to_do.Investigate: self._investigate,
+            to_do.Propose: self._propose,
+            to_do.ApproveByPolicy: self._approve,
+            to_do.FireSchedule: self._fire_schedule,
+            to_do.StartTraining: self._start_training,
+            to_do.StartRollout: self._start_rollout,
+            to_do.StepRollout: self._step_rollout,
+            to_do.StopRollout: self._stop_rollout,
+            to_do.CloseAlert: self._close_alert,
+        }
+
+    def tick(self) -> list[str]:
+        """Do all that is to be done now; a sentence for each thing that was done, or could not be."""
+        said: list[str] = []
+        tried: set[Action] = set()
+        for _ in range(_MOST_ROUNDS):
+            view = self._reader.view()
+            chosen = [one for one in decide(view) if one not in tried and not self._pauses(one, view.now)]
+            if not chosen:
+                break
+            for action in chosen:
+                tried.add(action)
+                sentence = self._tried(action, view.now)
+                if sentence:
+                    said.append(sentence)
+        return said
+
+    def _pauses(self, action: Action, now: datetime) -> bool:
+        failure = self._failures.get(action)
+        return failure is not None and now < failure.again_at
+
+    def _tried(self, action: Action, now: datetime) -> str | None:
+        try:
+            sentence = self._acts[type(action)](action)
+        except EverloopError as error:
+            before = self._failures.get(action)
+            times = 1 if before is None else before.times + 1
+            pause = min(_FIRST_PAUSE * 2 ** (times - 1), _LONGEST_PAUSE)
+            self._failures[action] = _Failure(times, now + pause)
+            return f"{action.model}: {type(action).__name__} was not possible: {error}"
+        self._failures.pop(action, None)
+        return sentence
+
+    def _judge_windows(self, action: to_do.JudgeWindows) -> str | None:
+        resources = self._resources
+        known = {alert.alert for alert in resources.ledger.alerts(action.model, open_only=True)}
+        resources.monitor(action.model).judge(resources.clock.now())
+        now_open = resources.ledger.alerts(action.model, open_only=True)
+        opened = [f"alert {alert.alert}: {alert.sentence}" for alert in now_open if alert.alert not in known]
+        closed = [f"alert {alert} closed" for alert in sorted(known - {alert.alert for alert in now_open})]
+        return "; ".join([*opened, *closed]) or None
+
+    def _notify(self, action: to_do.Notify) -> str:
+        resources = self._resources
+        address = resources.project.settings.notify[action.channel]
+        return send_notice(resources.ledger, resources.ledger.alert(action.alert), address, action.channel)
+
+    def _investigate(self, action: to_do.Investigate) -> str:
+        sentence = self._answering.investigate(self._resources.ledger.alert(action.alert))
+        return f"{action.alert} investigated: {sentence}"
+
+    def _propose(self, action: to_do.Propose) -> str:
+        spec = self._answering.propose(self._resources.ledger.alert(action.alert))
+        return f"{spec.name} proposed for {action.alert}: {spec.reason}"
+
+    def _approve(self, action: to_do.ApproveByPolicy) -> str:
+        resources = self._resources
+        model = resources.model(action.model)
+        note = f"on_alert: rollout answers {action.alert}"
+        approve(resources.project, model, action.spec, by=POLICY, ledger=resources.ledger, note=note)
+        return f"{action.spec} approved by {POLICY}"
+
+    def _fire_schedule(self, action: to_do.FireSchedule) -> str:
+        schedule = self._resources.model(action.model).train.schedule
+        assert schedule is not None
+        name = f"{action.model}/schedule/{action.due.isoformat()}"
+        payload = ScheduleFired(
+            model=action.model,
+            schedule=schedule,
+            due=action.due,
+            run=None if action.skipped else self._run_id(name),
+            details={"skipped": action.skipped} if action.skipped else {},
+        )
+        key = (f"schedule:{action.model}", action.due.isoformat(), 0)
+        self._resources.ledger.append("schedule.fired", action.model, payload, actor=ACTOR, key=key)
+        follows = f"skipped: {action.skipped}" if action.skipped else "a retrain follows"
+        return f"{action.model}: the schedule {schedule} came due; {follows}"
+
+    def _run_id(self, name: str) -> str:
+        return new_run_id(seed=f"{self._resources.seed}/{name}")
+
+    def _start_training(self, action: to_do.StartTraining) -> str:
+        resources = self._resources
+        if resources.engine is None:
+            raise EverloopError("this process trains nothing; start 'everloop worker'")
+        handle = start_training(
+            resources.engine,
+            resources.pipeline,
+            resources.ledger,
+            model=resources.model(action.model),
+            as_of=resources.clock.now(),
+            actor=ACTOR,
+            spec=action.spec,
+            trigger=action.trigger,
+            alert=action.alert,
+            cause=action.cause,
+            run_id=self._run_id(action.name),
+        )
+        why = f"for alert {action.alert}" if action.alert else f"by {action.trigger}"
+        sentence = f"{handle.run_id} trains {action.spec} {why}"
+        if not self._wait:
+            return sentence
+        result = resources.engine.wait(handle.run_id)
+        ended = f": {result.sentence}" if result.sentence else ""
+        return f"{sentence}; {result.status}{ended}"
+
+    def _start_rollout(self, action: to_do.StartRollout) -> str:
+        resources = self._resources
+        now = resources.clock.now()
+        prepared = prepare(
+            resources.model(action.model),
+            challenger=action.version,
+            champion=action.champion,
+            at=now,
+            salt=f"{resources.seed}/{action.model}/v{action.version}",
+            answers_alert=action.answers_alert,
+        )
+        reason = f"v{action.version} passed its gates"
+        begun = start(
+            resources.ledger, prepared, actor=ACTOR, trigger=action.trigger, reason=reason, cause=action.cause
+        )
+        return f"{begun.id} is tried against v{action.champion}"
+
+    def _step_rollout(self, action: to_do.StepRollout) -> str | None:
+        resources = self._resources
+        now = resources.clock.now()
+        before = load_rollout(resources.ledger, action.model)
+        if before is None:
+            return None
+        evidence = self._evidence.get(action.model)
+        if evidence is None or evidence.rollout.id != before.id:
+            model, log = resources.model(action.model), resources.log(action.model)
+            evidence = self._evidence[action.model] = RolloutEvidence(resources.project, model, log, before)
+        self._reader.looked_at[action.model] = now
+        tick = Tick(at=now, evidence=evidence.look(now))
+        after, done = advance(resources.ledger, action.model, tick, actor=ACTOR)
+        if after == before or not done:
+            return None
+        if after.open:
+            share = "shadow" if after.stage.mode == "shadow" else f"{after.share:.4g} of the keys"
+            return f"{after.id} goes on to {share}"
+        return f"{after.id} {after.status}: {after.reason}"
+
+    def _stop_rollout(self, action: to_do.StopRollout) -> str:
+        resources = self._resources
+        event = AbortRequested(at=resources.clock.now(), by=ACTOR, reason=action.reason)
+        after, _ = advance(resources.ledger, action.model, event, actor=ACTOR)
+        return f"{after.id} stopped: {action.reason}"
+
+    def _close_alert(self, action: to_do.CloseAlert) -> str:
+        ledger = self._resources.ledger
+        alert = ledger.alert(action.alert)
+        payload = AlertClosed(alert=alert.alert, model=alert.model, reason=action.reason)
+        ledger.append("alert.closed", alert.alert, payload, actor=ACTOR, cause=alert.seq)
+        return f"alert {alert.alert} closed: {action.reason}"

@@ -1,0 +1,99 @@
+"""What is known of a rollout that goes on: guardrails over all rows both sides scored, and the paired comparison."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from everloop.monitoring import PairedComparison, paired_rows
+from everloop.project import Model, Project
+from everloop.rollout import Comparison, Evidence, PairedCounts, Rollout, judge
+from everloop.traffic import TrafficLog
+
+__all__ = ["RolloutEvidence"]
+
+# By then all that was answered on a day has been moved to the log, also after a crash.
+_SETTLED = timedelta(hours=2)
+_DAY = timedelta(days=1)
+
+
+class RolloutEvidence:
+    """The evidence of one rollout, looked at again and again; days that are over are counted once."""
+
+    def __init__(self, project: Project, model: Model, log: TrafficLog, rollout: Rollout) -> None:
+        self._project = project
+        self._model = model
+        self._log = log
+        self.rollout = rollout
+        self._settled: dict[datetime, PairedCounts] = {}
+        self._others: tuple[int, PairedCounts] | None = None
+        self._comparison: PairedComparison | None = None
+
+    def look(self, now: datetime) -> Evidence:
+        """Everything known at `now`. No rule is asked anything before the first row that both sides saw."""
+        span = self._log.span()
+        if span is None:
+            return Evidence()
+        # Rows may carry the event times of other years, where old traffic is sent through on today's clock.
+        since = self.rollout.started_at if span[1] >= self.rollout.started_at else None
+        counts = self._counts(since, now)
+        return Evidence(
+            guardrails=judge(self._model.rollout.stop_if, self._with_latency(counts)),
+            comparison=self._compared(since, now),
+        )
+
+    def _counts(self, since: datetime | None, now: datetime) -> PairedCounts:
+        if since is None:
+            version = self._log.version[0]
+            if self._others is None or self._others[0] != version:
+                self._others = (version, self._between(None, None))
+            return self._others[1]
+        total = PairedCounts()
+        start = since
+        while start <= now:
+            end = datetime(start.year, start.month, start.day, tzinfo=UTC) + _DAY
+            counted = self._settled.get(start)
+            if counted is None:
+                counted = self._between(start, end)
+                if end + _SETTLED <= now:
+                    self._settled[start] = counted
+            total += counted
+            start = end
+        return total
+
+    def _between(self, start: datetime | None, end: datetime | None) -> PairedCounts:
+        rows = paired_rows(
+            self._log, challenger=self.rollout.challenger, champion=self.rollout.champion, since=start, until=end
+        )
+        return PairedCounts.of(
+            champion_score=rows.champion_score,
+            challenger_score=rows.challenger_score,
+            champion_decision=rows.champion_decision,
+            challenger_decision=rows.challenger_decision,
+        )
+
+    def _with_latency(self, counts: PairedCounts) -> PairedCounts:
+        """The times are the endpoint's own to know; nothing is read where no rule asks."""
+        if not any(rule.kind == "latency" for rule in self._model.rollout.stop_if):
+            return counts
+        from everloop.serving import read_counters
+
+        served = read_counters(self._project, self._model.name)
+        champion, challenger = served.get(self.rollout.champion), served.get(self.rollout.challenger)
+        if champion is None or challenger is None:
+            return counts
+        return replace(counts, champion_latency=champion.latency, challenger_latency=challenger.latency)
+
+    def _compared(self, since: datetime | None, now: datetime) -> Comparison | None:
+        if self._comparison is None:
+            self._comparison = PairedComparison(
+                self._model,
+                self._log,
+                challenger=self.rollout.challenger,
+                champion=self.rollout.champion,
+                since=since,
+            )
+        seen = self._comparison.look(now)
+        if self._comparison.tally.rows == 0:
+            return None
+        return Comparison(outcome=seen.outcome, sentence=seen.sentence)

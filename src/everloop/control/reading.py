@@ -1,0 +1,242 @@
+"""From the ledger, the log and the clock to a `View`.
+
+What follows from facts alone is read again only when the ledger's head has moved, so a tick in which nothing happens
+costs a query or two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from everloop.control.notices import notice_key
+from everloop.control.positives import ChangedPositives
+from everloop.control.resources import Resources
+from everloop.control.view import AlertView, ModelView, Schedule, Try, View
+from everloop.ledger import AlertState, Fact, Ledger, RoutingState, RunState, Version
+from everloop.production import PIPELINE
+from everloop.project import Model, next_due
+from everloop.rollout import load_rollout
+
+__all__ = ["POLICY", "Reader", "read_view", "schedule_of"]
+
+POLICY = "policy:on_alert"
+"""Who approves a proposal where `on_alert: rollout` does."""
+_MONITOR_EVERY = timedelta(minutes=1)
+_MOST_MISSED = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    """A model as its facts tell it; `view` lacks only what the clock and the log say."""
+
+    head: int
+    view: ModelView
+    anchor: datetime | None
+    data_start: datetime | None
+    alert_runs: tuple[Try, ...]
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads views of one project. looked_at: when a rollout's evidence was last looked at, by model."""
+
+    resources: Resources
+    looked_at: dict[str, datetime] = field(default_factory=dict)
+    _facts: dict[str, _Facts] = field(default_factory=dict)
+    _positives: ChangedPositives = field(default_factory=ChangedPositives)
+    _monitored: dict[str, datetime] = field(default_factory=dict)
+
+    def view(self) -> View:
+        """Everything as it is now."""
+        now = self.resources.clock.now()
+        head = self.resources.ledger.head().seq
+        models = self.resources.project.models.values()
+        return View(now=now, models=tuple(self._model_view(model, now, head) for model in models))
+
+    def _model_view(self, model: Model, now: datetime, head: int) -> ModelView:
+        facts = self._facts.get(model.name)
+        if facts is None or facts.head != head:
+            facts = self._facts[model.name] = _read_facts(self.resources, model, head)
+        view = facts.view
+        if view.alerts:
+            view = self._with_positives(view, facts, now)
+        return replace(
+            view,
+            looked_at=self.looked_at.get(model.name),
+            schedule=_at(view.schedule, model, facts.anchor, now),
+            windows_due=self._windows_due(model, now),
+        )
+
+    def _windows_due(self, model: Model, now: datetime) -> bool:
+        last = self._monitored.get(model.name)
+        if last is not None and now - last < _MONITOR_EVERY:
+            return False
+        due = bool(self.resources.monitor(model.name).due(now))
+        if not due:
+            self._monitored[model.name] = now
+        return due
+
+    def _with_positives(self, view: ModelView, facts: _Facts, now: datetime) -> ModelView:
+        """Counts, where a training might wait for them; runs that could not have met the change are no tries."""
+        alerts = [alert for alert in view.alerts if alert.approval_seq is not None]
+        if not alerts or view.running or view.rollout is not None:
+            return view
+        model, at = view.model, ChangedPositives.step(view.model, now)
+        leading = max(alerts, key=lambda alert: alert.proposal_seq or 0)
+        met_it = [one for one in facts.alert_runs if one.as_of >= leading.since]
+        tries = tuple(replace(one, positives=self._count(model, leading, one.as_of, facts)) for one in met_it[-1:])
+        counted = replace(leading, positives=self._count(model, leading, at, facts))
+        others = tuple(counted if alert.id == leading.id else alert for alert in view.alerts)
+        return replace(view, alerts=others, tries=tries)
+
+    def _count(self, model: Model, alert: AlertView, as_of: datetime, facts: _Facts) -> int:
+        log = self.resources.log(model.name)
+        return self._positives.count(model, log, since=alert.since, as_of=as_of, data_start=facts.data_start)
+
+
+def read_view(resources: Resources) -> View:
+    """Everything as it is now, read afresh."""
+    return Reader(resources=resources).view()
+
+
+def _read_facts(resources: Resources, model: Model, head: int) -> _Facts:
+    ledger = resources.ledger
+    versions = tuple(ledger.versions(model.name))
+    routing = ledger.routing(model.name)
+    changes = ledger.facts(kind="routing.changed", subject=model.name)
+    rollouts = ledger.rollouts(model.name)
+    runs = [run for run in ledger.runs(model.name) if run.workflow == PIPELINE]
+    started = {run.run: ledger.fact(run.seq) for run in runs if run.trigger == "alert"}
+    alerts = tuple(
+        _alert_view(ledger, alert, channels=len(resources.project.settings.notify))
+        for alert in ledger.alerts(model.name, open_only=True)
+    )
+    proposals = {alert.proposal for alert in alerts if alert.proposal is not None}
+    tried = tuple(_try(ledger, run) for run in runs if run.trigger == "alert" or run.spec in proposals)
+    opened = min((alert.state.opened_at for alert in alerts), default=None)
+    answers = {one.number for one in versions if one.trigger == "alert" or one.spec in proposals}
+    answered = [one for one in rollouts if one.status == "promoted" and one.version in answers]
+    view = ModelView(
+        model=model,
+        routing=routing,
+        versions=versions,
+        been_champion=frozenset(fact.payload["champion"] for fact in changes if fact.payload["champion"] is not None),
+        rolled_out=frozenset(one.version for one in rollouts),
+        rollout=load_rollout(ledger, model.name),
+        rollout_trigger=next((one.trigger for one in reversed(rollouts) if one.status == "running"), ""),
+        alerts=alerts,
+        running=tuple(run for run in runs if run.status == "running"),
+        tries_before=len(started),
+        promotions=0 if opened is None else sum(1 for one in answered if (one.ended_at or opened) >= opened),
+        recovered=_recovered(model, alerts, versions, routing),
+        schedule=_fired(ledger, model),
+    )
+    starts = [version.data["start"] for version in versions if version.data is not None and version.data.get("start")]
+    return _Facts(
+        head=head,
+        view=view,
+        anchor=changes[0].at if changes else None,
+        data_start=min((_moment(text) for text in starts), default=None),
+        alert_runs=tried,
+    )
+
+
+def _alert_view(ledger: Ledger, alert: AlertState, *, channels: int) -> AlertView:
+    made = None if alert.investigation is None else ledger.fact(alert.investigation)
+    since = None if made is None else made.payload.get("since")
+    proposal = None if alert.proposal is None else ledger.last("proposal.made", alert.proposal)
+    approval = None if alert.proposal is None else ledger.last("spec.approved", alert.proposal)
+    return AlertView(
+        state=alert,
+        since=_moment(alert.window["start"] if since is None else since),
+        proposal=alert.proposal,
+        proposal_seq=None if proposal is None else proposal.seq,
+        approval_seq=None if approval is None else approval.seq,
+        by_policy=approval is not None and approval.payload["by"] == POLICY,
+        untold=tuple(
+            place for place in range(channels) if ledger.keyed(*notice_key(alert.alert, place)) is None
+        ),
+    )  # fmt: skip
+
+
+def _try(ledger: Ledger, run: RunState) -> Try:
+    begun = ledger.fact(run.seq)
+    error = ""
+    if run.status == "failed":
+        failed = ledger.last("run.failed", run.run)
+        error = "" if failed is None else str(failed.payload["error"])
+    as_of = begun.payload["inputs"].get("as_of")
+    return Try(
+        run=run.run,
+        spec=run.spec or "",
+        status=run.status,
+        as_of=begun.at if as_of is None else _moment(as_of),
+        error=error,
+    )
+
+
+def _recovered(
+    model: Model, alerts: tuple[AlertView, ...], versions: tuple[Version, ...], routing: RoutingState | None
+) -> bool:
+    """Whether the champion, at its gates, did as well as the version that the first alert was about promised."""
+    if routing is None or not alerts:
+        return False
+    alerted = alerts[0].state.record.get("version")
+    metric = model.objective.metric
+    mine, theirs = (_point(versions, number, metric) for number in (routing.champion, alerted))
+    if mine is None or theirs is None or routing.champion == alerted:
+        return False
+    return mine >= theirs if model.objective.maximise else mine <= theirs
+
+
+def _point(versions: tuple[Version, ...], number: int | None, metric: str) -> float | None:
+    found = next((version for version in versions if version.number == number), None)
+    value: Mapping[str, Any] | None = None if found is None else found.metrics.get(metric)
+    return None if value is None or value.get("point") is None else float(value["point"])
+
+
+def _fired(ledger: Ledger, model: Model) -> Schedule:
+    last = ledger.last("schedule.fired", model.name)
+    if last is None:
+        return Schedule()
+    run = last.payload["run"]
+    due = _moment(last.payload["due"])
+    if run is None:
+        return Schedule(fired=due, fired_seq=last.seq)
+    return Schedule(fired=due, fired_seq=last.seq, started=_has_started(ledger, run, last))
+
+
+def _has_started(ledger: Ledger, run: str, fired: Fact) -> bool:
+    begun = ledger.keyed(run, "run", 0)
+    return begun is not None and begun.seq > fired.seq
+
+
+def _at(schedule: Schedule, model: Model, anchor: datetime | None, now: datetime) -> Schedule:
+    """The schedule with what is due at `now`."""
+    if model.train.schedule is None or anchor is None:
+        return schedule
+    last = anchor if schedule.fired is None else schedule.fired
+    due, following = schedule_of(model.train.schedule, after=last, now=now, timezone=model.timezone)
+    return replace(schedule, due=due, next=following)
+
+
+def schedule_of(
+    schedule: str, *, after: datetime, now: datetime, timezone: str
+) -> tuple[datetime | None, datetime | None]:
+    """The latest time that came due in (after, now], and the first one after now; times missed between count as one."""
+    due: datetime | None = None
+    following = next_due(schedule, after=after, timezone=timezone)
+    for _ in range(_MOST_MISSED):
+        if following is None or following > now:
+            return due, following
+        due = following
+        following = next_due(schedule, after=due, timezone=timezone)
+    return due, next_due(schedule, after=now, timezone=timezone)
+
+
+def _moment(text: str | datetime) -> datetime:
+    at = text if isinstance(text, datetime) else datetime.fromisoformat(text)
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at

@@ -1,0 +1,126 @@
+"""What control sees at one moment, all that `decide` is asked of; nothing in it reads anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from everloop.ledger import AlertState, RoutingState, RunState, Version
+from everloop.project import Model
+from everloop.rollout import Rollout
+
+__all__ = ["AlertView", "ModelView", "Schedule", "Try", "View"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Try:
+    """A training run that was to answer an alert.
+
+    positives: of the changed span, those it could be fitted on when it began. error: the class it failed with.
+    """
+
+    run: str
+    spec: str
+    status: str
+    as_of: datetime
+    positives: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertView:
+    """An open alert and how far it is answered.
+
+    since: when the change began, as far as known. proposal_seq, approval_seq: the facts, None before them.
+    by_policy: the approval is the policy's own. positives: of the changed span, those a run begun now could be
+    fitted on; None where nobody needs to know. untold: places in `notify` that have not heard of it.
+    """
+
+    state: AlertState
+    since: datetime
+    proposal: str | None = None
+    proposal_seq: int | None = None
+    approval_seq: int | None = None
+    by_policy: bool = False
+    positives: int | None = None
+    untold: tuple[int, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        return self.state.alert
+
+    @property
+    def investigated(self) -> bool:
+        """Whether it holds its investigation."""
+        return self.state.investigation is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """Where the model's schedule stands.
+
+    due: the latest time that came due and was not fired, None where none did. next: the first one after now.
+    fired: the last time that fired with a run to follow; started: whether that run began. fired_seq: its fact.
+    """
+
+    due: datetime | None = None
+    next: datetime | None = None
+    fired: datetime | None = None
+    fired_seq: int | None = None
+    started: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelView:
+    """One model.
+
+    been_champion: versions that ever answered by default. rolled_out: versions that ever began a rollout.
+    tries: runs that answer the open alerts, oldest first; `tries_before` counts all runs for alerts ever.
+    promotions: challengers promoted to answer what is open now. recovered: the champion was judged, at its gates,
+    to be as good as what the alerted version promised. looked_at: when the rollout's evidence was last looked at.
+    """
+
+    model: Model
+    routing: RoutingState | None = None
+    versions: tuple[Version, ...] = ()
+    been_champion: frozenset[int] = frozenset()
+    rolled_out: frozenset[int] = frozenset()
+    rollout: Rollout | None = None
+    rollout_trigger: str = ""
+    looked_at: datetime | None = None
+    alerts: tuple[AlertView, ...] = ()
+    running: tuple[RunState, ...] = ()
+    tries: tuple[Try, ...] = ()
+    tries_before: int = 0
+    promotions: int = 0
+    recovered: bool = False
+    schedule: Schedule = Schedule()
+    windows_due: bool = False
+
+    @property
+    def champion(self) -> int | None:
+        """The version that answers by default."""
+        return None if self.routing is None else self.routing.champion
+
+    def version(self, number: int) -> Version | None:
+        """A registered version."""
+        return next((version for version in self.versions if version.number == number), None)
+
+    @property
+    def waiting(self) -> Version | None:
+        """The registered version that waits for its rollout: the newest, if it was never tried nor deployed."""
+        if self.champion is None or not self.versions:
+            return None
+        newest = max(self.versions, key=lambda version: version.number)
+        tried = newest.number in self.rolled_out or newest.number in self.been_champion
+        return None if tried or newest.number < self.champion else newest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """Everything, at one moment. rollout_every: the least time between two looks at a rollout's evidence."""
+
+    now: datetime
+    models: tuple[ModelView, ...]
+    rollout_every: timedelta = timedelta(minutes=1)
