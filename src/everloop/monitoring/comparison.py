@@ -1,0 +1,333 @@
+"""Which of two versions is better, on the same matured rows, looked at as often as one likes (law 6).
+
+Both versions scored every row, whoever's answer was given, so the comparison uses all traffic. It is paired: a row on
+which the two agree says nothing. What it rests on, by the objective:
+
+- `recall …`: matured positives that exactly one of the two caught, a fair coin under no difference, however rare
+  positives are and however the scores are calibrated (`SignSequence`); within the margin by `BoundedSequence`.
+- any other metric: the losses of `tasks.losses`, champion's minus challenger's (`BoundedSequence`).
+- a constraint such as `precision >= 0.80`: the challenger's own precision over the rows it flagged, with a sequence of
+  its own. Surely below the bound is `worse`, unless the champion is surely below it too; a point more than the margin
+  below it keeps `better` and `not_worse` undecided until there is more to see.
+
+Of `ALPHA` the gain gets four fifths and the constraint one; each of `better` and `worse` is wrong at most ALPHA of the
+time, over all looks together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import numpy as np
+
+from everloop.clock import Clock
+from everloop.monitoring.reading import Matured, matured_rows, version_scores
+from everloop.project import Model, NotWorseGate
+from everloop.stats import BoundedSequence, SignSequence, wilson
+from everloop.tasks import hits, row_losses
+from everloop.traffic import TrafficLog, windows
+
+__all__ = ["ALPHA", "DEFAULT_MARGIN", "Compared", "PairedComparison", "Tally", "compare"]
+
+Array = np.ndarray[Any, Any]
+Standing = Literal["better", "not_worse", "worse", "undecided"]
+
+ALPHA = 0.05
+DEFAULT_MARGIN = 0.02
+_GAIN_SHARE = 0.8
+_STEP = timedelta(hours=6)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """The challenger against the champion. `better` implies not worse; the sentence is for people."""
+
+    outcome: Standing
+    sentence: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What a comparison has seen so far; cohorts add to it, in any number of steps.
+
+    rows, positives: judged by both. caught_champion, caught_challenger: positives each of them flagged.
+    signs: discordant positives. gains: champion's loss minus challenger's. loss: the champion's summed loss, over
+    `counted` rows. precision_champion, precision_challenger: of the rows each flagged, the positive ones.
+    blocked, unscored: rows left out.
+    """
+
+    signs: SignSequence
+    gains: BoundedSequence
+    constraint: BoundedSequence
+    constraint_champion: BoundedSequence
+    rows: int = 0
+    positives: int = 0
+    caught_champion: int = 0
+    caught_challenger: int = 0
+    loss: float = 0.0
+    counted: int = 0
+    flagged_champion: int = 0
+    flagged_challenger: int = 0
+    blocked: int = 0
+    unscored: int = 0
+
+    @classmethod
+    def start(cls, *, alpha: float = ALPHA, constrained: bool = True) -> Tally:
+        """Nothing seen yet. constrained: whether a part of `alpha` goes to a constraint."""
+        gain = alpha * _GAIN_SHARE if constrained else alpha
+        rest = BoundedSequence(lower=0.0, upper=1.0, alpha=max(alpha - gain, 1e-6))
+        return cls(
+            signs=SignSequence(alpha=gain),
+            gains=BoundedSequence(alpha=gain),
+            constraint=rest,
+            constraint_champion=rest,
+        )
+
+    def seen(self, model: Model, y: Array, champion: Array, challenger: Array, decisions: tuple[Array, Array]) -> Tally:
+        """The tally with a cohort's rows: truth, both scores, (champion's, challenger's) decisions; shape (n,) each."""
+        if y.size == 0:
+            return self
+        objective = model.objective
+        first = row_losses(y, champion, decisions[0], objective=objective)
+        second = row_losses(y, challenger, decisions[1], objective=objective)
+        told = np.isfinite(first) & np.isfinite(second)
+        gains = (first - second)[told]
+        one, two = (decision[y] for decision in decisions)
+        return replace(
+            self,
+            signs=self.signs.update(wins=int((two & ~one).sum()), losses=int((one & ~two).sum())),
+            gains=self.gains.update(gains),
+            constraint=self.constraint.update(_constraint_hits(model, y, decisions[1])),
+            constraint_champion=self.constraint_champion.update(_constraint_hits(model, y, decisions[0])),
+            rows=self.rows + int(y.size),
+            positives=self.positives + int(y.sum()),
+            caught_champion=self.caught_champion + int(one.sum()),
+            caught_challenger=self.caught_challenger + int(two.sum()),
+            loss=self.loss + float(first[told].sum()),
+            counted=self.counted + int(told.sum()),
+            flagged_champion=self.flagged_champion + int(decisions[0].sum()),
+            flagged_challenger=self.flagged_challenger + int(decisions[1].sum()),
+        )
+
+
+def _constraint_hits(model: Model, y: Array, decision: Array) -> Array:
+    """1 and 0 for each row the constraint's share is taken over; nothing where there is no such constraint."""
+    constraint = model.objective.constraint
+    if constraint is None or constraint.metric not in ("precision", "recall", "accuracy"):
+        return np.empty(0)
+    return hits(constraint.metric, y, decision).astype(np.float64)
+
+
+class PairedComparison:
+    """One rollout's comparison, looked at again and again: each look reads only what has matured since the last.
+
+    since: when the challenger was first asked; None for the beginning of the log. margin: how much worse still counts
+    as `not_worse`, in the objective's metric (for cost, log_loss, brier and accuracy as a share of the champion's own
+    loss); None takes the model's gate `not worse than champion by x`, else 0.02.
+    What was seen stays seen: a correction that comes after a row was counted does not change it.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        log: TrafficLog,
+        *,
+        challenger: int,
+        champion: int,
+        since: datetime | None = None,
+        positive: bool | int | float | str | None = None,
+        margin: float | None = None,
+        alpha: float = ALPHA,
+    ) -> None:
+        self._model = model
+        self._log = log
+        self._versions = champion, challenger
+        self._since = since
+        self._positive = positive if positive is not None else model.data.positive
+        self._margin = model_margin(model) if margin is None else margin
+        self._tally = Tally.start(alpha=alpha, constrained=model.objective.constraint is not None)
+        self._until: datetime | None = None
+
+    @property
+    def tally(self) -> Tally:
+        """What has been seen so far."""
+        return self._tally
+
+    def look(self, as_of: datetime, *, tail: bool = False) -> Compared:
+        """The comparison over all cohorts whose outcome was due at `as_of`.
+
+        tail: count the rows after the last whole step of six hours too, where no later ones are to come.
+        """
+        begin, ends = self._pending(as_of - self._model.outcome.delay, tail=tail)
+        if begin is not None and ends:
+            rows = matured_rows(self._log, self._model, start=begin, end=ends[-1], as_of=as_of, positive=self._positive)
+            self._tally = replace(self._tally, blocked=self._tally.blocked + rows.blocked)
+            for cohort in rows.cut(ends):
+                self._tally = self._with(cohort)
+            self._until = ends[-1]
+        return judged(self._model, self._tally, margin=self._margin, versions=self._versions, until=self._until)
+
+    def _pending(self, due: datetime, *, tail: bool) -> tuple[datetime | None, list[datetime]]:
+        """Where the last look stopped, and the ends of the whole steps that are due since then."""
+        span = self._log.span()
+        if span is None:
+            return None, []
+        begin = span[0] if self._since is None else max(self._since, span[0])
+        begin = begin if self._until is None else self._until
+        step = min(_STEP, self._model.monitor.every)
+        last = min(due, span[1] + timedelta(milliseconds=2))
+        ends = [window.end for window in windows(begin - step, last, step) if window.end > begin]
+        if tail and last > (ends[-1] if ends else begin):
+            ends.append(last)
+        return begin, ends
+
+    def _with(self, cohort: Matured) -> Tally:
+        scores = cohort.frame["scores"]
+        one, two = (version_scores(scores, version) for version in self._versions)
+        asked, known = one.asked & two.asked, one.known & two.known
+        tally = replace(self._tally, unscored=self._tally.unscored + int((asked & ~known).sum()))
+        decisions = one.decision[known], two.decision[known]
+        return tally.seen(self._model, cohort.y[known], one.score[known], two.score[known], decisions)
+
+
+def compare(
+    model: Model,
+    log: TrafficLog,
+    *,
+    challenger: int,
+    champion: int,
+    as_of: datetime | None = None,
+    clock: Clock | None = None,
+    since: datetime | None = None,
+    positive: bool | int | float | str | None = None,
+    margin: float | None = None,
+    alpha: float = ALPHA,
+) -> Compared:
+    """One look at a `PairedComparison`; keep one of those where you look every hour. as_of: else the clock's now."""
+    if as_of is None:
+        if clock is None:
+            raise ValueError("compare needs as_of or a clock")
+        as_of = clock.now()
+    comparison = PairedComparison(
+        model,
+        log,
+        challenger=challenger,
+        champion=champion,
+        since=since,
+        positive=positive,
+        margin=margin,
+        alpha=alpha,
+    )
+    return comparison.look(as_of, tail=True)
+
+
+def model_margin(model: Model) -> float:
+    """The margin of the gate `not worse than champion by x`, else `DEFAULT_MARGIN`."""
+    margins = [gate.margin for gate in model.gates if isinstance(gate, NotWorseGate) and gate.segment is None]
+    return min(margins) if margins else DEFAULT_MARGIN
+
+
+def judged(
+    model: Model, tally: Tally, *, margin: float, versions: tuple[int, int], until: datetime | None = None
+) -> Compared:
+    """What a tally says."""
+    standing = _gain_standing(model, tally, margin=margin)
+    constraint, said = _constraint_standing(model, tally, margin=margin)
+    outcome = standing
+    if constraint == "worse":
+        outcome = "worse"
+    elif constraint == "undecided" and standing in ("better", "not_worse"):
+        outcome = "undecided"
+    sentence = (
+        f"v{versions[1]} is {_WORDS[outcome]} v{versions[0]}: {_gain_words(model, tally)}{said}{_left_out(tally)}"
+    )
+    return Compared(outcome=outcome, sentence=sentence, evidence=_evidence(tally, margin, until))
+
+
+_WORDS: Mapping[Standing, str] = {
+    "better": "better than",
+    "not_worse": "not worse than",
+    "worse": "worse than",
+    "undecided": "not yet told from",
+}
+
+
+def _gain_standing(model: Model, tally: Tally, *, margin: float) -> Standing:
+    metric = model.objective.metric
+    if metric == "recall":
+        signs = tally.signs.standing()
+        if signs != "undecided":
+            return "not_worse" if signs == "worse" and _within(tally.gains, margin) else signs
+        return "not_worse" if _within(tally.gains, margin) else "undecided"
+    scale = 1.0
+    if metric not in ("roc_auc", "average_precision") and tally.counted:
+        scale = max(tally.loss / tally.counted, 1e-9)
+    return tally.gains.standing(margin=margin * scale)
+
+
+def _within(gains: BoundedSequence, margin: float) -> bool:
+    return margin > 0 and gains.standing(margin=margin) in ("better", "not_worse")
+
+
+def _constraint_standing(model: Model, tally: Tally, *, margin: float) -> tuple[Standing, str]:
+    """How the challenger stands to the objective's constraint, and a clause that says so."""
+    constraint = model.objective.constraint
+    if constraint is None or tally.constraint.n == 0:
+        return "better", ""
+    mine, theirs = tally.constraint.interval(), tally.constraint_champion.interval()
+    n = tally.constraint.n
+    point = wilson(round(mine.point * n), n)
+    said = f"; {constraint.metric} {point:.2f} where {constraint} is asked"
+    if constraint.op not in (">=", ">"):
+        return "better", said
+    if mine.high < constraint.bound and not theirs.high < constraint.bound:
+        return "worse", said
+    if mine.point < constraint.bound - margin and mine.point < theirs.point:
+        return "undecided", said
+    return "better", said
+
+
+def _gain_words(model: Model, tally: Tally) -> str:
+    if model.objective.metric == "recall":
+        n = tally.positives
+        if n == 0:
+            return "no matured positives yet"
+        mine, theirs = tally.caught_challenger / n, tally.caught_champion / n
+        return (
+            f"recall {mine:.2f} against {theirs:.2f} on the same {n:,} matured positives "
+            f"({tally.signs.wins} caught by it alone, {tally.signs.losses} by the champion alone)"
+        )
+    if tally.counted == 0:
+        return "no matured rows yet"
+    return f"loss less by {tally.gains.interval():.5f} over {tally.counted:,} matured rows ({model.objective.metric})"
+
+
+def _left_out(tally: Tally) -> str:
+    parts = []
+    if tally.blocked:
+        parts.append(f"{tally.blocked:,} rows whose answer kept their outcome from happening are left out")
+    if tally.unscored:
+        parts.append(f"{tally.unscored:,} rows that one of the two could not score are left out")
+    return "".join(f"; {part}" for part in parts)
+
+
+def _evidence(tally: Tally, margin: float, until: datetime | None) -> dict[str, Any]:
+    return {
+        "rows": tally.rows,
+        "positives": tally.positives,
+        "caught_champion": tally.caught_champion,
+        "caught_challenger": tally.caught_challenger,
+        "wins": tally.signs.wins,
+        "losses": tally.signs.losses,
+        "gain": tally.gains.interval().to_dict(),
+        "flagged_champion": tally.flagged_champion,
+        "flagged_challenger": tally.flagged_challenger,
+        "blocked": tally.blocked,
+        "unscored": tally.unscored,
+        "margin": margin,
+        "until": None if until is None else until.isoformat(),
+    }

@@ -1,0 +1,348 @@
+"""The monitor of one model: finds the windows that are due, judges each once, opens and closes alerts.
+
+All it knows lies in the ledger and the traffic log, so a killed worker's monitor goes on where it stopped: a window's
+fact has the key ("check:MODEL", "traffic:START", 0), and the alerts it opens or closes are written with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from everloop.bundle import BundleStore
+from everloop.clock import Clock
+from everloop.data import SCORE
+from everloop.ledger import AlertClosed, Estimate, Ledger
+from everloop.monitoring.alerts import alerts_to_close, alerts_to_open, counted
+from everloop.monitoring.label_free import (
+    LiveColumn,
+    LiveScores,
+    QuietWindow,
+    drift_verdict,
+    schema_verdict,
+    score_verdict,
+)
+from everloop.monitoring.labelled import SHARES, Counted, metric_verdict, share_counts, share_verdict
+from everloop.monitoring.reading import champion_of, matured_rows, version_scores
+from everloop.monitoring.reference import WEEKDAYS, Reference, reference_of
+from everloop.monitoring.report import Check, DueWindow, PastWindow, WindowReport, estimate, past_windows
+from everloop.project import METRICS, Model
+from everloop.stats import OnlineBudget, wilson
+from everloop.tasks import Evaluation, risk_shares
+from everloop.traffic import TrafficLog, Window, windows
+
+__all__ = ["Monitor"]
+
+_ACTOR: Final = "monitor"
+# Of the budget, a check with labels gets the most: it is what an alert is for.
+_WEIGHTS: Final[Mapping[str, float]] = {"schema": 1.0, "drift": 2.0, "score": 1.0}
+_METRIC_WEIGHT: Final = 3.0
+# Traffic that stopped for so long has come in whole, wherever its calendar is.
+_SETTLED: Final = timedelta(minutes=1)
+_US: Final = timedelta(microseconds=1)
+
+
+class Monitor:
+    """Judges one model's windows. Cheap to keep: it reads only facts that are new, and each version's baseline once."""
+
+    def __init__(self, model: Model, *, ledger: Ledger, log: TrafficLog, bundles: BundleStore, clock: Clock) -> None:
+        self._model = model
+        self._ledger = ledger
+        self._log = log
+        self._bundles = bundles
+        self._clock = clock
+        self._past: list[PastWindow] = []
+        self._seq = 0
+        self._references: dict[int, Reference] = {}
+        self._empty: dict[str, tuple[int, int]] = {}
+
+    def due(self, now: datetime | None = None, *, settled: bool = False) -> list[DueWindow]:
+        """The windows to judge at `now` (the clock's by default), in the order in which they came due.
+
+        settled: take the log as complete, and so judge the newest window even though, in another year's calendar,
+        more of it may be on its way.
+        """
+        now = self._clock.now() if now is None else now
+        self._refresh()
+        span = self._log.span()
+        if span is None:
+            return []
+        delay = self._model.outcome.delay
+        found = [
+            DueWindow(kind="traffic", window=window, due_at=window.end) for window in self._open("traffic", span)
+        ] + [
+            DueWindow(kind="outcomes", window=window, due_at=window.end + delay)
+            for window in self._open("outcomes", span)
+        ]
+        found = [one for one in found if one.due_at <= now and (settled or self._complete(one.window, span, now))]
+        books = self._log.count()
+        return sorted(
+            (one for one in found if self._empty.get(one.name) != books),
+            key=lambda one: (one.due_at, one.kind == "outcomes", one.window.start),
+        )
+
+    def judge(self, now: datetime | None = None, *, settled: bool = False) -> list[WindowReport]:
+        """Judge what is due, in order, each window once; windows without rows say nothing and leave no fact."""
+        now = self._clock.now() if now is None else now
+        reports = []
+        for one in self.due(now, settled=settled):
+            report = self._traffic(one) if one.kind == "traffic" else self._outcomes(one, now)
+            if report is None:
+                self._empty[one.name] = self._log.count()
+            else:
+                reports.append(self._write(one, report))
+        return reports
+
+    def _refresh(self) -> None:
+        facts = self._ledger.facts(kind="check.done", subject=self._model.name, after=self._seq)
+        if facts:
+            self._past.extend(past_windows(facts))
+            self._seq = facts[-1].seq
+
+    def _open(self, kind: str, span: tuple[datetime, datetime]) -> list[Window]:
+        """The windows of this kind that may hold rows and come after the newest judged one."""
+        every = self._model.monitor.every
+        judged = [one.window.end for one in self._past if one.kind == kind]
+        begin = max(judged) if judged else span[0] - every + _US
+        return windows(begin, span[1] + every, every)
+
+    def _complete(self, window: Window, span: tuple[datetime, datetime], now: datetime) -> bool:
+        """Whether no more rows of the window are on their way."""
+        if window.end <= span[1] or now - window.end < self._model.monitor.every + self._model.outcome.delay:
+            return True
+        last = self._log.last_recorded()
+        return last is None or now - last >= _SETTLED
+
+    def _reference(self, version: int) -> Reference:
+        if version not in self._references:
+            registered = self._ledger.version(self._model.name, version)
+            bundle = self._bundles.load(registered.bundle)
+            weighted = self._model.data.weight is not None
+            self._references[version] = reference_of(bundle, registered, weighted=weighted)
+        return self._references[version]
+
+    def _budgets(self) -> dict[str, OnlineBudget]:
+        """Each check's part of the one budget, over all columns, checks and windows together."""
+        budget = self._model.monitor.false_alarms
+        weights = {name: _WEIGHTS.get(name, _METRIC_WEIGHT) for name in self._model.monitor.checks}
+        whole = OnlineBudget.of(count=budget.count, per_days=budget.per / timedelta(days=1))
+        return whole.split(weights)
+
+    @property
+    def _window_days(self) -> float:
+        return self._model.monitor.every / timedelta(days=1)
+
+    def _traffic(self, due: DueWindow) -> WindowReport | None:
+        frame = self._log.predictions(due.window.start, due.window.end).collect()
+        version = champion_of(frame)
+        if version is None:
+            return None
+        reference, budgets = self._reference(version), self._budgets()
+        weekday = WEEKDAYS[due.window.start.weekday()]
+        scores = version_scores(frame["scores"], version)
+        score = scores.score[scores.known]
+        columns, live = live_window(frame, score, int(scores.decision.sum()), reference)
+        whole = is_whole(frame["event_time"], due.window, usual_rows=reference.usual_rows)
+        alphas = {name: budget.allot(self._window_days)[0] for name, budget in budgets.items()}
+        checks = []
+        if "schema" in budgets:
+            unknown = _unknown_columns(frame, columns)
+            verdict = schema_verdict(columns, alpha=alphas["schema"], rows=frame.height, unknown=unknown)
+            checks.append(Check(name="schema", verdict=verdict))
+        if "drift" in budgets:
+            verdict = drift_verdict(columns, alpha=alphas["drift"], weekday=weekday, whole=whole, rows=frame.height)
+            checks.append(Check(name="drift", verdict=verdict))
+        if "score" in budgets:
+            quiet = self._quiet(version)
+            verdict = score_verdict(live, reference, quiet, alpha=alphas["score"], weekday=weekday, whole=whole)
+            checks.append(Check(name="score", verdict=verdict))
+        return WindowReport(
+            model=self._model.name,
+            kind="traffic",
+            window=due.window,
+            version=version,
+            rows=frame.height,
+            checks=tuple(checks),
+            metrics=score_metrics(score, live.decisions, reference.threshold),
+            numbers={
+                "score": {"rows": live.rows, "decisions": live.decisions, "mean": live.mean if live.rows else None},
+                "whole": whole,
+            },
+        )
+
+    def _quiet(self, version: int) -> list[QuietWindow]:
+        """Earlier whole windows of the version in which the score check did not fail."""
+        found = []
+        for one in self._past:
+            score = one.numbers.get("score")
+            if one.kind != "traffic" or one.version != version or score is None or not one.numbers.get("whole"):
+                continue
+            if one.outcomes.get("score") != "failed" and score["rows"]:
+                weekday = WEEKDAYS[one.window.start.weekday()]
+                found.append(QuietWindow(weekday=weekday, **score))
+        return found
+
+    def _outcomes(self, due: DueWindow, now: datetime) -> WindowReport | None:
+        cohort = matured_rows(self._log, self._model, start=due.window.start, end=due.window.end, as_of=now)
+        version = champion_of(cohort.frame)
+        if version is None:
+            return None
+        reference = self._reference(version)
+        cohort = cohort.of_positive(reference.positive)
+        scores = version_scores(cohort.frame["scores"], version)
+        y = cohort.y[scores.known]
+        if y.size == 0:
+            return None
+        shares = share_counts(y, scores.decision[scores.known])
+        evaluation = Evaluation(
+            y=y,
+            score=scores.score[scores.known],
+            threshold=reference.threshold,
+            costs=self._model.objective.costs,
+        )
+        checks, metrics = self._label_checks(due.window, version, reference, shares, evaluation)
+        return WindowReport(
+            model=self._model.name,
+            kind="outcomes",
+            window=due.window,
+            version=version,
+            rows=cohort.rows + cohort.blocked,
+            checks=tuple(checks),
+            metrics=metrics,
+            numbers={"shares": {name: list(counts) for name, counts in shares.items()}, "blocked": cohort.blocked},
+            matured=int(y.size),
+            positives=int(y.sum()),
+        )
+
+    def _label_checks(
+        self,
+        window: Window,
+        version: int,
+        reference: Reference,
+        shares: Mapping[str, tuple[int, int]],
+        evaluation: Evaluation,
+    ) -> tuple[list[Check], dict[str, Estimate]]:
+        counts = {"rows": evaluation.rows, "positives": evaluation.positives}
+        metrics = {name: estimate(wilson(*of), **counts) for name, of in shares.items() if of[1]}
+        checks = []
+        budgets = self._budgets()
+        objective = [self._model.objective.metric] if self._model.objective.metric not in SHARES else []
+        for name in dict.fromkeys([*self._model.monitor.checks, *objective]):
+            budget = budgets.get(name)
+            if name in SHARES and budget is not None:
+                seen = [*counted(name, self._served(version)), _counted(window, shares[name])]
+                per_alarm = budget.windows_per_alarm(self._window_days)
+                verdict = share_verdict(name, seen, reference.expected.get(name), windows_per_alarm=per_alarm)
+            elif name in METRICS and name not in SHARES:
+                alpha = 0.0 if budget is None else budget.allot(self._window_days)[0]
+                interval, verdict = metric_verdict(name, evaluation, reference.metrics.get(name), alpha=alpha)
+                if interval is not None:
+                    metrics[name] = estimate(interval, **counts)
+            else:
+                continue
+            if budget is not None:
+                checks.append(Check(name=name, verdict=verdict))
+        return checks, metrics
+
+    def _served(self, version: int) -> list[PastWindow]:
+        """The matured windows of a version, oldest first."""
+        return [one for one in self._past if one.kind == "outcomes" and one.version == version]
+
+    def _write(self, due: DueWindow, report: WindowReport) -> WindowReport:
+        """The window's fact, and the alerts it opens and closes, in one transaction; a window judged before stays."""
+        key = (f"check:{self._model.name}", due.name, 0)
+        with self._ledger.transaction() as transaction:
+            existing = transaction.keyed(*key)
+            if existing is not None:
+                report = replace(report, seq=existing.seq)
+            else:
+                fact = transaction.append("check.done", self._model.name, report.payload(), actor=_ACTOR, key=key)
+                past = [*self._past, *past_windows([fact])]
+                alerts = transaction.alerts(self._model.name, open_only=True)
+                closings = alerts_to_close(report, alerts, past)
+                openings = alerts_to_open(report, alerts, policy=self._model.on_alert)
+                known = {alert.alert for alert in transaction.alerts(self._model.name)}
+                openings = [one for one in openings if one.alert not in known]
+                for closing in closings:
+                    closed = AlertClosed(alert=closing.alert, model=self._model.name, reason=closing.reason)
+                    transaction.append("alert.closed", closing.alert, closed, actor=_ACTOR, cause=fact.seq)
+                for opening in openings:
+                    transaction.append("alert.opened", opening.alert, opening, actor=_ACTOR, cause=fact.seq)
+                report = replace(
+                    report,
+                    seq=fact.seq,
+                    opened=tuple(one.alert for one in openings),
+                    closed=tuple(one.alert for one in closings),
+                )
+        self._refresh()
+        return report
+
+
+def _counted(window: Window, of: tuple[int, int]) -> Counted:
+    return Counted(window=window, successes=of[0], n=of[1])
+
+
+def live_window(
+    frame: pl.DataFrame, score: np.ndarray[Any, Any], decisions: int, reference: Reference
+) -> tuple[list[LiveColumn], LiveScores]:
+    """A window's rows counted over a version's baseline: its columns, and what the version scored of them."""
+    named = [_live_name(frame, column.name).alias(column.name) for column in reference.columns]
+    profile = reference.baseline.profile(frame.select(named))
+    columns = [
+        LiveColumn(
+            reference=column,
+            counts=column.column.coarsened(profile.counts[column.name].astype(np.float64)),
+            nulls=float(profile.nulls[column.name]),
+        )
+        for column in reference.columns
+    ]
+    column = None
+    if reference.score is not None:
+        scored = reference.baseline.profile(pl.DataFrame({SCORE: score})).counts[SCORE]
+        counts = reference.score.column.coarsened(scored.astype(np.float64))
+        column = LiveColumn(reference=reference.score, counts=counts, nulls=0.0)
+    mean = float(score.mean(dtype=np.float64)) if score.size else 0.0
+    return columns, LiveScores(rows=int(score.size), decisions=decisions, mean=mean, column=column)
+
+
+def _live_name(frame: pl.DataFrame, name: str) -> pl.Expr:
+    """Where the log keeps a column: an input as it came, else a feature, else nowhere."""
+    for place in (f"in_{name}", f"f_{name}"):
+        if place in frame.columns:
+            return pl.col(place)
+    return pl.lit(None, dtype=pl.Float64)
+
+
+def _unknown_columns(frame: pl.DataFrame, columns: Sequence[LiveColumn]) -> list[str]:
+    """Inputs with values that came under another type than their column has."""
+    known = {live.reference.name for live in columns}
+    other = [name for name in frame.columns if name.startswith("in_") and "__" in name]
+    return [
+        name.removeprefix("in_")
+        for name in other
+        if name.removeprefix("in_").rpartition("__")[0] in known and frame[name].null_count() < frame.height
+    ]
+
+
+def is_whole(times: pl.Series, window: Window, *, usual_rows: float) -> bool:
+    """Whether traffic covers the window as it covered the baseline's: else the hours of a day alone look shifted."""
+    at = times.dt.epoch("us").to_numpy()
+    covered = float(at.max() - at.min()) / ((window.end - window.start) / _US)
+    return covered >= 0.75 or (covered >= 0.25 and len(times) >= 0.5 * usual_rows > 0)
+
+
+def score_metrics(score: np.ndarray[Any, Any], decisions: int, threshold: float) -> dict[str, Estimate]:
+    """Mean score, shares of high, medium and low risk, and the share of positive decisions."""
+    shares = risk_shares(score, threshold)
+    if shares is None:
+        return {}
+    rows = int(score.size)
+    found = {"mean_score": estimate(float(score.mean(dtype=np.float64)), rows=rows)}
+    for name, share in shares.to_dict().items():
+        found[f"{name}_risk_share"] = estimate(share, rows=rows)
+    return found | {"decision_share": estimate(wilson(decisions, rows), rows=rows)}
