@@ -2,7 +2,7 @@
 
 Each compares the challenger with the champion on the very same rows, over all rows since the rollout started, and
 may be looked at as often as one likes: the chance that a rule is ever called broken while it is kept is `alpha` at
-most (`betting`). `passed` is as strict as `failed`: until one of the two is sure, the answer is `undecided`.
+most (`stats.above_zero`). `passed` is as strict as `failed`: until one of the two is sure, the answer is `undecided`.
 
 - `errors > 0.5%`: the challenger gives no score for more than that share of the rows that the champion scores. Plain
   `errors` tolerates none; it passes when errors are surely rarer than 0.1 %.
@@ -21,9 +21,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from everloop.project import StopRule
-from everloop.rollout.betting import above_zero
 from everloop.rollout.counts import LATENCY_EDGES_MS, SCORE_BINS, PairedCounts
-from everloop.stats import Verdict
+from everloop.stats import Verdict, above_zero
 
 __all__ = [
     "DEFAULT_ALPHA",

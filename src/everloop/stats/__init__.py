@@ -4,11 +4,12 @@ Pure functions over arrays, and frozen records whose state is plain JSON. No oth
 
 - an answer: `Verdict`; a number with its range: `Interval` (`wilson`, `bootstrap`, `bootstrap_cells`, `mean_interval`)
 - live against reference counts: `psi`, `ks`, `total_variation`, `jensen_shannon`, `wasserstein`
-- two models on the same rows, looked at whenever: `BoundedSequence`, `SignSequence`
+- two models on the same rows, looked at whenever: `BoundedSequence`, `SignSequence`, and `above_zero` of counts
 - one window against quiet ones: `calibrate`; many checks at once: `bonferroni`, `simes`, `holm`
 - a rate that may drop: `binomial_drop_p`, `RateDetector`; how many false alarms there may be: `OnlineBudget`
 """
 
+from everloop.stats.betting import above_zero, log_stake
 from everloop.stats.budget import OnlineBudget, alpha_per_window
 from everloop.stats.distance import jensen_shannon, ks, psi, total_variation, wasserstein
 from everloop.stats.interval import (
@@ -38,6 +39,7 @@ __all__ = [
     "SignSequence",
     "Standing",
     "Verdict",
+    "above_zero",
     "alpha_per_window",
     "binomial_drop_p",
     "bonferroni",
@@ -50,6 +52,7 @@ __all__ = [
     "jensen_shannon",
     "jsonable",
     "ks",
+    "log_stake",
     "mean_interval",
     "overdispersion",
     "paired_bootstrap",
