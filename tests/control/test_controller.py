@@ -52,7 +52,7 @@ def living(trained: Path, root: Path, **options: str | None) -> Path:
 def test_a_schedule_retrains_and_the_better_challenger_is_promoted_once(trained: Path, tmp_path: Path) -> None:
     with town(living(trained, tmp_path / "shop", schedule="0 2 * * SUN")) as here:
         here.changed_from = BEGIN
-        here.until("rollout.promoted", days=24)
+        here.until("rollout.promoted", days=12)
         ledger = here.ledger
         fired = [fact.payload["due"] for fact in ledger.facts(kind="schedule.fired")]
         assert len(fired) == len(set(fired))
@@ -80,3 +80,22 @@ def test_an_alert_is_opened_where_recall_falls_and_nobody_acts_by_the_policy_not
         here.until("alert.opened", days=12)
         here.days(2)
         assert {"investigation.made", "proposal.made", "rollout.started"}.isdisjoint(here.kinds())
+
+
+@pytest.mark.slow
+def test_an_alert_is_investigated_answered_and_closed_by_the_policy_rollout(trained: Path, tmp_path: Path) -> None:
+    with town(living(trained, tmp_path / "shop", on_alert="rollout")) as here:
+        here.changed_from = BEGIN + DAY
+        here.until("alert.closed", days=20)
+        ledger, kinds = here.ledger, here.kinds()
+        born = kinds.index("alert.opened")  # what is before made the first version
+        order = ["alert.opened", "investigation.made", "proposal.made", "spec.approved", "version.registered"]
+        order += ["rollout.started", "rollout.promoted", "alert.closed"]
+        first = [kinds.index(kind, born) for kind in order]
+        assert first == sorted(first), list(zip(order, first, strict=True))
+        assert kinds.count("alert.opened") == kinds.count("proposal.made") == 1
+        version = ledger.rollouts("fraud")[0].version
+        chain = [fact.kind for fact in ledger.why("fraud", version)]
+        assert {"run.started", "spec.approved", "proposal.made", "investigation.made", "alert.opened"} <= set(chain)
+        assert ledger.last("spec.approved").payload["by"] == "policy:on_alert"  # type: ignore[union-attr]
+        assert ledger.verify().ok

@@ -32,7 +32,7 @@ LIFE = """\
 outcome: {{delay: 1d, absent: negative}}
 train: {{window: 15d, holdout: 25%{schedule}}}
 gates: [recall >= 0.30]
-rollout: {{steps: [shadow 12h, 50% 12h], stop if: [errors]}}
+rollout: {{steps: [shadow 12h, 50% 12h], stop if: [decision share moves > 60%]}}
 monitor: {{every: 1d, false_alarms: 1 per 30d, checks: [recall]}}
 on_alert: {on_alert}
 """

@@ -2,55 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from everloop.control.resources import Resources
+from everloop.errors import NotFound
 from everloop.ledger import AlertState
 from everloop.project import Spec
 
-__all__ = ["Answering"]
+__all__ = ["investigated", "proposed"]
 
 
-class Answering:
-    """Keeps what an investigation found until its proposal is written; after a crash it is made once more."""
+def investigated(resources: Resources, alert: AlertState) -> str:
+    """Investigate; the sentence of what was found."""
+    from everloop.data import read_contract
+    from everloop.improvement import investigate
+    from everloop.production import everything_known
 
-    def __init__(self, resources: Resources) -> None:
-        self._resources = resources
-        self._made: dict[str, Any] = {}
+    model, log, now = resources.model(alert.model), resources.log(alert.model), resources.clock.now()
+    made = investigate(
+        model,
+        alert,
+        ledger=resources.ledger,
+        log=log,
+        bundles=resources.bundles,
+        known=everything_known(model, read_contract(model), log, as_of=now),
+        clock=resources.clock,
+        out=resources.project.state / "investigations",
+        root=resources.project.root,
+    )
+    return made.sentence
 
-    def investigate(self, alert: AlertState) -> str:
-        """Investigate; the sentence of what was found."""
-        from everloop.data import read_contract
-        from everloop.improvement import investigate
-        from everloop.production import everything_known
 
-        resources = self._resources
-        model, log, now = resources.model(alert.model), resources.log(alert.model), resources.clock.now()
-        made = investigate(
-            model,
-            alert,
-            ledger=resources.ledger,
-            log=log,
-            bundles=resources.bundles,
-            known=everything_known(model, read_contract(model), log, as_of=now),
-            clock=resources.clock,
-            out=resources.project.state / "investigations" / alert.alert,
-        )
-        self._made[alert.alert] = made
-        return str(made.sentence)
+def proposed(resources: Resources, alert: AlertState) -> Spec:
+    """The spec that answers the alert, written beside its parent. Raises NotFound before its investigation."""
+    from everloop.improvement import Investigation, propose
 
-    def propose(self, alert: AlertState) -> Spec:
-        """The spec that answers the alert, written beside its parent."""
-        from everloop.improvement import propose
-
-        if alert.alert not in self._made:
-            self.investigate(alert)
-        proposal = propose(
-            self._resources.model(alert.model),
-            alert,
-            self._made[alert.alert],
-            ledger=self._resources.ledger,
-            clock=self._resources.clock,
-        )
-        spec: Spec = proposal.spec
-        return spec
+    if alert.investigation is None:
+        raise NotFound(f"alert {alert.alert} has no investigation to propose from")
+    made = Investigation.of(resources.ledger.fact(alert.investigation))
+    model = resources.model(alert.model)
+    return propose(model, alert, made, ledger=resources.ledger, clock=resources.clock).spec

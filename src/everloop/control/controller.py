@@ -9,7 +9,7 @@ from typing import Any
 
 from everloop.control import actions as to_do
 from everloop.control.actions import Action
-from everloop.control.answering import Answering
+from everloop.control.answering import investigated, proposed
 from everloop.control.decide import decide
 from everloop.control.evidence import RolloutEvidence
 from everloop.control.notices import send_notice
@@ -50,7 +50,6 @@ class Controller:
         self._resources = resources
         self._wait = wait
         self._reader = Reader(resources=resources)
-        self._answering = Answering(resources)
         self._evidence: dict[str, RolloutEvidence] = {}
         self._failures: dict[Action, _Failure] = {}
         self._acts: dict[type[Any], Callable[[Any], str | None]] = {
@@ -114,11 +113,11 @@ class Controller:
         return send_notice(resources.ledger, resources.ledger.alert(action.alert), address, action.channel)
 
     def _investigate(self, action: to_do.Investigate) -> str:
-        sentence = self._answering.investigate(self._resources.ledger.alert(action.alert))
+        sentence = investigated(self._resources, self._resources.ledger.alert(action.alert))
         return f"{action.alert} investigated: {sentence}"
 
     def _propose(self, action: to_do.Propose) -> str:
-        spec = self._answering.propose(self._resources.ledger.alert(action.alert))
+        spec = proposed(self._resources, self._resources.ledger.alert(action.alert))
         return f"{spec.name} proposed for {action.alert}: {spec.reason}"
 
     def _approve(self, action: to_do.ApproveByPolicy) -> str:

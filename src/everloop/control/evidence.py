@@ -15,6 +15,9 @@ __all__ = ["RolloutEvidence"]
 # By then all that was answered on a day has been moved to the log, also after a crash.
 _SETTLED = timedelta(hours=2)
 _DAY = timedelta(days=1)
+# The comparison counts whole steps of so long; between two of them it could only say what it said.
+_COMPARE_EVERY = timedelta(hours=6)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RolloutEvidence:
@@ -28,6 +31,8 @@ class RolloutEvidence:
         self._settled: dict[datetime, PairedCounts] = {}
         self._others: tuple[int, PairedCounts] | None = None
         self._comparison: PairedComparison | None = None
+        self._compared_at: int | None = None
+        self._last: Comparison | None = None
 
     def look(self, now: datetime) -> Evidence:
         """Everything known at `now`. No rule is asked anything before the first row that both sides saw."""
@@ -39,7 +44,7 @@ class RolloutEvidence:
         counts = self._counts(since, now)
         return Evidence(
             guardrails=judge(self._model.rollout.stop_if, self._with_latency(counts)),
-            comparison=self._compared(since, now),
+            comparison=self._compared(since, now, span[1]),
         )
 
     def _counts(self, since: datetime | None, now: datetime) -> PairedCounts:
@@ -84,7 +89,15 @@ class RolloutEvidence:
             return counts
         return replace(counts, champion_latency=champion.latency, challenger_latency=challenger.latency)
 
-    def _compared(self, since: datetime | None, now: datetime) -> Comparison | None:
+    def _compared(self, since: datetime | None, now: datetime, newest: datetime) -> Comparison | None:
+        every = min(_COMPARE_EVERY, self._model.monitor.every)
+        step = (min(now - self._model.outcome.delay, newest) - _EPOCH) // every
+        if step != self._compared_at:
+            self._compared_at = step
+            self._last = self._looked(since, now)
+        return self._last
+
+    def _looked(self, since: datetime | None, now: datetime) -> Comparison | None:
         if self._comparison is None:
             self._comparison = PairedComparison(
                 self._model,
