@@ -1,0 +1,127 @@
+"""The rows an investigation compares: all that was known, as the champion scores it, errors marked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from everloop.bundle import Bundle
+from everloop.data import EVENT_TIME, SCORE, TARGET, WEIGHT, FeatureTree, fit_sample
+from everloop.errors import NotEnoughData
+
+__all__ = ["FLAGGED", "Compared", "compared_rows", "daily", "matured", "with_features"]
+
+FLAGGED: Final = "__flagged"
+_MARKS: Final = (EVENT_TIME, TARGET, WEIGHT, SCORE, FLAGGED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """frame: raw columns and features that may tell a pattern, `event_time`, `__target`, `__weight`, `__score`,
+    `__flagged`; every positive row is in it, and of the others as many as there is time for, weighted up.
+
+    columns: what a rule may speak of, raw columns first.
+    """
+
+    frame: pl.DataFrame
+    columns: tuple[str, ...]
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame) -> Compared:
+        """The rows of a frame that was written by an investigation."""
+        return cls(frame=frame, columns=tuple(name for name in frame.columns if name not in _MARKS))
+
+    @property
+    def positive(self) -> np.ndarray:
+        """Which rows are positive: bool, shape (rows,)."""
+        return np.asarray(self.frame[TARGET].to_numpy() > 0.5)
+
+    @property
+    def flagged(self) -> np.ndarray:
+        """Which rows the champion calls positive: bool, shape (rows,)."""
+        return self.frame[FLAGGED].to_numpy()
+
+    @property
+    def missed(self) -> np.ndarray:
+        """Which positives the champion does not call so: bool, shape (rows,)."""
+        return np.asarray(self.positive & ~self.flagged)
+
+    @property
+    def false_alarms(self) -> np.ndarray:
+        """Which rows the champion wrongly calls positive: bool, shape (rows,)."""
+        return np.asarray(~self.positive & self.flagged)
+
+    @property
+    def weight(self) -> np.ndarray:
+        """How many rows each stands for: Float64, shape (rows,)."""
+        return self.frame[WEIGHT].to_numpy()
+
+    def since(self, at: datetime) -> np.ndarray:
+        """Which rows are not older than `at`: bool, shape (rows,)."""
+        return (self.frame[EVENT_TIME] >= at).to_numpy()
+
+
+def matured(frame: pl.DataFrame, *, as_of: datetime, delay: timedelta) -> pl.DataFrame:
+    """The rows whose outcome was due at `as_of`. Raises NotEnoughData where there is none."""
+    rows = frame.filter(pl.col(EVENT_TIME) <= as_of - delay)
+    if rows.height == 0:
+        raise NotEnoughData(f"no row had its outcome by {as_of:%Y-%m-%d %H:%M}; there is nothing to investigate yet")
+    return rows
+
+
+def compared_rows(known: pl.DataFrame, bundle: Bundle, *, most: int, seed: int = 0) -> Compared:
+    """The known rows scored by a bundle.
+
+    known: as `data.Rows.frame`, matured. most: all positives are kept, and others up to so many rows in all.
+    """
+    sample = fit_sample(known[TARGET].to_numpy(), known[WEIGHT].to_numpy(), most=most, seed=seed)
+    rows = known if len(sample.rows) == known.height else known[sample.rows]
+    scores = bundle.score_frame(rows)
+    raw = [
+        column.name
+        for column in bundle.contract.columns
+        if column.role in ("feature", "input", "segment") and column.type != "datetime" and column.name in rows.columns
+    ]
+    derived = [
+        pl.Series(name, np.ascontiguousarray(scores.features[:, place]))
+        for place, name in enumerate(bundle.features.names)
+        if name not in raw
+    ]
+    frame = rows.select(EVENT_TIME, *(_narrow(rows[name]) for name in raw)).with_columns(
+        *derived,
+        rows[TARGET].alias(TARGET),
+        pl.Series(WEIGHT, sample.weight),
+        pl.Series(SCORE, scores.score),
+        pl.Series(FLAGGED, scores.decision),
+    )
+    return Compared.of(frame)
+
+
+def _narrow(values: pl.Series) -> pl.Series:
+    """A number in half the room; a bound is rounded far coarser than that."""
+    return values.cast(pl.Float32) if values.dtype == pl.Float64 else values
+
+
+def with_features(frame: pl.DataFrame, tree: FeatureTree, names: tuple[str, ...]) -> pl.DataFrame:
+    """The frame with those of the features called `names` that it does not have as columns."""
+    lacking = [name for name in names if name not in frame.columns]
+    return frame.hstack(tree.only(lacking).frame(frame)) if lacking else frame
+
+
+def daily(times: pl.Series, *masks: np.ndarray) -> pl.DataFrame:
+    """`day` (UTC midnight), then for each mask how many rows, `0`, `1` …; every day between the first and the last.
+
+    times: event times in order. masks: numbers or bools, shape (rows,).
+    """
+    day = times.dt.truncate("1d").alias("day")
+    counted = (
+        pl.DataFrame([day, *(pl.Series(str(place), np.asarray(mask, np.float64)) for place, mask in enumerate(masks))])
+        .group_by("day")
+        .agg(pl.exclude("day").sum())
+    )
+    grid = pl.select(day=pl.datetime_range(pl.lit(day.min()), pl.lit(day.max()), interval="1d", time_zone="UTC"))
+    return grid.cast({"day": day.dtype}).join(counted, on="day", how="left", maintain_order="left").fill_null(0.0)

@@ -1,0 +1,114 @@
+"""Whether hyperparameters beside the champion's do clearly better on the newest rows: a small look around."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from everloop.bundle import Graph
+from everloop.clock import Clock
+from everloop.data import EVENT_TIME, TARGET, WEIGHT, FeatureTree, fit_sample
+from everloop.errors import EverloopError
+from everloop.models import FitRequest, fit, learner, resolve_params
+from everloop.project import Objective, Spec
+from everloop.tasks import Evaluation, paired_interval
+
+__all__ = ["Variation", "best_variation", "variants"]
+
+_FIT_ROWS: Final = 25_000
+_HELD_ROWS: Final = 20_000
+_LEAST_POSITIVES: Final = 30
+_LIMIT_S: Final = 60.0
+_METRIC: Final = "average_precision"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variation:
+    """Hyperparameters for the next spec. changed: those that differ from the parent's; sentence: why."""
+
+    hyperparameters: Mapping[str, object]
+    changed: tuple[str, ...]
+    sentence: str
+
+
+def variants(spec: Spec) -> list[dict[str, object]]:
+    """The spec's hyperparameters made larger one by one: more trees, deeper ones; none where it has neither."""
+    item = learner(spec.learner)
+    own = resolve_params(item, spec.hyperparameters)
+    found: list[dict[str, object]] = []
+    for hyperparameter in item.hyperparameters:
+        value = own[hyperparameter.name]
+        if isinstance(value, str | bool):
+            continue
+        larger = {"n_estimators": value * 1.5, "max_depth": value + 2, "num_leaves": value * 2}.get(hyperparameter.name)
+        if larger is None or value <= 0:
+            continue
+        tried = hyperparameter.clean(int(larger))
+        if hyperparameter.mistake(tried) is None:
+            names = {hyperparameter.name, *hyperparameter.aliases} & spec.hyperparameters.keys()
+            said = names.pop() if names else hyperparameter.name  # under the name that the spec has for it
+            found.append({**spec.hyperparameters, said: tried})
+    return found
+
+
+def best_variation(
+    known: pl.DataFrame, tree: FeatureTree, spec: Spec, *, since: datetime | None, clock: Clock
+) -> Variation:
+    """The spec's own hyperparameters, or a variant whose average precision on the newest rows is clearly higher.
+
+    known: matured rows in order of time; the newer half of the positives since the change, or of all, is held out.
+    Clearly: the paired 95 % interval of the difference lies above 0, by as many variants as there are.
+    """
+    own = Variation(hyperparameters=dict(spec.hyperparameters), changed=(), sentence="the champion's hyperparameters")
+    tried = variants(spec)
+    positive = known[TARGET].to_numpy() > 0.5
+    recent = positive if since is None else positive & (known[EVENT_TIME] >= since).to_numpy()
+    places = np.flatnonzero(recent)
+    if not tried or len(places) < 2 * _LEAST_POSITIVES:
+        return own
+    cut = int(places[len(places) // 2])
+    try:
+        evaluations = [
+            _judged(known, cut, tree, spec, params, clock=clock) for params in (dict(spec.hyperparameters), *tried)
+        ]
+    except EverloopError:
+        return own  # the parent's were served; that a variant cannot be fitted speaks against the variant alone
+    level = 1 - 0.05 / len(tried)
+    gains = [paired_interval(_METRIC, one, evaluations[0], level=level) for one in evaluations[1:]]
+    best = int(np.argmax([gain.point for gain in gains]))
+    if gains[best].low <= 0:
+        return own
+    before = spec.hyperparameters
+    changed = tuple(name for name, value in tried[best].items() if name not in before or before[name] != value)
+    said = ", ".join(f"{name} {tried[best][name]}" for name in changed)
+    return Variation(
+        hyperparameters=tried[best],
+        changed=changed,
+        sentence=f"{said}: average precision on the newest rows {gains[best]:+.3f} against the champion's",
+    )
+
+
+def _judged(
+    known: pl.DataFrame, cut: int, tree: FeatureTree, spec: Spec, params: Mapping[str, object], *, clock: Clock
+) -> Evaluation:
+    train, held = known[:cut], known[cut:]
+    learn = fit_sample(train[TARGET].to_numpy(), train[WEIGHT].to_numpy(), most=_FIT_ROWS, seed=spec.seed)
+    judge = fit_sample(held[TARGET].to_numpy(), held[WEIGHT].to_numpy(), most=_HELD_ROWS, seed=spec.seed)
+    matrix = tree.matrix(held[judge.rows])
+    request = FitRequest(
+        learner=spec.learner,
+        params=params,
+        X=tree.matrix(train[learn.rows]),
+        y=train[TARGET].to_numpy()[learn.rows],
+        weight=learn.weight,
+        compare=matrix[:2_000],
+        seed=spec.seed,
+    )
+    scores = Graph(fit(request, time_limit_s=_LIMIT_S, clock=clock).graph).scores(matrix)
+    y = held[TARGET].to_numpy()[judge.rows] > 0.5
+    return Evaluation(y=y, score=scores, weight=judge.weight, costs=Objective.parse(spec.objective).costs)
