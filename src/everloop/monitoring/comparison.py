@@ -7,8 +7,10 @@ which the two agree says nothing. What it rests on, by the objective:
   positives are and however the scores are calibrated (`SignSequence`); within the margin by `BoundedSequence`.
 - any other metric: the losses of `tasks.losses`, champion's minus challenger's (`BoundedSequence`).
 - a constraint such as `precision >= 0.80`: the challenger's own precision over the rows it flagged, with a sequence of
-  its own. Surely below the bound is `worse`, unless the champion is surely below it too; a point more than the margin
-  below it keeps `better` and `not_worse` undecided until there is more to see.
+  its own. What it lacks counts as it does in a search (`tasks.Task.objective_value`): recall in proportion to the
+  precision reached. So a challenger a hair below the bound that catches far more is not thrown away, and one that
+  flags everything wins nothing: surely below the bound and worse so counted is `worse`; below it by more than the
+  margin and not better so counted is `undecided`.
 
 Of `ALPHA` the gain gets four fifths and the constraint one; each of `better` and `worse` is wrong at most ALPHA of the
 time, over all looks together.
@@ -284,11 +286,20 @@ def _constraint_standing(model: Model, tally: Tally, *, margin: float) -> tuple[
     said = f"; {constraint.metric} {point:.2f} where {constraint} is asked"
     if constraint.op not in (">=", ">"):
         return "better", said
-    if mine.high < constraint.bound and not theirs.high < constraint.bound:
+    counted = [_counted_gain(tally, side, constraint.bound) for side in ("challenger", "champion")]
+    if mine.high < constraint.bound <= theirs.high and counted[0] < counted[1]:
         return "worse", said
-    if mine.point < constraint.bound - margin and mine.point < theirs.point:
+    if mine.point < constraint.bound - margin and mine.point < theirs.point and counted[0] <= counted[1]:
         return "undecided", said
     return "better", said
+
+
+def _counted_gain(tally: Tally, side: Literal["challenger", "champion"], bound: float) -> float:
+    """A side's recall, less in proportion to what its constraint lacks."""
+    challenger = side == "challenger"
+    share = (tally.constraint if challenger else tally.constraint_champion).mean
+    caught = tally.caught_challenger if challenger else tally.caught_champion
+    return caught / max(1, tally.positives) * (min(1.0, share / bound) if bound > 0 else 1.0)
 
 
 def _gain_words(model: Model, tally: Tally) -> str:

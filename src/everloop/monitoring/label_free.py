@@ -19,10 +19,19 @@ from typing import Any, Final
 import numpy as np
 
 from everloop.errors import NotEnoughData
-from everloop.monitoring.reference import BURST, MANY_WINDOWS, ColumnReference, Expected, Reference, distance
+from everloop.monitoring.reference import BURST, MANY_WINDOWS, ColumnReference, Expected, distance
 from everloop.stats import Verdict, calibrate, overdispersion, psi
 
-__all__ = ["LiveColumn", "LiveScores", "Shift", "drift_verdict", "schema_verdict", "score_verdict", "shift_of"]
+__all__ = [
+    "LiveColumn",
+    "LiveScores",
+    "QuietWindow",
+    "Shift",
+    "drift_verdict",
+    "schema_verdict",
+    "score_verdict",
+    "shift_of",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -92,7 +101,7 @@ def drift_verdict(columns: Sequence[LiveColumn], *, alpha: float, weekday: str, 
     found = [shift for live in columns if (shift := shift_of(live, weekday=weekday, whole=whole)) is not None]
     if not found:
         return Verdict.undecided(f"drift: {rows:,} rows are too few to say ({LEAST_ROWS} are the least)", rows=rows)
-    found.sort(key=lambda shift: (shift.p, -shift.distance))
+    found.sort(key=lambda shift: (shift.p, shift.usual - shift.distance))
     failed = [shift for shift in found if shift.p <= alpha / len(found)]
     named = found[: max(NAMED, min(len(failed), 12))]
     evidence = {"rows": rows, "columns": len(found), "alpha": alpha, "shifts": [_shift_record(one) for one in named]}
@@ -100,7 +109,7 @@ def drift_verdict(columns: Sequence[LiveColumn], *, alpha: float, weekday: str, 
         evidence["shifted"] = [shift.name for shift in failed]
         evidence["psi"] = dict(_psi_of(columns, failed[:NAMED]))
         return Verdict.failed(f"drift: {_shift_words(failed)} in {rows:,} rows", **evidence)
-    return Verdict.passed(f"drift: {len(found)} columns as in the baseline, the farthest {found[0].name}", **evidence)
+    return Verdict.passed(f"drift: {len(found)} columns as in the baseline", **evidence)
 
 
 def _shift_record(shift: Shift) -> dict[str, Any]:
@@ -179,14 +188,23 @@ class QuietWindow:
 
 
 def score_verdict(
-    live: LiveScores, reference: Reference, quiet: Sequence[QuietWindow], *, alpha: float, weekday: str, whole: bool
+    live: LiveScores,
+    quiet: Sequence[QuietWindow],
+    *,
+    expected: Expected | None,
+    alpha: float,
+    weekday: str,
+    whole: bool,
 ) -> Verdict:
-    """Whether the version's scores left what its held-out rows and its own quiet windows show."""
+    """Whether the version's scores left what its held-out rows and its own quiet windows show.
+
+    expected: the share of positive decisions on held-out rows, None where it is not known.
+    """
     if live.rows < LEAST_ROWS:
         return Verdict.undecided(f"score: {live.rows:,} scored rows are too few to say", rows=live.rows)
     parts = [
         _distribution_part(live, weekday=weekday, whole=whole),
-        _decision_part(live, reference.expected.get("decisions"), quiet),
+        _decision_part(live, expected, quiet),
         _mean_part(live, quiet, weekday=weekday) if whole else None,
     ]
     asked = [part for part in parts if part is not None]

@@ -59,15 +59,21 @@ def tolerated(expected: Expected) -> Expected:
 
 
 def share_verdict(
-    name: str, seen: Sequence[Counted], expected: Expected | None, *, windows_per_alarm: float
+    name: str,
+    seen: Sequence[Counted],
+    expected: Expected | None,
+    *,
+    windows_per_alarm: float,
+    quiet: Sequence[Counted] = (),
 ) -> Verdict:
     """Whether a share has dropped at some time of `seen`, the version's matured windows, oldest first.
 
     windows_per_alarm: how many quiet windows there are to be between two false alarms, on average.
+    quiet: windows of before, where they were counted one by one: they show how much quiet windows differ.
     """
     if expected is None or expected.n == 0:
         return Verdict.undecided(f"{name}: the version has no held-out {name} to compare with")
-    settled = seen[:-UNSETTLED]
+    settled = quiet if len(quiet) >= UNSETTLED else seen[:-UNSETTLED]
     spread = overdispersion([one.successes for one in settled], [one.n for one in settled])
     start = tolerated(expected)
     detector = RateDetector.start(

@@ -159,7 +159,8 @@ class Monitor:
             checks.append(Check(name="drift", verdict=verdict))
         if "score" in budgets:
             quiet = self._quiet(version)
-            verdict = score_verdict(live, reference, quiet, alpha=alphas["score"], weekday=weekday, whole=whole)
+            flagged = reference.expected.get("decisions")
+            verdict = score_verdict(live, quiet, expected=flagged, alpha=alphas["score"], weekday=weekday, whole=whole)
             checks.append(Check(name="score", verdict=verdict))
         return WindowReport(
             model=self._model.name,

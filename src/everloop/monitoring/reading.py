@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -151,6 +151,6 @@ def span_words(windows: Sequence[Window]) -> str:
     first, last = windows[0], windows[-1]
     days = all(at.hour == at.minute == at.second == 0 for at in (first.start, last.end))
     if days:
-        begin, end = f"{first.start:%Y-%m-%d}", f"{last.end - (last.end - last.start) / 2:%Y-%m-%d}"
+        begin, end = f"{first.start:%Y-%m-%d}", f"{last.end - timedelta(days=1):%Y-%m-%d}"
         return begin if begin == end else f"{begin} to {end}"
     return f"{first.start:%Y-%m-%d %H:%M} to {last.end:%Y-%m-%d %H:%M}"

@@ -1,0 +1,79 @@
+"""Past predictions for `everloop check`, made from a stream of the drift collection.
+
+    python -m bench.elec2 elec2.parquet predictions.parquet
+
+A model is fitted on the first part of the stream and never again; what it says of the rest, with the truth, is what
+a team has lying about of last year. In elec2 (electricity prices of New South Wales, half-hourly from 1996-05-07) the
+market changed at row 17,424, on 1997-05-05: the output holds a year around it. A stream whose concept never
+changes (`sea_stream.parquet`) is the control: `everloop check` must stay quiet on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+ORIGIN = datetime(1996, 5, 7, tzinfo=UTC)
+STEP = timedelta(minutes=30)
+FITTED_DAYS = 150
+PREDICTED_DAYS = 365
+CHANGE_ROW = 17_424
+
+
+def features(frame: pl.DataFrame) -> np.ndarray:
+    """What the model reads: all but the class and the running date."""
+    names = [name for name in frame.columns[:-1] if name != "date"]
+    return frame.select(names).to_numpy().astype(np.float64)
+
+
+def truth(frame: pl.DataFrame) -> np.ndarray:
+    """The class as true and false."""
+    values = frame[frame.columns[-1]]
+    return (values == "UP").to_numpy() if values.dtype == pl.String else (values == 1).to_numpy()
+
+
+def predictions(frame: pl.DataFrame, *, seed: int = 0) -> pl.DataFrame:
+    """`time, score, outcome` of the rows after the first `FITTED_DAYS`, by a model that saw only those."""
+    from lightgbm import LGBMClassifier
+
+    fitted = FITTED_DAYS * 48
+    until = min(frame.height, fitted + PREDICTED_DAYS * 48)
+    X, y = features(frame), truth(frame)
+    model = LGBMClassifier(n_estimators=120, num_leaves=15, learning_rate=0.05, random_state=seed, verbose=-1, n_jobs=2)
+    model.fit(X[:fitted], y[:fitted])
+    times = [ORIGIN + row * STEP for row in range(fitted, until)]
+    return pl.DataFrame(
+        {
+            "time": pl.Series(times, dtype=pl.Datetime("us", "UTC")),
+            "score": np.asarray(model.predict_proba(X[fitted:until]))[:, 1],
+            "outcome": y[fitted:until],
+        }
+    )
+
+
+def main() -> None:
+    """Write the predictions and say what they are."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path, help="elec2.parquet, or another stream whose last column is the class")
+    parser.add_argument("out", type=Path, help="where the predictions go, Parquet or CSV")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    made = predictions(pl.read_parquet(given.path), seed=given.seed)
+    if given.out.suffix == ".csv":
+        made.write_csv(given.out)
+    else:
+        made.write_parquet(given.out)
+    said = {"rows": made.height, "from": str(made["time"][0]), "to": str(made["time"][-1]), "out": str(given.out)}
+    if given.path.stem == "elec2":
+        said["change"] = str(ORIGIN + CHANGE_ROW * STEP)
+    print(json.dumps(said) if given.json else "\n".join(f"{name}: {value}" for name, value in said.items()))
+
+
+if __name__ == "__main__":
+    main()
