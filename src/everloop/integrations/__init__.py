@@ -1,0 +1,3 @@
+"""Outside systems: one file or folder per system, found by entry point, never imported by a room."""
+
+__all__: list[str] = []
