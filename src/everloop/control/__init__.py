@@ -1,23 +1,80 @@
 """The composition root: reads the state, decides, acts.
 
 `Controller(resources).tick()` is the loop's heart; `decide(view)` is pure. Around it: `up`, which keeps the project's
-processes running, and what people ask of it all: `status`, `why`, `roll_back`, `examine`.
+processes running; `work` and `move`, what two of them do; and what people ask of it all: `status`, `why`, `examine`.
+Importing the room is cheap: a name is loaded where it is first used.
 """
 
-from everloop.control.controller import Controller
-from everloop.control.decide import decide
-from everloop.control.reading import read_view
-from everloop.control.resources import Resources
-from everloop.control.view import AlertView, ModelView, Schedule, Try, View
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from everloop.control.chain import Reason, why
+    from everloop.control.controller import Controller
+    from everloop.control.decisions import decide
+    from everloop.control.doctor import Finding, examine
+    from everloop.control.mover_process import move
+    from everloop.control.overview import ModelStatus, Status, status
+    from everloop.control.reading import read_view
+    from everloop.control.resources import Resources
+    from everloop.control.stopping import told_to_stop
+    from everloop.control.supervisor import Running, up
+    from everloop.control.view import AlertView, ModelView, Schedule, Try, View
+    from everloop.control.worker import work
 
 __all__ = [
     "AlertView",
     "Controller",
+    "Finding",
+    "ModelStatus",
     "ModelView",
+    "Reason",
     "Resources",
+    "Running",
     "Schedule",
+    "Status",
     "Try",
     "View",
     "decide",
+    "examine",
+    "move",
     "read_view",
+    "status",
+    "told_to_stop",
+    "up",
+    "why",
+    "work",
 ]
+
+# No module is called as a name it holds is, or the module would hide it.
+_PLACES = {
+    "AlertView": "view",
+    "Controller": "controller",
+    "Finding": "doctor",
+    "ModelStatus": "overview",
+    "ModelView": "view",
+    "Reason": "chain",
+    "Resources": "resources",
+    "Running": "supervisor",
+    "Schedule": "view",
+    "Status": "overview",
+    "Try": "view",
+    "View": "view",
+    "decide": "decisions",
+    "examine": "doctor",
+    "move": "mover_process",
+    "read_view": "reading",
+    "status": "overview",
+    "told_to_stop": "stopping",
+    "up": "supervisor",
+    "why": "chain",
+    "work": "worker",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

@@ -10,7 +10,7 @@ from typing import Any
 from everloop.control import actions as to_do
 from everloop.control.actions import Action
 from everloop.control.answering import investigated, proposed
-from everloop.control.decide import decide
+from everloop.control.decisions import decide
 from everloop.control.evidence import RolloutEvidence
 from everloop.control.notices import send_notice
 from everloop.control.reading import POLICY, Reader

@@ -1,0 +1,160 @@
+"""Why a version is there: the chain of causes, back to the alert, the data and the people, as sentences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from everloop.errors import UsageError
+from everloop.ledger import Fact, Ledger, Version
+from everloop.project import Project
+
+__all__ = ["Reason", "version_number", "why"]
+
+_NAME = re.compile(r"(?:(?P<model>[^/]+)/)?v?(?P<number>[1-9]\d*)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One link: who did what, when, and the fact it stands on."""
+
+    seq: int
+    at: datetime
+    actor: str
+    kind: str
+    subject: str
+    sentence: str
+    cause: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        names = ("seq", "actor", "kind", "subject", "sentence", "cause")
+        return {name: getattr(self, name) for name in names} | {"at": self.at.isoformat()}
+
+
+def version_number(text: str) -> tuple[str | None, int]:
+    """The model, where it is named, and the number of `v2`, `2` or `fraud/v2`. Raises UsageError."""
+    match = _NAME.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{text!r} is not a version; say v2, or fraud/v2 where the project has several models")
+    return match["model"], int(match["number"])
+
+
+def why(project: Project, ledger: Ledger, *, version: str, model: str | None = None) -> list[Reason]:
+    """From the version back: what became of it first, then what made it, newest first, to what began it all.
+
+    Raises NotFound for an unknown version, UsageError for what is no version's name.
+    """
+    named, number = version_number(version)
+    chosen = project.model(named if named is not None else model)
+    found = ledger.version(chosen.name, number)
+    facts = {fact.seq: fact for fact in [*_fate(ledger, found), *ledger.why(chosen.name, number)]}
+    return [_reason(facts[seq]) for seq in sorted(facts, reverse=True)]
+
+
+def _fate(ledger: Ledger, version: Version) -> list[Fact]:
+    """What happened to the version since: rollouts, becoming champion, giving way."""
+    kinds = ("rollout.started", "rollout.moved", "rollout.stopped", "rollout.promoted")
+    rollouts = ledger.facts(kind=kinds, subject=version.name)
+    routed = ledger.facts(kind=("routing.changed", "rollback.done"), subject=version.model, after=version.seq)
+    return [*rollouts, *(fact for fact in routed if _concerns(fact, version.number))]
+
+
+def _concerns(fact: Fact, number: int) -> bool:
+    payload = fact.payload
+    if fact.kind == "rollback.done":
+        return number in (payload["from_version"], payload["to_version"])
+    # Changes of exposure are told by the rollout's own facts; a first version has none and is told here.
+    return bool(payload["champion"] == number and payload["previous"] is None and payload["revision"] == 1)
+
+
+def _reason(fact: Fact) -> Reason:
+    told = _SENTENCES.get(fact.kind)
+    sentence = f"{fact.kind} {fact.subject}" if told is None else told(fact.payload)
+    return Reason(
+        seq=fact.seq,
+        at=fact.at,
+        actor=fact.actor,
+        kind=fact.kind,
+        subject=fact.subject,
+        sentence=sentence,
+        cause=fact.cause,
+    )
+
+
+Payload = Mapping[str, Any]
+
+
+def _registered(payload: Payload) -> str:
+    recall = payload["metrics"].get("recall")
+    judged = ""
+    if recall is not None and recall["point"] is not None:
+        judged = f", recall {recall['point']:.3f} [{recall['low']:.3f}, {recall['high']:.3f}] on test rows"
+    return (
+        f"v{payload['number']} was registered by run {payload['run']} from {payload['spec']}{judged}; all gates passed"
+    )
+
+
+def _trained(payload: Payload) -> str:
+    as_of = payload["inputs"].get("as_of")
+    known = "" if as_of is None else f" on what was known at {as_of[:16].replace('T', ' ')}"
+    return f"run {payload['run']} trained {payload['spec']}{known} (asked by {payload['trigger'] or 'a person'})"
+
+
+def _written(payload: Payload) -> str:
+    data = payload["data"]
+    rows = f" found on {data['rows']:,} rows of {data['source']}" if data else ""
+    parent = f", child of {payload['parent']}" if payload["parent"] else ""
+    return f"{payload['spec']} was written ({payload['learner'] or 'by hand'}){parent}{rows}: {payload['reason']}"
+
+
+def _proposed(payload: Payload) -> str:
+    answers = f" in answer to {payload['alert']}" if payload["alert"] else ""
+    changed = ", ".join(payload["diff"]) if payload["diff"] else "only its data"
+    return f"{payload['spec']} was proposed{answers}; it changes {changed}"
+
+
+def _alerted(payload: Payload) -> str:
+    return f"alert {payload['alert']} ({payload['check']}, {payload['evidence_kind']}): {payload['sentence']}"
+
+
+def _checked(payload: Payload) -> str:
+    window = payload["window"]
+    failed = [one["name"] for one in payload["verdicts"] if one["outcome"] == "failed"]
+    judged = f"failed {', '.join(failed)}" if failed else "passed"
+    return f"the window {window['start'][:16].replace('T', ' ')} with {payload['rows']:,} rows {judged}"
+
+
+def _moved(payload: Payload) -> str:
+    share = payload["share"]
+    to = "shadow" if payload["mode"] == "shadow" else f"{share:.4g} of the keys" if share is not None else "a step"
+    return f"v{payload['version']} went on to {to}"
+
+
+_SENTENCES: Mapping[str, Callable[[Payload], str]] = {
+    "alert.opened": _alerted,
+    "check.done": _checked,
+    "investigation.made": lambda payload: f"{payload['alert']} was investigated: {payload['sentence']}",
+    "project.created": lambda payload: f"the project {payload['project']} began",
+    "proposal.made": _proposed,
+    "rollback.done": lambda payload: (
+        f"v{payload['from_version']} gave way to v{payload['to_version']}: {payload['reason'] or 'rolled back'}"
+    ),
+    "rollout.moved": _moved,
+    "rollout.promoted": lambda payload: f"v{payload['version']} became champion: {payload['sentence']}",
+    "rollout.started": lambda payload: (
+        f"v{payload['version']} began to be tried against v{payload['against']}, {' → '.join(payload['steps'])}"
+    ),
+    "rollout.stopped": lambda payload: f"v{payload['version']} was taken back: {payload['sentence']}",
+    "routing.changed": lambda payload: f"v{payload['champion']} answers: {payload['reason']}",
+    "run.started": _trained,
+    "schedule.fired": lambda payload: f"the schedule {payload['schedule']} came due",
+    "spec.approved": lambda payload: (
+        f"{payload['by']} approved {payload['spec']}{': ' + payload['note'] if payload['note'] else ''}"
+    ),
+    "spec.written": _written,
+    "version.registered": _registered,
+}

@@ -1,0 +1,185 @@
+"""Is everything there that the project needs? One finding per question, with what to do where the answer is no."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from everloop.errors import EverloopError
+
+if TYPE_CHECKING:
+    from everloop.project import Project
+
+__all__ = ["Finding", "examine"]
+
+Outcome = Literal["ok", "note", "problem"]
+_EXTRAS = {
+    "train": ("sklearn", "lightgbm", "xgboost", "optuna", "skl2onnx", "onnxmltools", "joblib"),
+    "serve": ("uvicorn", "httptools", "prometheus_client"),
+    "notebook": ("nbclient", "nbformat", "ipykernel"),
+}
+_FREE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """An answer. `note`: something works less well or is not there yet; `problem`: something does not work."""
+
+    question: str
+    outcome: Outcome
+    sentence: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain JSON."""
+        return {"question": self.question, "outcome": self.outcome, "sentence": self.sentence}
+
+
+def examine(start: Path | None = None) -> list[Finding]:
+    """Examine this machine and the project of `start` (the current folder), as far as each can be read."""
+    from everloop.project import Project
+
+    found = [_python(), *_extras()]
+    try:
+        project = Project.find(start)
+    except EverloopError as error:
+        return [*found, _problem("project", str(error))]
+    found.append(_ok("project", f"{project.name} with {', '.join(sorted(project.models)) or 'no model yet'}"))
+    for question, ask in _QUESTIONS.items():
+        found += _answers(question, ask, project)
+    return found
+
+
+def _answers(question: str, ask: Callable[[Project], Iterator[Finding]], project: Project) -> list[Finding]:
+    """What was found before an error counts; the error is a finding itself."""
+    found: list[Finding] = []
+    try:
+        found.extend(ask(project))
+    except (EverloopError, OSError) as error:
+        found.append(_problem(question, str(error)))
+    return found
+
+
+def _ok(question: str, sentence: str) -> Finding:
+    return Finding(question=question, outcome="ok", sentence=sentence)
+
+
+def _note(question: str, sentence: str) -> Finding:
+    return Finding(question=question, outcome="note", sentence=sentence)
+
+
+def _problem(question: str, sentence: str) -> Finding:
+    return Finding(question=question, outcome="problem", sentence=sentence)
+
+
+def _python() -> Finding:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    return _ok("python", f"{version}, {sys.executable}")
+
+
+def _extras() -> Iterator[Finding]:
+    for extra, modules in _EXTRAS.items():
+        lacking = [name for name in modules if importlib.util.find_spec(name) is None]
+        if lacking:
+            yield _note(f"extra {extra}", f"{', '.join(lacking)} missing; pip install 'everloop[{extra}]'")
+        else:
+            yield _ok(f"extra {extra}", "installed")
+
+
+def _ledger(project: Project) -> Iterator[Finding]:
+    from everloop.ledger import Ledger
+
+    if project.settings.ledger is None and not project.paths.ledger_db.exists():
+        yield _note("ledger", "not there yet; the first command that changes something makes it")
+        return
+    with Ledger.open(project, clock=project.clock()) as ledger:
+        report = ledger.verify()
+        if not report.ok:
+            yield _problem("ledger", f"the chain does not verify: {report.problem}; restore the ledger from a copy")
+            return
+        yield _ok("ledger", f"{report.facts:,} facts, unbroken")
+        for model in sorted(project.models):
+            open_alerts = ledger.alerts(model, open_only=True)
+            if open_alerts:
+                count = f"{len(open_alerts)} open alert" + ("s" if len(open_alerts) > 1 else "")
+                yield _note(f"alerts of {model}", f"{count}; 'everloop alert list --open' shows them")
+
+
+def _models(project: Project) -> Iterator[Finding]:
+    from everloop.data import load_features, read_contract
+
+    for model in project.models.values():
+        name = f"model {model.name}"
+        if not model.contract_path.exists():
+            yield _note(name, "no contract.yaml yet; 'everloop explore' writes it from the source")
+            continue
+        features = load_features(model.features_path, read_contract(model))
+        specs = model.specs()
+        last = f"newest spec {specs[-1].name}" if specs else "no spec yet; 'everloop search' finds one"
+        yield _ok(name, f"{len(features.tree().names)} features; {last}")
+
+
+def _bundles(project: Project) -> Iterator[Finding]:
+    from everloop.bundle import BundleStore
+    from everloop.ledger import Ledger
+
+    if not project.paths.ledger_db.exists() and project.settings.ledger is None:
+        return
+    store = BundleStore(project.paths.bundles)
+    with Ledger.open(project, clock=project.clock()) as ledger:
+        for model in sorted(project.models):
+            for version in ledger.versions(model):
+                if version.role is None:
+                    continue
+                try:
+                    store.load(version.bundle)
+                except EverloopError as error:
+                    yield _problem(f"bundle {version.name}", f"{error}; 'everloop rollback {model}' leaves it")
+                else:
+                    yield _ok(f"bundle {version.name}", f"{version.role}, its sums are right")
+
+
+def _spool(project: Project) -> Iterator[Finding]:
+    from everloop.traffic import pending_rows
+
+    if not project.paths.spool.is_dir():
+        return
+    rows = pending_rows(project.paths.spool)
+    if rows:
+        yield _note("spool", f"{rows:,} rows on their way to the log; 'everloop up' moves them")
+    else:
+        yield _ok("spool", "nothing waits")
+
+
+def _disk(project: Project) -> Iterator[Finding]:
+    free = shutil.disk_usage(project.root).free
+    shown = f"{free / 1e9:,.1f} GB free"
+    yield _ok("disk", shown) if free >= _FREE_BYTES else _problem("disk", f"{shown}; free some space")
+
+
+def _port(project: Project) -> Iterator[Finding]:
+    host, port = project.settings.endpoint.host, project.settings.endpoint.port
+    if port == 0:
+        return
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as tried:
+        tried.settimeout(1.0)
+        taken = tried.connect_ex((host, port)) == 0
+    if taken:
+        yield _note("port", f"{port} of {host} is in use: by 'everloop up', or take another with --port")
+    else:
+        yield _ok("port", f"{port} of {host} is free")
+
+
+_QUESTIONS: dict[str, Callable[[Project], Iterator[Finding]]] = {
+    "ledger": _ledger,
+    "models": _models,
+    "bundles": _bundles,
+    "spool": _spool,
+    "disk": _disk,
+    "port": _port,
+}
