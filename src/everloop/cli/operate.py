@@ -1,11 +1,238 @@
-"""Phase 2 to 4 from the command line: up, serve, check, status, why, rollback."""
+"""Phase 2 to 4 from the command line: up, serve, worker, check, status, why, rollback, doctor."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
+from everloop.cli.context import Opened, me, opened, project_here
+from everloop.cli.daily import AsJson, ModelName
+from everloop.cli.output import lines, say, show, table, when, width
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from everloop.control import Running
+    from everloop.monitoring import WindowReport
+
 __all__ = ["add_to"]
+
+REFUSED = 3
+"""The exit code of an open alert."""
+
+Host = Annotated[str | None, typer.Option(help="Where to listen; everloop.yaml's where left out.")]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one and prints it.")]
+Workers = Annotated[int | None, typer.Option(min=1, max=256, help="Processes that answer.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """The commands of this file."""
+    for command in (up, serve, worker, check, status, why, rollback, doctor):
+        app.command()(command)
+
+
+def up(host: Host = None, port: Port = None, workers: Workers = None, as_json: AsJson = False) -> None:
+    """Run the project: endpoint, mover and worker, until Ctrl-C."""
+    from everloop.control import up as run_up
+
+    def announce(running: Running) -> None:
+        if as_json:
+            show(running.to_dict())
+        else:
+            lines(running.url)
+            say(f"{project.name} is up; Ctrl-C stops it")
+
+    project = project_here()
+    run_up(project, say=say, announce=announce, host=host, port=port, workers=workers)
+
+
+def serve(host: Host = None, port: Port = None, workers: Workers = None) -> None:
+    """The endpoint alone, until Ctrl-C. Its traffic waits in the spool for a mover."""
+    from everloop.serving import run
+
+    run(project_here(), host=host, port=port, workers=workers)
+
+
+def worker(as_json: AsJson = False) -> None:
+    """The worker alone: runs, schedules, monitor and rollouts, until Ctrl-C."""
+    from everloop.control import told_to_stop, work
+
+    def tell(sentence: str) -> None:
+        show({"said": sentence})
+
+    with told_to_stop() as stop:
+        work(project_here(), stop, say=tell if as_json else say)
+
+
+def check(
+    file: Annotated[
+        Path | None, typer.Argument(help="Past predictions to judge; left out: this project's traffic.")
+    ] = None,
+    time: Annotated[str | None, typer.Option(help="Column of when a row happened.")] = None,
+    score: Annotated[str | None, typer.Option(help="Column of the score.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="Column of what turned out to be true.")] = None,
+    positive: Annotated[str | None, typer.Option(help="The outcome that counts as positive; 1 or true.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Scores from it on are positive; chosen if left out.")] = None,
+    every: Annotated[str | None, typer.Option(help="A window's length, such as 1d; chosen if left out.")] = None,
+    delay: Annotated[str, typer.Option(help="How long after a row its outcome was known.")] = "0d",
+    false_alarms: Annotated[str, typer.Option(help="The budget over everything together.")] = "1 per 10y",
+    columns: Annotated[list[str] | None, typer.Option("--column", help="Inputs to watch as well.")] = None,
+    timezone: Annotated[str, typer.Option(help="In which naive times are read.")] = "UTC",
+    model: Annotated[str | None, typer.Option(help="Of the project; all where left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Phase 3 now: judge the windows that are due, or a file of past predictions. An open alert is exit code 3."""
+    if file is None:
+        _check_project(model, as_json=as_json)
+        return
+    lacking = [name for name, value in (("time", time), ("score", score), ("outcome", outcome)) if value is None]
+    if lacking:
+        raise typer.BadParameter(f"say which columns of {file} are meant: {', '.join('--' + name for name in lacking)}")
+    from everloop.monitoring import check_file
+    from everloop.project import Budget
+
+    done = check_file(
+        file,
+        time=str(time),
+        score=str(score),
+        outcome=str(outcome),
+        positive=positive,
+        threshold=threshold,
+        every=None if every is None else _span(every, "--every"),
+        delay=_span(delay, "--delay"),
+        false_alarms=_parsed(Budget.parse, false_alarms, "--false-alarms"),
+        columns=tuple(columns or ()),
+        timezone=timezone,
+    )
+    if as_json:
+        show(done.to_dict())
+    else:
+        from rich.console import Console
+
+        from everloop.monitoring import file_check_screen
+
+        Console(width=width(), highlight=False).print(file_check_screen(done))
+    if done.alerts:
+        raise typer.Exit(REFUSED)
+
+
+def _span(text: str, option: str) -> timedelta:
+    from everloop.project import parse_duration
+
+    span: timedelta = _parsed(parse_duration, text, option)
+    return span
+
+
+def _parsed(parse: Any, text: str, option: str) -> Any:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{option}: {error}") from None
+
+
+def _check_project(model: str | None, *, as_json: bool) -> None:
+    from everloop.control import Resources
+
+    with opened() as here:
+        resources = Resources.of(here.project, ledger=here.ledger, clock=here.clock)
+        names = [here.project.model(model).name] if model else sorted(here.project.models)
+        reports = [report for name in names for report in resources.monitor(name).judge(here.clock.now())]
+        alerts = [alert for name in names for alert in here.ledger.alerts(name, open_only=True)]
+        never = [name for name in names if here.ledger.last("check.done", name) is None]
+    if as_json:
+        shown = ("alert", "model", "check", "evidence_kind", "opened_at", "sentence")
+        open_now = [{name: getattr(alert, name) for name in shown} for alert in alerts]
+        show({"windows": [report.to_dict() for report in reports], "open_alerts": open_now})
+    else:
+        _tell_reports(reports, never)
+        for alert in alerts:
+            lines(f"ALERT {alert.alert} {alert.model} ({alert.evidence_kind}): {alert.sentence}")
+    if alerts:
+        raise typer.Exit(REFUSED)
+
+
+def _tell_reports(reports: list[WindowReport], never: list[str]) -> None:
+    rows = [
+        (report.model, report.kind, when(report.window.start), report.rows, one.name, one.verdict.outcome,
+         one.verdict.sentence)
+        for report in reports
+        for one in report.checks
+    ]  # fmt: skip
+    for name in never:
+        say(f"{name}: no window is over yet; traffic comes through 'everloop up'")
+    table(("model", "window of", "start", "rows", "check", "verdict", "sentence"), rows, empty="no window is due")
+
+
+def status(model: ModelName = None, as_json: AsJson = False) -> None:
+    """How the project stands: who answers, how well, what is tried, what needs someone."""
+    from everloop.control import status as stands
+
+    with opened() as here:
+        now = stands(here.project, here.ledger, here.clock, model=model)
+    if as_json:
+        show(now.to_dict())
+        return
+    lines(now.text(min(width(), 80)))
+
+
+def why(
+    version: Annotated[str, typer.Argument(help="Such as v2, or fraud/v2.")],
+    model: Annotated[str | None, typer.Option(help="May be left out where the project has one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Why a version is there: back to the alert, the data and the people."""
+    from everloop.control import why as reasons
+
+    with opened() as here:
+        found = reasons(here.project, here.ledger, version=version, model=model)
+    if as_json:
+        show([reason.to_dict() for reason in found])
+        return
+    for reason in found:
+        lines(_folded(f"{when(reason.at)}  {reason.actor}: {reason.sentence}  [{reason.seq}]"))
+
+
+def _folded(text: str) -> str:
+    import textwrap
+
+    return textwrap.fill(text, width(), subsequent_indent=" " * 18, break_long_words=False)
+
+
+def rollback(
+    model: ModelName = None,
+    reason: Annotated[str, typer.Option(help="Why, for whoever reads the audit.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Return to the previous champion at once; a rollout that goes on is stopped."""
+    from everloop.rollout import rollback as go_back
+
+    with opened() as here:
+        chosen = here.project.model(model)
+        left = _champion(here, chosen.name)
+        routing = go_back(here.ledger, chosen.name, actor=me(), reason=reason or f"rolled back by {me()}")
+    if as_json:
+        record = {"model": chosen.name, "from": left, "champion": routing.champion, "revision": routing.revision}
+        show(record)
+        return
+    lines(f"{chosen.name} v{routing.champion} answers again; v{left} gave way")
+
+
+def _champion(here: Opened, model: str) -> int | None:
+    routing = here.ledger.routing(model)
+    return None if routing is None else routing.champion
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Is everything there that the project needs? A line each, with what to do."""
+    from everloop.control import examine
+
+    found = examine()
+    if as_json:
+        show([finding.to_dict() for finding in found])
+    else:
+        rows = [(finding.outcome, finding.question, finding.sentence) for finding in found]
+        table(("", "what", "finding"), rows, empty="nothing to examine")
+    if any(finding.outcome == "problem" for finding in found):
+        raise typer.Exit(1)

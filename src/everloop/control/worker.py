@@ -34,6 +34,7 @@ def work(project: Project, stop: threading.Event, *, say: Say, poll_s: float = 1
     Of several workers one acts, the one that holds the lease; the others stand by. A run that goes on when the word
     to stop comes is left at its next step for the next worker.
     """
+    from everloop.control.integrations import followed
     from everloop.control.resources import Resources
     from everloop.ledger import Ledger
 
@@ -42,6 +43,7 @@ def work(project: Project, stop: threading.Event, *, say: Say, poll_s: float = 1
     with (
         Ledger.open(project, clock=clock) as ledger,
         Resources.opened(project, ledger=ledger, clock=clock, slot="worker") as resources,
+        followed(project, ledger, clock, say=say),
     ):
         _Worker(resources, say).run(stop, poll_s)
 
