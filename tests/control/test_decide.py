@@ -1,0 +1,243 @@
+"""What is decided, as a table of what is seen; and what holds whatever is seen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from everloop.control import ModelView, Schedule, decide
+from everloop.control import actions as to_do
+from everloop.control.decisions import FIRST_POSITIVES, MOST_PROMOTIONS, positives_needed
+from everloop.control.positives import fitted_until
+from everloop.control.reading import schedule_of
+
+from .views import DAY, NOW, alert, model, rollout, routing, run, seen, tried, version, view
+
+READY = {"proposal": "fraud-s2", "approved": "policy"}
+
+
+def kinds(one: ModelView) -> list[str]:
+    return [type(action).__name__ for action in decide(view(one))]
+
+
+def first(one: ModelView) -> Any:
+    [action] = decide(view(one))
+    return action
+
+
+CASES: dict[str, tuple[ModelView, list[str]]] = {
+    "all is well": (seen(), []),
+    "nothing is deployed": (seen(routing=None, versions=(), been_champion=frozenset()), []),
+    "windows are due": (seen(windows_due=True), ["JudgeWindows"]),
+    "a channel has not heard": (seen(model=model("notify"), alerts=(alert(untold=(0, 1)),)), ["Notify", "Notify"]),
+    "notify does nothing else": (seen(model=model("notify"), alerts=(alert(),)), []),
+    "an alert is investigated": (seen(alerts=(alert(),)), ["Investigate"]),
+    "then answered": (seen(alerts=(alert(investigated=True),)), ["Propose"]),
+    "then approved by policy": (seen(alerts=(alert(proposal="fraud-s2"),)), ["ApproveByPolicy"]),
+    "or left to a person": (seen(model=model("propose"), alerts=(alert(proposal="fraud-s2"),)), []),
+    "a person's approval waits for nothing": (
+        seen(model=model("propose"), alerts=(alert(proposal="fraud-s2", approved="alice", positives=0),)),
+        ["StartTraining"],
+    ),
+    "the policy's waits for the change to be known": (
+        seen(alerts=(alert(**READY, positives=FIRST_POSITIVES - 1),)),
+        [],
+    ),
+    "and then trains": (seen(alerts=(alert(**READY, positives=FIRST_POSITIVES),)), ["StartTraining"]),
+    "one run at a time": (seen(alerts=(alert(**READY, positives=900),), running=(run(),)), []),
+    "a refused one waits": (seen(alerts=(alert(**READY, positives=99),), tries=(tried(50),)), []),
+    "until positives have doubled": (
+        seen(alerts=(alert(**READY, positives=100),), tries=(tried(50),)),
+        ["StartTraining"],
+    ),
+    "a check no longer asked": (seen(alerts=(alert(check="drift", proposal="s"),)), ["CloseAlert", "ApproveByPolicy"]),
+    "a second alert is investigated too": (
+        seen(alerts=(alert(**READY, positives=0), alert("a-two", labels=False))),
+        ["Investigate"],
+    ),
+    "but not proposed for": (
+        seen(alerts=(alert(**READY, positives=0), alert("a-two", labels=False, investigated=True))),
+        [],
+    ),
+    "outcomes say more than inputs did": (
+        seen(alerts=(alert(**READY, labels=False, positives=0), alert("a-two", investigated=True))),
+        ["Propose"],
+    ),
+    "a new version is tried": (seen(versions=(version(1), version(2))), ["StartRollout"]),
+    "not one that was tried": (seen(versions=(version(1), version(2)), rolled_out=frozenset({2})), []),
+    "not one that was deployed by hand and left": (
+        seen(versions=(version(1), version(2)), been_champion=frozenset({1, 2})),
+        [],
+    ),
+    "not an old one": (
+        seen(versions=(version(1), version(2), version(3)), routing=routing(3), been_champion=frozenset({1, 3})),
+        [],
+    ),
+    "a rollout is looked at": (seen(rollout=rollout(), looked_at=NOW - DAY), ["StepRollout"]),
+    "but not all the time": (seen(rollout=rollout()), []),
+    "no training while its challenger is tried": (
+        seen(
+            alerts=(alert(**READY, positives=999),),
+            rollout=rollout(answers_alert=True),
+            rollout_trigger="alert",
+        ),
+        [],
+    ),
+    "an answer to an alert takes a scheduled one's place": (
+        seen(
+            versions=(version(1), version(2, trigger="schedule"), version(3, trigger="alert")),
+            rolled_out=frozenset({2}),
+            rollout=rollout(),
+            rollout_trigger="schedule",
+        ),
+        ["StopRollout"],
+    ),
+    "a scheduled one waits for its turn": (
+        seen(
+            versions=(version(1), version(2, trigger="schedule"), version(3, trigger="schedule")),
+            rolled_out=frozenset({2}),
+            rollout=rollout(),
+            rollout_trigger="schedule",
+        ),
+        [],
+    ),
+    "the schedule fires": (seen(schedule=Schedule(due=NOW)), ["FireSchedule"]),
+    "and trains": (seen(schedule=Schedule(fired=NOW, fired_seq=9, started=False)), ["StartTraining"]),
+    "once": (seen(schedule=Schedule(fired=NOW, fired_seq=9)), []),
+    "once more after a promotion": (
+        seen(alerts=(alert(**READY, positives=100),), tries=(tried(50, status="finished"),), promotions=1),
+        ["StartTraining"],
+    ),
+    "not where all is as before": (
+        seen(
+            alerts=(alert(**READY, positives=100),),
+            tries=(tried(50, status="finished"),),
+            promotions=1,
+            recovered=True,
+        ),
+        [],
+    ),
+    "nor without end": (
+        seen(
+            alerts=(alert(**READY, positives=10_000),),
+            tries=(tried(50, status="finished"),),
+            promotions=MOST_PROMOTIONS,
+        ),
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_case(case: str) -> None:
+    one, expected = CASES[case]
+    assert kinds(one) == expected
+
+
+def test_a_schedule_gives_way_to_the_answer_of_an_alert() -> None:
+    waiting = seen(alerts=(alert(**READY, positives=0),), schedule=Schedule(due=NOW))
+    assert first(waiting).skipped == "a-one is being answered by fraud-s2"
+    unapproved = seen(model=model("propose"), alerts=(alert(proposal="fraud-s2"),), schedule=Schedule(due=NOW))
+    assert first(unapproved).skipped is None
+
+
+def test_what_answers_an_alert_says_so_and_a_scheduled_one_must_be_better() -> None:
+    for trigger, answers in (("alert", True), ("schedule", False), ("person", False)):
+        action = first(seen(versions=(version(1), version(2, trigger=trigger))))
+        assert (action.version, action.champion, action.answers_alert) == (2, 1, answers)
+
+
+def test_a_run_that_found_too_little_waits_for_somewhat_more_and_any_other_for_twice_as_much() -> None:
+    one = alert(**READY)
+    assert positives_needed(one, (tried(100, status="failed", error="NotEnoughData"),)) == 125
+    assert positives_needed(one, (tried(100, status="failed", error="FitFailed"),)) == 200
+    assert positives_needed(one, (tried(0),)) == FIRST_POSITIVES
+
+
+def test_the_same_request_has_the_same_name_and_the_next_try_another() -> None:
+    ready = (alert(**READY, positives=100),)
+    assert first(seen(alerts=ready)) == first(seen(alerts=ready))
+    assert first(seen(alerts=ready)).name != first(seen(alerts=ready, tries_before=1)).name
+
+
+@given(
+    alerts=st.lists(
+        st.builds(
+            alert,
+            st.sampled_from(["a-one", "a-two", "a-three"]),
+            labels=st.booleans(),
+            investigated=st.booleans(),
+            proposal=st.sampled_from([None, "fraud-s2", "fraud-s3"]),
+            approved=st.sampled_from([None, "policy", "alice"]),
+            positives=st.one_of(st.none(), st.integers(0, 500)),
+        ),
+        max_size=3,
+        unique_by=lambda one: one.id,
+    ),
+    policy=st.sampled_from(["notify", "propose", "rollout"]),
+    triggers=st.lists(st.sampled_from(["person", "schedule", "alert"]), max_size=3),
+    rolling=st.sampled_from([None, "person", "schedule", "alert"]),
+    running=st.booleans(),
+    promotions=st.integers(0, 3),
+    recovered=st.booleans(),
+    due=st.booleans(),
+)
+def test_whatever_is_seen(
+    alerts: list[Any],
+    policy: str,
+    triggers: list[str],
+    rolling: str | None,
+    running: bool,
+    promotions: int,
+    recovered: bool,
+    due: bool,
+) -> None:
+    one = seen(
+        model=model(policy),
+        alerts=tuple(alerts),
+        versions=(version(1), *(version(n, trigger=trigger) for n, trigger in enumerate(triggers, start=2))),
+        rollout=None if rolling is None else rollout(answers_alert=rolling == "alert"),
+        rollout_trigger=rolling or "",
+        running=(run(),) if running else (),
+        promotions=promotions,
+        recovered=recovered,
+        schedule=Schedule(due=NOW if due else None),
+    )
+    decided = decide(view(one))
+    counted = Counter(type(action) for action in decided)
+    assert decide(view(one)) == decided
+    assert len(set(decided)) == len(decided)
+    assert counted[to_do.StartTraining] <= (0 if running else 1)
+    assert counted[to_do.StartRollout] <= (0 if rolling else 1)
+    assert counted[to_do.Propose] == 0 or policy != "notify"
+    assert counted[to_do.ApproveByPolicy] == 0 or policy == "rollout"
+    trained_for = [action for action in decided if isinstance(action, to_do.StartTraining) and action.alert]
+    assert all(one.approval_seq is not None for one in alerts if one.id in {action.alert for action in trained_for})
+
+
+@given(hours=st.lists(st.integers(1, 400), min_size=1, max_size=6))
+def test_a_schedule_fires_once_for_each_time_however_seldom_one_looks(hours: list[int]) -> None:
+    fired: list[datetime] = []
+    after = at = NOW
+    for step in hours:
+        at += timedelta(hours=step)
+        due, following = schedule_of("0 2 * * SUN", after=after, now=at, timezone="UTC")
+        assert following is not None
+        assert following > at
+        if due is not None:
+            assert after < due <= at
+            assert at - due < 7 * DAY
+            fired.append(due)
+            after = due
+    assert fired == sorted(set(fired))
+
+
+def test_a_run_is_fitted_on_all_but_the_newest_share_of_its_window() -> None:
+    one = model(outcome="{delay: 7d}", train="{window: 60d, holdout: 10%}")
+    assert fitted_until(one, NOW, None) == NOW - 13 * DAY
+    assert fitted_until(one, NOW, NOW - 27 * DAY) == NOW - 9 * DAY
