@@ -20,15 +20,19 @@ import polars as pl
 
 ORIGIN = datetime(1996, 5, 7, tzinfo=UTC)
 STEP = timedelta(minutes=30)
-FITTED_DAYS = 150
+FITTED_DAYS = 200
 PREDICTED_DAYS = 365
 CHANGE_ROW = 17_424
 
 
 def features(frame: pl.DataFrame) -> np.ndarray:
-    """What the model reads: all but the class and the running date."""
-    names = [name for name in frame.columns[:-1] if name != "date"]
-    return frame.select(names).to_numpy().astype(np.float64)
+    """What the model reads. Of elec2 the price over its last week's mean, since prices themselves wander."""
+    if "nswprice" in frame.columns:
+        week = pl.col("nswprice").rolling_mean(7 * 48, min_samples=1).shift(1)
+        frame = frame.select("day", "period", "nswdemand", over_week=pl.col("nswprice") - week)
+    else:
+        frame = frame.select(frame.columns[:-1])
+    return frame.to_numpy().astype(np.float64)
 
 
 def truth(frame: pl.DataFrame) -> np.ndarray:
@@ -44,7 +48,9 @@ def predictions(frame: pl.DataFrame, *, seed: int = 0) -> pl.DataFrame:
     fitted = FITTED_DAYS * 48
     until = min(frame.height, fitted + PREDICTED_DAYS * 48)
     X, y = features(frame), truth(frame)
-    model = LGBMClassifier(n_estimators=120, num_leaves=15, learning_rate=0.05, random_state=seed, verbose=-1, n_jobs=2)
+    model = LGBMClassifier(
+        n_estimators=80, num_leaves=8, learning_rate=0.05, min_child_samples=100, random_state=seed, verbose=-1
+    )
     model.fit(X[:fitted], y[:fitted])
     times = [ORIGIN + row * STEP for row in range(fitted, until)]
     return pl.DataFrame(

@@ -153,6 +153,7 @@ class PairedComparison:
         self._margin = model_margin(model) if margin is None else margin
         self._tally = Tally.start(alpha=alpha, constrained=model.objective.constraint is not None)
         self._until: datetime | None = None
+        self._last: Compared | None = None
 
     @property
     def tally(self) -> Tally:
@@ -171,7 +172,12 @@ class PairedComparison:
             for cohort in rows.cut(ends):
                 self._tally = self._with(cohort)
             self._until = ends[-1]
-        return judged(self._model, self._tally, margin=self._margin, versions=self._versions, until=self._until)
+            self._last = None
+        if self._last is None:
+            self._last = judged(
+                self._model, self._tally, margin=self._margin, versions=self._versions, until=self._until
+            )
+        return self._last
 
     def _pending(self, due: datetime, *, tail: bool) -> tuple[datetime | None, list[datetime]]:
         """Where the last look stopped, and the ends of the whole steps that are due since then."""

@@ -254,11 +254,11 @@ class _Plan:
         times = past.frame[EVENT_TIME]
         first, last = times[0], times[-1]
         span = last - first
-        chosen = _window_length(past, span) if every is None else every
+        chosen = _window_length(past, span, reference_share) if every is None else every
         # The last row's own step belongs to the file: half-hourly rows end half an hour after the last.
         step = span / max(1, past.rows - 1)
         laid = windows(first - step / 2, last + 1.5 * step, chosen)
-        border = first + span * reference_share
+        border = first + (span + step) * reference_share
         reference = tuple(one for one in laid if one.end <= border)
         live = tuple(one for one in laid if one.end > border)
         if len(reference) < _LEAST_REFERENCE_WINDOWS or not live:
@@ -282,14 +282,21 @@ class _Plan:
         return slice(self.rows(self.reference[0]).start, self.rows(self.reference[-1]).stop)
 
 
-def _window_length(past: PastRows, span: timedelta) -> timedelta:
-    """The shortest of an hour, 6 hours, a day, a week, 4 weeks that holds enough of the rarer class."""
+def _window_length(past: PastRows, span: timedelta, reference_share: float) -> timedelta:
+    """The shortest of an hour, 6 hours, a day, a week, 4 weeks that holds enough of the rarer class.
+
+    Shorter again where the reference would hold too few of them to show how windows differ.
+    """
     rarer = max(1, min(int(past.y.sum()), int((past.known & ~past.y).sum())))
-    for length in _SPANS:
+    place = len(_SPANS) - 1
+    for index, length in enumerate(_SPANS):
         count = span / length
         if rarer / max(1.0, count) >= _LEAST_POSITIVES and count <= _MOST_WINDOWS:
-            return length
-    return _SPANS[-1]
+            place = index
+            break
+    while place > 0 and span * reference_share / _SPANS[place] < _LEAST_REFERENCE_WINDOWS + 2:
+        place -= 1
+    return _SPANS[place]
 
 
 def _threshold(past: PastRows, plan: _Plan, threshold: float | None) -> tuple[float, str]:

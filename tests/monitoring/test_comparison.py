@@ -1,0 +1,182 @@
+"""Two versions on the same rows: law 6 on tallies, and the whole way through the traffic log."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from everloop.monitoring import PairedComparison, compare, paired_rows
+from everloop.monitoring.comparison import Tally, judged
+from everloop.project import Model, parse_model
+
+from .world import DAY, DELAY, START, World, rows_of_day
+
+
+def model(objective: str = "recall at precision >= 0.80", gates: str = "[beats yardstick]") -> Model:
+    text = (
+        f"task: classification\ndata: {{source: x.csv, time: t, target: y}}\nobjective: {objective}\ngates: {gates}\n"
+    )
+    found, mistakes = parse_model(text)
+    assert found is not None, mistakes
+    return found
+
+
+def day(random: np.random.Generator, recalls: tuple[float, float], *, alarms: int = 4, per_day: int = 22) -> tuple:
+    """A day's truth and both decisions; catches of the two overlap as much as they can."""
+    positives = int(random.poisson(per_day))
+    y = np.arange(2_000) < positives
+    luck = random.random(2_000)
+    decisions = []
+    for recall in recalls:
+        flagged = y & (luck < recall)
+        flagged[random.choice(np.arange(positives, 2_000), size=alarms, replace=False)] = True
+        decisions.append(flagged)
+    return y, decisions[0].astype(np.float32), decisions[1].astype(np.float32), (decisions[0], decisions[1])
+
+
+def outcomes(
+    random: np.random.Generator, recalls: tuple[float, float], days: int, every: int = 1, **options: int
+) -> list[str]:
+    of, tally, found = model(), Tally.start(), []
+    for k in range(days):
+        y, one, two, decisions = day(random, recalls, **options)
+        if recalls[0] == recalls[1]:  # equal on average, not row by row
+            luck = random.random(y.size)
+            two = np.where(y, luck < recalls[1], two).astype(np.float32)
+            decisions = decisions[0], two >= 0.5
+        tally = tally.seen(of, y, one, two, decisions)
+        if k % every == 0:
+            found.append(judged(of, tally, margin=0.02, versions=(1, 2)).outcome)
+    return found
+
+
+def test_equal_versions_are_hardly_ever_called_better_or_worse_however_often_one_looks() -> None:
+    random, wrong = np.random.default_rng(0), 0
+    for _ in range(40):
+        wrong += any(outcome in ("better", "worse") for outcome in outcomes(random, (0.8, 0.8), 40, every=8))
+    # 5 % of 40 is 2; the bound is not tight, so more would be a mistake.
+    assert wrong <= 3
+
+
+def test_a_challenger_that_catches_far_more_is_better_within_a_day_or_two() -> None:
+    random = np.random.default_rng(1)
+    days = [outcomes(random, (0.45, 0.85), 4, per_day=30).index("better") + 1 for _ in range(20)]
+    assert np.median(days) <= 1
+    assert max(days) <= 3
+
+
+def test_one_that_catches_less_is_worse_and_stays_so() -> None:
+    found = outcomes(np.random.default_rng(2), (0.85, 0.45), 4)
+    assert "worse" in found[:2]
+
+
+def test_nearly_the_same_is_not_worse_in_the_end() -> None:
+    found = outcomes(np.random.default_rng(3), (0.8, 0.8001), 60)
+    assert found[-1] == "not_worse"
+
+
+def test_flagging_everything_is_worse_though_its_recall_is_one() -> None:
+    random, of, tally = np.random.default_rng(4), model(), Tally.start()
+    for _ in range(2):
+        y, one, _, decisions = day(random, (0.6, 0.6))
+        tally = tally.seen(of, y, one, np.ones(y.size, np.float32), (decisions[0], np.ones(y.size, bool)))
+    found = judged(of, tally, margin=0.02, versions=(1, 2))
+    assert found.outcome == "worse"
+    assert "precision 0.0" in found.sentence
+
+
+def test_a_hair_below_the_bound_does_not_throw_a_far_better_one_away() -> None:
+    random, of, tally = np.random.default_rng(5), model(), Tally.start()
+    for _ in range(20):
+        y, one, two, decisions = day(random, (0.45, 0.85), alarms=6, per_day=22)
+        tally = tally.seen(of, y, one, two, decisions)
+    found = judged(of, tally, margin=0.02, versions=(1, 2))
+    assert found.evidence["flagged_challenger"] > 0
+    assert found.outcome == "better"
+
+
+def test_the_order_and_size_of_cohorts_do_not_matter() -> None:
+    random, of = np.random.default_rng(6), model()
+    parts = [day(random, (0.6, 0.8)) for _ in range(4)]
+    one, other = Tally.start(), Tally.start()
+    for part in parts:
+        one = one.seen(of, *part)
+    for part in reversed(parts):
+        half = part[0].size // 2
+        for rows in (slice(0, half), slice(half, None)):
+            decisions = tuple(side[rows] for side in part[3])
+            other = other.seen(of, part[0][rows], part[1][rows], part[2][rows], decisions)
+    assert (one.signs, one.positives, one.rows) == (other.signs, other.positives, other.rows)
+    assert one.gains.interval().low == pytest.approx(other.gains.interval().low)
+
+
+@pytest.mark.parametrize("objective", ["average_precision", "cost(fn=100, fp=1)", "log_loss", "roc_auc"])
+def test_other_objectives_are_compared_by_their_losses(objective: str) -> None:
+    random, of, tally = np.random.default_rng(7), model(objective), Tally.start(constrained=False)
+    for _ in range(40):
+        y = random.random(1_000) < 0.05
+        bad = np.clip(0.05 + random.normal(0, 0.02, y.size), 0.001, 0.999)
+        good = np.clip(np.where(y, 0.8, 0.05) + random.normal(0, 0.02, y.size), 0.001, 0.999)
+        tally = tally.seen(of, y, bad, good, (bad >= 0.5, good >= 0.5))
+    assert judged(of, tally, margin=0.02, versions=(1, 2)).outcome == "better"
+
+
+def test_nothing_seen_is_undecided() -> None:
+    found = judged(model(), Tally.start(), margin=0.02, versions=(3, 4))
+    assert found.outcome == "undecided"
+    assert found.sentence == "v4 is not yet told from v3: no matured positives yet"
+    assert judged(model("log_loss"), Tally.start(), margin=0.02, versions=(3, 4)).outcome == "undecided"
+
+
+def test_the_margin_is_the_gates() -> None:
+    of = model(gates="[not worse than champion by 0.07]")
+    comparison = PairedComparison(of, None, challenger=2, champion=1)  # type: ignore[arg-type]
+    assert comparison._margin == 0.07
+
+
+def test_through_the_log_only_matured_rows_that_both_scored_count(world: World) -> None:
+    champion = world.version(weights=(0.0, 2.0, 0.0, 0.0), bias=-9.5).number
+    challenger = world.version(weights=(0.0, 2.0, 0.0, 0.0), bias=-6.0).number
+    comparison = PairedComparison(world.model, world.log, challenger=challenger, champion=champion)
+    world.day(0, [champion])  # before the challenger was live
+    looks = []
+    for k in range(1, 6):
+        rows = rows_of_day(START + k * DAY, seed=world.seed, frauds=40)
+        world.serve(rows, [champion, challenger], declined=[0, 1])
+        world.clock.set(START + (k + 1) * DAY)
+        looks.append(comparison.look(world.clock.now()))
+    # Days 1 to 3 have matured when day 5 ends, with a delay of two days; nothing younger is in.
+    positives = sum(int(rows_of_day(START + k * DAY, seed=world.seed, frauds=40).y[2:].sum()) for k in (1, 2, 3))
+    assert looks[-1].evidence["positives"] == positives
+    assert looks[-1].evidence["blocked"] == 6
+    assert "6 rows whose answer kept their outcome from happening are left out" in looks[-1].sentence
+    assert looks[1].evidence["positives"] == 0
+    at_once = compare(world.model, world.log, challenger=challenger, champion=champion, as_of=START + 6 * DAY)
+    assert at_once.evidence["positives"] == positives
+    assert at_once.outcome == looks[-1].outcome
+
+
+def test_guardrails_get_the_rows_that_both_were_asked(world: World) -> None:
+    champion, challenger = world.version().number, world.version(bias=-5.0).number
+    world.day(0, [champion])
+    rows = world.day(1, [champion, challenger])
+    world.day(2, [champion])
+    found = paired_rows(world.log, challenger=challenger, champion=champion)
+    assert len(found) == rows.frame.height
+    assert found.champion_score.dtype == np.float32
+    assert np.isfinite(found.challenger_score).all()
+    assert found.challenger_decision.sum() >= found.champion_decision.sum()
+    assert found.first is not None
+    assert START + DAY <= found.first < START + 2 * DAY
+    assert len(paired_rows(world.log, challenger=99, champion=champion)) == 0
+    part = paired_rows(world.log, challenger=challenger, champion=champion, since=START + DAY + DAY / 2)
+    assert 0 < len(part) < len(found)
+    assert len(paired_rows(world.log, challenger=challenger, champion=champion, until=START + DAY)) == 0
+
+
+def test_a_look_before_anything_matured_reads_nothing(world: World) -> None:
+    champion, challenger = world.version().number, world.version(bias=-5.0).number
+    assert compare(world.model, world.log, challenger=2, champion=1, clock=world.clock).outcome == "undecided"
+    world.day(0, [champion, challenger])
+    found = compare(world.model, world.log, challenger=2, champion=1, as_of=START + DELAY)
+    assert found.evidence["rows"] <= 1
