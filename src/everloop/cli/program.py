@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from everloop.cli import daily, nouns, operate
+from everloop.cli import daily, demo, nouns, operate
 from everloop.errors import EverloopError
 
 __all__ = ["app", "run"]
@@ -20,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+demo.add_to(app)
 daily.add_to(app)
 operate.add_to(app)
 nouns.add_to(app)
