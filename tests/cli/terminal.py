@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Ended", "everloop"]
+__all__ = ["Ended", "environment", "everloop"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +26,14 @@ class Ended:
         return json.loads(self.out)
 
 
-def everloop(*words: str, cwd: Path, **environment: str) -> Ended:
-    """Run `everloop WORDS` in `cwd`, in a terminal of 80 columns. No traceback may reach anyone."""
+def environment() -> dict[str, str]:
+    """This process's variables without any that set up everloop, at 80 columns."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("EVERLOOP_")}
+    return kept | {"COLUMNS": "80", "PYTHONWARNINGS": "error::UserWarning"}
+
+
+def everloop(*words: str, cwd: Path, **more: str) -> Ended:
+    """Run `everloop WORDS` in `cwd`, in a terminal of 80 columns. No traceback may reach anyone."""
     program = [sys.executable, "-c", "from everloop.cli import main; main()", *words]
     done = subprocess.run(
         program,
@@ -37,7 +42,7 @@ def everloop(*words: str, cwd: Path, **environment: str) -> Ended:
         text=True,
         check=False,
         timeout=300,
-        env=kept | {"COLUMNS": "80", "PYTHONWARNINGS": "error::UserWarning"} | environment,
+        env=environment() | more,
     )
     assert "Traceback" not in done.stderr, done.stderr
     return Ended(code=done.returncode, out=done.stdout, err=done.stderr)

@@ -1,0 +1,107 @@
+"""Every command that README and docs show is run, in the order in which they show it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ..cli.terminal import environment, everloop
+from ..experiment.made import payments
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "docs/own-data.md", "docs/mlflow.md")
+ELSEWHERE = ("make ",)  # what make runs is this very suite, or a test of its own
+CODES = {
+    "everloop rollback": 1,  # there is one version yet, and nothing to go back to
+}
+
+
+def commands(page: str) -> list[str]:
+    """The lines of a page's console blocks that are commands."""
+    blocks = re.findall(r"```console\n(.*?)```", (ROOT / page).read_text(), re.S)
+    lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    return [line for line in lines if not line.startswith(ELSEWHERE)]
+
+
+def lay_out(folder: Path) -> None:
+    """The files that the pages name: rows of one's own, new ones to score, and past predictions of another model."""
+    payments(10_000, positives=0.2).write_parquet(folder / "past.parquet")
+    rng = np.random.default_rng(0)
+    fraud = rng.random(20_000) < 0.1
+    pl.DataFrame(
+        {
+            "t": pl.datetime_range(
+                pl.datetime(2024, 1, 1), pl.datetime(2024, 1, 1) + pl.duration(minutes=19_999), "1m", eager=True
+            ),
+            "s": np.clip(rng.normal(np.where(fraud, 0.7, 0.2), 0.15), 0, 1),
+            "fraud": fraud,
+        }
+    ).write_parquet(folder / "predictions.parquet")
+
+
+def run(line: str, cwd: Path) -> Path:
+    """Run one line; returns where the next one runs."""
+    words = shlex.split(line)
+    if words[0] == "cd":
+        payments(500, seed=5).drop("fraud").write_parquet(cwd / words[1] / "new.parquet")
+        if (cwd / "predictions.parquet").exists():
+            (cwd / words[1] / "predictions.parquet").write_bytes((cwd / "predictions.parquet").read_bytes())
+        return cwd / words[1]
+    assert words[0] == "everloop", f"a page shows a command that is not ours: {line}"
+    if words[1] in ("up", "serve", "worker"):
+        start_and_stop(words[1:], cwd)
+        return cwd
+    ended = everloop(*words[1:], cwd=cwd)
+    assert ended.code == CODES.get(line, 0), f"{line}: {ended.err}"
+    assert max((len(shown) for shown in ended.out.splitlines()), default=0) <= 80, ended.out
+    return cwd
+
+
+def start_and_stop(words: list[str], cwd: Path) -> None:
+    """A command that goes on: it says where it listens, and Ctrl-C ends it well."""
+    program = [sys.executable, "-c", "from everloop.cli import main; main()", *words, "--port", "0"]
+    with subprocess.Popen(program, cwd=cwd, stdout=subprocess.PIPE, text=True, env=environment()) as process:
+        assert process.stdout is not None
+        assert "http://" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    cwd = tmp_path
+    for line in commands(page):
+        cwd = run(line, cwd)
+        model = cwd / "fraud" / "model.yaml"
+        if line.startswith("cd "):  # the same model, found sooner, on data that is a month long
+            text = model.read_text()
+            for before, after in (
+                ("logistic, random_forest, xgboost, lightgbm, neural_network", "lightgbm"),
+                ("delay: 7d", "delay: 1d"),
+                ("recall >= 0.60", "recall >= 0.30"),
+            ):
+                text = text.replace(before, after)
+            model.write_text(text)
+
+
+def test_every_page_is_linked_and_every_link_leads_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    linked: set[Path] = set()
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
+            if "://" in target:
+                continue
+            path = (page.parent / target).resolve()
+            assert path.exists(), f"{page.name} links to {target}, which is not there"
+            linked.add(path)
+    assert set((ROOT / "docs").glob("*.md")) <= linked
