@@ -180,7 +180,7 @@ class Place:
 
     def serve(self, frame: pl.DataFrame) -> None:
         """Rows (as the source has them) answered by the champion at their own time, in the log."""
-        rows = load_like(self, frame)
+        rows = with_time(frame)
         scores, n = self.champion.score_frame(rows), rows.height
         ids = rows["id"].to_list()
         batch = PredictionBatch(
@@ -208,11 +208,10 @@ class Place:
             mover.move_once()
 
 
-def load_like(place: Place, frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame as `load_rows` would give it."""
-    from everloop.data import rows_of
-
-    return rows_of(frame, place.model, read_contract(place.model), source="made").frame
+def with_time(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with its event time, as a request gives it."""
+    after = pl.duration(seconds=pl.col("Time")).cast(pl.Duration("us"))
+    return frame.with_columns((pl.lit(START) + after).cast(pl.Datetime("us", "UTC")).alias(EVENT_TIME))
 
 
 def truth(place: Place, known: Rows) -> np.ndarray:

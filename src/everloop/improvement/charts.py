@@ -30,12 +30,13 @@ def days_chart(
         if value is not None
     ]
     colours = alt.Scale(domain=["before", "since"], range=[_GREY, _RED])
+    shares = alt.Y("value:Q", title=title, axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1]))
     chart: alt.Chart = (
         alt.Chart(alt.InlineData(values=rows))
         .mark_bar(width={"band": 0.8})
         .encode(
-            x=alt.X("yearmonthdate(day):O", title=None, axis=alt.Axis(format="%m-%d", labelOverlap=True)),
-            y=alt.Y("value:Q", title=title, axis=alt.Axis(format="%") if percent else alt.Axis()),
+            x=alt.X("utcyearmonthdate(day):O", title=None, axis=alt.Axis(format="%m-%d", labelOverlap=True)),
+            y=shares if percent else alt.Y("value:Q", title=title),
             color=alt.Color("part:N", scale=colours, legend=None),
         )
         .properties(width=_WIDTH, height=_HEIGHT)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 import polars as pl
@@ -16,9 +16,15 @@ __all__ = ["Drifted", "distances_by_day", "drifted_columns"]
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
+Kind: TypeAlias = Literal["missing", "unit", "moved"]
+
 _LEAST: Final = 0.03
 _TIMES_USUAL: Final = 2.0
 _NULLS: Final = 0.02
+# Factors between units that people mix up; deciles of bins give them a little off.
+_UNITS: Final = tuple(
+    sorted(float(base) ** sign for base in (10, 100, 1000, 10**6, 10**9, 60, 3600, 24, 86_400) for sign in (1, -1))
+)
 _DECILES: Final = tuple(place / 10 for place in range(1, 10))
 
 
@@ -28,10 +34,12 @@ class Drifted:
 
     distance: Kolmogorov-Smirnov (numbers) or total variation (texts) against the reference, in [0, 1].
     usual: the largest that the reference's own windows differ by, at least one row's worth.
+    kind: `missing` where values are lacking, `unit` where one factor lies between then and now, else `moved`.
     sentence: how it changed, in words.
     """
 
     column: str
+    kind: Kind
     distance: float
     usual: float
     sentence: str
@@ -43,14 +51,12 @@ class Drifted:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
-        found: dict[str, Any] = jsonable(
-            {"column": self.column, "distance": self.distance, "usual": self.usual, "sentence": self.sentence}
-        )  # type: ignore[assignment]
+        found: dict[str, Any] = jsonable({item.name: getattr(self, item.name) for item in fields(self)})  # type: ignore[assignment]
         return found
 
 
 def drifted_columns(baseline: Baseline, live: pl.DataFrame, *, most: int = 8) -> list[Drifted]:
-    """The columns of `live` that moved, the farthest first; the score comes last where it moved.
+    """The columns of `live` that moved: what tells its own cause first, then the farthest, then the score.
 
     live: rows with the baseline's columns; those it lacks are left out.
     """
@@ -60,7 +66,8 @@ def drifted_columns(baseline: Baseline, live: pl.DataFrame, *, most: int = 8) ->
         if column.name in live.columns
         and (drifted := _judged(baseline, column, live[column.name], baseline.profile(live.select(column.name))))
     ]
-    return sorted(found, key=lambda item: (item.column == SCORE, -item.distance))[:most]
+    kinds = get_args(Kind)
+    return sorted(found, key=lambda item: (item.column == SCORE, kinds.index(item.kind), -item.distance))[:most]
 
 
 def distances_by_day(baseline: Baseline, name: str, live: pl.DataFrame, days: pl.Series) -> list[float]:
@@ -68,13 +75,21 @@ def distances_by_day(baseline: Baseline, name: str, live: pl.DataFrame, days: pl
 
     live: its rows; days: the day of each, sorted. A day below 20 rows is NaN.
     """
-    column = baseline.column(name)
     found: list[float] = []
     for part in live.select(name).with_columns(days.alias("__day")).partition_by("__day", maintain_order=True):
-        counts = baseline.profile(part.select(name)).counts[name]
-        enough = part.height >= 20 and counts.sum() > 0
-        found.append(_distance(column, np.asarray(column.counts, np.float64), counts) if enough else float("nan"))
+        far = _apart(baseline.column(name), baseline.profile(part.select(name))) if part.height >= 20 else None
+        found.append(float("nan") if far is None else max(far))
     return found
+
+
+def _apart(column: BaselineColumn, profile: Profile) -> tuple[float, float]:
+    """The distance of the values that are there, and the change of the share that is not."""
+    reference, counts = np.asarray(column.counts, np.float64), profile.counts[column.name]
+    if reference.sum() <= 0 or counts.sum() <= 0:
+        distance = 1.0 if (reference.sum() > 0) != (counts.sum() > 0) else 0.0
+    else:
+        distance = _distance(column, reference, counts)
+    return distance, abs(profile.null_share(column.name) - column.null_share)
 
 
 def _distance(column: BaselineColumn, reference: Floats, live: np.ndarray) -> float:
@@ -84,18 +99,13 @@ def _distance(column: BaselineColumn, reference: Floats, live: np.ndarray) -> fl
 
 
 def _judged(baseline: Baseline, column: BaselineColumn, live: pl.Series, profile: Profile) -> Drifted | None:
-    reference, counts = np.asarray(column.counts, np.float64), profile.counts[column.name]
     usual = _usual(baseline, column)
-    nulls = profile.null_share(column.name)
-    if reference.sum() <= 0 or counts.sum() <= 0:
-        distance = 1.0 if (reference.sum() > 0) != (counts.sum() > 0) else 0.0
-    else:
-        distance = _distance(column, reference, counts)
-    missing = abs(nulls - column.null_share)
+    distance, missing = _apart(column, profile)
     if distance < max(_LEAST, _TIMES_USUAL * usual) and missing < _NULLS:
         return None
-    sentence = _sentence(column, live, nulls=nulls, counts=counts)
-    return Drifted(column=column.name, distance=max(distance, missing), usual=usual, sentence=sentence)
+    nulls, counts = profile.null_share(column.name), profile.counts[column.name]
+    kind, sentence = _told(column, live, nulls=nulls, counts=counts)
+    return Drifted(column=column.name, kind=kind, distance=max(distance, missing), usual=usual, sentence=sentence)
 
 
 def _usual(baseline: Baseline, column: BaselineColumn) -> float:
@@ -110,25 +120,27 @@ def _usual(baseline: Baseline, column: BaselineColumn) -> float:
     return float(max(least, *(_distance(column, whole, window) for window in values)))
 
 
-def _sentence(column: BaselineColumn, live: pl.Series, *, nulls: float, counts: np.ndarray) -> str:
+def _told(column: BaselineColumn, live: pl.Series, *, nulls: float, counts: np.ndarray) -> tuple[Kind, str]:
     name = "the score" if column.name == SCORE else column.name
-    parts: list[str] = []
-    if abs(nulls - column.null_share) >= _NULLS:
-        parts.append(f"{name} is missing in {nulls:.1%} of the rows, {column.null_share:.1%} before")
     if counts.sum() > 0 and sum(column.counts) > 0:
-        parts.append(_numbers_moved(name, column, live) if column.is_number else _texts_moved(name, column, counts))
-    return "; ".join(parts) or f"{name} is not as it was"
+        kind, said = _numbers_moved(name, column, live) if column.is_number else _texts_moved(name, column, counts)
+    else:
+        kind, said = "moved", ""
+    if abs(nulls - column.null_share) < _NULLS:
+        return kind, said
+    lacking = f"{name} is missing in {nulls:.1%} of the rows, {column.null_share:.1%} before"
+    return "missing", f"{lacking}; {said}" if kind == "unit" else lacking
 
 
-def _numbers_moved(name: str, column: BaselineColumn, live: pl.Series) -> str:
+def _numbers_moved(name: str, column: BaselineColumn, live: pl.Series) -> tuple[Kind, str]:
     before = _quantiles(column)
     values = live.cast(pl.Float64).fill_nan(None).drop_nulls()
     after = np.array([values.quantile(place, "linear") for place in _DECILES], np.float64)
     factor = _unit_factor(before, after)
     middle = len(_DECILES) // 2
     if factor is not None:
-        return f"{name} is {factor:.4g} times what it was: its unit may have changed"
-    return f"the median of {name} is {after[middle]:.4g}, {before[middle]:.4g} before"
+        return "unit", f"{name} is {factor:.3g} times what it was: its unit may have changed"
+    return "moved", f"the median of {name} is {after[middle]:.4g}, {before[middle]:.4g} before"
 
 
 def _unit_factor(before: Floats, after: Floats) -> float | None:
@@ -139,7 +151,9 @@ def _unit_factor(before: Floats, after: Floats) -> float | None:
     ratios = after[usable] / before[usable]
     factor = float(np.median(ratios))
     close = np.abs(ratios / factor - 1) < 0.15
-    return factor if close.mean() > 0.8 and not 0.67 < factor < 1.5 and factor > 0 else None
+    if close.mean() <= 0.8 or 0.67 < factor < 1.5 or factor <= 0:
+        return None
+    return next((unit for unit in _UNITS if abs(factor / unit - 1) < 0.05), factor)
 
 
 def _quantiles(column: BaselineColumn) -> Floats:
@@ -151,9 +165,9 @@ def _quantiles(column: BaselineColumn) -> Floats:
     return found
 
 
-def _texts_moved(name: str, column: BaselineColumn, counts: np.ndarray) -> str:
+def _texts_moved(name: str, column: BaselineColumn, counts: np.ndarray) -> tuple[Kind, str]:
     reference = np.asarray(column.counts, np.float64)
     before, after = reference / reference.sum(), counts / counts.sum()
     place = int(np.argmax(np.abs(after - before)))
     texts: Sequence[str] = (*(column.categories or ()), "another value")
-    return f"{name} is {texts[place]} in {after[place]:.1%} of the rows, {before[place]:.1%} before"
+    return "moved", f"{name} is {texts[place]} in {after[place]:.1%} of the rows, {before[place]:.1%} before"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -75,7 +76,7 @@ def _kernel(scratch: Path) -> Any:
     from jupyter_client.manager import AsyncKernelManager
 
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", f"--ipython-dir={scratch}"]
-    argv.append("--HistoryManager.enabled=False")
+    argv += ["--HistoryManager.enabled=False", "--log-level=ERROR"]
 
     class Ours(KernelSpecManager):
         """Knows this one kernel."""
@@ -85,5 +86,8 @@ def _kernel(scratch: Path) -> Any:
             return KernelSpec(argv=argv, display_name=kernel_name, language="python")
 
     return AsyncKernelManager(
-        kernel_name="python3", kernel_spec_manager=Ours(), connection_file=str(scratch / "kernel.json")
+        kernel_name="python3",
+        kernel_spec_manager=Ours(),
+        connection_file=str(scratch / "kernel.json"),
+        transport="ipc" if os.name == "posix" else "tcp",  # no port that others on the machine could reach
     )

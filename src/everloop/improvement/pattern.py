@@ -28,6 +28,7 @@ _BOUNDS: Final = 40
 _MOST_VALUES: Final = 12
 _ROUNDS: Final = 3
 _SLACK: Final = 0.2
+_SELDOM_NATS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +64,8 @@ class _Rows:
 
     @property
     def penalty(self) -> float:
-        """What the best of as many conditions gains by chance, in nats, about."""
-        return math.log(2 * _BOUNDS * max(1, len(self.columns)))
+        """What the best of as many conditions seldom gains by chance, in nats."""
+        return math.log(2 * _BOUNDS * max(1, len(self.columns))) + _SELDOM_NATS
 
 
 def find_rule(

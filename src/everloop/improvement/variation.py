@@ -45,6 +45,8 @@ def variants(spec: Spec) -> list[dict[str, object]]:
         value = own[hyperparameter.name]
         if isinstance(value, str | bool):
             continue
+        if hyperparameter.name == "max_depth" and "num_leaves" in own:
+            continue  # leaves bound those trees
         larger = {"n_estimators": value * 1.5, "max_depth": value + 2, "num_leaves": value * 2}.get(hyperparameter.name)
         if larger is None or value <= 0:
             continue
