@@ -53,7 +53,7 @@ def outcomes(
 def test_equal_versions_are_hardly_ever_called_better_or_worse_however_often_one_looks() -> None:
     random, wrong = np.random.default_rng(0), 0
     for _ in range(40):
-        wrong += any(outcome in ("better", "worse") for outcome in outcomes(random, (0.8, 0.8), 40, every=8))
+        wrong += any(outcome in ("better", "worse") for outcome in outcomes(random, (0.8, 0.8), 40, every=13))
     # 5 % of 40 is 2; the bound is not tight, so more would be a mistake.
     assert wrong <= 3
 

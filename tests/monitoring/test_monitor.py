@@ -74,7 +74,7 @@ def test_days_judged_late_are_the_days_judged_in_time(tmp_path: Path) -> None:
 def test_a_fall_of_recall_is_alerted_within_days_and_once(world: World) -> None:
     version, monitor = world.version().number, world.monitor()
     opened = []
-    for k in range(12):
+    for k in range(10):
         world.day(k, [version], new=25 if k >= 3 else 0)
         opened += [(k, alert) for report in monitor.judge() for alert in report.opened]
     assert len(opened) == 1

@@ -18,6 +18,7 @@ time, over all looks together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -286,18 +287,22 @@ def _constraint_standing(model: Model, tally: Tally, *, margin: float) -> tuple[
     constraint = model.objective.constraint
     if constraint is None or tally.constraint.n == 0:
         return "better", ""
-    mine, theirs = tally.constraint.interval(), tally.constraint_champion.interval()
-    n = tally.constraint.n
-    point = wilson(round(mine.point * n), n)
-    said = f"; {constraint.metric} {point:.2f} where {constraint} is asked"
+    mine, theirs, n = tally.constraint.mean, tally.constraint_champion.mean, tally.constraint.n
+    said = f"; {constraint.metric} {wilson(round(mine * n), n):.2f} where {constraint} is asked"
     if constraint.op not in (">=", ">"):
         return "better", said
     counted = [_counted_gain(tally, side, constraint.bound) for side in ("challenger", "champion")]
-    if mine.high < constraint.bound <= theirs.high and counted[0] < counted[1]:
+    missed = [_surely_below(one, constraint.bound) for one in (tally.constraint, tally.constraint_champion)]
+    if missed == [True, False] and counted[0] < counted[1]:
         return "worse", said
-    if mine.point < constraint.bound - margin and mine.point < theirs.point and counted[0] <= counted[1]:
+    if mine < constraint.bound - margin and mine < theirs and counted[0] <= counted[1]:
         return "undecided", said
     return "better", said
+
+
+def _surely_below(share: BoundedSequence, bound: float) -> bool:
+    """Whether the share is known to lie below the bound, at the sequence's own alpha."""
+    return share.n > 0 and share.log_evidence(bound, above=False) >= math.log(2 / share.alpha)
 
 
 def _counted_gain(tally: Tally, side: Literal["challenger", "champion"], bound: float) -> float:
