@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from everloop.clock import SimulatedClock
-from everloop.control import Controller, Resources
+from everloop.control import Controller, Resources, why
 from everloop.ledger import Ledger
 from everloop.project import Project
 
@@ -75,11 +76,33 @@ def test_nothing_is_done_where_nothing_happens(trained: Path, tmp_path: Path) ->
 def test_an_alert_is_opened_where_recall_falls_and_nobody_acts_by_the_policy_notify(
     trained: Path, tmp_path: Path
 ) -> None:
-    with town(living(trained, tmp_path / "shop")) as here:
+    root = living(trained, tmp_path / "shop")
+    (root / "everloop.yaml").write_text("notify: [nowhere://token@host]\n")
+    with town(root) as here:
         here.changed_from = BEGIN + 2 * DAY
         here.until("alert.opened", days=12)
         here.days(2)
         assert {"investigation.made", "proposal.made", "rollout.started"}.isdisjoint(here.kinds())
+        # people are told once a channel, and the address with its secret is nowhere
+        [notice] = here.ledger.facts(kind="notice.sent")
+        assert notice.payload["channel"] == "nowhere-1"
+        assert not notice.payload["delivered"]
+        assert "token" not in str(notice.payload)
+
+
+def test_what_cannot_be_done_is_said_and_tried_again_ever_later(trained: Path, tmp_path: Path) -> None:
+    root = living(trained, tmp_path / "shop", schedule="weekly")
+    spec = root / "fraud" / "specs" / "fraud-s1.yaml"
+    spec.write_text(spec.read_text().replace("num_leaves: 15", "num_leaves: 9"))
+    with town(root) as here:
+        told: list[int] = []
+        for minute in range(40):
+            here.clock.set(BEGIN + 7 * DAY + minute * timedelta(minutes=1))
+            if any("was changed after its approval" in sentence for sentence in here.controller.tick()):
+                told.append(minute)
+        assert told == [0, 10, 30]
+        assert here.kinds().count("schedule.fired") == 1
+        assert len(here.ledger.runs("fraud")) == 1
 
 
 @pytest.mark.slow
@@ -95,7 +118,8 @@ def test_an_alert_is_investigated_answered_and_closed_by_the_policy_rollout(trai
         assert first == sorted(first), list(zip(order, first, strict=True))
         assert kinds.count("alert.opened") == kinds.count("proposal.made") == 1
         version = ledger.rollouts("fraud")[0].version
-        chain = [fact.kind for fact in ledger.why("fraud", version)]
-        assert {"run.started", "spec.approved", "proposal.made", "investigation.made", "alert.opened"} <= set(chain)
+        chain = {reason.kind for reason in why(here.resources.project, ledger, version=f"v{version}")}
+        assert {"rollout.promoted", "version.registered", "run.started", "spec.approved", "proposal.made"} <= chain
+        assert {"spec.written", "investigation.made", "alert.opened", "check.done"} <= chain
         assert ledger.last("spec.approved").payload["by"] == "policy:on_alert"  # type: ignore[union-attr]
         assert ledger.verify().ok

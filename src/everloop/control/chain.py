@@ -51,7 +51,8 @@ def why(project: Project, ledger: Ledger, *, version: str, model: str | None = N
     named, number = version_number(version)
     chosen = project.model(named if named is not None else model)
     found = ledger.version(chosen.name, number)
-    facts = {fact.seq: fact for fact in [*_fate(ledger, found), *ledger.why(chosen.name, number)]}
+    causes = ledger.why(chosen.name, number)
+    facts = {fact.seq: fact for fact in [*_fate(ledger, found), *causes, *_proposals(ledger, causes)]}
     return [_reason(facts[seq]) for seq in sorted(facts, reverse=True)]
 
 
@@ -61,6 +62,13 @@ def _fate(ledger: Ledger, version: Version) -> list[Fact]:
     rollouts = ledger.facts(kind=kinds, subject=version.name)
     routed = ledger.facts(kind=("routing.changed", "rollback.done"), subject=version.model, after=version.seq)
     return [*rollouts, *(fact for fact in routed if _concerns(fact, version.number))]
+
+
+def _proposals(ledger: Ledger, causes: list[Fact]) -> list[Fact]:
+    """Which of the specs were proposals: that fact follows the spec's own, and so is the cause of neither."""
+    written = [fact.subject for fact in causes if fact.kind == "spec.written"]
+    found = [ledger.last("proposal.made", spec) for spec in written]
+    return [fact for fact in found if fact is not None]
 
 
 def _concerns(fact: Fact, number: int) -> bool:
