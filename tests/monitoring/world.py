@@ -74,9 +74,10 @@ def rows_of_day(day: datetime, *, seed: int, rows: int = 2_000, frauds: int = 25
     seconds = np.clip(random.normal(13 * 3600, 5 * 3600, total), 0, 86_399)
     times = np.array([to_us(day)], dtype=np.int64) + (seconds * 1e6).astype(np.int64)
     order = np.argsort(times, kind="stable")
+    prefix = f"{day:%Y%m%d}-"
     frame = pl.DataFrame(
         {
-            "id": [f"{day:%Y%m%d}-{index}" for index in range(total)],
+            "id": [prefix + str(index) for index in range(total)],
             EVENT_TIME: pl.Series(times[order]).cast(pl.Datetime("us", "UTC")),
             "amount": amount[order],
             "risk": risk[order],
