@@ -18,6 +18,7 @@ _COLOURS: Final = {"everloop": "#3b6ea5", "weekly": "#d98f2b", "never": "#c8503c
 _WIDTH: Final = 640
 _HEIGHT: Final = 260
 _SCALE: Final = 2.0
+_SHORT: Final = timedelta(days=4)
 
 
 def draw_arms(
@@ -44,7 +45,9 @@ def _by_week(times: Times, truth: Flags, decisions: Mapping[str, Flags], plan: W
     rows: list[dict[str, Any]] = []
     start = plan.opens_at
     while start < plan.closes_at:
-        span = Span(name="week", start=start, end=min(start + timedelta(days=7), plan.closes_at))
+        end = start + timedelta(days=7)
+        # a rest of a few days goes with the week before it: alone it would be mostly noise
+        span = Span(name="week", start=start, end=plan.closes_at if plan.closes_at - end < _SHORT else end)
         mine = span.among(times)
         middle = plan.day_of(span.start + (span.end - span.start) / 2)
         for name, decision in decisions.items():
@@ -63,7 +66,7 @@ def _chart(rows: list[dict[str, Any]], plan: WorldPlan, history: History) -> Any
 
     drawn = [name for name in _NAMES if any(row["arm"] == _NAMES[name] for row in rows)]
     colours = alt.Scale(domain=[_NAMES[name] for name in drawn], range=[_COLOURS[name] for name in drawn])
-    legend = alt.Legend(orient="bottom", title=None, labelLimit=300)
+    legend = alt.Legend(orient="bottom", title=None, labelLimit=300, symbolOpacity=1)
     base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X("day:Q", title="day of traffic", scale=alt.Scale(domain=[0, plan.day_of(plan.closes_at)], nice=False)),
         color=alt.Color("arm:N", scale=colours, legend=legend),

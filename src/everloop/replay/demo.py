@@ -12,19 +12,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
-from everloop.bundle import BundleStore
-from everloop.clock import SimulatedClock
+from everloop.clock import SimulatedClock, SystemClock
 from everloop.control import Resources
 from everloop.errors import EverloopError
 from everloop.experiment import approve, search, write_winner
 from everloop.ledger import Ledger
 from everloop.production import start_training
 from everloop.project import Project
-from everloop.replay.arms import Answers, answers_of, never_retrained, weekly_retrained
+from everloop.replay.answers import Answers, answers_of, lost_rows
+from everloop.replay.arms import ARMS, ArmsPlan, ArmsProcess
 from everloop.replay.audience import Audience, Nobody
 from everloop.replay.chart import draw_arms
 from everloop.replay.client import Client
@@ -32,10 +32,10 @@ from everloop.replay.endpoint import EndpointProcess
 from everloop.replay.planted import plant_overfitted, plant_poisoned, take_leak_out
 from everloop.replay.replay import Counts, Replay
 from everloop.replay.result import ArmResult, DemoResult
-from everloop.replay.spans import measured, spans_of
+from everloop.replay.spans import Flags, Span, measured, spans_of
 from everloop.replay.story import change_event, read_history, told_facts
 from everloop.replay.world import World, WorldPlan, make_project, plan_world
-from everloop.traffic import Mover, TrafficLog
+from everloop.traffic import Mover
 
 __all__ = ["POLICY", "DemoPlan", "run_demo"]
 
@@ -114,18 +114,32 @@ class _Demo:
     def run(self) -> DemoResult:
         world, say = self._world.plan, self._audience.phase
         say(f"a company with {world.history_days} days of payments makes a project in {self._root}")
+        started_s = SystemClock().monotonic_s()
         project = make_project(self._root, world, changes=self._plan.changes())
         clock_path = project.state / "clock"
         clock = SimulatedClock(world.opens_at, clock_path)
-        started_s = clock.monotonic_s()
         with Ledger.open(project, clock=clock) as ledger, self._resources(project, ledger, clock) as resources:
             self._first_version(resources)
-            with EndpointProcess(project, clock_path=clock_path) as endpoint, Client(endpoint.url) as client:
-                say(f"the endpoint answers on {endpoint.url}; {world.days} days of traffic begin")
-                replay = self._replay(resources, clock, client)
-                self._play(replay)
-            say("measuring: what was answered, and what would have been without the loop")
-            return self._result(resources, replay.counts, seconds=lambda: clock.monotonic_s() - started_s)
+            with ArmsProcess(self._arms_plan(resources)) as arms:
+                with EndpointProcess(project, clock_path=clock_path) as endpoint, Client(endpoint.url) as client:
+                    say(f"the endpoint answers on {endpoint.url}; {world.days} days of traffic begin")
+                    replay = self._replay(resources, clock, client)
+                    self._play(replay)
+                say("measuring: what was answered, and what would have been without the loop")
+                measured_arms = arms.result()
+            return self._result(resources, replay.counts, measured_arms, started_s)
+
+    def _arms_plan(self, resources: Resources) -> ArmsPlan:
+        version = resources.ledger.version(_MODEL, 1)
+        return ArmsPlan(
+            world=self._world.plan,
+            root=str(resources.project.root),
+            model=_MODEL,
+            bundle=version.bundle,
+            spec=version.spec,
+            weekly=self._plan.drift,
+            output=str(resources.project.state / "reports" / "arms.parquet"),
+        )
 
     @contextmanager
     def _resources(self, project: Project, ledger: Ledger, clock: SimulatedClock) -> Iterator[Resources]:
@@ -220,60 +234,46 @@ class _Demo:
         world = self._world.plan
         replay.play(min(at, world.ends_at), traffic_until=world.closes_at)
 
-    def _result(self, resources: Resources, counts: Counts, *, seconds: Any) -> DemoResult:
+    def _result(self, resources: Resources, counts: Counts, control_arms: pl.DataFrame, started_s: float) -> DemoResult:
         """Everything measured, from the log and the ledger."""
         ledger, world, project = resources.ledger, self._world.plan, resources.project
-        model, history = resources.model(_MODEL), read_history(resources.ledger)
-        first = BundleStore(project.paths.bundles).load(ledger.version(_MODEL, 1).bundle)
-        answers = answers_of(TrafficLog(project.paths.traffic, _MODEL), model, first, as_of=resources.clock.now())
+        history = read_history(ledger)
+        answers = answers_of(resources.log(_MODEL), resources.model(_MODEL), as_of=resources.clock.now())
         decisions = {"everloop": answers.decision}
-        if self._plan.drift:
-            spec = model.spec(ledger.version(_MODEL, 1).spec)
-            decisions["weekly"] = weekly_retrained(
-                answers, model, first, spec, opens_at=world.opens_at, closes_at=world.closes_at
-            )
-        decisions["never"] = never_retrained(answers, first)
+        decisions |= {name: answers.joined(control_arms, name) for name in ARMS if name in control_arms.columns}
         since = world.opens_at if world.change_at is None else world.change_at
         spans = spans_of(world, first_exposure_at=history.first_exposure(since))
-        arms = tuple(
-            ArmResult(
-                name=name,
-                spans={
-                    span.name: measured(answers.truth[mine], decision[mine])
-                    for span in spans
-                    if (mine := span.among(answers.times)).any()
-                },
-            )
-            for name, decision in decisions.items()
-        )
         report = ledger.verify()
         if not report.ok:
-            raise EverloopError(f"the audit chain does not verify: {report}")
-        chart = draw_arms(answers.times, answers.truth, decisions, world, history, folder=project.state / "reports")
+            raise EverloopError(f"the audit chain does not verify: {report.problem}")
+        folder = project.state / "reports"
+        chart = draw_arms(answers.times, answers.truth, decisions, world, history, folder=folder)
         return DemoResult(
             seed=self._plan.seed,
             drift=self._plan.drift,
             root=project.root,
             plan=world,
             spans=spans,
-            arms=arms,
+            arms=tuple(_arm(name, decision, answers, spans) for name, decision in decisions.items()),
             history=history,
             pattern=str(self._world.payments.new_pattern) if self._plan.drift else None,
             requests=counts.requests,
             rows=counts.rows,
             failures=counts.failed_requests,
             acknowledged=counts.answered,
-            lost=lost(counts, answers),
-            duplicates=answers.ids.len() - answers.ids.n_unique(),
-            facts=ledger.head().seq,
+            lost=lost_rows(counts.acknowledged, answers),
+            duplicates=answers.duplicates,
+            facts=report.facts,
             chart=chart,
-            seconds=seconds(),
+            seconds=resources.clock.monotonic_s() - started_s,
         )
 
 
-def lost(counts: Counts, answers: Answers) -> int:
-    """Rows that were acknowledged and are not in the traffic log."""
-    if not counts.acknowledged:
-        return 0
-    sent = pl.concat([ids.alias("id") for ids in counts.acknowledged]).to_frame()
-    return sent.join(answers.ids.alias("id").to_frame(), on="id", how="anti").height
+def _arm(name: str, decision: Flags, answers: Answers, spans: tuple[Span, ...]) -> ArmResult:
+    """What an arm did in each span that holds traffic."""
+    found = {}
+    for span in spans:
+        mine = span.among(answers.times)
+        if mine.any():
+            found[span.name] = measured(answers.truth[mine], decision[mine])
+    return ArmResult(name=name, spans=found)
