@@ -78,7 +78,11 @@ def check(
     every: Annotated[str | None, typer.Option(help="A window's length, such as 1d; chosen if left out.")] = None,
     delay: Annotated[str, typer.Option(help="How long after a row its outcome was known.")] = "0d",
     false_alarms: Annotated[str, typer.Option(help="The budget over everything together.")] = "1 per 10y",
+    reference: Annotated[float, typer.Option(help="Share of the oldest rows that the rest is held against.")] = 0.3,
     columns: Annotated[list[str] | None, typer.Option("--column", help="Inputs to watch as well.")] = None,
+    time_unit: Annotated[str | None, typer.Option(help="Of a column of numbers: s, ms or us since the origin.")] = None,
+    time_origin: Annotated[str | None, typer.Option(help="What a column of numbers counts from, ISO 8601.")] = None,
+    absent_negative: Annotated[bool, typer.Option(help="A missing outcome means negative.")] = False,
     timezone: Annotated[str, typer.Option(help="In which naive times are read.")] = "UTC",
     model: Annotated[str | None, typer.Option(help="Of the project; all where left out.")] = None,
     as_json: AsJson = False,
@@ -103,8 +107,12 @@ def check(
         every=None if every is None else _span(every, "--every"),
         delay=_span(delay, "--delay"),
         false_alarms=_parsed(Budget.parse, false_alarms, "--false-alarms"),
+        reference_share=reference,
         columns=tuple(columns or ()),
         timezone=timezone,
+        time_unit=time_unit,
+        time_origin=time_origin,
+        absent_negative=absent_negative,
     )
     if as_json:
         show(done.to_dict())
@@ -138,7 +146,7 @@ def _check_project(model: str | None, *, as_json: bool) -> None:
     with opened() as here:
         resources = Resources.of(here.project, ledger=here.ledger, clock=here.clock)
         names = [here.project.model(model).name] if model else sorted(here.project.models)
-        reports = [report for name in names for report in resources.monitor(name).judge(here.clock.now())]
+        reports = [report for name in names for report in resources.monitor(name).judge(settled=True)]
         alerts = [alert for name in names for alert in here.ledger.alerts(name, open_only=True)]
         never = [name for name in names if here.ledger.last("check.done", name) is None]
     if as_json:

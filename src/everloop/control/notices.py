@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
 from everloop.ledger import AlertState, Key, Ledger, NoticeSent
 
 __all__ = ["channel_name", "notice_key", "send_notice"]
@@ -37,10 +34,8 @@ def send_notice(ledger: Ledger, alert: AlertState, address: str, place: int) -> 
 
 def _deliver(address: str, *, title: str, body: str) -> str:
     """Why it could not be delivered; empty where it was."""
-    try:
-        apprise: Any = importlib.import_module("apprise")
-    except ImportError:
-        return "apprise is not installed; 'pip install apprise' delivers notices"
+    import apprise
+
     hub = apprise.Apprise()
     if not hub.add(address):
         return "apprise does not know this kind of address"
