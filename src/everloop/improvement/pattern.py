@@ -42,12 +42,17 @@ class _Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Box:
-    """Conditions with the rows inside them; `at` are the bounds as the column's numbers have them."""
+    """Conditions with the rows inside them; `at` are the bounds as the column's numbers have them.
+
+    gain: what the box is judged by, each row counting for all it stands for. plain: each counting once, as much as was
+    seen: a sampled row is one observation, however many it stands for.
+    """
 
     conditions: tuple[Condition, ...]
     at: tuple[float, ...]
     inside: Mask
     gain: float
+    plain: float
 
     @property
     def key(self) -> tuple[tuple[str, str], ...]:
@@ -109,7 +114,7 @@ def _column(values: pl.Series) -> _Column:
 
 
 def _search(rows: _Rows, most_conditions: int) -> _Box:
-    best = _Box(conditions=(), at=(), inside=np.ones(len(rows.hit), dtype=bool), gain=0.0)
+    best = _box(rows, (), ())
     beam = [best]
     for _ in range(most_conditions):
         grown: dict[tuple[tuple[str, str], ...], _Box] = {}
@@ -137,13 +142,13 @@ def _grown(rows: _Rows, box: _Box) -> Iterator[_Box]:
             if bound is not None and bound[0] >= box.gain + rows.penalty:
                 found.append((bound[0], column, side, bound[1], bound[2]))
     found.sort(key=lambda item: -item[0])
-    for gain, column, side, at, shown in found[:_BEAM]:
-        yield _Box(
-            conditions=(*box.conditions, Condition(column=column.name, side=side, bound=shown)),
-            at=(*box.at, at),
-            inside=box.inside & _kept(column, side, at),
-            gain=gain,
-        )
+    left = _BEAM
+    for _, column, side, at, shown in found:
+        condition = Condition(column=column.name, side=side, bound=shown)
+        grown = _box(rows, (*box.conditions, condition), (*box.at, at))
+        if left and grown.plain >= box.plain + rows.penalty:
+            left -= 1
+            yield grown
 
 
 def _sides(column: _Column) -> tuple[Side, ...]:
@@ -226,7 +231,7 @@ def _refined(rows: _Rows, box: _Box) -> _Box:
     place = 0
     while place < len(box.conditions) and len(box.conditions) > 1:
         without = _without(rows, box, place)
-        if without.gain >= box.gain - rows.penalty:
+        if min(box.gain - without.gain, box.plain - without.plain) <= rows.penalty:
             box, place = without, 0
         else:
             place += 1
@@ -240,24 +245,24 @@ def _moved(rows: _Rows, box: _Box, place: int) -> _Box:
     found = _best_bound(rows, rest.inside, column, old.side)
     if found is None or found[0] <= box.gain + 1e-9:
         return box
-    gain, at, shown = found
-    return _Box(
-        conditions=(*rest.conditions[:place], replace(old, bound=shown), *rest.conditions[place:]),
-        at=(*rest.at[:place], at, *rest.at[place:]),
-        inside=rest.inside & _kept(column, old.side, at),
-        gain=gain,
-    )
+    _, at, shown = found
+    conditions = (*rest.conditions[:place], replace(old, bound=shown), *rest.conditions[place:])
+    return _box(rows, conditions, (*rest.at[:place], at, *rest.at[place:]))
 
 
 def _without(rows: _Rows, box: _Box, place: int) -> _Box:
-    conditions = box.conditions[:place] + box.conditions[place + 1 :]
-    bounds = box.at[:place] + box.at[place + 1 :]
+    return _box(rows, box.conditions[:place] + box.conditions[place + 1 :], box.at[:place] + box.at[place + 1 :])
+
+
+def _box(rows: _Rows, conditions: tuple[Condition, ...], bounds: tuple[float, ...]) -> _Box:
     inside = np.ones(len(rows.hit), dtype=bool)
     for condition, at in zip(conditions, bounds, strict=True):
         inside &= _kept(_of(rows, condition), condition.side, at)
-    hits, others = float((inside & rows.hit).sum()), float(rows.mass[inside & ~rows.hit].sum())
-    gain = float(_gain(rows, np.array([hits]), np.array([others]))[0])
-    return _Box(conditions=conditions, at=bounds, inside=inside, gain=gain)
+    hits, others = np.array([(inside & rows.hit).sum()], np.float64), inside & ~rows.hit
+    gain = float(_gain(rows, hits, np.array([rows.mass[others].sum()]))[0])
+    once = replace(rows, mass=np.ones(len(rows.hit)))
+    plain = float(_gain(once, hits, np.array([others.sum()], np.float64))[0])
+    return _Box(conditions=conditions, at=bounds, inside=inside, gain=gain, plain=plain)
 
 
 def _of(rows: _Rows, condition: Condition) -> _Column:

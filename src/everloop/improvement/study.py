@@ -24,7 +24,7 @@ from everloop.ledger import AlertState, Version
 from everloop.project import Model, Objective, Spec
 from everloop.traffic import TrafficLog
 
-__all__ = ["ErrorStudy", "InputStudy", "Scene", "study_errors", "study_inputs"]
+__all__ = ["ErrorStudy", "InputStudy", "Scene", "known_data", "study_errors", "study_inputs"]
 
 COMPARED_ROWS: Final = 60_000
 # False alarms are among the rows that are not positive, which cannot be sampled then.
