@@ -1,6 +1,7 @@
 """The arithmetic of what is shown."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import given
@@ -63,7 +64,7 @@ def test_without_a_change_there_is_nothing_between() -> None:
 def test_spans_never_overlap_however_short_the_world() -> None:
     for days in (3, 20, 30, 93):
         spans = spans_of(plan(26.5, days=days), first_exposure_at=OPENS + 60 * DAY)
-        for earlier, later in zip(spans, spans[1:], strict=False):
+        for earlier, later in pairwise(spans):
             assert earlier.start <= earlier.end <= later.start <= later.end
 
 
