@@ -166,3 +166,11 @@ def test_opening_loads_no_heavy_library():
         "print([name for name in ('polars', 'numpy', 'cronsim', 'sqlalchemy', 'dbos') if name in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "[]"
+
+
+def test_bundles_lie_where_artifacts_says_and_only_a_folder_will_do(tmp_path):
+    (tmp_path / "everloop.yaml").write_text("artifacts: ../shared-bundles\n")
+    assert Project.open(tmp_path, environment={}).paths.bundles == tmp_path / ".." / "shared-bundles"
+    (tmp_path / "everloop.yaml").write_text("artifacts: s3://bucket/bundles\n")
+    with pytest.raises(ConfigurationError, match=r"everloop\.yaml:1: artifacts: .* is not a folder"):
+        Project.open(tmp_path, environment={})

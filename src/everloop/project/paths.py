@@ -10,9 +10,10 @@ __all__ = ["Paths"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paths:
-    """The places under `.everloop`. Nothing is made by asking for a path."""
+    """The places under `.everloop`. Nothing is made by asking for a path. artifacts: where bundles lie instead."""
 
     state: Path
+    artifacts: Path | None = None
 
     @property
     def ledger_db(self) -> Path:
@@ -42,7 +43,7 @@ class Paths:
     @property
     def bundles(self) -> Path:
         """Root of the bundle store."""
-        return self.state / "bundles"
+        return self.state / "bundles" if self.artifacts is None else self.artifacts
 
     @property
     def runs(self) -> Path:

@@ -79,7 +79,8 @@ class Project:
     @property
     def paths(self) -> Paths:
         """Where everloop writes; asking makes nothing."""
-        return Paths(state=self.root / ".everloop")
+        artifacts = self.settings.artifacts
+        return Paths(state=self.root / ".everloop", artifacts=None if artifacts is None else self.root / artifacts)
 
     @property
     def state(self) -> Path:

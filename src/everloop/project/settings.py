@@ -35,6 +35,12 @@ def _ledger(value: object) -> object:
     raise ValueError(f"{value!r} is not a ledger's address (sqlite:///FILE or postgresql://…)")
 
 
+def _folder(value: object) -> object:
+    if isinstance(value, str) and "://" in value:
+        raise ValueError(f"{value!r} is not a folder; bundles lie in a folder that every process of the project reads")
+    return value
+
+
 def _clock(value: object) -> object:
     if value is None or (str(value).startswith("shared:") and len(str(value)) > len("shared:")):
         return value
@@ -69,11 +75,13 @@ class Settings(Section):
     ledger: Annotated[str | None, BeforeValidator(_ledger)] = Field(
         None, description="SQLAlchemy address, e.g. postgresql://host/db; left out: .everloop/ledger.db"
     )
-    artifacts: str | None = Field(
-        None, description="folder or s3:// prefix of the bundles; left out: .everloop/bundles"
+    artifacts: Annotated[str | None, BeforeValidator(_folder)] = Field(
+        None, description="folder of the bundles, shared by machines if need be; left out: .everloop/bundles"
     )
     endpoint: Endpoint = Field(default_factory=lambda: Endpoint(), description="where predictions are answered")
-    control: Address = Field(default_factory=lambda: Address(), description="where the project's own page is shown")
+    control: Address = Field(
+        default_factory=lambda: Address(), description="kept for the project's own page; nothing listens yet"
+    )
     mlflow: str | None = Field(None, description="tracking address to mirror runs and versions to; left out: off")
     notify: Annotated[tuple[str, ...], BeforeValidator(_text_list)] = Field(
         (), description="apprise addresses that hear of alerts, e.g. slack://…"

@@ -22,6 +22,7 @@ from everloop.serving.batcher import Batcher
 from everloop.serving.counters import Counters, read_slot, slot_path, write_slot
 from everloop.serving.live import Live, warmed
 from everloop.serving.pipeline import Pipeline
+from everloop.serving.protocol import Protocol
 from everloop.serving.status import Status
 from everloop.serving.watcher import Watcher
 from everloop.traffic import Spool
@@ -76,7 +77,7 @@ def serve(
     with Spool.open(project.paths.spool, clock=clock, durability=settings.durability) as spool:
         counters = Counters(read_slot(slot_path(folder, spool.slot)))
         writer = _SlotWriter(folder, parent=parent)
-        store = bundle_store(project)
+        store = BundleStore(project.paths.bundles)
         watcher = Watcher(
             ledger=ledger, load=lambda name: warmed(store.load(name)), models=project.models, on_look=writer.look
         )
@@ -93,14 +94,6 @@ def serve(
         finally:
             watcher.stop()
             writer.write()
-
-
-def bundle_store(project: Project) -> BundleStore:
-    """Where the project's bundles lie. Raises UsageError for a store that this version cannot read."""
-    artifacts = project.settings.artifacts
-    if artifacts is not None and "://" in artifacts:
-        raise UsageError(f"artifacts: {artifacts} is not a folder; this version serves from folders only")
-    return BundleStore(project.paths.bundles if artifacts is None else project.root / artifacts)
 
 
 class _SlotWriter:
@@ -139,7 +132,7 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 loop="uvloop" if os.name == "posix" else "asyncio",
-                http="httptools",
+                http=Protocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
