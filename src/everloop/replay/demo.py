@@ -55,14 +55,14 @@ class DemoPlan:
 
     seed: int = 0
     drift: bool = True
-    days: int = 93
-    history_days: int = 56
-    rows_per_day: int = 10_900
+    days: int = 92
+    history_days: int = 49
+    rows_per_day: int = 10_920
     rows_per_request: int = 20
     trials: int = 6
     search_rows: int = 30_000
     rows_per_fit: int = 60_000
-    window_days: int = 50
+    window_days: int = 42
     overfitted_day: int = 2
     poisoned_day: int = 4
     control_every: timedelta = timedelta(hours=6)
@@ -80,7 +80,7 @@ class DemoPlan:
     def changes(self) -> dict[str, str]:
         """The template's model.yaml, line by line, as the demo wants it: quick, and retrained on a schedule only where
         nothing else happens."""
-        train = f"window: {self.window_days}d, holdout: 12%, rows: {self.rows_per_fit}"
+        train = f"window: {self.window_days}d, holdout: 14%, rows: {self.rows_per_fit}"
         return {
             "train: {window: 60d, holdout: 10%, rows: 150000, schedule: weekly}": (
                 f"train: {{{train}}}" if self.drift else f"train: {{{train}, schedule: weekly}}"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 import polars as pl
 
 from everloop.templates.fraud.generator import Payments
 
 __all__ = ["Feed", "PaymentsFeed", "Requests", "requests_of"]
+
+
+_DAY_S: Final = 86_400
+_SECOND: Final = timedelta(seconds=1)
 
 
 class Feed(Protocol):
@@ -34,19 +38,41 @@ class PaymentsFeed:
         self._payments = payments
         self._delay = delay
         self._since = since
+        self._day: tuple[int, pl.DataFrame] | None = None
+        self._frauds: dict[int, pl.DataFrame] = {}
 
     def rows(self, start: datetime, end: datetime) -> pl.DataFrame:
         """The payments of the span, without what is only known later."""
-        return self._payments.between(start, end).drop("action", "Class")
+        return self._span(start, end, self._paid).drop("action", "Class")
 
     def outcomes(self, start: datetime, end: datetime) -> pl.DataFrame:
         """The frauds of a week ago. Silence is an outcome too: a payment nobody complains of was the customer's."""
-        first = max(start - self._delay, self._since)
-        if first >= end - self._delay:
-            return pl.DataFrame(schema={"id": pl.String, "Class": pl.Int64, "observed_at": pl.String})
-        paid = self._payments.between(first, end - self._delay).filter(pl.col("Class") == 1)
-        known = pl.lit(self._payments.start + self._delay) + pl.duration(seconds=pl.col("Time"))
-        return paid.select("id", "Class", observed_at=known.dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        paid = self._span(max(start - self._delay, self._since), end - self._delay, self._known)
+        at = pl.lit(self._payments.start + self._delay) + pl.duration(seconds=pl.col("Time"))
+        return paid.select("id", "Class", observed_at=at.dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+    def _span(self, start: datetime, end: datetime, of_day: Callable[[int], pl.DataFrame]) -> pl.DataFrame:
+        """What `of_day` has in [start, end); a slice of days that are sorted by time."""
+        first_s = max(0, int((start - self._payments.start) / _SECOND))
+        last_s = min(int((end - self._payments.start) / _SECOND), self._payments.days * _DAY_S)
+        parts = []
+        for day in range(first_s // _DAY_S, -(-last_s // _DAY_S)):
+            frame = of_day(day)
+            low, high = (int(frame["Time"].search_sorted(edge_s, "left")) for edge_s in (first_s, last_s))
+            parts.append(frame[low:high])
+        return pl.concat(parts) if parts else of_day(0).clear()
+
+    def _paid(self, day: int) -> pl.DataFrame:
+        """A day's payments; its frauds are kept for when they are known, so that no day is drawn twice."""
+        if self._day is None or self._day[0] != day:
+            self._day = (day, self._payments.day(day))
+            self._frauds[day] = self._day[1].filter(pl.col("Class") == 1).select("id", "Time", "Class")
+        return self._day[1]
+
+    def _known(self, day: int) -> pl.DataFrame:
+        if day not in self._frauds:
+            self._paid(day)
+        return self._frauds[day]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
