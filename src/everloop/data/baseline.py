@@ -231,12 +231,20 @@ def _reference(values: pl.Series, weight: np.ndarray | None, most_edges: int, bi
             name=values.name, edges=None, categories=tuple(sorted(kept[values.name])), counts=(), nulls=0, coarse=()
         )
     else:
-        edges = _edges(values, weight, most_edges)
+        numbers = _numbers(values)
+        if weight is None:  # sorted once, for the edges and for the counts between them
+            ordered = np.sort(numbers[~np.isnan(numbers)])
+            edges = _even_edges(ordered[np.isfinite(ordered)], most_edges)
+        else:
+            edges = _edges(numbers, weight, most_edges)
         wanted = np.linspace(-1, len(edges), min(bins, len(edges) + 1) + 1)[1:-1]
         coarse = tuple(int(place) for place in np.unique(np.clip(np.round(wanted), 0, max(0, len(edges) - 1))))
         blank = BaselineColumn(
             name=values.name, edges=tuple(edges.tolist()), categories=None, counts=(), nulls=0, coarse=coarse
         )
+        if weight is None:
+            counts = _between(ordered, edges)
+            return msgspec.structs.replace(blank, counts=_plain(counts), nulls=len(numbers) - len(ordered))
     counts, nulls = _counted(values, blank, weight)
     return msgspec.structs.replace(blank, counts=_plain(counts), nulls=_plain(np.array([nulls]))[0])
 
@@ -255,20 +263,36 @@ def _numbers(values: pl.Series) -> np.ndarray:
     return found
 
 
-def _edges(values: pl.Series, weight: np.ndarray | None, most: int) -> np.ndarray:
-    """Distinct values at even steps of the (weighted) distribution, at most `most`."""
-    numbers = _numbers(values)
+def _even_edges(ordered: np.ndarray, most: int) -> np.ndarray:
+    """Distinct values at even steps of sorted ones, at most `most`: `_edges` where every row weighs 1."""
+    if len(ordered) == 0:
+        return np.empty(0)
+    steps = np.arange(1, most + 1) / (most + 1) * len(ordered)
+    return _distinct(ordered, np.minimum(steps.astype(np.int64), len(ordered) - 1), most)
+
+
+def _edges(numbers: np.ndarray, weight: np.ndarray, most: int) -> np.ndarray:
+    """Distinct values at even steps of the weighted distribution, at most `most`."""
     known = np.isfinite(numbers)
     if not known.any():
         return np.empty(0)
     kept = numbers[known]
     order = np.argsort(kept, kind="stable")
-    mass = np.ones(len(kept)) if weight is None else weight[known][order]
-    cumulative = np.cumsum(mass)
+    cumulative = np.cumsum(weight[known][order])
     steps = np.arange(1, most + 1) / (most + 1) * cumulative[-1]
-    places = np.minimum(np.searchsorted(cumulative, steps, side="right"), len(kept) - 1)
-    edges: np.ndarray = np.unique(np.concatenate([kept[order][:1], kept[order][places]])).astype(np.float64)
+    return _distinct(kept[order], np.minimum(np.searchsorted(cumulative, steps, side="right"), len(kept) - 1), most)
+
+
+def _distinct(ordered: np.ndarray, places: np.ndarray, most: int) -> np.ndarray:
+    edges: np.ndarray = np.unique(np.concatenate([ordered[:1], ordered[places]])).astype(np.float64)
     return edges if len(edges) <= most else edges[1:]
+
+
+def _between(ordered: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """How many of the sorted values lie between edges: the few edges are looked up, not the many values."""
+    below = np.searchsorted(ordered, edges.astype(ordered.dtype), side="left")
+    counts: np.ndarray = np.diff(below, prepend=0, append=len(ordered)).astype(np.int64)
+    return counts
 
 
 def _counted(values: pl.Series, column: BaselineColumn, weight: np.ndarray | None) -> tuple[np.ndarray, float]:
@@ -279,10 +303,7 @@ def _counted(values: pl.Series, column: BaselineColumn, weight: np.ndarray | Non
     edges = np.asarray(column.edges, dtype=numbers.dtype)
     known = ~np.isnan(numbers)
     if weight is None:
-        # sorting once and looking the few edges up beats looking every value up
-        below = np.searchsorted(np.sort(numbers[known]), edges, side="left")
-        counts: np.ndarray = np.diff(below, prepend=0, append=int(known.sum()))
-        return counts.astype(np.int64), int((~known).sum())
+        return _between(np.sort(numbers[known]), edges), int((~known).sum())
     bins = np.searchsorted(edges, numbers[known], side="right")
     return np.bincount(bins, weights=weight[known], minlength=len(edges) + 1), float(weight[~known].sum())
 
