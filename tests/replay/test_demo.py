@@ -1,16 +1,18 @@
 """Small worlds, played through the real endpoint, pipeline, monitor and control."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from rich.console import Console
 
 from everloop.clock import SystemClock
 from everloop.ledger import Fact, Ledger
 from everloop.project import Project
-from everloop.replay import SCREEN_WIDTH, DemoPlan, DemoResult, demo_screen, run_demo
+from everloop.replay import SCREEN_WIDTH, DemoPlan, DemoResult, LiveView, demo_screen, run_demo
 from everloop.traffic import TrafficLog
 
 SMALL = DemoPlan(
@@ -76,9 +78,7 @@ def test_json_holds_what_is_asked_for(played: DemoResult) -> None:
 
 
 def test_the_last_screen_fits_80_columns_and_ends_with_the_next_command(played: DemoResult) -> None:
-    from rich.console import Console
-
-    console = Console(width=SCREEN_WIDTH, highlight=False, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=SCREEN_WIDTH, highlight=False, record=True, file=io.StringIO())
     console.print(demo_screen(played))
     lines = console.export_text().rstrip().splitlines()
     assert max(map(len, lines)) <= SCREEN_WIDTH
@@ -86,8 +86,12 @@ def test_the_last_screen_fits_80_columns_and_ends_with_the_next_command(played: 
 
 
 @pytest.mark.slow
-def test_a_seed_gives_one_history(played: DemoResult, tmp_path: Path) -> None:
-    again = run_demo(SMALL, folder=tmp_path / "payments")
+def test_a_seed_gives_one_history_whoever_watches(played: DemoResult, tmp_path: Path) -> None:
+    terminal = io.StringIO()
+    view = LiveView(Console(file=terminal, force_terminal=True, width=100))
+    again = run_demo(SMALL, folder=tmp_path / "payments", audience=view)
+    assert "everloop demo" in terminal.getvalue()
+    assert "v1 answers" in terminal.getvalue()
     assert history(again.root) == history(played.root)
     assert [arm.to_dict() for arm in again.arms[0].spans.values()] == [
         arm.to_dict() for arm in played.arms[0].spans.values()

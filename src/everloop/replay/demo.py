@@ -79,12 +79,13 @@ class DemoPlan:
 
     def changes(self) -> dict[str, str]:
         """The template's model.yaml, line by line, as the demo wants it: quick, and retrained on a schedule only where
-        nothing else happens."""
+        nothing else happens. How long a row takes is the machine's and not the seed's: no step may depend on it."""
         train = f"window: {self.window_days}d, holdout: 14%, rows: {self.rows_per_fit}"
         return {
             "train: {window: 60d, holdout: 10%, rows: 150000, schedule: weekly}": (
                 f"train: {{{train}}}" if self.drift else f"train: {{{train}, schedule: weekly}}"
             ),
+            "stop if: [errors, latency p99 > 100ms, ": "stop if: [errors, ",
             "learners: [logistic, random_forest, xgboost, lightgbm, neural_network]": _LEARNERS,
         }
 
@@ -225,6 +226,7 @@ class _Demo:
             self._tell(replay.resources.ledger)
             self._play_until(replay, world.opens_at + timedelta(days=self._plan.poisoned_day))
             plant_poisoned(replay.resources, _MODEL)
+            self._tell(replay.resources.ledger)
             replay.control()
             self._play_until(replay, world.opens_at + timedelta(days=self._plan.poisoned_day + 1))
             take_leak_out(replay.resources.project, replay.resources.model(_MODEL))

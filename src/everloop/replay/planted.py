@@ -4,7 +4,7 @@
 training rows by heart. On held-out rows most of what they call fraud is none, and a gate refuses.
 
 **Poisoned**: the nightly export of the payments has a new column, `confirmed_min`: how many minutes after it a payment
-was confirmed in the bank's app. Customers confirm; thieves do not. The column is filled in later, though: when a
+was confirmed in the bank's app. Customers must confirm, and do; thieves cannot. The column is filled in later, though: when a
 payment has to be answered, nobody has confirmed it yet. On held-out rows of the export a model with it is wonderful,
 so every gate passes; on live traffic the column is always empty, and nearly everything looks like fraud. The guardrail
 on the decision share sees it in the rollout's first step, the shadow, before a single customer is declined.
@@ -34,7 +34,7 @@ __all__ = ["LEAK", "plant_overfitted", "plant_poisoned", "take_leak_out"]
 LEAK: Final = "confirmed_min"
 _CONTRACTOR: Final = "contractor"
 _ANALYST: Final = "new analyst"
-_CONFIRMED_SHARE: Final = 0.995
+_CONFIRMED_SHARE: Final = 0.9998
 _BY_HEART: Final = {
     "max_depth": 20,
     "n_estimators": 3,
