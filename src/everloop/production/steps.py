@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ from everloop.data import (
 )
 from everloop.errors import ContractViolation, Refused
 from everloop.ledger import DataSpan, Estimate, VerdictRecord, VersionRegistered
+from everloop.models import FitRequest, FitResult
+from everloop.models import fit as fit_in_child
 from everloop.production.gates import GateEvidence, GateVerdict, judge_gates, refusal
 from everloop.production.judged import JudgedModel, estimates, judge_bundle, judge_graph
 from everloop.production.rows import everything_known
@@ -49,6 +52,7 @@ __all__ = ["check", "evaluate", "fit", "gate", "package", "register", "release",
 # A yardstick is there to be beaten by a wide margin; it learns all it can from this many rows.
 YARDSTICK_ROWS = 100_000
 YARDSTICKS = ("constant", "logistic")
+CANDIDATE = "candidate"
 
 
 def _resources(context: RunContext) -> PipelineResources:
@@ -161,12 +165,25 @@ def _champion(context: RunContext, state: State) -> int | None:
 
 
 def fit(context: RunContext, state: State) -> State:
-    """Fit in a child process that can be stopped; what comes back is the graph, held against its model."""
+    """Fit the spec's learner, and the yardsticks beside it, in child processes that can be stopped.
+
+    What comes back are graphs, each held against its model.
+    """
     model, spec = _model(context, state), _spec(context, state)
-    parts = _split(context, state)
-    result = _fitted(context, spec.learner, spec.hyperparameters, parts, _features(model, spec), spec.seed, model)
-    _write(context.workdir / "graph.onnx", result.graph)
-    return {"fit": {"seconds": round(result.fit_s, 3), "agreement": result.agreement, "params": result.params}}
+    parts, tree = _split(context, state), _features(model, spec)
+
+    def fitted(learner: str) -> FitResult:
+        if learner == CANDIDATE:
+            return _fitted(context, spec.learner, spec.hyperparameters, parts, tree, spec.seed, model.train.rows)
+        return _fitted(context, learner, {}, parts, tree, spec.seed, YARDSTICK_ROWS)
+
+    names = (CANDIDATE, *YARDSTICKS)
+    with ThreadPoolExecutor(max_workers=len(names)) as pool:
+        results = dict(zip(names, pool.map(fitted, names), strict=True))
+    for name, result in results.items():
+        _write(context.workdir / f"{name}.onnx", result.graph)
+    own = results[CANDIDATE]
+    return {"fit": {"seconds": round(own.fit_s, 3), "agreement": own.agreement, "params": own.params}}
 
 
 def _fitted(
@@ -176,13 +193,8 @@ def _fitted(
     parts: Split,
     tree: FeatureTree,
     seed: int,
-    model: Model,
-    most: int | None = None,
-) -> Any:
-    from everloop.models import FitRequest
-    from everloop.models import fit as fit_in_child
-
-    most = model.train.rows if most is None else most
+    most: int | None,
+) -> FitResult:
     y, weight = parts.train[TARGET].to_numpy(), parts.train[WEIGHT].to_numpy()
     chosen = fit_sample(y, weight, most=len(y) if most is None else most, seed=seed)
     request = FitRequest(
@@ -208,14 +220,10 @@ def evaluate(context: RunContext, state: State) -> State:
     model, spec = _model(context, state), _spec(context, state)
     parts, tree, task = _split(context, state), _features(model, spec), get_task(model.task)
     objective = Objective.parse(spec.objective)
-    judged = judge_graph(Graph(_graph(context)), tree, parts, objective, task)
-    yardsticks = {
-        name: judge_graph(
-            Graph(_fitted(context, name, {}, parts, tree, spec.seed, model, YARDSTICK_ROWS).graph),
-            tree, parts, objective, task,
-        )
-        for name in YARDSTICKS
-    }  # fmt: skip
+    judged, *others = (
+        judge_graph(Graph(_graph(context, name)), tree, parts, objective, task) for name in (CANDIDATE, *YARDSTICKS)
+    )
+    yardsticks = dict(zip(YARDSTICKS, others, strict=True))
     champion = _champion(context, state)
     against = None
     if champion is not None:
@@ -231,8 +239,8 @@ def evaluate(context: RunContext, state: State) -> State:
     }
 
 
-def _graph(context: RunContext) -> bytes:
-    return (context.workdir / "graph.onnx").read_bytes()
+def _graph(context: RunContext, name: str) -> bytes:
+    return (context.workdir / f"{name}.onnx").read_bytes()
 
 
 def _keep_judged(
@@ -259,7 +267,7 @@ def package(context: RunContext, state: State) -> State:
     """Graph, features, contract, baseline and threshold become an immutable bundle, named by its content."""
     model, spec = _model(context, state), _spec(context, state)
     tree, contract, parts = _features(model, spec), read_contract(model), _split(context, state)
-    graph = _graph(context)
+    graph = _graph(context, CANDIDATE)
     bundles = _resources(context).bundles
     bundle = bundles.write(
         BundleParts(
