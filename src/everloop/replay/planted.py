@@ -4,10 +4,10 @@
 training rows by heart. On held-out rows most of what they call fraud is none, and a gate refuses.
 
 **Poisoned**: the nightly export of the payments has a new column, `confirmed_min`: how many minutes after it a payment
-was confirmed in the bank's app. Customers must confirm, and do; thieves cannot. The column is filled in later, though: when a
-payment has to be answered, nobody has confirmed it yet. On held-out rows of the export a model with it is wonderful,
-so every gate passes; on live traffic the column is always empty, and nearly everything looks like fraud. The guardrail
-on the decision share sees it in the rollout's first step, the shadow, before a single customer is declined.
+was confirmed in the bank's app. Customers must confirm, and do; thieves cannot. The column is filled in later, though:
+when a payment has to be answered, nobody has confirmed it yet. On held-out rows of the export a model with it is
+wonderful, so every gate passes; on live traffic the column is always empty, and everything looks like fraud. The
+guardrail on the decision share sees it in the rollout's first step, the shadow, before a single customer is declined.
 """
 
 from __future__ import annotations

@@ -93,6 +93,7 @@ class Replay:
         self._path = f"/v1/models/{model}"
         self._next: tuple[datetime, Requests] | None = None
         self._revision = 0
+        self._first_step = False
         self._last_end: datetime | None = None
 
     @property
@@ -122,8 +123,7 @@ class Replay:
     def _control_looks(self, at: datetime) -> bool:
         if (at - _MIDNIGHT) % self._control_every == timedelta(0):
             return True
-        rollout = load_rollout(self._resources.ledger, self.model)
-        return rollout is not None and rollout.index == 0
+        return self._first_step
 
     def _requests(self, start: datetime) -> Requests:
         """The hour's requests, made ahead while the endpoint was at work."""
@@ -172,6 +172,8 @@ class Replay:
         """Let control do all there is to do now, then wait until the endpoint serves what follows from it."""
         for sentence in self._controller.tick():
             self._on_act(sentence)
+        rollout = load_rollout(self._resources.ledger, self.model)
+        self._first_step = rollout is not None and rollout.index == 0
         self.follow()
 
     def follow(self) -> None:

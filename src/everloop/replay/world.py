@@ -22,7 +22,7 @@ __all__ = ["World", "WorldPlan", "infer_project_contract", "make_project", "plan
 
 _FIRST_DAY: Final = datetime(2025, 1, 6, tzinfo=UTC)
 """A Monday. Every seed plays the same months."""
-_CHANGE_DAYS: Final = (24, 29)
+_CHANGE_DAYS: Final = (23, 28)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
