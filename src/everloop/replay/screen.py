@@ -109,7 +109,12 @@ def _story(result: DemoResult) -> RenderableType:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
+    before = ""
     for event in result.story:
+        # of a rollout's steps the first one shown to customers is enough
+        if event.kind == before == "rollout.moved":
+            continue
+        before = event.kind
         text = Text(shortened(event.text, _STORY_WIDTH), style="bold" if event.kind == "world" else "")
         table.add_row(f"day {result.plan.day_of(event.at):.0f}", text)
     return table

@@ -126,6 +126,11 @@ def _moved(payload: JSON, fact: Fact) -> str | None:
     return f"v{payload['version']} answers {payload['sentence']} of the customers" if payload.get("share") else None
 
 
+def _stopped(payload: JSON, fact: Fact) -> str | None:
+    what = "rolled back" if _taken_back(fact) else "given up"
+    return f"v{payload['version']} {what}: {payload['sentence']}"
+
+
 _LINES: Final[Mapping[str, Callable[[JSON, Fact], str | None]]] = {
     "alert.closed": lambda payload, fact: f"alert {payload['alert']} closed: {payload['reason']}",
     "alert.opened": lambda payload, fact: (
@@ -136,7 +141,7 @@ _LINES: Final[Mapping[str, Callable[[JSON, Fact], str | None]]] = {
     "rollout.moved": _moved,
     "rollout.promoted": lambda payload, fact: f"v{payload['version']} promoted: {payload['sentence']}",
     "rollout.started": lambda payload, fact: f"v{payload['version']} tried in {payload['steps'][0]}",
-    "rollout.stopped": lambda payload, fact: f"v{payload['version']} rolled back: {payload['sentence']}",
+    "rollout.stopped": _stopped,
     "run.failed": lambda payload, fact: f"{payload['run']} waits: {payload['sentence']}",
     "run.refused": _refused,
     "version.registered": _version,
