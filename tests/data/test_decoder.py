@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,25 +47,25 @@ def test_good_rows_are_typed() -> None:
 @pytest.mark.parametrize(
     ("change", "column", "said"),
     [
-        ({"amount": "12"}, "amount", "'12' is not a number"),
-        ({"amount": True}, "amount", "True is not a number"),
+        ({"amount": "12"}, "amount", '"12" is not a number'),
+        ({"amount": True}, "amount", "true is not a number"),
         ({"amount": None}, "amount", "null is not allowed"),
-        ({"amount": float("nan")}, "amount", "nan is not finite"),
-        ({"amount": float("inf")}, "amount", "inf is not finite"),
+        ({"amount": float("nan")}, "amount", "NaN is not finite"),
+        ({"amount": float("inf")}, "amount", "Infinity is not finite"),
         ({"amount": -1}, "amount", "-1 is outside its range [0, …]"),
         ({"amount": 10**400}, "amount", "more than 64 bits"),
-        ({"amount": [1]}, "amount", "[1] is not a number"),
+        ({"amount": [1]}, "amount", "an array is not a number"),
         ({"items": 1.5}, "items", "1.5 is not a whole number"),
         ({"items": 1e300}, "items", "more than 64 bits"),
-        ({"items": True}, "items", "True is not a whole number"),
+        ({"items": True}, "items", "true is not a whole number"),
         ({"items": 2**63}, "items", "more than 64 bits"),
         ({"online": 1}, "online", "1 is not true or false"),
         ({"country": 3}, "country", "3 is not a text"),
         ({"country": "x" * 20_000}, "country", "longer than"),
-        ({"paid_at": "yesterday"}, "paid_at", "'yesterday' is not an ISO-8601 time"),
+        ({"paid_at": "yesterday"}, "paid_at", "yesterday' is not an ISO-8601 time"),
         ({"paid_at": 12}, "paid_at", "12 is not an ISO-8601 time"),
         ({"paid_at": None}, "paid_at", "null is not allowed"),
-        ({"id": "a b"}, "payment_id", "'a b' is not an id"),
+        ({"id": "a b"}, "payment_id", '"a b" is not an id'),
         ({"id": "x" * 65}, "payment_id", "is not an id"),
         ({"card": None}, "card", "null is not allowed"),
     ],
@@ -116,6 +117,60 @@ def test_naive_times_are_read_in_the_models_zone() -> None:
     frame, problems = decode_rows(contract, rows)
     assert frame["event_time"].to_list() == [datetime(2024, 7, 1, 10, tzinfo=UTC)]
     assert "is there twice" in problems[0].sentence
+
+
+@pytest.mark.parametrize("column", [*CONTRACT.columns[1:2], Column(name="paid_at", type="float", role="time")])
+@pytest.mark.parametrize(
+    ("at", "said"),
+    [
+        ("1969-12-31T23:59:59+00:00", "lies before 1970"),
+        ("2024-06-02T00:00:01+00:00", "lies in the future, it is 2024-06-01T00:00:00+00:00"),
+        ("9998-12-30T23:59:59+00:00", "lies in the future"),
+        ("2024-06-02T00:00:00+00:00", None),
+        ("1970-01-01T00:00:00+00:00", None),
+    ],
+)
+def test_a_row_of_another_age_is_a_problem_where_it_arrives(column: Column, at: str, said: str | None) -> None:
+    contract = Contract(columns=(column, *CONTRACT.columns[2:]), time_unit="s")
+    when: Any = at if column.type == "datetime" else datetime.fromisoformat(at).timestamp()
+    rows = [GOOD | {"paid_at": when}, GOOD | {"paid_at": when if said is None else None}]
+    frame, problems = decode_rows(contract, rows, now=datetime(2024, 6, 1, tzinfo=UTC))
+    assert frame.height == (2 if said is None else 1)
+    assert [problem.index for problem in problems] == ([] if said is None else [0])
+    assert said is None or (said in problems[0].sentence and problems[0].value == when)
+    assert decode_rows(contract, rows[:1])[1] == []
+
+
+def test_a_number_beyond_every_calendar_is_a_problem() -> None:
+    contract = Contract(columns=(Column(name="paid_at", type="float", role="time"),), time_unit="s")
+    for value in (1e308, -1e308, 1e18, 2**62):
+        assert "outside the years 1 to 9999" in decode_rows(contract, [{"paid_at": value}])[1][0].sentence
+
+
+def test_what_is_said_of_a_value_is_short_and_as_json_writes_it() -> None:
+    deep: Any = []
+    for _ in range(900):
+        deep = [deep]
+    for value in ("é" * 5_000_000, deep, {"a": deep}, 10**4000, "9" * 5_000_000, True, [*range(10_000)]):
+        for column in ("paid_at", "amount", "items", "online", "country", "id", "card"):
+            for problem in decode_rows(CONTRACT, [GOOD | {column: value}])[1]:
+                assert len(problem.sentence) < 200
+                assert "True" not in problem.sentence
+    assert "not an array" in decode_rows(CONTRACT, [deep])[1][0].sentence
+
+
+def test_the_same_mistake_in_every_row_is_told_quickly() -> None:
+    names = {f"amuont{number}": 1 for number in range(30)}
+    began_s = time.perf_counter()
+    _, problems = decode_rows(CONTRACT, [names] * 5_000)
+    assert {problem.index for problem in problems} == set(range(5_000))
+    assert time.perf_counter() - began_s < 5.0
+
+
+def test_an_id_of_null_stands_for_none() -> None:
+    frame, problems = decode_rows(CONTRACT, [GOOD | {"payment_id": None}, GOOD | {"payment_id": "own"}])
+    assert problems == []
+    assert frame["payment_id"].to_list() == ["pay_1", "own"]
 
 
 def test_no_rows_give_an_empty_frame_of_the_same_types() -> None:

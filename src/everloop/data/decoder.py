@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import isfinite
 from typing import Any, Final
 
 import polars as pl
 
-from everloop.clock import to_us
+from everloop.clock import from_us, to_us
 from everloop.data.column import Column, polars_type
 from everloop.data.contract import Contract
 from everloop.data.event_time import UTC_US, parse_time, time_from_number
@@ -21,7 +22,12 @@ from everloop.project import did_you_mean
 __all__ = ["Decoded", "Decoder", "RowProblem", "decode_rows"]
 
 _LONGEST_TEXT: Final = 10_000  # characters; a longer text is no value of a column
+_LONGEST_TIME: Final = 64
 _INT_LOW, _INT_HIGH = -(2**63), 2**63 - 1
+_EARLIEST_US: Final = 0
+_AHEAD: Final = timedelta(days=1)  # how far a caller's clock, or a misread time zone, may be ahead of ours
+_HINTS: Final = 20  # rows whose missing columns are compared with the names they do have: it is slow
+_HINT_NAMES: Final = 200
 _UNIT: Final = {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6, "h": 3_600e6, "d": 86_400e6}
 
 
@@ -69,7 +75,8 @@ def decode_rows(
 ) -> tuple[pl.DataFrame, list[RowProblem]]:
     """The good rows as a typed frame, in order, and one problem per value that breaks the contract.
 
-    now: the event time of a row that brings none; without it such a row is a problem.
+    now: the time of arrival, which is the event time of a row that brings none; without it such a row is a problem.
+    With it a row from before 1970, or from more than a day after it, is one too.
     """
     decoded = Decoder(contract).decode(rows, now=now)
     return decoded.frame, list(decoded.problems)
@@ -96,7 +103,10 @@ class Decoder:
         """The rows by column, and their problems. See `decode_rows`."""
         problems = [
             RowProblem(
-                index=index, column="", value=row, sentence=f"a row is an object of names and values, not {row!r:.60}"
+                index=index,
+                column="",
+                value=row,
+                sentence=f"a row is an object of names and values, not {_shown(row)}",
             )
             for index, row in enumerate(rows)
             if type(row) is not dict
@@ -122,7 +132,7 @@ class Decoder:
     def _values(self, column: Column, rows: Sequence[dict[str, Any]], now: datetime | None) -> list[Any]:
         name = column.name
         if column.role == "id":
-            return [row[name] if name in row else row.get("id") for row in rows]
+            return [row.get("id") if (value := row.get(name)) is None else value for row in rows]
         values = [row.get(name) for row in rows]
         if column.role == "time" and now is not None and None in values:
             arrival = self._arrival(column, now)
@@ -149,13 +159,13 @@ class Decoder:
                 return whole, []
         one = self._one(column)
         decoded: list[Any] = [None] * len(values)
-        problems = []
+        problems: list[RowProblem] = []
         for index, value in enumerate(values):
             if value is None and optional:
                 continue
             try:
                 if value is None:
-                    raise ValueError(self._missing(column, rows[index]))
+                    raise ValueError(self._missing(column, rows[index], hint=len(problems) < _HINTS))
                 decoded[index] = one(value)
             except ValueError as error:
                 sentence = f"row {index}: {column.name}: {error}"
@@ -183,11 +193,11 @@ class Decoder:
         # a NaN among the values makes one of the two comparisons false for its own place only, so it is asked by sum
         return low <= min(known) and max(known) <= high and (column.type == "int" or isfinite(sum(known)))
 
-    def _missing(self, column: Column, row: Mapping[str, Any]) -> str:
+    def _missing(self, column: Column, row: Mapping[str, Any], *, hint: bool) -> str:
         if column.name in row:
             return "null is not allowed"
-        others = [name for name in row if isinstance(name, str) and name not in self.schema]
-        return f"is missing{did_you_mean(column.name, others)}"
+        others = [name for name in row if name not in self.schema] if hint else []
+        return f"is missing{did_you_mean(column.name, others[:_HINT_NAMES])}"
 
     def _one(self, column: Column) -> Callable[[Any], Any]:
         if column.role == "id":
@@ -201,7 +211,7 @@ class Decoder:
         return _truth if column.type == "bool" else _text
 
     def _instant(self, value: Any) -> int:
-        if not isinstance(value, str):
+        if not isinstance(value, str) or len(value) > _LONGEST_TIME:
             raise ValueError(f"{_shown(value)} is not an ISO-8601 time such as 2024-05-01T12:30:00Z")
         return to_us(parse_time(value, self._contract.timezone))
 
@@ -213,7 +223,8 @@ class Decoder:
             arrival = None if now is None else to_us(now)
             return [arrival] * len(rows), []
         values = columns[time.name]
-        if time.type == "datetime":
+        latest_us = None if now is None else to_us(now + _AHEAD)
+        if time.type == "datetime" and _none_distant(values, latest_us):
             return values, []
         found: list[Any] = [None] * len(values)
         problems = []
@@ -221,15 +232,49 @@ class Decoder:
             if value is None:
                 continue
             try:
-                found[index] = to_us(time_from_number(value, self._contract))
-            except (ValueError, OverflowError) as error:
+                at_us = value if time.type == "datetime" else self._counted(value)
+                _refuse_distant(at_us, latest_us)
+                found[index] = at_us
+            except ValueError as error:
+                given = rows[index].get(time.name)
                 sentence = f"row {index}: {time.name}: {error}"
-                problems.append(RowProblem(index=index, column=time.name, value=value, sentence=sentence))
+                problems.append(RowProblem(index=index, column=time.name, value=given, sentence=sentence))
         return found, problems
+
+    def _counted(self, value: float) -> int:
+        try:
+            return to_us(time_from_number(value, self._contract))
+        except OverflowError:
+            raise ValueError(f"{_shown(value)} is outside the years 1 to 9999") from None
+
+
+def _none_distant(values: Sequence[int | None], latest_us: int | None) -> bool:
+    known = [value for value in values if value is not None]
+    return latest_us is None or not known or (min(known) >= _EARLIEST_US and max(known) <= latest_us)
+
+
+def _refuse_distant(at_us: int, latest_us: int | None) -> None:
+    """Refuse an event time that no row can have that arrives now. Raises ValueError with a sentence.
+
+    Such a row would stretch the log's span over centuries that monitoring then looks through, and one of the future
+    would never mature.
+    """
+    if latest_us is None:
+        return
+    advice = "check the unit, what it counts from, and the time zone"
+    if at_us < _EARLIEST_US:
+        raise ValueError(f"{from_us(at_us).isoformat()} lies before 1970; {advice}")
+    if at_us > latest_us:
+        now = (from_us(latest_us) - _AHEAD).isoformat(timespec="seconds")
+        raise ValueError(f"{from_us(at_us).isoformat()} lies in the future, it is {now}; {advice}")
 
 
 def _shown(value: Any) -> str:
-    return f"{value!r:.60}"
+    """The value as JSON writes it, cut to what a sentence can hold."""
+    if isinstance(value, list | dict):
+        return "an array" if isinstance(value, list) else "an object"
+    text = json.dumps(value[:100] if isinstance(value, str) else value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _number(column: Column, value: Any) -> float | int:
@@ -237,17 +282,17 @@ def _number(column: Column, value: Any) -> float | int:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{_shown(value)} is not a {wanted}")
     if isinstance(value, float) and not isfinite(value):
-        raise ValueError(f"{value!r} is not finite")
+        raise ValueError(f"{_shown(value)} is not finite")
     if (column.type == "int" or isinstance(value, int)) and not _INT_LOW <= value <= _INT_HIGH:
         raise ValueError(f"{_shown(value)} has more than 64 bits")
     if column.type == "int" and value != int(value):
-        raise ValueError(f"{value!r} is not a whole number")
+        raise ValueError(f"{_shown(value)} is not a whole number")
     if (column.minimum is not None and value < column.minimum) or (
         column.maximum is not None and value > column.maximum
     ):
         low, high = column.minimum, column.maximum
         ends = f"[{'…' if low is None else f'{low:g}'}, {'…' if high is None else f'{high:g}'}]"
-        raise ValueError(f"{value!r} is outside its range {ends}")
+        raise ValueError(f"{_shown(value)} is outside its range {ends}")
     return int(value) if column.type == "int" else float(value)
 
 
