@@ -74,6 +74,15 @@ class _Source:
         # The mover checkpoints by itself, when it has deleted.
         self.connection.execute("PRAGMA wal_autocheckpoint=0")
         (self.uuid,) = self.connection.execute("SELECT value FROM meta WHERE key = 'uuid'").fetchone()
+        self.inode = path.stat().st_ino
+
+    @property
+    def in_place(self) -> bool:
+        """Whether what is open here is still the file of its name."""
+        try:
+            return self.path.stat().st_ino == self.inode
+        except FileNotFoundError:
+            return False
 
     def streams(self) -> list[tuple[str, str]]:
         """The (model, kind) that have blocks here."""
@@ -140,6 +149,7 @@ class Mover:
         self._keep_s = keep_s
         self._keep_rows = keep_rows
         self._sources: dict[str, _Source] = {}
+        self._unreadable: set[str] = set()
         self._tables: dict[tuple[str, str], DeltaLog] = {}
         self._closed = False
         self._moves = 0
@@ -214,7 +224,7 @@ class Mover:
             for model, kind in sorted({stream for source in sources for stream in source.streams()}):
                 rows[kind] += self._move_stream(sources, model, kind)
             self._keep_house(sources, moved=any(rows.values()))
-        except (OSError, sqlite3.OperationalError) as error:
+        except (OSError, sqlite3.DatabaseError) as error:
             raise _as_ours(error, self._traffic) from error
         return Moved(**rows)
 
@@ -240,10 +250,23 @@ class Mover:
         )
 
     def _found(self) -> list[_Source]:
-        """Every slot's database; those without a worker first."""
+        """Every slot's database; those without a worker first. One that cannot be read is told and left out."""
+        for name, source in list(self._sources.items()):
+            if not source.in_place:
+                # Deleted under its worker: what it still holds is moved, then it is let go.
+                del self._sources[name]
+                if source.streams():
+                    self._sources[f"{source.path.name} {source.inode}"] = source
+                else:
+                    source.connection.close()
         for path in databases(self._spool):
             if path.name not in self._sources:
-                self._sources[path.name] = _Source(path, self._durability)
+                try:
+                    self._sources[path.name] = _Source(path, self._durability)
+                except sqlite3.DatabaseError as error:
+                    if path.name not in self._unreadable:
+                        _log.error("%s cannot be read (%s): its rows are not moved; the others are", path, error)
+                    self._unreadable.add(path.name)
         sources = list(self._sources.values())
         if len(sources) == 1:
             return sources
@@ -338,11 +361,11 @@ class Mover:
         return gone
 
 
-def _as_ours(error: OSError | sqlite3.OperationalError, folder: Path) -> TrafficError:
+def _as_ours(error: OSError | sqlite3.DatabaseError, folder: Path) -> TrafficError:
     full = (
         error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         if isinstance(error, OSError)
-        else error.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
+        else getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
     )
     if full:
         return StorageFull(

@@ -14,12 +14,14 @@ one id.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
+import logging
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,6 +38,7 @@ from everloop.traffic.records import OutcomeRecord, PredictionBatch, encode_outc
 __all__ = ["Answered", "Durability", "Recorded", "Spool", "file_lock", "pending_rows"]
 
 Durability = Literal["process", "full"]
+_log = logging.getLogger(__name__)
 KEEP_S: Final = 48 * 3600.0
 KEEP_ROWS: Final = 2_000_000
 _FIRST_US: Final = to_us(datetime.min.replace(tzinfo=UTC))
@@ -92,14 +95,28 @@ def file_lock(path: Path) -> Iterator[None]:
 
 
 class Spool:
-    """One worker's spool. Open it with `Spool.open`; it is not shared between threads."""
+    """One worker's spool. Open it with `Spool.open`; it is not shared between threads.
 
-    def __init__(self, *, folder: Path, slot: int, lock: int, connection: sqlite3.Connection, clock: Clock) -> None:
+    Where its database is deleted under it, the next append begins a new one: what is written to a file that has no name
+    any more is lost with the process.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        slot: int,
+        lock: int,
+        connect: Callable[[], sqlite3.Connection],
+        clock: Clock,
+    ) -> None:
         self.slot = slot
         self._folder = folder
         self._path = _database(folder, slot)
         self._lock = lock
-        self._connection = connection
+        self._connect = connect
+        self._connection = connect()
+        self._inode = os.stat(self._path).st_ino
         self._clock = clock
         self._append_lock = os.open(folder / "append.lock", os.O_RDWR | os.O_CREAT, 0o644)
         self._others: dict[str, sqlite3.Connection] = {}
@@ -120,16 +137,21 @@ class Spool:
         limit_bytes: the most this slot's database may grow to; then appends raise StorageFull, as on a full disk.
         """
         folder.mkdir(parents=True, exist_ok=True)
+
+        def connected() -> sqlite3.Connection:
+            connection = connect(_database(folder, taken), durability=durability)
+            if limit_bytes is not None:
+                connection.execute(f"PRAGMA max_page_count={max(1, limit_bytes // _PAGE_BYTES)}")
+            return connection
+
         with _writing(folder), file_lock(folder / "slots.lock"):
             taken, lock = _take_slot(folder, slot)
             try:
-                connection = connect(_database(folder, taken), durability=durability)
-                if limit_bytes is not None:
-                    connection.execute(f"PRAGMA max_page_count={max(1, limit_bytes // _PAGE_BYTES)}")
+                _set_aside_if_damaged(_database(folder, taken))
+                return cls(folder=folder, slot=taken, lock=lock, connect=connected, clock=clock)
             except BaseException:
                 os.close(lock)
                 raise
-        return cls(folder=folder, slot=taken, lock=lock, connection=connection, clock=clock)
 
     def __enter__(self) -> Self:
         return self
@@ -151,10 +173,37 @@ class Spool:
         """What any slot of this machine has answered for these ids within the horizon."""
         asked = (json.dumps(list(ids)), model)
         found: dict[str, Answered] = {}
-        for connection in (self._connection, *self._neighbours()):
-            for prediction_id, digest, answer in connection.execute(_LOOK_UP, asked):
-                found[prediction_id] = Answered(digest, answer)
+        with _writing(self._folder):
+            for connection in (self._connection, *self._neighbours()):
+                for prediction_id, digest, answer in connection.execute(_LOOK_UP, asked):
+                    found[prediction_id] = Answered(digest, answer)
         return found
+
+    def _stay_in_place(self) -> None:
+        """Begin a new database where the one that is open is no longer the file of its name."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(self._path).st_ino == self._inode:
+                return
+        _log.error("%s was deleted while it was in use; a new one is begun", self._path)
+        for connection in (*self._others.values(), self._connection):
+            connection.close()
+        self._others = {}
+        with _writing(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with file_lock(self._folder / "slots.lock"):
+                # The locks may be gone as well; whoever comes new would take the new files.
+                held = _try_lock(self._path.with_suffix(".lock"))
+                if held is not None:
+                    held, self._lock = self._lock, held
+                    os.close(held)
+                append_lock = os.open(self._folder / "append.lock", os.O_RDWR | os.O_CREAT, 0o644)
+                append_lock, self._append_lock = self._append_lock, append_lock
+                os.close(append_lock)
+                if not self._path.exists():
+                    for end in ("-wal", "-shm"):
+                        self._path.with_name(f"{self._path.name}{end}").unlink(missing_ok=True)
+                self._connection = self._connect()
+                self._inode = os.stat(self._path).st_ino
 
     def append_predictions(self, batch: PredictionBatch) -> Recorded:
         """Record a batch durably, in one commit, each id once.
@@ -162,6 +211,7 @@ class Spool:
         A row whose id is known is not recorded again: see `Recorded`. Raises StorageFull with nothing written.
         """
         _check_times("event_time", batch.event_time_us)
+        self._stay_in_place()
         recorded_at_us = to_us(self._clock.now())
         fcntl.flock(self._append_lock, fcntl.LOCK_EX)
         try:
@@ -187,6 +237,7 @@ class Spool:
         if not outcomes:
             return
         _check_times("observed_at", np.array([outcome.observed_at_us for outcome in outcomes]))
+        self._stay_in_place()
         body = encode_outcomes(outcomes, recorded_at_us=to_us(self._clock.now()))
         with _writing(self._folder), self._connection as tx:
             _insert(tx, "outcomes", model, len(outcomes), body)
@@ -256,6 +307,25 @@ def _create(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _set_aside_if_damaged(path: Path) -> None:
+    """Rename a database that the mover could not read, so that nothing more is acknowledged into it."""
+    if not path.exists():
+        return
+    try:
+        with closing(connect(path, durability="process", read_only=True)) as connection:
+            connection.execute("SELECT value FROM meta WHERE key = 'uuid'").fetchone()
+            connection.execute("SELECT max(seq), sum(rows) FROM block").fetchone()
+            connection.execute("SELECT max(n) FROM answered").fetchone()
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        aside = path.with_name(f"damaged-{uuid.uuid4()}-{path.name}")
+        _log.error("%s is damaged (%s): it is kept as %s, and a new one is begun", path, error, aside.name)
+        for end in ("-wal", "-shm", ""):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(f"{path.name}{end}").rename(f"{aside}{end}")
 
 
 def pending_rows(folder: Path) -> int:
@@ -334,12 +404,12 @@ def _writing(folder: Path) -> Iterator[None]:
     """Translate what SQLite and the file system say into the tree; the transaction has been rolled back."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode in _FULL_CODES:
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) in _FULL_CODES:
             raise StorageFull(
                 f"no room to record traffic in {folder} ({error}); nothing of it was written. "
                 "Free some space there, or start the mover ('everloop up'), and send it again"
             ) from error
-        raise TrafficError(f"the spool in {folder} cannot be written: {error}") from error
+        raise TrafficError(f"the spool in {folder} cannot be used: {error}") from error
     except OSError as error:
         raise TrafficError(f"the spool in {folder} cannot be opened: {error}") from error

@@ -100,13 +100,17 @@ def fit(frame: pl.DataFrame, table: DeltaLog) -> pl.DataFrame:
     """The frame with the table's columns; new ones are added to the table, null where the frame has none.
 
     A whole number fits a column of numbers. Whatever else comes with another type than its column has is kept in a
-    column of its own, so that a changed contract never stops the log.
+    column of its own, so that a changed contract never stops the log; so is a name that Delta takes for another's,
+    since it differs in nothing but case, as `NAME__case`.
     """
     known = table.schema
+    spelt = {name.lower(): name for name in known}
     columns: list[pl.Series] = []
     added: dict[str, pl.DataType] = {}
     for column in frame.get_columns():
         name, dtype = column.name, column.dtype
+        while spelt.setdefault(name.lower(), name) != name:
+            name = f"{name}__case"
         target = _home(name, dtype, known)
         if target not in known:
             added[target] = dtype
