@@ -49,7 +49,7 @@ def test_a_bad_row_costs_its_neighbours_nothing(post):
     assert told == {(1, "amount"), (2, "amount"), (3, "payment_id"), (4, None)}
     first = body["errors"][0]
     assert (first["id"], first["value"]) == ("pay_11", "much")
-    assert "'much' is not a number" in first["detail"]
+    assert '"much" is not a number' in first["detail"]
 
 
 def test_a_missing_column_names_the_likely_one(post):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Literal, Protocol
 
@@ -13,6 +15,7 @@ __all__ = ["App", "Pages"]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+_LOG = logging.getLogger("everloop.serving")
 _PREFIX = "/v1/models/"
 
 
@@ -43,9 +46,24 @@ class Pages(Protocol):
 class App:
     """The ASGI application."""
 
-    def __init__(self, *, batcher: Batcher, pages: Pages, max_body_bytes: int = 64_000_000) -> None:
+    def __init__(
+        self,
+        *,
+        batcher: Batcher,
+        pages: Pages,
+        max_body_bytes: int = 64_000_000,
+        held_bytes: int = 256_000_000,
+        body_s: float = 60.0,
+    ) -> None:
+        """max_body_bytes: of one request. held_bytes: of all those together that are not whole yet, for at most body_s.
+
+        A body that comes in one piece is never turned away for the others.
+        """
         self._batcher = batcher
         self._max_body_bytes = max_body_bytes
+        self._held_limit = held_bytes
+        self._held_bytes = 0
+        self._body_s = body_s
         self._pages: Mapping[str, Callable[[], Reply]] = {
             "/healthz": pages.healthz,
             "/metrics": pages.metrics,
@@ -62,6 +80,10 @@ class App:
             reply = await self._reply(scope, receive)
         except Problem as problem:
             reply = Reply.of(problem)
+        except Exception as error:
+            _LOG.error("a request to %.200s failed", scope["path"], exc_info=error)
+            detail = f"an error of everloop's own: {type(error).__name__}; the endpoint's log has it"
+            reply = Reply.of(Problem(500, "not-answered", detail))
         headers = [(b"content-type", reply.content_type.encode()), (b"content-length", b"%d" % len(reply.body))]
         if reply.status == 503:
             headers.append((b"retry-after", b"1"))
@@ -82,26 +104,61 @@ class App:
         return await self._batcher.answer(Ask(model=model, kind=kind, body=body))
 
     async def _body(self, scope: MutableMapping[str, Any], receive: Receive) -> bytes:
-        length = dict(scope["headers"]).get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._max_body_bytes:
+        encoding = _header(scope, b"content-encoding")
+        if encoding.lower() not in (b"", b"identity"):
+            raise Problem(
+                415, "encoded", f"the body is {encoding[:40].decode(errors='replace')}-encoded; send it as it is"
+            )
+        length = _header(scope, b"content-length").lstrip(b"0")
+        if length.isdigit() and (len(length) > 15 or int(length) > self._max_body_bytes):
             raise self._too_large()
-        parts: list[bytes] = []
-        size, more = 0, True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Problem(400, "cut-off", "the connection ended before the body did; send the request again")
-            part = message.get("body", b"")
-            size += len(part)
-            if size > self._max_body_bytes:
+        message = await self._part(receive)
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body", False):
+            if len(body) > self._max_body_bytes:
                 raise self._too_large()
-            parts.append(part)
-            more = message.get("more_body", False)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            return body
+        try:
+            async with asyncio.timeout(self._body_s):
+                return await self._whole(body, receive)
+        except TimeoutError:
+            detail = f"the body took longer than {self._body_s:g} s; send the rows in several requests"
+            raise Problem(408, "too-slow", detail) from None
+
+    async def _whole(self, first: bytes, receive: Receive) -> bytes:
+        """A body that comes in parts, `first` among them; what is read of it counts as held until it is whole."""
+        parts, size, more = [first], len(first), True
+        self._held_bytes += size
+        try:
+            while more:
+                message = await self._part(receive)
+                part = message.get("body", b"")
+                parts.append(part)
+                size += len(part)
+                self._held_bytes += len(part)
+                if size > self._max_body_bytes:
+                    raise self._too_large()
+                if self._held_bytes > self._held_limit:
+                    raise Problem(503, "busy", "too many large requests are on their way; send this one again later")
+                more = message.get("more_body", False)
+        finally:
+            self._held_bytes -= size
+        return b"".join(parts)
+
+    @staticmethod
+    async def _part(receive: Receive) -> MutableMapping[str, Any]:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Problem(400, "cut-off", "the connection ended before the body did; send the request again")
+        return message
 
     def _too_large(self) -> Problem:
         limit = f"{self._max_body_bytes:,} bytes"
         return Problem(413, "too-large", f"the body is larger than {limit}; send the rows in several requests")
+
+
+def _header(scope: MutableMapping[str, Any], name: bytes) -> bytes:
+    return next((value for one, value in scope["headers"] if one == name), b"")
 
 
 def _allowed(path: str) -> str:
@@ -111,7 +168,7 @@ def _allowed(path: str) -> str:
 def _require(method: str, path: str) -> None:
     allowed = _allowed(path)
     if method != allowed and not (method == "HEAD" and allowed == "GET"):
-        raise Problem(405, "method-not-allowed", f"{path} is asked with {allowed}, not {method}")
+        raise Problem(405, "method-not-allowed", f"{path:.100} is asked with {allowed}, not {method}")
 
 
 def _action(path: str) -> tuple[str, Literal["predict", "outcomes"]]:
@@ -123,6 +180,6 @@ def _action(path: str) -> tuple[str, Literal["predict", "outcomes"]]:
     raise Problem(
         404,
         "not-found",
-        f"there is nothing at {path}; there are {_PREFIX}NAME/predict, {_PREFIX}NAME/outcomes, /v1/models, "
+        f"there is nothing at {path:.100}; there are {_PREFIX}NAME/predict, {_PREFIX}NAME/outcomes, /v1/models, "
         "/healthz, /readyz, /metrics and /openapi.json",
     )

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from everloop.data import Column, Contract
+from everloop.serving.outcomes import named_outcomes
+from everloop.serving.rows import id_column
 
 __all__ = ["openapi", "row_schema"]
 
@@ -57,16 +59,25 @@ def _column_schema(column: Column) -> dict[str, Any]:
 
 
 def _outcome_schema(contract: Contract) -> dict[str, Any]:
-    target = contract.only("target")
-    name = "outcome" if target is None else target.name
-    kind = "boolean" if target is None else _TYPES[target.type]
-    properties = {
-        "id": {"type": "string"},
-        name: {"type": sorted({kind, "boolean", "null"})},
-        "source": {"type": "string"},
-        "observed_at": {"type": "string", "format": "date-time"},
+    columns, key = named_outcomes(contract), id_column(contract)
+    properties: dict[str, Any] = {key: {"type": "string"}, "id": {"type": "string"}}
+    for column in columns:
+        kinds = {_TYPES[column.type], "null"} | ({"boolean"} if column.role == "target" else set())
+        properties[column.name] = {"type": sorted(kinds)}
+        if column.role == "target" and column.type != "string" and contract.positive in (True, 1):
+            properties[column.name] = {"enum": [0, 1, False, True, None]}
+    properties |= {"source": {"type": "string"}, "observed_at": {"type": "string", "format": "date-time"}}
+    return {
+        "type": "object",
+        "properties": properties,
+        "allOf": [_one_of(dict.fromkeys([key, "id"])), _one_of(column.name for column in columns)],
+        "additionalProperties": False,
     }
-    return {"type": "object", "properties": properties, "required": ["id", name], "additionalProperties": False}
+
+
+def _one_of(names: Iterable[str]) -> dict[str, Any]:
+    """At least one of these."""
+    return {"anyOf": [{"required": [name]} for name in names]}
 
 
 def _post(operation: str, row: str, answer: str) -> dict[str, Any]:
@@ -74,7 +85,8 @@ def _post(operation: str, row: str, answer: str) -> dict[str, Any]:
     many = {"type": "object", "properties": {"rows": {"type": "array", "items": one}}, "required": ["rows"]}
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/problem"}}}
     statuses = {"400": "Not a request", "404": "No such model", "409": "The id belongs to another row"}
-    statuses |= {"413": "Too large", "422": "A bad row, sent alone", "503": "No champion yet", "507": "Storage is full"}
+    statuses |= {"408": "Too slow", "413": "Too large", "415": "Encoded", "422": "A bad row, sent alone"}
+    statuses |= {"503": "No champion yet, or busy: send it again later", "507": "Storage is full"}
     answered = {"application/json": {"schema": {"$ref": f"#/components/schemas/{answer}"}}}
     responses: dict[str, Any] = {"200": {"description": "Answered", "content": answered}}
     responses |= {status: {"description": text, "content": problem} for status, text in statuses.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from math import isfinite
 from typing import Any
 
 from everloop.clock import Clock, to_us
@@ -11,24 +12,36 @@ from everloop.data import Column, Contract
 from everloop.ids import is_prediction_id
 from everloop.project import localise
 from everloop.serving.problem import RowError
-from everloop.serving.rows import given_id, id_column, row_error
+from everloop.serving.rows import few_names, given_id, id_column, row_error
 from everloop.traffic import OutcomeRecord
 
-__all__ = ["read_outcome"]
+__all__ = ["named_outcomes", "read_outcomes"]
 
 _LONGEST_SOURCE = 100
+_LONGEST_TEXT = 1_000
+_LONGEST_TIME = 64
+_TIME = "2025-01-31T09:00:00Z"
+_KINDS = {"float": "a number", "int": "a whole number", "bool": "true or false", "string": "a text"}
 
 
-def read_outcome(row: Any, contract: Contract, clock: Clock) -> OutcomeRecord | list[RowError]:
-    """The outcome that a row tells, or everything that is wrong with it.
-
-    A row has the prediction's id, the target by its name (null takes back what was told), and may have `source` and
-    `observed_at` (now where it is left out; a naive one is read in the contract's time zone).
-    """
-    key, target = id_column(contract), contract.only("target")
+def named_outcomes(contract: Contract) -> tuple[Column, ...]:
+    """The columns that an outcome may tell: the target, and those of the role outcome, such as the action taken."""
+    target = contract.only("target")
     assert target is not None
+    return target, *(column for column in contract.columns if column.role == "outcome")
+
+
+def read_outcomes(row: Any, contract: Contract, clock: Clock) -> tuple[list[OutcomeRecord], list[RowError]]:
+    """The outcomes that a row tells, one per name; and everything that is wrong with it.
+
+    A row with anything wrong tells nothing.
+
+    A row has the prediction's id and at least one of `named_outcomes` by its name (null takes back what was told), and
+    may have `source` and `observed_at` (now where it is left out; a naive one is read in the contract's time zone).
+    """
+    key, columns = id_column(contract), named_outcomes(contract)
     if not isinstance(row, Mapping):
-        return [row_error(row, key, column=None, value=row, detail="a row is a JSON object of names and values")]
+        return [], [row_error(row, key, column=None, value=row, detail="a row is a JSON object of names and values")]
     found: list[RowError] = []
 
     def wrong(column: str, detail: str) -> None:
@@ -38,12 +51,16 @@ def read_outcome(row: Any, contract: Contract, clock: Clock) -> OutcomeRecord | 
     name = str(given) if isinstance(given, int) and not isinstance(given, bool) else given
     if not isinstance(name, str) or not is_prediction_id(name):
         wrong(key, "is not the id of a prediction: 1 to 64 of A-Z a-z 0-9 . _ : -")
-    for other in sorted(set(row) - {key, "id", target.name, "source", "observed_at"}):
-        wrong(other, f"an outcome has id, {target.name}, source and observed_at; nothing else")
-    if target.name not in row:
-        wrong(target.name, "is missing; it says what turned out to be true")
-    elif not _is_value(row[target.name], target):
-        wrong(target.name, f"is not a value of {target.name} ({target.type}), nor true, false or null")
+    told = [column for column in columns if column.name in row]
+    if others := set(row) - {key, "id", "source", "observed_at"} - {column.name for column in columns}:
+        known = ", ".join(column.name for column in columns)
+        detail = f"{few_names(others)}: an outcome has id, {known}, source and observed_at; nothing else"
+        found.append(row_error(row, key, column=min(others)[:100], value=row[min(others)], detail=detail))
+    if not told:
+        wrong(columns[0].name, "is missing; it says what turned out to be true")
+    for column in told:
+        if (said := _wrong_value(row[column.name], column, contract)) is not None:
+            wrong(column.name, said)
     source = row.get("source", "")
     if not isinstance(source, str) or len(source) > _LONGEST_SOURCE:
         wrong("source", f"is not a text of up to {_LONGEST_SOURCE} characters")
@@ -51,29 +68,41 @@ def read_outcome(row: Any, contract: Contract, clock: Clock) -> OutcomeRecord | 
     if isinstance(observed_at, str):
         wrong("observed_at", observed_at)
     if found or isinstance(observed_at, str):
-        return found
-    return OutcomeRecord(
-        prediction_id=str(name),
-        name=target.name,
-        value=_value(row[target.name], contract, target),
-        observed_at_us=to_us(observed_at),
-        source=source,
-    )
+        return [], found
+    told_us = to_us(observed_at)
+    return [
+        OutcomeRecord(
+            prediction_id=str(name),
+            name=column.name,
+            value=_value(row[column.name], column, contract),
+            observed_at_us=told_us,
+            source=source,
+        )
+        for column in told
+    ], []
 
 
-def _is_value(value: Any, target: Column) -> bool:
-    if value is None or isinstance(value, bool):
-        return True
-    if target.type == "string":
-        return isinstance(value, str)
-    return isinstance(value, int | float) and (target.type != "bool" or value in (0, 1))
+def _wrong_value(value: Any, column: Column, contract: Contract) -> str | None:
+    """What is wrong with a value, or None."""
+    if value is None or (isinstance(value, bool) and (column.role == "target" or column.type == "bool")):
+        return None
+    if column.type in ("string", "datetime"):
+        fits = isinstance(value, str) and len(value) <= _LONGEST_TEXT
+        kind = f"a text of up to {_LONGEST_TEXT:,} characters"
+    elif column.type == "bool" or (column.role == "target" and contract.positive in (True, 1)):
+        fits, kind = isinstance(value, int | float) and not isinstance(value, bool) and value in (0, 1), "0 or 1"
+    else:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        fits, kind = number and abs(value) < 2**63 and isfinite(value), _KINDS[column.type]
+    also = ", true, false or null" if column.role == "target" else " or null"
+    return None if fits else f"is not {kind}{also}"
 
 
-def _value(value: Any, contract: Contract, target: Column) -> float | bool | None:
-    """The outcome as a number or a truth: of a target in texts, whether it is the positive one."""
-    if value is None or isinstance(value, bool):
-        return value
-    if target.type == "string" or contract.positive not in (None, True, 1):
+def _value(value: Any, column: Column, contract: Contract) -> float | bool | str | None:
+    """The outcome as it is kept; of the target a number or a truth: whether it is the positive one."""
+    if value is None or isinstance(value, bool) or column.role != "target":
+        return value  # type: ignore[no-any-return]
+    if column.type == "string" or contract.positive not in (None, True, 1):
         return bool(value == contract.positive)
     return float(value)
 
@@ -83,12 +112,18 @@ def _observed_at(given: Any, contract: Contract, clock: Clock) -> datetime | str
     now = clock.now()
     if given is None:
         return now
-    if not isinstance(given, str):
-        return "is not an ISO 8601 time, such as 2025-01-31T09:00:00Z"
+    if not isinstance(given, str) or len(given) > _LONGEST_TIME:
+        return f"is not an ISO 8601 time, such as {_TIME}"
     try:
-        at = localise(datetime.fromisoformat(given), contract.timezone)
+        at = datetime.fromisoformat(given)
+    except ValueError:
+        return f"is not an ISO 8601 time; write it as {_TIME}"
+    try:
+        at = localise(at, contract.timezone)
     except ValueError as error:
-        return f"{error}; write it as 2025-01-31T09:00:00Z"
+        return str(error)
+    except OverflowError:
+        return f"is outside the years 1 to 9999; write it as {_TIME}"
     if at > now:
-        return f"lies in the future: it is {now.isoformat()} now"
-    return at
+        return f"lies in the future: it is {now.isoformat(timespec='seconds')} now"
+    return f"lies before 1970; write it as {_TIME}" if to_us(at) < 0 else at

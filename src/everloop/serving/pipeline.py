@@ -8,19 +8,20 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from everloop.clock import Clock
-from everloop.errors import EverloopError, StorageFull
+from everloop.errors import EverloopError, StorageFull, TrafficError
 from everloop.serving.batcher import Ask, Reply
 from everloop.serving.counters import Counters
 from everloop.serving.live import Live, LiveModel
-from everloop.serving.outcomes import read_outcome
+from everloop.serving.outcomes import read_outcomes
 from everloop.serving.predict import Predictor
-from everloop.serving.problem import Problem, RowError
+from everloop.serving.problem import MANY_ERRORS, Problem, RowError
 from everloop.serving.rows import Request, read_request, rows_reply
 from everloop.traffic import OutcomeRecord, Spool
 
 __all__ = ["Pipeline"]
 
 _LOG = logging.getLogger("everloop.serving")
+_FEW_ERRORS = 5
 
 
 class Pipeline:
@@ -47,8 +48,8 @@ class Pipeline:
                 _served(live, ask.model)
                 request = read_request(ask.body, max_rows=self._max_rows)
                 groups.setdefault((ask.model, ask.kind), []).append((place, request))
-            except Problem as problem:
-                replies[place] = Reply.of(problem)
+            except Exception as error:  # whatever one body does to its reader, the others are answered
+                replies[place] = Reply.of(_told(error, ask.model))
         for (name, kind), members in groups.items():
             model = _served(live, name)
             requests = [request for _, request in members]
@@ -76,12 +77,16 @@ class Pipeline:
         records: list[OutcomeRecord] = []
         replies = []
         for request in requests:
-            read = [read_outcome(row, model.contract, self._clock) for row in request.rows]
-            good = [one for one in read if isinstance(one, OutcomeRecord)]
-            errors = _indexed([one if isinstance(one, list) else [] for one in read])
-            records += good
-            body = msgspec.json.encode({"model": model.name, "recorded": len(good), "errors": errors})
-            replies.append(_refused_alone(request, errors) or Reply(status=200, body=body))
+            errors: list[list[RowError]] = []
+            good = 0
+            for row in request.rows:
+                told, wrong = read_outcomes(row, model.contract, self._clock)
+                records += told
+                errors.append(wrong)
+                good += not wrong
+            told_errors = _indexed(errors)
+            body = msgspec.json.encode({"model": model.name, "recorded": good, "errors": told_errors})
+            replies.append(_refused_alone(request, told_errors) or Reply(status=200, body=body))
         self._spool.append_outcomes(model.name, records)
         return replies
 
@@ -92,7 +97,7 @@ def _served(live: Live, name: str) -> LiveModel:
         return model
     if name not in live.names:
         known = ", ".join(sorted(live.names)) or "none"
-        raise Problem(404, "unknown-model", f"there is no model {name!r} here; there is {known}")
+        raise Problem(404, "unknown-model", f"there is no model {name[:100]!r} here; there is {known}")
     problem = live.problems.get(name)
     if problem is not None:
         raise Problem(503, "no-champion", f"{name} cannot be served: {problem}")
@@ -116,6 +121,10 @@ def _guarded(
 def _told(error: Exception, model: str) -> Problem:
     if isinstance(error, Problem):
         return error
+    if isinstance(error, RecursionError):
+        return Problem(400, "bad-request", "the body holds values in values, hundreds deep; a row's values are plain")
+    if isinstance(error, TrafficError):
+        return Problem(503, "not-recorded", f"{error}; nothing of this request was recorded, send it again later")
     if isinstance(error, EverloopError):
         return Problem(500, "not-answered", str(error))
     _LOG.error("a request for %s failed", model, exc_info=error)
@@ -125,14 +134,21 @@ def _told(error: Exception, model: str) -> Problem:
 
 
 def _indexed(errors: Sequence[Sequence[RowError]]) -> list[RowError]:
-    return [msgspec.structs.replace(error, index=index) for index, row in enumerate(errors) for error in row]
+    """Every row's errors with its index; beyond `MANY_ERRORS` only each row's first, so that replies stay small."""
+    found: list[RowError] = []
+    for index, row in enumerate(errors):
+        told = row if len(found) < MANY_ERRORS else row[:1]
+        found += [msgspec.structs.replace(error, index=index) for error in told[:MANY_ERRORS]]
+    return found
 
 
 def _refused_alone(request: Request, errors: Sequence[RowError]) -> Reply | None:
     """The problem of a bad row that was sent alone."""
     if not request.alone or not errors:
         return None
-    detail = "; ".join(error.detail for error in errors)
+    detail = "; ".join(error.detail for error in errors[:_FEW_ERRORS])
+    if len(errors) > _FEW_ERRORS:
+        detail += f"; and {len(errors) - _FEW_ERRORS:,} more, see errors"
     if any(error.conflict for error in errors):
         return Reply.of(Problem(409, "id-conflict", detail, errors=errors))
     return Reply.of(Problem(422, "bad-row", detail, errors=errors))

@@ -19,7 +19,7 @@ from everloop.rollout import Assignment, assign_many
 from everloop.serving.counters import Counters
 from everloop.serving.frames import frame_of
 from everloop.serving.live import LiveModel
-from everloop.serving.problem import Problem, RowError
+from everloop.serving.problem import MANY_ERRORS, Problem, RowError
 from everloop.serving.rows import id_column, prediction_id, row_error
 from everloop.traffic import PredictionBatch, Spool, row_digest
 
@@ -81,10 +81,15 @@ class Predictor:
         if not decoded.places:
             return answers
         scored = _score(model, decoded.frame)
-        batch = self._batch(model, decoded, scored)
+        batch, places = self._batch(model, decoded, scored), decoded.places
+        finite = np.isfinite(scored.scores[:, 0])
+        if not finite.all():
+            self._unscored(model, rows, batch, [n for n, one in enumerate(finite) if not one], places, answers)
+            scored_rows = np.flatnonzero(finite).tolist()
+            batch, places = batch.take(scored_rows), [places[n] for n in scored_rows]
         recorded = self._spool.append_predictions(batch)
         key = id_column(model.contract)
-        for n, place in enumerate(decoded.places):
+        for n, place in enumerate(places):
             conflict = recorded.conflicts.get(n)
             if conflict is None:
                 answers[place] = recorded.earlier.get(n, batch.answers[n])
@@ -94,10 +99,32 @@ class Predictor:
         self._count(model, scored, batch)
         return answers
 
+    def _unscored(
+        self,
+        model: LiveModel,
+        rows: Sequence[JSON],
+        batch: PredictionBatch,
+        unscored: Sequence[int],
+        places: Sequence[int],
+        answers: list[bytes | list[RowError]],
+    ) -> None:
+        """What is said of rows that the champion gives no number for: an answer of earlier, else what is wrong."""
+        known = self._spool.answers_for(model.name, [batch.ids[n] for n in unscored])
+        key = id_column(model.contract)
+        detail = f"v{model.routing.champion} gives no number for this row; are its values as large as they say?"
+        for n in unscored:
+            before = known.get(batch.ids[n])
+            if before is not None and before.digest == batch.digests[n]:
+                answers[places[n]] = before.answer
+            else:
+                answers[places[n]] = [row_error(rows[places[n]], key, column=None, value=None, detail=detail)]
+
     def _decode(self, model: LiveModel, rows: Sequence[JSON], answers: list[bytes | list[RowError]]) -> _Good:
         key = id_column(model.contract)
         decoded = model.decoder.decode(rows, now=self._clock.now())
-        for problem in decoded.problems:
+        for told, problem in enumerate(decoded.problems):
+            if told >= MANY_ERRORS and answers[problem.index]:
+                continue
             detail = problem.sentence.removeprefix(f"row {problem.index}: ")
             error = row_error(
                 rows[problem.index], key, column=problem.column or None, value=problem.value, detail=detail
@@ -170,7 +197,7 @@ class Predictor:
             self._counters.scored(
                 model.name,
                 version,
-                rows=len(batch) - failed,
+                rows=len(scored.scores) - failed,
                 errors=failed,
                 decisions=int(scored.decisions[:, column].sum()),
                 answered=int((batch.answered == column).sum()),
@@ -201,8 +228,6 @@ def _score(model: LiveModel, frame: pl.DataFrame) -> _Scored:
             scores[:, column] = np.where(finite, scored.score, np.nan)
             decisions[:, column] = scored.decision & finite
         took_s.append(shared_s + time.perf_counter() - began_s)
-    if not np.isfinite(scores[:, 0]).all():
-        raise Problem(500, "cannot-score", f"v{versions[0]} of {model.name} gave a score that is no number")
     features = _matrix(model.champion, frame, made).values
     return _Scored(versions=versions, scores=scores, decisions=decisions, features=features, took_s=tuple(took_s))
 

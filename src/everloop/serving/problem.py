@@ -7,9 +7,11 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["PROBLEM_TYPE", "Problem", "RowError"]
+__all__ = ["MANY_ERRORS", "PROBLEM_TYPE", "Problem", "RowError"]
 
 PROBLEM_TYPE = "application/problem+json"
+# A reply tells this many errors in full, and of further bad rows the first of each.
+MANY_ERRORS = 1_000
 
 
 class RowError(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from everloop.data import Contract
 from everloop.ids import is_prediction_id, uuid7
 from everloop.serving.problem import Problem, RowError
 
-__all__ = ["Request", "given_id", "id_column", "read_request", "row_error", "rows_reply"]
+__all__ = ["Request", "few_names", "given_id", "id_column", "read_request", "row_error", "rows_reply"]
 
 JSON = Any
 
@@ -31,7 +31,7 @@ def read_request(body: bytes, *, max_rows: int) -> Request:
     try:
         read = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Problem(400, "bad-json", f"the body is not JSON: {error}") from error
+        raise Problem(400, "bad-json", f'the body is not JSON in UTF-8: {error}; send {{"rows": [...]}}') from error
     if not isinstance(read, dict):
         raise Problem(400, "bad-request", f'the body is a JSON {_kind(read)}; send {{"rows": [...]}} or one row')
     if "rows" not in read:
@@ -40,13 +40,20 @@ def read_request(body: bytes, *, max_rows: int) -> Request:
     if not isinstance(rows, list):
         raise Problem(400, "bad-request", f"rows is a JSON {_kind(rows)}; it is an array of rows")
     if len(read) > 1:
-        others = ", ".join(sorted(set(read) - {"rows"}))
+        others = few_names(set(read) - {"rows"})
         raise Problem(400, "bad-request", f"beside rows the body has {others}; only rows belongs there")
     if not rows:
         raise Problem(400, "no-rows", "rows is empty; send at least one row")
     if len(rows) > max_rows:
         raise Problem(413, "too-many-rows", f"{len(rows):,} rows are more than {max_rows:,}; send several requests")
     return Request(rows=rows, alone=False)
+
+
+def few_names(names: Iterable[str]) -> str:
+    """Names as a sentence holds them: the first few, each cut where it is long, and how many more."""
+    ordered = sorted(names)
+    shown = ", ".join(name if len(name) <= 60 else f"{name[:59]}…" for name in ordered[:5])
+    return shown if len(ordered) <= 5 else f"{shown} and {len(ordered) - 5:,} more"
 
 
 def _kind(value: JSON) -> str:
@@ -89,6 +96,8 @@ def _short(value: JSON) -> JSON:
         return value if len(value) <= 100 else value[:100] + "…"
     if isinstance(value, list | dict):
         return f"a JSON {'array' if isinstance(value, list) else 'object'}"
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return _short(str(value))
     return value
 
 

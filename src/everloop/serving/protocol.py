@@ -1,0 +1,121 @@
+"""HTTP/1.1 as the endpoint takes it: uvicorn's protocol, bounded, and with problems for answers.
+
+Three things differ. A request's head has a largest size and a longest time, so that no caller can fill the memory or
+hold connections with it. What is no HTTP is answered with a problem. And an `Upgrade` to what is not spoken here
+(Java's client asks every server for `h2c`) is ignored, as RFC 9110 allows, where uvicorn would lose the body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Final
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from everloop.serving.problem import PROBLEM_TYPE, Problem
+
+__all__ = ["Protocol"]
+
+HEAD_BYTES: Final = 64 * 1024
+HEAD_S: Final = 20.0
+_UPGRADE: Final = (b"upgrade", b"http2-settings", b"connection")
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin; a connection that stays silent is closed as one between two requests is."""
+        super().connection_made(transport)
+        self._idle_bytes = 0
+        self._in_head = False
+        self._head_timer: asyncio.TimerHandle | None = None
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._unset_head_timer()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes as they came."""
+        if self.transport.is_closing():
+            return
+        self._unset_keepalive_if_required()
+        self._idle_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._stay(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError:
+            self.logger.info("a request that is no HTTP was refused")
+            self._refuse(Problem(400, "bad-http", "this is not an HTTP/1.1 request; its head or a length is malformed"))
+            return
+        if self._idle_bytes > HEAD_BYTES:
+            detail = f"the head of a request is larger than {HEAD_BYTES:,} bytes; send fewer or shorter headers"
+            self._refuse(Problem(431, "head-too-large", detail))
+        elif self._in_head and self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_S, self._head_is_late)
+
+    def on_message_begin(self) -> None:
+        """A request's first line begins."""
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The head is whole; the request is answered from here on."""
+        self._progressed()
+        self._in_head = False
+        self._unset_head_timer()
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._progressed()
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._progressed()
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def _stay(self, rest: bytes) -> None:
+        """Read the request once more, without the wish to speak something else; its body is the rest of the bytes."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self._refuse(Problem(405, "method-not-allowed", "this is an endpoint for predictions and no proxy"))
+            return
+        head = [method + b" " + self.url + b" HTTP/1.1"]
+        head += [name + b": " + value for name, value in self.headers if name not in _UPGRADE]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join((*head, b"", rest)))
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer with a problem and close."""
+        body = problem.body()
+        self.transport.write(
+            f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\ncontent-type: {PROBLEM_TYPE}\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode()
+            + body
+        )
+        self.transport.close()
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if not self.transport.is_closing():
+            self._refuse(Problem(408, "too-slow", f"the head of a request took longer than {HEAD_S:g} s"))
+
+    def _progressed(self) -> None:
+        """What was read is a head that was whole, or a body: what came so far is no longer held here."""
+        self._idle_bytes = 0
+
+    def _unset_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
