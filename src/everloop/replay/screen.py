@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["SCREEN_WIDTH", "demo_screen"]
 
 SCREEN_WIDTH: Final = 80
-_ARMS: Final = (("everloop", "everloop"), ("weekly", "weekly, no gates"), ("never", "never retrained"))
+_ARMS: Final = (("everloop", "everloop"), ("weekly", "weekly, ungated"), ("never", "never retrained"))
 _STORY_WIDTH: Final = 142
 
 
