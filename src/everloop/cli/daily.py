@@ -63,14 +63,10 @@ def init(
 
 
 def _write_contracts(project: Project) -> None:
-    from everloop.data import infer_contract, load_features, read_features, scan, write_contract
+    from everloop.data import write_first_contract
 
     for model in project.models.values():
-        reads = {name for _, expr in read_features(model.features_path) for name in expr.meta.root_names()}
-        lazy = scan(model.data.source, root=project.root)
-        contract = infer_contract(lazy, model, reads=reads)
-        load_features(model.features_path, contract)
-        write_contract(model.contract_path, contract)
+        write_first_contract(model, root=project.root)
 
 
 def _note_creation(project: Project, template: str) -> None:

@@ -12,6 +12,7 @@ from everloop.data.decoder import Decoded, Decoder, RowProblem, decode_rows
 from everloop.data.definitions import FeatureSet, features, load_features, read_features
 from everloop.data.event_time import parse_time, utc_times
 from everloop.data.fingerprint import rows_hash
+from everloop.data.first_contract import write_first_contract
 from everloop.data.node import Node
 from everloop.data.profile import Profile
 from everloop.data.rows import TARGET, WEIGHT, Rows, load_rows, rows_of
@@ -74,4 +75,5 @@ __all__ = [
     "utc_times",
     "violations",
     "write_contract",
+    "write_first_contract",
 ]

@@ -202,7 +202,7 @@ def _column(
         name=name,
         type="string" if kind is None else kind,
         role="ignored" if kind is None else role,
-        nullable=missing > 0,
+        nullable=missing > 0 or given == "outcome",  # live rows learn late what was done with them, or never
         observed=(low, high) if low is not None and high is not None and kind in ("int", "float") else None,
         segment=is_segment and kind is not None,
     )

@@ -20,13 +20,12 @@ import numpy as np
 import polars as pl
 
 from everloop.control import Resources
-from everloop.data import read_contract
+from everloop.data import read_contract, write_first_contract
 from everloop.experiment import approve
 from everloop.ids import new_run_id
 from everloop.ledger import SpecWritten
 from everloop.production import start_training
 from everloop.project import Model, Project, Spec, write_spec
-from everloop.replay.world import infer_project_contract
 from everloop.workflows import RunResult
 
 __all__ = ["LEAK", "plant_overfitted", "plant_poisoned", "take_leak_out"]
@@ -150,7 +149,7 @@ def _export_with_leak(project: Project, model: Model, *, seed: int) -> None:
     draft = source.with_suffix(".draft")
     frame.with_columns(column).write_parquet(draft, compression="lz4")
     draft.replace(source)
-    infer_project_contract(project, model)
+    write_first_contract(model, root=project.root)
 
 
 def take_leak_out(project: Project, model: Model) -> None:

@@ -143,7 +143,9 @@ def _named_places(result: DemoResult) -> dict[str, str]:
             if made.get(key):
                 places[name] = made[key]
     places["chart"] = _below(result.chart, result.root)
-    places["audit"] = f"{result.facts:,} facts, the chain verifies: everloop audit list, everloop why v2"
+    promoted = result.history.of("rollout.promoted")
+    newest = promoted[-1].payload["version"] if promoted else 1
+    places["audit"] = f"{result.facts:,} facts, the chain verifies: everloop audit list, everloop why v{newest}"
     return places
 
 

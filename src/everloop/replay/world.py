@@ -7,18 +7,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import numpy as np
 
-from everloop.data import infer_contract, load_features, read_features, scan, write_contract
+from everloop.data import write_first_contract
 from everloop.errors import ProjectError
-from everloop.project import Model, Project
+from everloop.project import Project
 from everloop.replay.feed import PaymentsFeed
 from everloop.templates import History, create_project
 from everloop.templates.fraud.generator import Payments
 from everloop.templates.fraud.template import payments
 
-__all__ = ["World", "WorldPlan", "infer_project_contract", "make_project", "plan_world"]
+__all__ = ["World", "WorldPlan", "make_project", "plan_world"]
 
 _FIRST_DAY: Final = datetime(2025, 1, 6, tzinfo=UTC)
 """A Monday. Every seed plays the same months."""
@@ -110,7 +109,7 @@ def make_project(root: Path, plan: WorldPlan, *, changes: dict[str, str]) -> Pro
         for model in project.models.values():
             path = model.folder / "model.yaml"
             path.write_text(_changed(path.read_text(encoding="utf-8"), changes), encoding="utf-8")
-            infer_project_contract(project, model)
+            write_first_contract(model, root=project.root)
 
     created = create_project(
         root,
@@ -122,22 +121,6 @@ def make_project(root: Path, plan: WorldPlan, *, changes: dict[str, str]) -> Pro
         finish=finish,
     )
     return Project.open(created.project.root)
-
-
-def infer_project_contract(project: Project, model: Model) -> None:
-    """Write the contract that the source shows.
-
-    What a payment's answer was (`action`) may be missing: the bank tells the endpoint of frauds, not of its own acts.
-    """
-    reads = {name for _, expr in read_features(model.features_path) for name in expr.meta.root_names()}
-    inferred = infer_contract(scan(model.data.source, root=project.root), model, reads=reads)
-    columns = tuple(
-        msgspec.structs.replace(column, nullable=True) if column.role == "outcome" else column
-        for column in inferred.columns
-    )
-    contract = msgspec.structs.replace(inferred, columns=columns)
-    load_features(model.features_path, contract)
-    write_contract(model.contract_path, contract)
 
 
 def _changed(text: str, changes: dict[str, str]) -> str:
