@@ -233,3 +233,11 @@ def test_the_chain_verifies(world: World) -> None:
         assert [alert.alert for alert in again.alerts("fraud")] == [
             alert.alert for alert in world.ledger.alerts("fraud")
         ]
+
+
+def test_a_row_of_another_age_costs_no_look_at_every_day_since(world: World) -> None:
+    version, monitor = world.version().number, world.monitor()
+    world.day(0, [version])
+    world.day(400, [version])
+    due = {one.window.start for one in monitor.due(settled=True) if one.kind == "traffic"}
+    assert due == {START, START + timedelta(days=400)}

@@ -199,7 +199,7 @@ def _holder(lock: Path) -> int | None:
                 text = handle.read(32).decode(errors="replace").strip()
                 return int(text) if text.isdigit() else None
     except FileNotFoundError:
-        pass
+        return None
     return None
 
 

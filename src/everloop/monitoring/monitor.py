@@ -6,9 +6,10 @@ fact has the key ("check:MODEL", "traffic:START", 0), and the alerts it opens or
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -109,7 +110,9 @@ class Monitor:
         every = self._model.monitor.every
         judged = [one.window.end for one in self._past if one.kind == kind]
         begin = max(judged) if judged else span[0] - every + _US
-        return windows(begin, span[1] + every, every)
+        days = self._log.days()
+        # one row of another age must not cost a look at every day since
+        return [one for one in windows(begin, span[1] + every, every) if _holds_a_day(one, days)]
 
     def _complete(self, window: Window, span: tuple[datetime, datetime], now: datetime) -> bool:
         """Whether no more rows of the window are on their way."""
@@ -347,3 +350,9 @@ def score_metrics(score: np.ndarray[Any, Any], decisions: int, threshold: float)
     for name, share in shares.to_dict().items():
         found[f"{name}_risk_share"] = estimate(share, rows=rows)
     return found | {"decision_share": estimate(wilson(decisions, rows), rows=rows)}
+
+
+def _holds_a_day(window: Window, days: Sequence[date]) -> bool:
+    """Whether one of the days, sorted, has a part in the window."""
+    at = bisect_left(days, window.start.date())
+    return at < len(days) and days[at] <= (window.end - _US).date()

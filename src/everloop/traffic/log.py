@@ -6,7 +6,7 @@ that whatever is computed from them does not depend on how the rows were moved.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -104,6 +104,10 @@ class TrafficLog:
         low = [file.min_us for file in files if file.min_us is not None]
         high = [file.max_us for file in files if file.max_us is not None]
         return (from_us(min(low)), from_us(max(high))) if low and high else None
+
+    def days(self) -> list[date]:
+        """The UTC days on which predictions happened, oldest first, from the table's own books."""
+        return sorted({file.day for file in _fresh(self._predictions).files.values()})
 
     def count(self) -> tuple[int, int]:
         """Rows of predictions and of outcomes, repeats included, from the tables' own books."""
