@@ -73,6 +73,17 @@ def test_unseen_texts_missing_columns_and_empty_windows_are_counted() -> None:
     assert baseline.profile(watched()[:0]).rows == 0
 
 
+def test_rows_that_weigh_one_are_counted_as_weighted_ones_are() -> None:
+    """The quick way, by sorting, against the plain one, row by row."""
+    frame = watched().with_columns(
+        amount=pl.when(pl.int_range(pl.len()) % 997 == 0).then(pl.lit(np.inf)).otherwise("amount"),
+        whole=pl.int_range(pl.len()) % 50,
+    )
+    plain = Baseline.build(frame, window=timedelta(days=1), weight=np.ones(frame.height))
+    assert built(frame).columns == plain.columns
+    assert built(frame).windows == plain.windows
+
+
 def test_windows_are_whole_days_by_weekday() -> None:
     frame = watched()
     baseline = built(frame)
