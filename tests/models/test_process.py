@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from everloop.errors import ConfigurationError, FitFailed, NotEnoughData, StepTimeout
-from everloop.models import FitResult, fit
+from everloop.models import FitResult, fit, fit_all
 from tests.models.rows import request
 
 ENDLESS = {"n_estimators": 20_000, "max_depth": 20}
@@ -29,6 +29,17 @@ def test_the_child_gives_the_same_graph(fitted: dict[str, FitResult], tmp_path: 
     assert result.params == fitted["xgboost"].params
     assert result.fit_s > 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_child_fits_several_as_each_alone(fitted: dict[str, FitResult], tmp_path: Path) -> None:
+    both = fit_all([request("constant"), request("logistic")], scratch=tmp_path)
+    assert [result.graph for result in both] == [fitted["constant"].graph, fitted["logistic"].graph]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_of_several_that_fails_is_told(tmp_path: Path) -> None:
+    with pytest.raises(NotEnoughData, match="logistic has 2,000 rows to learn from, all of them negative"):
+        fit_all([request("constant"), request("logistic", y=np.zeros(2000)), request("constant")], scratch=tmp_path)
 
 
 def test_a_time_limit_ends_the_child(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from everloop.models.agreement import AGREEMENT
 from everloop.models.fitting import FitRequest, FitResult, fit_here
 from everloop.models.learner import FittedModel, Learner, Training, defaults, search_space
 from everloop.models.params import resolve_params
-from everloop.models.process import fit
+from everloop.models.process import fit, fit_all
 from everloop.models.registry import learner, learners
 from everloop.models.space import Choice, Distribution, Float, Hyperparameter, Int, Value
 
@@ -27,6 +27,7 @@ __all__ = [
     "Value",
     "defaults",
     "fit",
+    "fit_all",
     "fit_here",
     "learner",
     "learners",

@@ -1,4 +1,4 @@
-"""The child of `fit`: `python -m everloop.models.child FOLDER` reads the request there, fits, and writes the graph."""
+"""The child of `fit_all`: `python -m everloop.models.child FOLDER …` reads each request, fits, and writes the graph."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +16,17 @@ from everloop.models.fitting import FitRequest, fit_here
 __all__ = ["main"]
 
 
-def main(folder: Path) -> None:
-    """Fit what `folder` holds; leave `graph.onnx` and `result.json`, or the error as `result.json`."""
+def main(folders: Sequence[Path]) -> None:
+    """Fit what each folder holds; leave `graph.onnx` and `result.json`, or the first error and fit no more."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        result = fit_here(_request(folder))
-    except Exception as error:  # whatever a library raises becomes a sentence for the parent
-        _write(folder, {"error": type(error).__name__, "sentence": str(error)})
-        return
-    (folder / "graph.onnx").write_bytes(result.graph)
-    _write(folder, {"fit_s": result.fit_s, "agreement": result.agreement, "params": result.params})
+    for folder in folders:
+        try:
+            result = fit_here(_request(folder))
+        except Exception as error:  # whatever a library raises becomes a sentence for the parent
+            _write(folder, {"error": type(error).__name__, "sentence": str(error)})
+            return
+        (folder / "graph.onnx").write_bytes(result.graph)
+        _write(folder, {"fit_s": result.fit_s, "agreement": result.agreement, "params": result.params})
 
 
 def _request(folder: Path) -> FitRequest:
@@ -45,4 +47,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main([Path(name) for name in sys.argv[1:]])

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from everloop.models.fitting import FitRequest, FitResult
 from everloop.models.params import resolve_params
 from everloop.models.registry import learner as find_learner
 
-__all__ = ["fit"]
+__all__ = ["fit", "fit_all"]
 
 _POLL_S: Final = 0.1
 _LAST_CHARACTERS: Final = 300
@@ -38,19 +38,33 @@ def fit(
     scratch: Path | None = None,
     clock: Clock | None = None,
 ) -> FitResult:
-    """Fit in a child process and bring back the graph.
+    """Fit in a child process and bring back the graph; the rest as `fit_all`."""
+    return fit_all([request], time_limit_s=time_limit_s, stopped=stopped, scratch=scratch, clock=clock)[0]
 
-    time_limit_s: after it the child is killed and StepTimeout raised; None waits.
+
+def fit_all(
+    requests: Sequence[FitRequest],
+    *,
+    time_limit_s: float | None = None,
+    stopped: Callable[[], bool] | None = None,
+    scratch: Path | None = None,
+    clock: Clock | None = None,
+) -> list[FitResult]:
+    """Fit one after another in a single child process, which loads each library once, and bring back the graphs.
+
+    time_limit_s: over all of them; after it the child is killed and StepTimeout raised; None waits.
     stopped: asked ten times a second; once true, the child is killed and FitFailed raised.
     scratch: an existing folder for the arrays, removed afterwards from it; None is the machine's own.
-    Raises what `fit_here` raises, and FitFailed where the child gave nothing.
+    Raises what `fit_here` raises for the first that fails, and FitFailed where the child gave nothing.
     """
-    resolve_params(find_learner(request.learner, task=request.task), request.params)
+    for request in requests:
+        resolve_params(find_learner(request.learner, task=request.task), request.params)
     with tempfile.TemporaryDirectory(prefix="everloop-fit-", dir=scratch) as name:
-        folder = Path(name)
-        _send(request, folder)
-        _run(request, folder, time_limit_s, stopped, SystemClock() if clock is None else clock)
-        return _receive(request, folder)
+        folders = [Path(name) / str(place) for place in range(len(requests))]
+        for request, folder in zip(requests, folders, strict=True):
+            _send(request, folder)
+        _run(requests, folders, time_limit_s, stopped, SystemClock() if clock is None else clock)
+        return [_receive(request, folder) for request, folder in zip(requests, folders, strict=True)]
 
 
 def _send(request: FitRequest, folder: Path) -> None:
@@ -68,47 +82,50 @@ def _send(request: FitRequest, folder: Path) -> None:
         "arrays": sorted(arrays),
     }
     try:
+        folder.mkdir()
         for name, array in arrays.items():
             np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
         (folder / "request.json").write_text(json.dumps(said), encoding="utf-8")
     except OSError as error:
         needed = sum(array.nbytes for array in arrays.values()) / 1e6
         raise FitFailed(
-            f"the rows for {request.learner} ({needed:.0f} MB) could not be written to {folder.parent}: "
+            f"the rows for {request.learner} ({needed:.0f} MB) could not be written to {folder.parent.parent}: "
             f"{error.strerror}; make room there and run it again"
         ) from error
 
 
 def _run(
-    request: FitRequest,
-    folder: Path,
+    requests: Sequence[FitRequest],
+    folders: Sequence[Path],
     time_limit_s: float | None,
     stopped: Callable[[], bool] | None,
     clock: Clock,
 ) -> None:
     deadline_s = None if time_limit_s is None else clock.monotonic_s() + time_limit_s
-    with (folder / "stderr").open("wb") as talk:
+    learners = " and ".join(request.learner for request in requests)
+    talk = folders[0].parent / "stderr"
+    with talk.open("wb") as stderr:
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "everloop.models.child", str(folder)],
+            [sys.executable, "-P", "-m", "everloop.models.child", *map(str, folders)],
             stdin=subprocess.PIPE,
-            stdout=talk,
-            stderr=talk,
+            stdout=stderr,
+            stderr=stderr,
         )
     try:
         while not _ended(child):
             if deadline_s is not None and clock.monotonic_s() >= deadline_s:
                 raise StepTimeout(
-                    f"fitting {request.learner} on {len(request.X):,} rows took longer than {time_limit_s:g} s and was "
+                    f"fitting {learners} on {len(requests[0].X):,} rows took longer than {time_limit_s:g} s and was "
                     "stopped; give it more time, fewer rows or smaller hyperparameters"
                 )
             if stopped is not None and stopped():
-                raise FitFailed(f"fitting {request.learner} was stopped; nothing was kept")
+                raise FitFailed(f"fitting {learners} was stopped; nothing was kept")
     finally:
         child.kill()
         child.wait()
         if child.stdin is not None:
             child.stdin.close()
-    _check_end(request, folder, child.returncode)
+    _check_end(learners, talk, child.returncode)
 
 
 def _ended(child: subprocess.Popen[bytes]) -> bool:
@@ -119,17 +136,17 @@ def _ended(child: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def _check_end(request: FitRequest, folder: Path, code: int) -> None:
+def _check_end(learners: str, talk: Path, code: int) -> None:
     if code == 0:
         return
     if code < 0:
         name = signal.Signals(-code).name
         raise FitFailed(
-            f"the process that fitted {request.learner} was killed ({name}); where the machine ran out of memory, "
+            f"the process that fitted {learners} was killed ({name}); where the machine ran out of memory, "
             "take fewer rows or smaller hyperparameters"
         )
-    talk = (folder / "stderr").read_text(encoding="utf-8", errors="replace").strip()[-_LAST_CHARACTERS:]
-    raise FitFailed(f"the process that fitted {request.learner} ended with code {code}: {talk.splitlines()[-1:]}")
+    said = talk.read_text(encoding="utf-8", errors="replace").strip()[-_LAST_CHARACTERS:]
+    raise FitFailed(f"the process that fitted {learners} ended with code {code}: {said.splitlines()[-1:]}")
 
 
 def _receive(request: FitRequest, folder: Path) -> FitResult:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -35,8 +35,7 @@ from everloop.data import (
 )
 from everloop.errors import ContractViolation, Refused
 from everloop.ledger import DataSpan, Estimate, VerdictRecord, VersionRegistered
-from everloop.models import FitRequest, FitResult
-from everloop.models import fit as fit_in_child
+from everloop.models import FitRequest, FitResult, fit_all
 from everloop.production.gates import GateEvidence, GateVerdict, judge_gates, refusal
 from everloop.production.judged import JudgedModel, estimates, judge_bundle, judge_graph
 from everloop.production.rows import everything_known
@@ -165,39 +164,37 @@ def _champion(context: RunContext, state: State) -> int | None:
 
 
 def fit(context: RunContext, state: State) -> State:
-    """Fit the spec's learner, and the yardsticks beside it, in child processes that can be stopped.
+    """Fit the spec's learner, and the yardsticks beside it, in two child processes that can be stopped.
 
     What comes back are graphs, each held against its model.
     """
     model, spec = _model(context, state), _spec(context, state)
     parts, tree = _split(context, state), _features(model, spec)
+    own = _fit_request(parts, tree, spec.learner, spec.hyperparameters, seed=spec.seed, most=model.train.rows)
+    others = [_fit_request(parts, tree, name, {}, seed=spec.seed, most=YARDSTICK_ROWS) for name in YARDSTICKS]
 
-    def fitted(learner: str) -> FitResult:
-        if learner == CANDIDATE:
-            return _fitted(context, spec.learner, spec.hyperparameters, parts, tree, spec.seed, model.train.rows)
-        return _fitted(context, learner, {}, parts, tree, spec.seed, YARDSTICK_ROWS)
+    def fitted(requests: Sequence[FitRequest]) -> list[FitResult]:
+        return fit_all(
+            requests,
+            time_limit_s=context.remaining_s(),
+            stopped=context.should_stop,
+            scratch=context.workdir,
+            clock=context.clock,
+        )
 
-    names = (CANDIDATE, *YARDSTICKS)
-    with ThreadPoolExecutor(max_workers=len(names)) as pool:
-        results = dict(zip(names, pool.map(fitted, names), strict=True))
-    for name, result in results.items():
-        _write(context.workdir / f"{name}.onnx", result.graph)
-    own = results[CANDIDATE]
-    return {"fit": {"seconds": round(own.fit_s, 3), "agreement": own.agreement, "params": own.params}}
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        (result,), yardsticks = pool.map(fitted, ([own], others))
+    for name, found in zip((CANDIDATE, *YARDSTICKS), (result, *yardsticks), strict=True):
+        _write(context.workdir / f"{name}.onnx", found.graph)
+    return {"fit": {"seconds": round(result.fit_s, 3), "agreement": result.agreement, "params": result.params}}
 
 
-def _fitted(
-    context: RunContext,
-    learner: str,
-    params: Mapping[str, Any],
-    parts: Split,
-    tree: FeatureTree,
-    seed: int,
-    most: int | None,
-) -> FitResult:
+def _fit_request(
+    parts: Split, tree: FeatureTree, learner: str, params: Mapping[str, Any], *, seed: int, most: int | None
+) -> FitRequest:
     y, weight = parts.train[TARGET].to_numpy(), parts.train[WEIGHT].to_numpy()
     chosen = fit_sample(y, weight, most=len(y) if most is None else most, seed=seed)
-    request = FitRequest(
+    return FitRequest(
         learner=learner,
         params=params,
         X=tree.matrix(parts.train[chosen.rows]),
@@ -205,13 +202,6 @@ def _fitted(
         weight=chosen.weight,
         compare=tree.matrix(parts.validation.head(20_000)),
         seed=seed,
-    )
-    return fit_in_child(
-        request,
-        time_limit_s=context.remaining_s(),
-        stopped=context.should_stop,
-        scratch=context.workdir,
-        clock=context.clock,
     )
 
 
