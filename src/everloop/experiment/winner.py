@@ -99,26 +99,18 @@ def write_winner(model: Model, board: Leaderboard, *, ledger: Ledger, clock: Clo
     else:
         write_spec(model.spec_path(spec.number), spec)
     ledger.append(
-        "spec.written", spec.name, _fact(model, board, spec), actor=actor, key=(f"search-{board.search}", spec.name, 0)
+        "spec.written", spec.name, _fact(board, spec), actor=actor, key=(f"search-{board.search}", spec.name, 0)
     )
     return spec
 
 
-def _fact(model: Model, board: Leaderboard, spec: Spec) -> SpecWritten:
+def _fact(board: Leaderboard, spec: Spec) -> SpecWritten:
     winner = board.winner
     assert winner is not None
     positives = float(board.data.test[1])
-    return SpecWritten(
-        model=model.name,
-        spec=spec.name,
-        spec_hash=spec.hash,
-        number=spec.number,
-        learner=spec.learner,
-        parent=spec.parent,
-        reason=spec.reason,
-        diff=dict(spec.diff),
+    return SpecWritten.of(
+        spec,
         trigger="search",
-        path=f"{model.name}/specs/{spec.name}.yaml",
         expected={
             name: Estimate(**values, rows=float(board.data.test[0]), positives=positives)
             for name, values in _estimates(winner, board.objective).items()

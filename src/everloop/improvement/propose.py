@@ -172,7 +172,7 @@ def _told(
         written = transaction.append(
             "spec.written",
             spec.name,
-            _spec_fact(model, alert, spec),
+            _spec_fact(alert, spec),
             actor=_ACTOR,
             cause=investigation.seq,
             key=(run, "propose-spec", attempt),
@@ -191,21 +191,13 @@ def _told(
         return transaction.append("proposal.made", spec.name, payload, actor=_ACTOR, cause=written.seq, key=key)
 
 
-def _spec_fact(model: Model, alert: AlertState, spec: Spec) -> SpecWritten:
+def _spec_fact(alert: AlertState, spec: Spec) -> SpecWritten:
     data = spec.data
     start, end = (None if data.get(name) is None else datetime.fromisoformat(data[name]) for name in ("start", "end"))
-    return SpecWritten(
-        model=model.name,
-        spec=spec.name,
-        spec_hash=spec.hash,
-        number=spec.number,
-        learner=spec.learner,
-        parent=spec.parent,
-        reason=spec.reason,
-        diff=dict(spec.diff),
+    return SpecWritten.of(
+        spec,
         trigger="alert",
         alert=alert.alert,
-        path=f"{model.name}/specs/{spec.name}.yaml",
         expected={
             metric: Estimate(**{name: interval[name] for name in ("point", "low", "high", "level")})
             for metric, interval in spec.expected.items()

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 
 from everloop.errors import LedgerError
+
+if TYPE_CHECKING:
+    from everloop.project import Spec
 
 __all__ = [
     "KINDS",
@@ -143,6 +146,23 @@ class SpecWritten(Payload, frozen=True, kw_only=True):
     path: str | None = None
     expected: dict[str, Estimate] = msgspec.field(default_factory=dict)
     data: DataSpan | None = None
+
+    @classmethod
+    def of(cls, spec: Spec, *, trigger: str, **rest: Any) -> SpecWritten:
+        """What the fact of every spec says; `rest` are the fields that who wrote it knows besides."""
+        return cls(
+            model=spec.model,
+            spec=spec.name,
+            spec_hash=spec.hash,
+            number=spec.number,
+            learner=spec.learner,
+            parent=spec.parent,
+            reason=spec.reason,
+            diff=dict(spec.diff),
+            trigger=trigger,
+            path=f"{spec.model}/specs/{spec.name}.yaml",
+            **rest,
+        )
 
 
 class SpecApproved(Payload, frozen=True, kw_only=True):

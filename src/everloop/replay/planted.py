@@ -109,17 +109,7 @@ def _through_the_pipeline(resources: Resources, model: Model, spec: Spec, *, by:
     written = resources.ledger.append(
         "spec.written",
         spec.name,
-        SpecWritten(
-            model=model.name,
-            spec=spec.name,
-            spec_hash=spec.hash,
-            number=spec.number,
-            learner=spec.learner,
-            parent=spec.parent,
-            reason=spec.reason,
-            trigger="person",
-            path=f"{model.name}/specs/{spec.name}.yaml",
-        ),
+        SpecWritten.of(spec, trigger="person"),
         actor=by,
     )
     approve(resources.project, model, spec.name, by="demo policy", ledger=resources.ledger, note=f"asked for by {by}")
