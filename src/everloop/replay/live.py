@@ -22,6 +22,9 @@ _LOWEST: Final = 0.3
 _STORY_LINES: Final = 9
 _WIDTH: Final = 80
 _BAR_WIDTH: Final = 40
+_LABEL_WIDTH: Final = 7
+_LINE_WIDTH: Final = _WIDTH - 4
+"""Within the panel's border and its padding."""
 
 
 class LiveView:
@@ -62,7 +65,8 @@ class LiveView:
 
     def happened(self, plan: WorldPlan, event: Event) -> None:
         """A line of the story."""
-        self._story.append(f"day {plan.day_of(event.at):4.0f}  {shortened(event.text, 66)}")
+        day = f"day {plan.day_of(event.at):3.0f}  "
+        self._story.append(day + shortened(event.text, _LINE_WIDTH - len(day)))
 
     def ticked(self, plan: WorldPlan, replay: Replay) -> None:
         """An hour went by."""
@@ -96,6 +100,7 @@ class LiveView:
         return (last - first) / max(last_s - first_s, 1e-9)
 
     def _drawn(self) -> RenderableType:
+        from rich.console import Group
         from rich.panel import Panel
         from rich.table import Table
         from rich.text import Text
@@ -106,7 +111,7 @@ class LiveView:
         values = [self._recall[key] for key in sorted(self._recall)][-_BAR_WIDTH:]
         newest = f" {values[-1]:.2f}" if values else "no outcome is known yet"
         table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(style="bold", no_wrap=True)
+        table.add_column(style="bold", width=_LABEL_WIDTH)
         table.add_column(overflow="ellipsis", no_wrap=True)
         for name, value in (
             ("phase", self._phase),
@@ -118,10 +123,8 @@ class LiveView:
             ("alerts", self._alert),
         ):  # fmt: skip
             table.add_row(name, Text(value))
-        table.add_row("", "")
-        for line in self._story:
-            table.add_row("", Text(line))
-        return Panel(table, title="everloop demo", width=_WIDTH, padding=(0, 1))
+        story = Text("\n".join(["", *self._story]))
+        return Panel(Group(table, story), title="everloop demo", width=_WIDTH, padding=(0, 1))
 
 
 def _phase(ledger: Ledger, model: str, closed: bool) -> str:

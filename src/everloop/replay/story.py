@@ -119,7 +119,7 @@ def _version(payload: JSON, fact: Fact) -> str | None:
 def _refused(payload: JSON, fact: Fact) -> str | None:
     failed = [one for one in payload["verdicts"] if one["outcome"] != "passed"]
     why = failed[0]["sentence"] if failed else payload["sentence"]
-    return f"a gate refuses {payload['run']} by {fact.actor}: {why}"
+    return f"a gate refuses {fact.actor}'s {payload['run']}: {why}"
 
 
 def _moved(payload: JSON, fact: Fact) -> str | None:
