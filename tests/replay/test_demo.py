@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.text import Text
 
 from everloop.clock import SystemClock
-from everloop.ledger import Fact, Ledger
+from everloop.ledger import Ledger
 from everloop.project import Project
 from everloop.replay import SCREEN_WIDTH, DemoPlan, DemoResult, LiveView, demo_screen, run_demo
+from everloop.replay.digest import steady_facts
 from everloop.traffic import TrafficLog
 
 SMALL = DemoPlan(
@@ -95,24 +96,12 @@ def test_a_seed_gives_one_history_whoever_watches(played: DemoResult, tmp_path: 
     assert "everloop demo" in seen
     assert all(label in seen for label in ("phase", "traffic", "recall", "alerts", "serving  v1 answers"))
     assert history(again.root) == history(played.root)
+    assert again.digest == played.digest
     assert [arm.to_dict() for arm in again.arms[0].spans.values()] == [
         arm.to_dict() for arm in played.arms[0].spans.values()
     ]
 
 
 def history(root: Path) -> list[tuple[Any, ...]]:
-    """The facts without what a machine's speed or a folder's name decides."""
     with Ledger.open(Project.open(root), clock=SystemClock()) as ledger:
-        return [told(fact) for fact in ledger.facts()]
-
-
-def told(fact: Fact) -> tuple[Any, ...]:
-    return fact.seq, fact.at, fact.actor, fact.kind, fact.subject, fact.cause, steady(fact.payload)
-
-
-def steady(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: steady(item) for key, item in value.items() if key != "seconds"}
-    if isinstance(value, list):
-        return [steady(item) for item in value]
-    return value
+        return steady_facts(ledger)

@@ -85,6 +85,7 @@ def result(history: History, tmp_path: Path) -> DemoResult:
         acknowledged=1,
         lost=0,
         duplicates=0,
+        digest="0" * 64,
         facts=4,
         chart=tmp_path / "arms.svg",
         seconds=1.0,

@@ -28,6 +28,7 @@ from everloop.replay.arms import ARMS, ArmsPlan, ArmsProcess
 from everloop.replay.audience import Audience, Nobody
 from everloop.replay.chart import draw_arms
 from everloop.replay.client import Client
+from everloop.replay.digest import history_digest
 from everloop.replay.endpoint import EndpointProcess
 from everloop.replay.planted import plant_overfitted, plant_poisoned, take_leak_out
 from everloop.replay.replay import Counts, Replay
@@ -266,6 +267,7 @@ class _Demo:
             lost=lost_rows(counts.acknowledged, answers),
             duplicates=answers.duplicates,
             facts=report.facts,
+            digest=history_digest(ledger),
             chart=chart,
             seconds=resources.clock.monotonic_s() - started_s,
         )

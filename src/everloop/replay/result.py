@@ -35,7 +35,8 @@ class DemoResult:
     """A finished demo. requests, rows: sent. failures: requests without a good answer to every row.
 
     lost: acknowledged rows that the traffic log does not have. duplicates: rows that it has twice. facts: of the chain,
-    which verified. pattern: the new pattern as the generator draws it, to hold the investigation's rule against.
+    which verified. digest: of the history, the same for a seed on any machine. pattern: the new pattern as the
+    generator draws it, to hold the investigation's rule against.
     """
 
     seed: int
@@ -53,6 +54,7 @@ class DemoResult:
     lost: int
     duplicates: int
     facts: int
+    digest: str
     chart: Path
     seconds: float
 
@@ -150,6 +152,7 @@ class DemoResult:
                 for event in self.story
             ],
             "facts": self.facts,
+            "history_digest": self.digest,
             "project": str(self.root),
             "chart": str(self.chart),
         }
