@@ -90,6 +90,44 @@ def test_a_full_disk_is_said_and_nothing_is_half_written(path: Path, clock: Simu
         assert ledger.verify().ok
 
 
+@pytest.mark.parametrize("how", ["removed", "replaced by another file"])
+def test_a_file_that_is_taken_away_while_it_is_open(path: Path, clock: SimulatedClock, how: str) -> None:
+    with Ledger.open(path, clock=clock) as ledger:
+        before, kept = ledger.head(), path.with_name("kept.db")
+        path.rename(kept)
+        if how != "removed":
+            path.write_bytes(kept.read_bytes())
+        content = path.read_bytes() if path.exists() else None
+        for use in (ledger.head, lambda: scenes.notice(ledger)):
+            with pytest.raises(LedgerUnreadable, match=f"was {how} while it was in use"):
+                use()
+        assert (path.read_bytes() if path.exists() else None) == content
+        kept.replace(path)
+        assert ledger.head() == before
+        scenes.notice(ledger)
+        assert ledger.verify().ok
+
+
+def test_a_file_taken_away_within_a_transaction_is_not_told_as_written(path: Path, clock: SimulatedClock) -> None:
+    def late(ledger: Ledger) -> None:
+        with ledger.transaction() as transaction:
+            path.unlink()
+            transaction.append("lease.released", "x", {"lease": "x", "holder": "y"}, actor="y")
+
+    with Ledger.open(path, clock=clock) as ledger, pytest.raises(LedgerUnreadable, match="was removed"):
+        late(ledger)
+
+
+def test_a_lost_ledger_is_not_begun_anew(path: Path, clock: SimulatedClock) -> None:
+    path.unlink()
+    with pytest.raises(LedgerUnreadable, match=r"is gone, though ledger\.head beside it has seen \d+ facts"):
+        Ledger.open(path, clock=clock)
+    assert not path.exists()
+    path.with_suffix(".head").unlink()
+    with Ledger.open(path, clock=clock) as ledger:
+        assert ledger.head().seq == 0
+
+
 def test_a_server_that_is_not_there(clock: SimulatedClock) -> None:
     with pytest.raises(LedgerUnreadable, match="cannot be used") as caught:
         Ledger.open("postgresql://someone:secret@127.0.0.1:1/db", clock=clock)

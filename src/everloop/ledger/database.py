@@ -34,6 +34,8 @@ class Database:
 
     def __init__(self, address: str | Path, *, busy_timeout_s: float = 30.0) -> None:
         self.is_sqlite = isinstance(address, Path)
+        self._file = address if isinstance(address, Path) else None
+        self._identity: tuple[int, int] | None = None
         self.place = str(address) if self.is_sqlite else sa.make_url(str(address)).render_as_string()
         self._busy_timeout_s = busy_timeout_s
         if isinstance(address, Path):
@@ -72,6 +74,8 @@ class Database:
             ) from error
 
     def _prepare_sqlite(self, connection: Any, _record: object) -> None:
+        if self._identity is None:
+            self._identity = self._found()
         connection.isolation_level = None  # we say BEGIN ourselves
         if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             self._switch_to_wal(connection)
@@ -124,18 +128,42 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A connection that sees one state of the ledger."""
+        self._stay_in_place()
         with self._translated(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """A connection in a transaction that no other writer shares; committed at the end, or nothing of it."""
+        self._stay_in_place()
         with self._translated(), self.engine.connect() as plain:
             connection = plain.execution_options(everloop_writes=True)
             with connection.begin():
                 if not self.is_sqlite:
                     connection.execute(sa.select(meta.c.value).where(meta.c.name == "lock").with_for_update())
                 yield connection
+        self._stay_in_place()  # nothing is told as written that went with a file removed meanwhile
+
+    def _found(self) -> tuple[int, int] | None:
+        """Which file bears the ledger's name now; None where there is none, or no file is used."""
+        if self._file is None:
+            return None
+        try:
+            found = self._file.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _stay_in_place(self) -> None:
+        """Raise LedgerUnreadable where the open file no longer bears its name: all written to it would be lost."""
+        if self._identity is None or (found := self._found()) == self._identity:
+            return
+        self.engine.dispose()
+        happened = "was removed" if found is None else "was replaced by another file"
+        raise LedgerUnreadable(
+            f"the ledger {self.place} {happened} while it was in use, and nothing more is written; "
+            "stop everloop, put the ledger back (or a backup in its place), and start again"
+        )
 
     def now_ms(self, connection: sa.Connection) -> int:
         """The database's own time, in ms since 1970: one for all who share leases, never simulated."""

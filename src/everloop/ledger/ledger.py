@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from everloop.clock import Clock, to_us
-from everloop.errors import ChainBroken, Conflict, LedgerError, NotFound
+from everloop.errors import ChainBroken, Conflict, LedgerError, LedgerUnreadable, NotFound
 from everloop.ledger import leases, schema, state
 from everloop.ledger.database import Database
 from everloop.ledger.facts import ChainReport, Fact, Row, fact_hash, verify_chain
@@ -237,8 +237,11 @@ class Ledger(Queries):
         """
         address, beside = _place_of(target)
         head_path = beside if head_path is None else head_path
+        head_file = None if head_path is None else HeadFile(head_path)
+        if isinstance(address, Path) and head_file is not None:
+            _refuse_lost(address, head_file)
         database = Database(address, busy_timeout_s=busy_timeout_s)
-        ledger = cls(database, clock=clock, head_file=None if head_path is None else HeadFile(head_path))
+        ledger = cls(database, clock=clock, head_file=head_file)
         database.prepare()
         ledger._bring_up_to_date()
         return ledger
@@ -400,6 +403,21 @@ class Ledger(Queries):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _refuse_lost(file: Path, head_file: HeadFile) -> None:
+    """Begin no new chain where the head file has seen one: the ledger was lost, and its end would look like a start."""
+    if file.exists():
+        return
+    try:
+        kept = head_file.read()
+    except ChainBroken:
+        return  # verify tells it
+    if kept is not None and kept.seq > 0:
+        raise LedgerUnreadable(
+            f"the ledger {file} is gone, though {head_file.path.name} beside it has seen {kept.seq:,} facts; put it "
+            f"or a backup back, or remove {head_file.path} to begin a new one"
+        )
 
 
 def _place_of(target: str | Path | ProjectLike) -> tuple[str | Path, Path | None]:
