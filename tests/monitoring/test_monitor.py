@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from everloop.ledger import Ledger
-from everloop.monitoring import WindowReport, latest
+from everloop.monitoring import Monitor, WindowReport, latest
 
-from .world import DAY, DELAY, START, World, rows_of_day
+from .world import DAY, DELAY, START, Rows, World, rows_of_day
 
 
 def sentences(reports: list[WindowReport]) -> list[str]:
@@ -212,15 +212,52 @@ def test_without_traffic_there_is_nothing_to_say(world: World) -> None:
     assert shown.to_dict()["open_alerts"] == []
 
 
+def judged(monitor: Monitor, **options: bool) -> list[tuple[str, int]]:
+    return [(one.kind, (one.window.start - START).days) for one in monitor.judge(**options)]
+
+
 def test_traffic_of_another_year_is_judged_when_it_has_come_in(world: World) -> None:
-    """A file sent through today: its days are long over, but the newest may still be coming."""
+    """A file sent through today: its days are long over, but more of them and their outcomes may still be coming."""
     version, monitor = world.version().number, world.monitor()
     world.clock.set(START + 400 * DAY)
     for k in (0, 1):
         world.serve(rows_of_day(START + k * DAY, seed=1), [version])
-    judged = [(one.kind, (one.window.start - START).days) for one in monitor.judge()]
-    assert judged == [("traffic", 0), ("outcomes", 0)]
-    assert [report.kind for report in monitor.judge(settled=True)] == ["traffic", "outcomes"]
+    assert judged(monitor) == []
+    world.clock.advance(timedelta(minutes=1))
+    both = [("traffic", 0), ("traffic", 1), ("outcomes", 0), ("outcomes", 1)]
+    assert judged(monitor) == both
+    world.serve(rows_of_day(START + 2 * DAY, seed=1), [version])
+    assert judged(monitor, settled=True) == [("traffic", 2), ("outcomes", 2)]
+
+
+def test_a_stream_of_another_year_that_never_ends_is_judged_in_its_own_time(world: World) -> None:
+    version, monitor = world.version().number, world.monitor()
+    world.clock.set(START + 400 * DAY)
+    found = []
+    for k in range(4):
+        world.serve(rows_of_day(START + k * DAY, seed=1), [version])
+        found.append(judged(monitor))
+        world.clock.advance(DAY)
+    assert found == [[], [("traffic", 0)], [("traffic", 1)], [("traffic", 2), ("outcomes", 0)]]
+
+
+@pytest.mark.parametrize("k", [0, 400])
+def test_a_row_dated_ahead_of_the_clock_ends_no_window_and_counts_in_its_own(world: World, k: int) -> None:
+    version, monitor = world.version().number, world.monitor()
+    world.clock.set(START + (k + 0.5) * DAY)
+    whole = rows_of_day(START, seed=1)
+    ahead = rows_of_day(START + (k + 1) * DAY, seed=1, rows=20, frauds=0)
+    half = (whole.frame["event_time"] < START + DAY / 2).to_numpy()
+    for side in (half, ~half):
+        world.serve(Rows(whole.frame.filter(side), whole.y[side]), [version])
+        world.serve(ahead, [version])
+        assert judged(monitor) == []
+    world.clock.set(START + (k + 1) * DAY)
+    (first,) = [one for one in monitor.judge() if one.kind == "traffic"]
+    assert (first.window.start, first.rows) == (START, whole.frame.height)
+    world.clock.set(START + (k + 2) * DAY)
+    (second,) = [one for one in monitor.judge() if one.kind == "traffic"]
+    assert second.rows == ahead.frame.height
 
 
 def test_the_chain_verifies(world: World) -> None:

@@ -110,10 +110,29 @@ def test_an_empty_log_answers_in_its_columns(world: World) -> None:
     log = world.log
     assert log.predictions().collect().is_empty()
     assert labels(log, START) == {}
-    assert (log.count(), log.span(), log.last_recorded(), log.version) == ((0, 0), None, None, (-1, -1))
+    assert (log.count(), log.span(START), log.last_recorded(), log.version) == ((0, 0), None, None, (-1, -1))
     recorded(world, [row("a")], said("a", True, START + hours(3)))
-    assert (log.count(), log.span(), log.version) == ((1, 1), (START, START), (2, 1))
+    assert (log.count(), log.span(START), log.version) == ((1, 1), (START, START), (2, 1))
     assert log.last_recorded() == START + timedelta(seconds=1)
+
+
+def test_a_row_dated_ahead_of_the_clock_does_not_move_the_end_of_traffic(world: World) -> None:
+    log = recorded(world, [row("a"), row("b", at=START + hours(1)), row("ahead", at=START + hours(5))])
+    assert log.span(START - hours(1)) is None
+    assert log.span(START + hours(4)) == (START, START + hours(1)), "the three lie in one file"
+    assert log.span(START + hours(5)) == (START, START + hours(5))
+    recorded(world, [row("tomorrow", at=START + hours(30))])
+    assert log.span(START + hours(29)) == (START, START + hours(5)), "its file begins ahead"
+    assert log.count()[0] == 4, "all are kept"
+
+
+def test_when_the_first_row_of_a_span_came(world: World) -> None:
+    log = recorded(world, [row("a", at=START + hours(1))])
+    world.clock.advance(hours(3))
+    recorded(world, [row("b"), row("c", at=START + hours(1))])
+    assert log.first_recorded(START, START + hours(1)) == START + hours(3)
+    assert log.first_recorded(START, START + hours(2)) == START
+    assert log.first_recorded(START + hours(2), START + hours(3)) is None
 
 
 def test_the_future_never_leaks(world: World) -> None:

@@ -15,6 +15,7 @@ __all__ = ["RolloutEvidence"]
 # By then all that was answered on a day has been moved to the log, also after a crash.
 _SETTLED = timedelta(hours=2)
 _DAY = timedelta(days=1)
+_MOMENT = timedelta(microseconds=1)
 # The comparison counts whole steps of so long; between two of them it could only say what it said.
 _COMPARE_EVERY = timedelta(hours=6)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,26 +33,34 @@ class RolloutEvidence:
         self._others: tuple[int, PairedCounts] | None = None
         self._comparison: PairedComparison | None = None
         self._compared_at: int | None = None
+        self._compared_since: datetime | None = None
         self._last: Comparison | None = None
 
     def look(self, now: datetime) -> Evidence:
-        """Everything known at `now`. No rule is asked anything before the first row that both sides saw."""
-        span = self._log.span()
-        if span is None:
-            return Evidence()
-        # Rows may carry the event times of other years, where old traffic is sent through on today's clock.
-        since = self.rollout.started_at if span[1] >= self.rollout.started_at else None
-        counts = self._counts(since, now)
+        """Everything known at `now`; rows dated ahead of it count when their time comes.
+
+        Without a row that came since the rollout started every rule is undecided: nothing seen is no proof.
+        """
+        span, since = self._log.span(now), self.rollout.started_at
+        if span is not None and span[1] >= since:
+            return self._evidence(since, now, span[1])
+        last = self._log.last_recorded()
+        if span is None or last is None or last <= since:
+            return Evidence(guardrails=judge(self._model.rollout.stop_if, PairedCounts()))
+        # What came since carries the event times of other years: old traffic, sent through on today's clock.
+        return self._evidence(None, now, span[1])
+
+    def _evidence(self, since: datetime | None, now: datetime, newest: datetime) -> Evidence:
+        counts = self._with_latency(self._counts(since, now))
         return Evidence(
-            guardrails=judge(self._model.rollout.stop_if, self._with_latency(counts)),
-            comparison=self._compared(since, now, span[1]),
+            guardrails=judge(self._model.rollout.stop_if, counts), comparison=self._compared(since, now, newest)
         )
 
     def _counts(self, since: datetime | None, now: datetime) -> PairedCounts:
         if since is None:
             version = self._log.version[0]
             if self._others is None or self._others[0] != version:
-                self._others = (version, self._between(None, None))
+                self._others = (version, self._between(None, now + _MOMENT))
             return self._others[1]
         total = PairedCounts()
         start = since
@@ -59,7 +68,7 @@ class RolloutEvidence:
             end = datetime(start.year, start.month, start.day, tzinfo=UTC) + _DAY
             counted = self._settled.get(start)
             if counted is None:
-                counted = self._between(start, end)
+                counted = self._between(start, min(end, now + _MOMENT))
                 if end + _SETTLED <= now:
                     self._settled[start] = counted
             total += counted
@@ -98,7 +107,8 @@ class RolloutEvidence:
         return self._last
 
     def _looked(self, since: datetime | None, now: datetime) -> Comparison | None:
-        if self._comparison is None:
+        if self._comparison is None or self._compared_since != since:
+            self._compared_since = since
             self._comparison = PairedComparison(
                 self._model,
                 self._log,

@@ -166,7 +166,7 @@ class PairedComparison:
 
         tail: count the rows after the last whole step of six hours too, where no later ones are to come.
         """
-        begin, ends = self._pending(as_of - self._model.outcome.delay, tail=tail)
+        begin, ends = self._pending(as_of, tail=tail)
         if begin is not None and ends:
             rows = matured_rows(self._log, self._model, start=begin, end=ends[-1], as_of=as_of, positive=self._positive)
             self._tally = replace(self._tally, blocked=self._tally.blocked + rows.blocked)
@@ -180,9 +180,12 @@ class PairedComparison:
             )
         return self._last
 
-    def _pending(self, due: datetime, *, tail: bool) -> tuple[datetime | None, list[datetime]]:
-        """Where the last look stopped, and the ends of the whole steps that are due since then."""
-        span = self._log.span()
+    def _pending(self, as_of: datetime, *, tail: bool) -> tuple[datetime | None, list[datetime]]:
+        """Where the last look stopped, and the ends of the whole steps that are due since then.
+
+        The clock says what is due; the newest row can only hold a step back, where traffic is of another year.
+        """
+        due, span = as_of - self._model.outcome.delay, self._log.span(as_of)
         if span is None:
             return None, []
         begin = span[0] if self._since is None else max(self._since, span[0])

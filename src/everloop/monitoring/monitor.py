@@ -65,12 +65,11 @@ class Monitor:
     def due(self, now: datetime | None = None, *, settled: bool = False) -> list[DueWindow]:
         """The windows to judge at `now` (the clock's by default), in the order in which they came due.
 
-        settled: take the log as complete, and so judge the newest window even though, in another year's calendar,
-        more of it may be on its way.
+        settled: take the log as complete, and so judge also what, in another year's calendar, may be on its way.
         """
         now = self._clock.now() if now is None else now
         self._refresh()
-        span = self._log.span()
+        span = self._log.span(now)
         if span is None:
             return []
         delay = self._model.outcome.delay
@@ -80,7 +79,7 @@ class Monitor:
             DueWindow(kind="outcomes", window=window, due_at=window.end + delay)
             for window in self._open("outcomes", span)
         ]
-        found = [one for one in found if one.due_at <= now and (settled or self._complete(one.window, span, now))]
+        found = [one for one in found if one.due_at <= now and (settled or self._complete(one, now))]
         books = self._log.count()
         return sorted(
             (one for one in found if self._empty.get(one.name) != books),
@@ -114,9 +113,17 @@ class Monitor:
         # one row of another age must not cost a look at every day since
         return [one for one in windows(begin, span[1] + every, every) if _holds_a_day(one, days)]
 
-    def _complete(self, window: Window, span: tuple[datetime, datetime], now: datetime) -> bool:
-        """Whether no more rows of the window are on their way."""
-        if window.end <= span[1] or now - window.end < self._model.monitor.every + self._model.outcome.delay:
+    def _complete(self, due: DueWindow, now: datetime) -> bool:
+        """Whether nothing more that is to be judged is on its way; the clock says it, never a row's own time.
+
+        Traffic of another year comes in at any speed. It is whole once nothing comes any more, and at the latest when
+        as much time has passed since its first row came as passes between a window's start and when it is due.
+        """
+        window, every = due.window, self._model.monitor.every
+        if now - window.end < every + self._model.outcome.delay:
+            return True
+        first = self._log.first_recorded(window.start, window.end)
+        if first is None or now - first >= due.due_at - window.start:
             return True
         last = self._log.last_recorded()
         return last is None or now - last >= _SETTLED

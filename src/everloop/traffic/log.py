@@ -98,12 +98,33 @@ class TrafficLog:
         ]
         return max((at for at in newest if at is not None), default=None)
 
-    def span(self) -> tuple[datetime, datetime] | None:
-        """The first and the last event time, to the millisecond the files' statistics hold; None for an empty log."""
-        files = _fresh(self._predictions).files.values()
-        low = [file.min_us for file in files if file.min_us is not None]
-        high = [file.max_us for file in files if file.max_us is not None]
-        return (from_us(min(low)), from_us(max(high))) if low and high else None
+    def span(self, as_of: datetime) -> tuple[datetime, datetime] | None:
+        """The first and the last event time up to `as_of`, to the millisecond; None where there is none.
+
+        Rows dated ahead of `as_of` are no traffic yet: one caller's wrong clock tells nobody the time.
+        """
+        log, as_of_us = _fresh(self._predictions), to_us(as_of)
+        low, high, straddling = [], [], []
+        for file in log.files.values():
+            if file.min_us is None or file.max_us is None or file.min_us > as_of_us:
+                continue
+            low.append(file.min_us)
+            if file.max_us <= as_of_us:
+                high.append(file.max_us)
+            else:
+                straddling.append(file)
+        if straddling:
+            rows = log.scan(straddling).filter(pl.col(log.time) <= as_of)
+            last = rows.select(pl.col(log.time).max()).collect().item()
+            high += [] if last is None else [to_us(last)]
+        return (from_us(min(low)), from_us(max(high))) if high else None
+
+    def first_recorded(self, start: datetime, end: datetime) -> datetime | None:
+        """When the first prediction with `start ≤ event_time < end` was recorded."""
+        first: datetime | None = (
+            _window(self._predictions, start, end).select(pl.col("recorded_at").min()).collect().item()
+        )
+        return first
 
     def days(self) -> list[date]:
         """The UTC days on which predictions happened, oldest first, from the table's own books."""
