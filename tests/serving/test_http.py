@@ -5,6 +5,7 @@ import pytest
 
 from everloop.errors import AlreadyRunning
 from everloop.serving import server
+from everloop.traffic import pending_rows
 from tests.serving.place import CONTRACT, row
 
 
@@ -94,6 +95,8 @@ def test_unknown_models_paths_and_methods_are_problems(post, served):
 def test_the_same_row_again_gets_the_recorded_answer_and_another_one_a_conflict(post):
     first = post(row(20))
     assert post(row(20)).content == first.content
+    written = json.dumps(row(20)).replace('"amount": 20.0', '"amount": 20').replace('"visits": 0', '"visits": 0.0')
+    assert post(written.encode()).content == first.content, "7 and 7.0 are one number"
     conflict = post(row(20, amount=1.5))
     assert (conflict.status_code, conflict.json()["type"]) == (409, "urn:everloop:problem:id-conflict")
     many = post({"rows": [row(20, amount=1.5), row(21), row(20)]}).json()
@@ -132,7 +135,7 @@ def test_outcomes_are_recorded_and_bad_ones_told(served):
 
 
 def test_pages(served):
-    _, running = served
+    place, running = served
     assert httpx.get(f"{running.url}/healthz").json() == {"status": "ok"}
     ready = running.ready()
     assert ready["ready"]
@@ -142,6 +145,8 @@ def test_pages(served):
     metrics = httpx.get(f"{running.url}/metrics").text
     assert 'everloop_rows_total{model="fraud",slot="0",version="1"}' in metrics
     assert 'everloop_score_seconds_bucket{le="+Inf",model="fraud"' in metrics
+    assert 'everloop_batch_rows_bucket{le="10",model="fraud",slot="0"}' in metrics
+    assert f"everloop_spool_rows {float(pending_rows(place.project.paths.spool))}" in metrics
     assert httpx.get(f"{running.url}/v1/models").json()["models"][0]["name"] == "fraud"
 
 

@@ -8,7 +8,8 @@ and times are only here.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,20 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from everloop.errors import TrafficError
 from everloop.rollout import LATENCY_EDGES_MS, latency_bin
 
-__all__ = ["Counters", "SlotRecord", "SlotRouting", "VersionCounts", "read_counters", "read_slots", "slot_metrics"]
+__all__ = [
+    "Counters",
+    "SlotRecord",
+    "SlotRouting",
+    "VersionCounts",
+    "read_counters",
+    "read_slots",
+    "slot_metrics",
+    "spool_metric",
+]
 
 _BINS = len(LATENCY_EDGES_MS) + 1
+_LATENCY_EDGES_S = tuple(edge / 1000 for edge in LATENCY_EDGES_MS)
+_BATCH_EDGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 
 
 class VersionCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +72,7 @@ class SlotRouting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker's file."""
+    """One worker's file. batches: by model, batches by their number of rows, one bin more than `_BATCH_EDGES`."""
 
     slot: int
     pid: int
@@ -68,6 +80,7 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
     routing: dict[str, SlotRouting] = {}
     requests: dict[str, int] = {}
     versions: dict[str, dict[str, VersionCounts]] = {}
+    batches: dict[str, tuple[int, ...]] = {}
 
 
 class Counters:
@@ -77,8 +90,9 @@ class Counters:
         """before: what the slot's last worker left."""
         self._versions: dict[tuple[str, int], VersionCounts] = {}
         self._requests: dict[str, int] = {}
+        self._batches: dict[str, tuple[int, ...]] = {}
         if before is not None:
-            self._requests = dict(before.requests)
+            self._requests, self._batches = dict(before.requests), dict(before.batches)
             for model, versions in before.versions.items():
                 for version, counts in versions.items():
                     self._versions[model, int(version)] = counts
@@ -87,6 +101,12 @@ class Counters:
         """Count a request that was answered."""
         key = f"{model} {kind} {status}"
         self._requests[key] = self._requests.get(key, 0) + 1
+
+    def batch(self, model: str, *, rows: int) -> None:
+        """Count one batch of rows that were scored together."""
+        bins = list(self._batches.get(model, (0,) * (len(_BATCH_EDGES) + 1)))
+        bins[bisect_left(_BATCH_EDGES, rows)] += 1
+        self._batches[model] = tuple(bins)
 
     def scored(
         self, model: str, version: int, *, rows: int, errors: int, decisions: int, answered: int, took_s: float
@@ -109,6 +129,7 @@ class Counters:
             routing=dict(routing),
             requests=dict(self._requests),
             versions=versions,
+            batches=dict(self._batches),
         )
 
 
@@ -165,24 +186,32 @@ def slot_metrics(records: list[SlotRecord]) -> Iterator[Metric]:
     latency = HistogramMetricFamily("everloop_score_seconds", "Time of the batch a row was scored in", labels=labels)
     requests = CounterMetricFamily("everloop_requests", "Requests", labels=["slot", "model", "route", "status"])
     revision = GaugeMetricFamily("everloop_routing_revision", "Routing served", labels=["slot", "model"])
+    batches = HistogramMetricFamily("everloop_batch_rows", "Rows that were scored together", labels=["slot", "model"])
     for record in records:
         slot = str(record.slot)
         for key, count in record.requests.items():
             requests.add_metric([slot, *key.split(" ")], count)
         for model, routing in record.routing.items():
             revision.add_metric([slot, model], routing.revision)
+        for model, bins in record.batches.items():
+            batches.add_metric([slot, model], _buckets(bins, _BATCH_EDGES), None)
         for model, versions in record.versions.items():
             for version, counts in versions.items():
                 for name, family in counters.items():
                     family.add_metric([slot, model, version], getattr(counts, name))
-                latency.add_metric([slot, model, version], _buckets(counts.latency), None)
-    yield from (*counters.values(), latency, requests, revision)
+                latency.add_metric([slot, model, version], _buckets(counts.latency, _LATENCY_EDGES_S), None)
+    yield from (*counters.values(), latency, batches, requests, revision)
 
 
-def _buckets(latency: tuple[int, ...]) -> list[Any]:
-    edges = [*(f"{edge / 1000:g}" for edge in LATENCY_EDGES_MS), "+Inf"]
+def spool_metric(rows: int) -> Metric:
+    """How far the log is behind: rows of all slots that wait in the spool."""
+    return GaugeMetricFamily("everloop_spool_rows", "Recorded rows on their way to the log, of all slots", value=rows)
+
+
+def _buckets(bins: Sequence[int], edges: Sequence[float]) -> list[Any]:
+    """bins: one more than there are edges, each up to and with its edge."""
     total, buckets = 0, []
-    for edge, count in zip(edges, latency, strict=True):
+    for edge, count in zip([*(f"{edge:g}" for edge in edges), "+Inf"], bins, strict=True):
         total += count
         buckets.append((edge, total))
     return buckets

@@ -192,6 +192,7 @@ class Predictor:
         )
 
     def _count(self, model: LiveModel, scored: _Scored, batch: PredictionBatch) -> None:
+        self._counters.batch(model.name, rows=len(scored.scores))
         for column, version in enumerate(scored.versions):
             failed = int(np.isnan(scored.scores[:, column]).sum())
             self._counters.scored(

@@ -25,7 +25,7 @@ from everloop.serving.pipeline import Pipeline
 from everloop.serving.protocol import Protocol
 from everloop.serving.status import Status
 from everloop.serving.watcher import Watcher
-from everloop.traffic import Spool
+from everloop.traffic import Spool, pending_rows
 
 __all__ = ["bind", "serve"]
 
@@ -81,7 +81,13 @@ def serve(
         watcher = Watcher(
             ledger=ledger, load=lambda name: warmed(store.load(name)), models=project.models, on_look=writer.look
         )
-        status = Status(live=lambda: watcher.live, counters=counters, slot=spool.slot, clock=clock)
+        status = Status(
+            live=lambda: watcher.live,
+            counters=counters,
+            slot=spool.slot,
+            clock=clock,
+            pending=lambda: pending_rows(project.paths.spool),
+        )
         writer.status = status
         pipeline = Pipeline(
             live=lambda: watcher.live, spool=spool, clock=clock, counters=counters, max_rows=settings.max_rows

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import sqlite3
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from everloop.clock import Clock
+from everloop.errors import EverloopError
 from everloop.serving.batcher import Reply
-from everloop.serving.counters import Counters, SlotRecord, SlotRouting, slot_metrics
+from everloop.serving.counters import Counters, SlotRecord, SlotRouting, slot_metrics, spool_metric
 from everloop.serving.live import Live
 from everloop.serving.openapi import openapi
 
@@ -19,8 +22,12 @@ __all__ = ["Status", "slot_routing"]
 class Status:
     """The endpoint's pages. Each reads one snapshot, in whatever thread asks."""
 
-    def __init__(self, *, live: Callable[[], Live], counters: Counters, slot: int, clock: Clock) -> None:
+    def __init__(
+        self, *, live: Callable[[], Live], counters: Counters, slot: int, clock: Clock, pending: Callable[[], int]
+    ) -> None:
+        """pending: how many recorded rows are not in the log yet."""
         self._live = live
+        self._pending = pending
         self._counters = counters
         self._slot = slot
         self._clock = clock
@@ -49,11 +56,15 @@ class Status:
         return _json(200 if served else 503, body)
 
     def metrics(self) -> Reply:
-        """Prometheus's text format; of this worker, whose slot is a label."""
+        """Prometheus's text format; of this worker, whose slot is a label, and the spool of all."""
         from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
         registry = CollectorRegistry()
-        registry.register(_Families(self.record()))
+        families = list(slot_metrics([self.record()]))
+        # A spool that cannot be read is no reason to hide the rest.
+        with contextlib.suppress(EverloopError, OSError, sqlite3.Error):
+            families.append(spool_metric(self._pending()))
+        registry.register(_Families(families))
         return Reply(status=200, body=generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
     def openapi(self) -> Reply:
@@ -70,13 +81,13 @@ class Status:
 
 
 class _Families:
-    """One record as a Prometheus collector."""
+    """Families as a Prometheus collector."""
 
-    def __init__(self, record: SlotRecord) -> None:
-        self._record = record
+    def __init__(self, families: Sequence[Any]) -> None:
+        self._families = families
 
     def collect(self) -> Any:
-        return slot_metrics([self._record])
+        return self._families
 
 
 def slot_routing(live: Live) -> dict[str, SlotRouting]:

@@ -23,15 +23,21 @@ from everloop.errors import TrafficError
 __all__ = ["OutcomeRecord", "PredictionBatch", "row_digest"]
 
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+# Below it a float and a whole number of the same value are one number.
+_WHOLE = 2.0**53
 OutcomeValue = bool | int | float | str | None
 
 
 def row_digest(row: Mapping[str, Any]) -> bytes:
     """The sha256 of a row's canonical JSON: what "the same row" means for a repeated prediction id.
 
-    The order of keys does not matter; values do, to the last digit.
+    Neither the order of keys matters nor how a number is written (7, 7.0, 7e0); values do, to the last digit.
     """
-    return hashlib.sha256(msgspec.json.encode(row, order="deterministic")).digest()
+    plain = {
+        name: int(value) if type(value) is float and value.is_integer() and abs(value) < _WHOLE else value
+        for name, value in row.items()
+    }
+    return hashlib.sha256(msgspec.json.encode(plain, order="deterministic")).digest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
