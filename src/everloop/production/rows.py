@@ -70,10 +70,10 @@ def _under_contract(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     """The columns that the contract has, in its order; what a request does not carry is null, and a weight 1."""
     wanted: list[pl.Expr] = []
     for column in contract.kept_columns:
-        if column.name in frame.columns:
-            wanted.append(pl.col(column.name))
-        elif column.role == "id":
+        if column.role == "id":  # what the caller gave, else what the endpoint did
             wanted.append(pl.col("prediction_id").alias(column.name))
+        elif column.name in frame.columns:
+            wanted.append(pl.col(column.name))
         elif column.role == "weight":
             wanted.append(pl.lit(1.0).alias(column.name))
         elif column.role != "outcome" and column.at_prediction is False:
