@@ -63,22 +63,33 @@ class _Worker:
         # Named by its slot, not its process: started again after a crash it holds its own lease at once.
         self._holder = f"{socket.gethostname()}/{self._engine.slot}"
         self._holds: bool | None = None
+        self._trouble: str | None = None
         self._renew_s = self._recover_s = float("-inf")
 
     def run(self, stop: threading.Event, poll_s: float) -> None:
         pause_s = 0.0
         while not stop.wait(pause_s):
             pause_s = poll_s
-            try:
-                self._turn()
-            except EverloopError as error:
-                self._say(str(error))
+            trouble = self._turned()
+            if trouble is not None:
                 pause_s = _AFTER_TROUBLE_S
-            except Exception as error:  # a worker's loop: one mistake must not end the watch over the rest
-                self._say(f"a mistake of everloop itself: {type(error).__name__}: {error}; it is tried again")
-                pause_s = _AFTER_TROUBLE_S
+                if trouble != self._trouble:  # what lasts is said once
+                    self._say(trouble)
+            elif self._trouble is not None:
+                self._say("the worker goes on")
+            self._trouble = trouble
         if self._holds:
             self._ledger.release_lease(LEASE, self._holder)
+
+    def _turned(self) -> str | None:
+        """One turn; what went wrong with it, or None."""
+        try:
+            self._turn()
+        except EverloopError as error:
+            return str(error)
+        except Exception as error:  # a worker's loop: one mistake must not end the watch over the rest
+            return f"a mistake of everloop itself: {type(error).__name__}: {error}; it is tried again"
+        return None
 
     def _turn(self) -> None:
         if not self._leads():
