@@ -1,6 +1,7 @@
-"""Processes that tests start and kill: `crew.py record|move|starve FOLDER …`."""
+"""Processes that tests start and kill: `crew.py record|move|starve|wait_out FOLDER …`."""
 
 import itertools
+import logging
 import os
 import random
 import resource
@@ -57,6 +58,22 @@ def starve(world: World, limit_bytes: int) -> None:
             print(type(error).__name__, error, flush=True)
 
 
+def wait_out(world: World, limit_bytes: int) -> None:
+    """Run where no file may grow beyond a limit, which is lifted after a few turns."""
+    logging.basicConfig(stream=sys.stdout, format="%(message)s")
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    turns = itertools.count(1)
+
+    class Stop:
+        def wait(self, timeout: float | None = None) -> bool:
+            turn, unlimited = next(turns), resource.RLIM_INFINITY
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes if turn < 5 else unlimited, unlimited))
+            return turn > 6
+
+    with world.mover() as mover:
+        mover.run(Stop())
+
+
 if __name__ == "__main__":
     task, folder, *rest = sys.argv[1:]
     place = World(Path(folder))
@@ -65,4 +82,4 @@ if __name__ == "__main__":
     elif task == "move":
         move(place, rest[0], int(rest[1]))
     else:
-        starve(place, int(rest[0]))
+        {"starve": starve, "wait_out": wait_out}[task](place, int(rest[0]))

@@ -103,6 +103,19 @@ def test_a_disk_without_room_leaves_the_rows_in_the_spool(world: World) -> None:
         assert len(world.ids()) == 5_001
 
 
+def test_a_disk_without_room_is_said_once_in_one_line_and_when_there_is_room_again(world: World) -> None:
+    with world.spool() as spool:
+        spool.append_predictions(batch([row(f"b{i}", amount=i / 7) for i in range(5_000)]))
+        mover = crew(world, "wait_out", 512, stdout=subprocess.PIPE)
+        assert mover.stdout is not None
+        first, last = mover.stdout.read().splitlines()
+        mover.stdout.close()
+        assert mover.wait(timeout=60) == 0
+    assert (first.startswith("no room"), "\x1b" in first) == (True, False)
+    assert last.startswith("there is room again in ")
+    assert len(world.ids()) == 5_000
+
+
 def test_the_mover_runs_until_it_is_told_to_stop(world: World) -> None:
     stop = threading.Event()
     with world.spool() as spool, world.mover() as mover:

@@ -14,6 +14,7 @@ import errno
 import io
 import json
 import os
+import re
 import urllib.parse
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ __all__ = ["DataFile", "DeltaLog"]
 
 CHECKPOINT_EVERY: Final = 100
 _LAST_CHECKPOINT: Final = "_last_checkpoint"
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,11 +242,13 @@ class DeltaLog:
         try:
             yield
         except (DeltaError, OSError) as error:
-            if any(f"os error {code}" in str(error) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
+            # It writes its causes below each other, with a terminal's colours.
+            said = " ".join(_COLOURS.sub("", str(error)).split())
+            if any(f"os error {code}" in said for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
                 raise StorageFull(
-                    f"no room for the traffic log in {self.folder}: {error}. Free some space there"
+                    f"no room for the traffic log in {self.folder}: {said}. Free some space there"
                 ) from error
-            raise TrafficError(f"the traffic log in {self.folder} cannot be used: {error}") from error
+            raise TrafficError(f"the traffic log in {self.folder} cannot be used: {said}") from error
 
     def _flushed(self, *paths: Path) -> None:
         for path in paths if self._flush else ():

@@ -229,13 +229,19 @@ class Mover:
         return Moved(**rows)
 
     def run(self, stop: Stop, *, poll_s: float = 1.0) -> None:
-        """Move until told to stop, then once more. A full disk is waited out."""
+        """Move until told to stop, then once more. A full disk is waited out, and said when it is full and when not."""
+        full = False
         while True:
             stopping = stop.wait(poll_s)
             try:
                 self.move_once()
+                if full:
+                    _log.warning("there is room again in %s; what waited was moved", self._traffic)
+                full = False
             except StorageFull as error:
-                _log.warning("%s", error)
+                if not full:
+                    _log.warning("%s", error)
+                full = True
             if stopping:
                 return
 
