@@ -48,8 +48,9 @@ def app():
         yield App(batcher=batcher, pages=Told(), max_body_bytes=80, held_bytes=100, body_s=0.05)
 
 
-def test_a_body_that_never_ends_is_given_up(app):
-    status, problem = asyncio.run(answered(app, [b"[", b"1"]))
+@pytest.mark.parametrize("parts", [[], [b"[", b"1"]])
+def test_a_body_that_never_ends_is_given_up(app, parts):
+    status, problem = asyncio.run(answered(app, parts))
     assert (status, problem["type"]) == (408, "urn:everloop:problem:too-slow")
 
 

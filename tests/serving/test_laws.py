@@ -302,11 +302,13 @@ def test_a_stop_answers_what_was_accepted_and_a_replay_s_clock_dates_it(place, t
             body = json.dumps({"rows": rows}).encode()
             head = f"POST /v1/models/fraud/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
             one.sendall(head.encode() + body)
+        half = socket.create_connection(("127.0.0.1", port), timeout=20)
+        half.sendall(b"POST /v1/models/fraud/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         httpx.get(f"{running.url}/healthz")
-        assert running.stop() == 0
-        for one in sockets:
+        assert running.stop() == 0, "whoever sends half a request does not hold the end up"
+        for one, status in [*((one, b"200 OK") for one in sockets), (half, b"503 Service Unavailable")]:
             with one, one.makefile("rb") as reply:
-                assert reply.readline() == b"HTTP/1.1 200 OK\r\n"
+                assert reply.readline() == b"HTTP/1.1 " + status + b"\r\n"
     seen = logged(place)
     assert len(seen) == 16 * 500
     assert seen["recorded_at"].unique().to_list() == [at]

@@ -64,6 +64,8 @@ class App:
         self._held_limit = held_bytes
         self._held_bytes = 0
         self._body_s = body_s
+        self._reading: set[asyncio.Timeout] = set()
+        self._stopping = False
         self._pages: Mapping[str, Callable[[], Reply]] = {
             "/healthz": pages.healthz,
             "/metrics": pages.metrics,
@@ -71,6 +73,13 @@ class App:
             "/readyz": pages.readyz,
             "/v1/models": pages.models,
         }
+
+    def stop(self, *, within_s: float) -> None:
+        """Give the bodies that are on their way no longer than `within_s`; whole requests are answered all the same."""
+        self._stopping, self._body_s = True, min(self._body_s, within_s)
+        latest = asyncio.get_running_loop().time() + within_s
+        for limit in self._reading:
+            limit.reschedule(min(latest, latest if (when := limit.when()) is None else when))
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -112,18 +121,27 @@ class App:
         length = _header(scope, b"content-length").lstrip(b"0")
         if length.isdigit() and (len(length) > 15 or int(length) > self._max_body_bytes):
             raise self._too_large()
-        message = await self._part(receive)
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body", False):
-            if len(body) > self._max_body_bytes:
-                raise self._too_large()
-            return body
         try:
-            async with asyncio.timeout(self._body_s):
-                return await self._whole(body, receive)
+            async with asyncio.timeout(self._body_s) as limit:
+                self._reading.add(limit)
+                try:
+                    return await self._read(receive)
+                finally:
+                    self._reading.discard(limit)
         except TimeoutError:
+            if self._stopping:
+                raise Problem(503, "stopping", "the endpoint stops; send this request again") from None
             detail = f"the body took longer than {self._body_s:g} s; send the rows in several requests"
             raise Problem(408, "too-slow", detail) from None
+
+    async def _read(self, receive: Receive) -> bytes:
+        message = await self._part(receive)
+        body: bytes = message.get("body", b"")
+        if message.get("more_body", False):
+            return await self._whole(body, receive)
+        if len(body) > self._max_body_bytes:
+            raise self._too_large()
+        return body
 
     async def _whole(self, first: bytes, receive: Receive) -> bytes:
         """A body that comes in parts, `first` among them; what is read of it counts as held until it is whole."""
