@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import isfinite
 from typing import Any
 
@@ -20,6 +20,7 @@ __all__ = ["named_outcomes", "read_outcomes"]
 _LONGEST_SOURCE = 100
 _LONGEST_TEXT = 1_000
 _LONGEST_TIME = 64
+_AHEAD = timedelta(minutes=5)
 _TIME = "2025-01-31T09:00:00Z"
 _KINDS = {"float": "a number", "int": "a whole number", "bool": "true or false", "string": "a text"}
 
@@ -124,6 +125,7 @@ def _observed_at(given: Any, contract: Contract, clock: Clock) -> datetime | str
         return str(error)
     except OverflowError:
         return f"is outside the years 1 to 9999; write it as {_TIME}"
-    if at > now:
+    if at > now + _AHEAD:
         return f"lies in the future: it is {now.isoformat(timespec='seconds')} now"
-    return f"lies before 1970; write it as {_TIME}" if to_us(at) < 0 else at
+    # nothing is known later than it is told: the caller's clock is a little ahead of ours
+    return f"lies before 1970; write it as {_TIME}" if to_us(at) < 0 else min(at, now)
