@@ -1,6 +1,7 @@
 import json
 
 import httpx
+import jsonschema
 import pytest
 
 from everloop.errors import AlreadyRunning
@@ -158,13 +159,29 @@ def test_the_api_describes_itself(served):
     referred = {part.split('"')[0] for part in json.dumps(document).split("#/components/schemas/")[1:]}
     assert referred <= set(schemas)
     fraud = schemas["fraud.row"]
-    assert fraud["required"] == ["amount"]
+    assert fraud["required"] == ["card_id", "amount"]
     assert fraud["properties"]["amount"] == {"type": "number", "minimum": 0.0}
     assert fraud["properties"]["visits"]["type"] == ["integer", "null"]
     assert "fraud" not in fraud["properties"]
-    for path, item in document["paths"].items():
+    paths = document["paths"]
+    assert all(httpx.get(f"{running.url}{path}").status_code == 200 for path, item in paths.items() if "get" in item)
+    for path, item in ((path, item) for path, item in paths.items() if "post" in item):
         assert item["post"]["requestBody"]["content"]["application/json"]["schema"], path
         assert {"200", "409", "422", "507"} <= set(item["post"]["responses"])
+
+
+@pytest.mark.parametrize("column", [column.name for column in CONTRACT.columns if column.at_prediction])
+@pytest.mark.parametrize("value", ["left out", None, "x", 7, 7.5, True, [], "2025-01-01T10:00:00Z"])
+def test_the_description_allows_what_is_answered(post, served, column, value):
+    _, running = served
+    document = httpx.get(f"{running.url}/openapi.json").json()
+    sent = row(5000, payment_id=None) | {column: value}
+    if value == "left out":
+        del sent[column]
+    schema = {"$ref": "#/components/schemas/fraud.row", "components": document["components"]}
+    reply = post(sent)
+    allowed = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker()).is_valid(sent)
+    assert allowed == (reply.status_code in (200, 409)), reply.text
 
 
 def test_a_port_in_use_is_one_sentence(served):

@@ -11,13 +11,25 @@ from everloop.serving.rows import id_column
 
 __all__ = ["openapi", "row_schema"]
 
+_JSON = "application/json"
 _TYPES = {"float": "number", "int": "integer", "bool": "boolean", "string": "string", "datetime": "string"}
-_ID = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$", "description": "Yours; a UUIDv7 where it is left out."}
+_ID = {
+    "type": ["string", "integer", "null"],
+    "pattern": "^[A-Za-z0-9._:-]{1,64}$",
+    "description": "Yours; a UUIDv7 where it is left out.",
+}
+_PAGES = {
+    "/healthz": ("The process lives", _JSON),
+    "/readyz": ("Every model that has a champion is served (503: one is not); what is wrong, if something is", _JSON),
+    "/metrics": ("Prometheus's text format", "text/plain"),
+    "/v1/models": ("The models, and what is served of each", _JSON),
+    "/openapi.json": ("This document", _JSON),
+}
 
 
 def openapi(models: Iterable[tuple[str, Contract]]) -> dict[str, Any]:
     """The document for these models, by name."""
-    paths: dict[str, Any] = {}
+    paths: dict[str, Any] = {path: {"get": _page(path, *said)} for path, said in _PAGES.items()}
     schemas: dict[str, Any] = dict(_COMMON)
     for name, contract in models:
         schemas[f"{name}.row"] = row_schema(contract)
@@ -36,17 +48,19 @@ def row_schema(contract: Contract) -> dict[str, Any]:
     """The JSON schema of a row to predict for."""
     columns = [column for column in contract.columns if column.at_prediction]
     properties = {"id": _ID} | {column.name: _column_schema(column) for column in columns}
-    required = [column.name for column in columns if not column.nullable and column.role in ("feature", "input")]
+    required = [column.name for column in columns if not column.nullable and column.role not in ("id", "time")]
     return {"type": "object", "properties": properties, "required": required}
 
 
 def _column_schema(column: Column) -> dict[str, Any]:
     if column.role == "id":
         return _ID
+    kinds = [_TYPES[column.type]]
+    kinds += ["integer"] if column.role == "entity" else []
+    kinds += ["null"] if column.nullable or column.role == "time" else []
+    schema: dict[str, Any] = {"type": kinds if len(kinds) > 1 else kinds[0]}
     if column.role == "time":
-        return {"type": ["string", "number"], "description": "When the row happened; arrival where it is left out."}
-    kind = _TYPES[column.type]
-    schema: dict[str, Any] = {"type": [kind, "null"] if column.nullable else kind}
+        schema["description"] = "When the row happened; arrival where it is left out."
     if column.type == "datetime":
         schema["format"] = "date-time"
     if column.minimum is not None:
@@ -78,6 +92,13 @@ def _outcome_schema(contract: Contract) -> dict[str, Any]:
 def _one_of(names: Iterable[str]) -> dict[str, Any]:
     """At least one of these."""
     return {"anyOf": [{"required": [name]} for name in names]}
+
+
+def _page(path: str, what: str, content_type: str) -> dict[str, Any]:
+    responses = {"200": {"description": what, "content": {content_type: {}}}}
+    if path == "/readyz":
+        responses["503"] = responses["200"]
+    return {"operationId": path.strip("/").replace("/", "_").removesuffix(".json"), "responses": responses}
 
 
 def _post(operation: str, row: str, answer: str) -> dict[str, Any]:
@@ -144,7 +165,8 @@ _COMMON: dict[str, Any] = {
             "column": {"type": ["string", "null"]},
             "value": {},
             "detail": {"type": "string"},
+            "conflict": {"type": "boolean", "description": "Whether the id belongs to another row."},
         },
-        "required": ["index", "id", "column", "value", "detail"],
+        "required": ["index", "id", "column", "value", "detail", "conflict"],
     },
 }
