@@ -115,6 +115,9 @@ def test_it_answers_rolls_back_within_two_seconds_and_stops_cleanly(place: Place
         asked = next(numbers) - 10
         left = list(running.children().values())
         assert len(left) == 3
+        for name in ("mover", "worker"):  # whatever a project's code prints must not fill a pipe that nobody reads
+            written = [Path(f"/proc/{running.children()[name].pid}/fd/{number}").readlink() for number in (1, 2)]
+            assert written == [root / "up.log"] * 2
         assert running.stop() == 0
     assert not any(process.is_running() for process in left)
     assert moved(place) == 1 + asked

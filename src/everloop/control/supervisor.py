@@ -27,6 +27,7 @@ _STEADY_S = 30.0
 _GRACE_S = 40.0
 _PORT_PATIENCE_S = 1.5
 _QUEUE = 2048
+_STDERR = 2
 
 Say = Callable[[str], None]
 
@@ -111,19 +112,24 @@ class _Child:
     name: str
     command: Sequence[str]
     pass_fds: tuple[int, ...] = ()
+    says_when_ready: bool = False
     process: subprocess.Popen[bytes] | None = None
     started_s: float = 0.0
     deaths: int = 0
     again_s: float | None = field(default=None)
 
     def start(self) -> None:
-        """Start it, in a session of its own: a Ctrl-C reaches the supervisor alone, which ends all in order."""
+        """Start it, in a session of its own: a Ctrl-C reaches the supervisor alone, which ends all in order.
+
+        What it prints goes where its talk goes, also what a project's own code prints: a pipe that nobody reads fills
+        up and then holds whoever writes.
+        """
         self.started_s, self.again_s = time.monotonic(), None
         self.process = subprocess.Popen(
             self.command,
             pass_fds=self.pass_fds,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.PIPE if self.says_when_ready else _STDERR,
             start_new_session=True,
         )
 
@@ -159,7 +165,7 @@ class _Supervisor:
         fd = listener.fileno()
         endpoint = [sys.executable, "-m", "everloop.serving", *common, "--fd", str(fd)]
         names = ["endpoint"] if workers == 1 else [f"endpoint {place + 1}" for place in range(workers)]
-        self._endpoints = [_Child(name, endpoint, (fd,)) for name in names]
+        self._endpoints = [_Child(name, endpoint, (fd,), says_when_ready=True) for name in names]
         self._mover = _Child("mover", [sys.executable, "-m", "everloop.control.mover_process", *common])
         self._worker = _Child("worker", [sys.executable, "-m", "everloop.control.worker", *common])
 
