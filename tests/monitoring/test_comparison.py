@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
 from everloop.monitoring import PairedComparison, compare, paired_rows
-from everloop.monitoring.comparison import Tally, judged
+from everloop.monitoring.comparison import ALPHA, Compared, Tally, judged
 from everloop.project import Model, parse_model
 
 from .world import DAY, DELAY, START, World, rows_of_day
@@ -50,12 +52,43 @@ def outcomes(
     return found
 
 
-def test_equal_versions_are_hardly_ever_called_better_or_worse_however_often_one_looks() -> None:
-    random, wrong = np.random.default_rng(0), 0
-    for _ in range(40):
-        wrong += any(outcome in ("better", "worse") for outcome in outcomes(random, (0.8, 0.8), 40, every=13))
-    # 5 % of 40 is 2; the bound is not tight, so more would be a mistake.
-    assert wrong <= 3
+RARE = 0.002
+RUNS = 100
+
+
+def called(objective: str, *, precision: float, seed: int) -> set[str]:
+    """All that is said of two versions of one quality in ten looks at 6,000 rows each.
+
+    0.2 % are positive. Each flags 75 % of them, at `precision`, by luck of its own; the challenger's scores are on
+    another scale, and its threshold with them.
+    """
+    random, of = np.random.default_rng([seed, round(100 * precision)]), model(objective)
+    tally, seen = Tally.start(constrained=of.objective.constraint is not None), set()
+    threshold = -NormalDist().inv_cdf(RARE * 0.75 * (1 - precision) / precision)
+    shift = threshold + NormalDist().inv_cdf(0.75)
+    for _ in range(10):
+        y = np.arange(6_000) < random.binomial(6_000, RARE)
+        one, two = random.normal(size=(2, y.size)) + shift * y
+        scores = (1 / (1 + np.exp(-one))).astype(np.float32), (1 / (1 + np.exp(1 - two / 7))).astype(np.float32)
+        tally = tally.seen(of, y, *scores, (one >= threshold, two >= threshold))
+        seen.add(judged(of, tally, margin=0.02, versions=(1, 2)).outcome)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("objective", "precision"),
+    [
+        ("recall at precision >= 0.80", 0.85),
+        ("recall at precision >= 0.80", 0.70),  # both miss the bound, and find out at different looks
+        ("average_precision", 0.80),
+        ("cost(fn=100, fp=1)", 0.30),
+    ],
+)
+def test_equal_versions_are_called_better_or_worse_within_the_stated_error(objective: str, precision: float) -> None:
+    """Law 6. The bounds are not tight: a rule that erred in 12 % of the runs would show here nearly always."""
+    runs = [called(objective, precision=precision, seed=seed) for seed in range(RUNS)]
+    for outcome in ("better", "worse"):
+        assert sum(outcome in run for run in runs) <= ALPHA * RUNS
 
 
 def test_a_challenger_that_catches_far_more_is_better_within_a_day_or_two() -> None:
@@ -93,6 +126,40 @@ def test_a_hair_below_the_bound_does_not_throw_a_far_better_one_away() -> None:
     found = judged(of, tally, margin=0.02, versions=(1, 2))
     assert found.evidence["flagged_challenger"] > 0
     assert found.outcome == "better"
+
+
+def after(days: int, recalls: tuple[float, float], precisions: tuple[float, float], *, seed: int = 8) -> Compared:
+    """What is said after some days of 22 positives, of a champion and a challenger with these qualities."""
+    random, of, tally = np.random.default_rng(seed), model(), Tally.start()
+    for _ in range(days):
+        y = np.arange(2_000) < random.poisson(22)
+        luck = random.random(y.size)
+        sides = []
+        for recall, precision in zip(recalls, precisions, strict=True):
+            alarms = int(y.sum()) * recall * (1 - precision) / precision
+            sides.append(np.where(y, luck < recall, luck < alarms / (~y).sum()))
+        tally = tally.seen(of, y, *(side.astype(np.float32) for side in sides), (sides[0], sides[1]))
+    return judged(of, tally, margin=0.02, versions=(1, 2))
+
+
+def test_what_breaks_the_bound_that_the_champion_keeps_is_not_promoted_whatever_it_catches() -> None:
+    found = after(12, (0.45, 0.85), (0.85, 0.55))
+    assert found.outcome == "undecided"
+    assert found.sentence.startswith("v2 is held back from replacing v1: recall 0.8")
+    assert "where precision >= 0.80 is asked" in found.sentence
+    assert after(12, (0.75, 0.85), (0.85, 0.20)).outcome == "worse"
+
+
+def test_where_both_miss_the_bound_the_better_one_is_promoted_unless_it_misses_it_by_more() -> None:
+    assert after(12, (0.45, 0.85), (0.60, 0.62)).outcome == "better"
+    assert after(12, (0.45, 0.85), (0.60, 0.40)).outcome == "undecided"
+    assert after(12, (0.85, 0.45), (0.60, 0.62)).outcome == "worse"
+
+
+def test_a_champion_that_flags_too_much_gives_way_to_one_that_keeps_the_bound_at_a_lower_recall() -> None:
+    outcomes = [after(days, (0.90, 0.75), (0.30, 0.85)).outcome for days in range(1, 13)]
+    assert "worse" not in outcomes
+    assert outcomes[-1] == "better"
 
 
 def test_the_order_and_size_of_cohorts_do_not_matter() -> None:

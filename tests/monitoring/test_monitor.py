@@ -11,7 +11,7 @@ import pytest
 from everloop.ledger import Ledger
 from everloop.monitoring import Monitor, WindowReport, latest
 
-from .world import DAY, DELAY, START, Rows, World, rows_of_day
+from .world import DAY, DELAY, MODEL_YAML, START, Rows, World, rows_of_day
 
 
 def sentences(reports: list[WindowReport]) -> list[str]:
@@ -40,6 +40,21 @@ def test_a_quiet_week_is_judged_day_by_day_without_an_alert(world: World) -> Non
     assert monitor.judge() == []
     assert world.monitor().judge() == []
     assert len(world.ledger.facts(kind="check.done", subject="fraud")) == len(reports)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_two_quiet_months_keep_to_a_budget_of_an_alarm_a_month(tmp_path: Path, seed: int) -> None:
+    """Law 7 over all that a monitor asks, at 0.2 % positives and a budget small enough to be counted."""
+    monthly = MODEL_YAML.replace("1 per 10y", "1 per 30d")
+    world = World(tmp_path, seed=seed, model_yaml=monthly)
+    rare = {"rows": 3_000, "frauds": 6}
+    version = world.version(bias=-9.0, days=60, **rare).number
+    world.days(60, [version], **rare)
+    reports = world.monitor().judge(settled=True)
+    assert len(reports) >= 115
+    assert {check.name for report in reports for check in report.checks} == {*world.model.monitor.checks}
+    assert sum(not check.verdict.is_undecided for report in reports for check in report.checks) >= 250
+    assert len(world.ledger.alerts("fraud")) <= 2
 
 
 def test_a_monitor_that_begins_anew_each_day_writes_what_one_that_goes_on_writes(tmp_path: Path) -> None:

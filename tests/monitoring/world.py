@@ -118,10 +118,10 @@ class World:
         return Monitor(self.model, ledger=self.ledger, log=self.log, bundles=self.bundles, clock=self.clock)
 
     def version(
-        self, *, weights: Sequence[float] = (0.0, 2.0, 0.0, 0.0), bias: float = -6.0, days: int = 28
+        self, *, weights: Sequence[float] = (0.0, 2.0, 0.0, 0.0), bias: float = -6.0, days: int = 28, **options: int
     ) -> Version:
-        """A version whose baseline and metrics come from the `days` before the start."""
-        made = [rows_of_day(START - (k + 1) * DAY, seed=self.seed) for k in reversed(range(days))]
+        """A version whose baseline and metrics come from the `days` before the start. options: of `rows_of_day`."""
+        made = [rows_of_day(START - (k + 1) * DAY, seed=self.seed, **options) for k in reversed(range(days))]
         frame, y = pl.concat([one.frame for one in made]), np.concatenate([one.y for one in made])
         tree, code = FeatureTree.of(CONTRACT), graph(list(weights), bias)
         matrix = tree.matrix(frame)
@@ -212,6 +212,13 @@ class World:
         paths = self.project.paths
         with Mover.open(spool=paths.spool, traffic=paths.traffic, clock=self.clock) as mover:
             mover.move_once()
+
+    def days(self, n: int, versions: Sequence[int], **options: int) -> None:
+        """The first `n` days go by: as `day`, but all that they left is moved to the log at once."""
+        made = [rows_of_day(START + k * DAY, seed=self.seed, **options) for k in range(n)]
+        rows = Rows(frame=pl.concat([one.frame for one in made]), y=np.concatenate([one.y for one in made]))
+        self.serve(rows, versions)
+        self.clock.set(START + n * DAY)
 
     def day(self, k: int, versions: Sequence[int], **options: Any) -> Rows:
         """Day `k` goes by: its rows are served, and the clock stands at its end."""

@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 from everloop.project import parse_stop_rule
 from everloop.rollout import PairedCounts
 from everloop.rollout.counts import LATENCY_EDGES_MS, latency_bin
-from everloop.rollout.guardrails import decision_ratio, decision_share, errors, judge, latency, score_shift
+from everloop.rollout.guardrails import (
+    DEFAULT_ALPHA,
+    decision_ratio,
+    decision_share,
+    errors,
+    judge,
+    latency,
+    score_shift,
+)
 
 BASE = 0.002
 
@@ -52,6 +60,28 @@ def test_decisions_at_rare_positives_are_judged_by_their_share(ratio, expected):
         answer, rows = first_answer(lambda chunk, s=seed: traffic(1000, ratio, seed=1000 * s + chunk), ask)
         assert answer == expected, (seed, rows)
         assert rows <= 20_000
+
+
+RUNS, LOOKS, ROWS = 200, 40, 1000
+
+
+@pytest.mark.parametrize(
+    ("rule", "cells"),
+    [
+        # (neither, champion only, challenger only, both) at the very edge of what the rule allows.
+        ("decision share moves > 0.5%", (0.9945, 0.0025, 0.0025, 0.0005)),
+        ("decision share moves > 3x", (0.994, 0.0, 0.004, 0.002)),
+    ],
+)
+def test_a_rule_that_is_just_kept_is_called_broken_in_at_most_alpha_of_the_runs_however_often_one_looks(rule, cells):
+    """Law 6, at rare decisions."""
+    rng = np.random.default_rng(1)
+    broken = 0
+    for _ in range(RUNS):
+        seen = np.cumsum(rng.multinomial(ROWS, cells, size=LOOKS), axis=0).tolist()
+        looks = [PairedCounts(rows=sum(one), champion_only=one[1], challenger_only=one[2], both=one[3]) for one in seen]
+        broken += any(judge([parse_stop_rule(rule)], counts)[0].is_failed for counts in looks)
+    assert broken <= DEFAULT_ALPHA * RUNS
 
 
 def test_each_rule_of_the_plan_is_asked():

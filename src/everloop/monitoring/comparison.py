@@ -6,11 +6,17 @@ which the two agree says nothing. What it rests on, by the objective:
 - `recall …`: matured positives that exactly one of the two caught, a fair coin under no difference, however rare
   positives are and however the scores are calibrated (`SignSequence`); within the margin by `BoundedSequence`.
 - any other metric: the losses of `tasks.losses`, champion's minus challenger's (`BoundedSequence`).
-- a constraint such as `precision >= 0.80`: the challenger's own precision over the rows it flagged, with a sequence of
-  its own. What it lacks counts as it does in a search (`tasks.Task.objective_value`): recall in proportion to the
-  precision reached. So a challenger a hair below the bound that catches far more is not thrown away, and one that
-  flags everything wins nothing: surely below the bound and worse so counted is `worse`; below it by more than the
-  margin and not better so counted is `undecided`.
+- a constraint such as `precision >= 0.80`: each side's own share over the rows it flagged, with a sequence of its own.
+  What is lacking counts as in a search (`tasks.Task.objective_value`): recall in proportion to the precision reached.
+
+The bound is what the owner promised, so the gain decides alone only where it is kept (to within the margin):
+
+- surely below the bound, surely below the champion and worth less so counted is `worse`, whatever it catches;
+- surely above a champion that is surely below the bound, and worth more so counted, is `better`, at a lower recall too:
+  a champion that flags too much can be replaced;
+- plainly below the bound is `undecided`, whatever it gains: only a person may promote it, on their name. Where the
+  champion plainly misses the bound too, it is asked to be no farther from it than the champion: then one that gains
+  is promoted, for waiting for a perfect one would keep the worse of the two.
 
 Of `ALPHA` the gain gets four fifths and the constraint one; each of `better` and `worse` is wrong at most ALPHA of the
 time, over all looks together.
@@ -29,7 +35,7 @@ import numpy as np
 from everloop.clock import Clock
 from everloop.monitoring.reading import Matured, matured_rows, version_scores
 from everloop.project import Model, NotWorseGate
-from everloop.stats import BoundedSequence, SignSequence, wilson
+from everloop.stats import BoundedSequence, Interval, SignSequence, wilson
 from everloop.tasks import hits, row_losses
 from everloop.traffic import TrafficLog, windows
 
@@ -247,16 +253,13 @@ def judged(
     model: Model, tally: Tally, *, margin: float, versions: tuple[int, int], until: datetime | None = None
 ) -> Compared:
     """What a tally says."""
-    standing = _gain_standing(model, tally, margin=margin)
-    constraint, said = _constraint_standing(model, tally, margin=margin)
-    outcome = standing
-    if constraint == "worse":
-        outcome = "worse"
-    elif constraint == "undecided" and standing in ("better", "not_worse"):
-        outcome = "undecided"
-    sentence = (
-        f"v{versions[1]} is {_WORDS[outcome]} v{versions[0]}: {_gain_words(model, tally)}{said}{_left_out(tally)}"
-    )
+    gain = _gain_standing(model, tally, margin=margin)
+    promise = _Promise.of(model, tally, margin=margin)
+    outcome = gain if promise is None else promise.standing(gain)
+    held = outcome == "undecided" and gain in ("better", "not_worse")
+    words = "held back from replacing" if held else _WORDS[outcome]
+    said = "" if promise is None else promise.said
+    sentence = f"v{versions[1]} is {words} v{versions[0]}: {_gain_words(model, tally)}{said}{_left_out(tally)}"
     return Compared(outcome=outcome, sentence=sentence, evidence=_evidence(tally, margin, until))
 
 
@@ -285,22 +288,68 @@ def _within(gains: BoundedSequence, margin: float) -> bool:
     return margin > 0 and gains.standing(margin=margin) in ("better", "not_worse")
 
 
-def _constraint_standing(model: Model, tally: Tally, *, margin: float) -> tuple[Standing, str]:
-    """How the challenger stands to the objective's constraint, and a clause that says so."""
-    constraint = model.objective.constraint
-    if constraint is None or tally.constraint.n == 0:
-        return "better", ""
-    mine, theirs, n = tally.constraint.mean, tally.constraint_champion.mean, tally.constraint.n
-    said = f"; {constraint.metric} {wilson(round(mine * n), n):.2f} where {constraint} is asked"
-    if constraint.op not in (">=", ">"):
-        return "better", said
-    counted = [_counted_gain(tally, side, constraint.bound) for side in ("challenger", "champion")]
-    missed = [_surely_below(one, constraint.bound) for one in (tally.constraint, tally.constraint_champion)]
-    if missed == [True, False] and counted[0] < counted[1]:
-        return "worse", said
-    if mine < constraint.bound - margin and mine < theirs and counted[0] <= counted[1]:
-        return "undecided", said
-    return "better", said
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Promise:
+    """How both sides stand to the objective's constraint, a share that is to reach a bound.
+
+    floor: the bound less the margin. worth_more, worth_less: the challenger's metric against the champion's, each
+    counted with what its side lacks of the bound. said: a clause for people.
+    """
+
+    floor: float
+    challenger: BoundedSequence
+    champion: BoundedSequence
+    worth_more: bool
+    worth_less: bool
+    said: str
+
+    @classmethod
+    def of(cls, model: Model, tally: Tally, *, margin: float) -> _Promise | None:
+        """None where nothing was promised, or the challenger has decided nothing that it could be broken by."""
+        constraint = model.objective.constraint
+        if constraint is None or tally.constraint.n == 0 or constraint.op not in (">=", ">"):
+            return None
+        bound = constraint.bound
+        champion = 1.0 - tally.loss / tally.counted if tally.counted else 0.0
+        mine = _worth(champion + tally.gains.mean, tally.constraint, bound)
+        theirs = _worth(champion, tally.constraint_champion, bound)
+        return cls(
+            floor=bound - margin,
+            challenger=tally.constraint,
+            champion=tally.constraint_champion,
+            worth_more=mine > theirs,
+            worth_less=mine < theirs,
+            said=f"; {constraint.metric} {_share(tally.constraint):.2f} against "
+            f"{_share(tally.constraint_champion).point:.2f} where {constraint} is asked",
+        )
+
+    def standing(self, gain: Standing) -> Standing:
+        """What the comparison says, `gain` being what it says of the metric alone."""
+        mine, theirs = self.challenger, self.champion
+        if self.worth_less and _surely_below(mine, self.floor) and _surely_apart(mine, theirs):
+            return "worse"
+        if self.worth_more and _surely_below(theirs, self.floor) and _surely_apart(theirs, mine):
+            return "better"
+        if gain == "worse":
+            restores = self.worth_more and theirs.n > 0 and theirs.mean < self.floor
+            return "undecided" if restores else "worse"
+        return "undecided" if self._breaks() else gain
+
+    def _breaks(self) -> bool:
+        """Whether the challenger is plainly farther from the promise than it may be."""
+        mine, theirs = _share(self.challenger), _share(self.champion)
+        asked = theirs.point if theirs.high < self.floor else self.floor
+        return mine.high < asked or (not self.worth_more and mine.point < min(self.floor, theirs.point))
+
+
+def _worth(value: float, share: BoundedSequence, bound: float) -> float:
+    """The metric less in proportion to what its constraint lacks; a side that decided nothing lacks nothing."""
+    reached = min(1.0, share.mean / bound) if share.n and bound > 0 else 1.0
+    return value * reached
+
+
+def _share(share: BoundedSequence) -> Interval:
+    return wilson(round(share.mean * share.n), share.n)
 
 
 def _surely_below(share: BoundedSequence, bound: float) -> bool:
@@ -308,12 +357,9 @@ def _surely_below(share: BoundedSequence, bound: float) -> bool:
     return share.n > 0 and share.log_evidence(bound, above=False) >= math.log(2 / share.alpha)
 
 
-def _counted_gain(tally: Tally, side: Literal["challenger", "champion"], bound: float) -> float:
-    """A side's recall, less in proportion to what its constraint lacks."""
-    challenger = side == "challenger"
-    share = (tally.constraint if challenger else tally.constraint_champion).mean
-    caught = tally.caught_challenger if challenger else tally.caught_champion
-    return caught / max(1, tally.positives) * (min(1.0, share / bound) if bound > 0 else 1.0)
+def _surely_apart(lower: BoundedSequence, higher: BoundedSequence) -> bool:
+    """Whether the one share is known to lie below the other."""
+    return lower.mean < higher.mean and lower.interval().high < higher.interval().low
 
 
 def _gain_words(model: Model, tally: Tally) -> str:

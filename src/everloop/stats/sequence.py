@@ -55,7 +55,7 @@ def log_mean_exp(exponents: Floats) -> float:
 
 def bisect(rejected: Callable[[float], bool], inside: float, outside: float) -> float:
     """The point between `outside`, which is rejected, and `inside`, which is not, where rejection begins."""
-    for _ in range(40):
+    for _ in range(28):  # to within 1e-8 of the range
         middle = (inside + outside) / 2
         inside, outside = (inside, middle) if rejected(middle) else (middle, outside)
     return outside
