@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from everloop.clock import SimulatedClock
-from everloop.control import Controller, Resources, why
+from everloop.control import Controller, Reason, Resources, why
+from everloop.control.decisions import FIRST_POSITIVES
+from everloop.control.positives import ChangedPositives
 from everloop.ledger import Ledger
 from everloop.project import Project
 
@@ -106,20 +108,55 @@ def test_what_cannot_be_done_is_said_and_tried_again_ever_later(trained: Path, t
 
 
 @pytest.mark.slow
-def test_an_alert_is_investigated_answered_and_closed_by_the_policy_rollout(trained: Path, tmp_path: Path) -> None:
+def test_an_alert_is_answered_by_the_policy_and_once_more_when_its_positives_have_doubled(
+    trained: Path, tmp_path: Path
+) -> None:
     with town(living(trained, tmp_path / "shop", on_alert="rollout")) as here:
         here.changed_from = BEGIN + DAY
-        here.until("alert.closed", days=20)
+        here.until("rollout.promoted", count=2, days=20)
+        here.until("alert.closed", days=5)
+        here.days(2)
         ledger, kinds = here.ledger, here.kinds()
         born = kinds.index("alert.opened")  # what is before made the first version
         order = ["alert.opened", "investigation.made", "proposal.made", "spec.approved", "version.registered"]
         order += ["rollout.started", "rollout.promoted", "alert.closed"]
         first = [kinds.index(kind, born) for kind in order]
         assert first == sorted(first), list(zip(order, first, strict=True))
-        assert kinds.count("alert.opened") == kinds.count("proposal.made") == 1
-        version = ledger.rollouts("fraud")[0].version
-        chain = {reason.kind for reason in why(here.resources.project, ledger, version=f"v{version}")}
-        assert {"rollout.promoted", "version.registered", "run.started", "spec.approved", "proposal.made"} <= chain
-        assert {"spec.written", "investigation.made", "alert.opened", "check.done"} <= chain
-        assert ledger.last("spec.approved").payload["by"] == "policy:on_alert"  # type: ignore[union-attr]
+        counted = {kind: kinds.count(kind) for kind in ("alert.opened", "proposal.made", "rollout.promoted")}
+        assert counted == {"alert.opened": 1, "proposal.made": 1, "rollout.promoted": 2}
+        _the_second_run_knew_twice_as_much(here)
+        assert ledger.routing("fraud").champion == 3  # type: ignore[union-attr]
+        for version in ("v2", "v3"):
+            _chain_is_told(why(here.resources.project, ledger, version=version))
+        causeless = {fact.kind for fact in ledger.facts(after=ledger.alerts("fraud")[0].seq) if fact.cause is None}
+        assert causeless <= {"check.done"}  # a window's end brings it about, and nobody
         assert ledger.verify().ok
+
+
+def _the_second_run_knew_twice_as_much(here: Town) -> None:
+    ledger, [alert] = here.ledger, here.ledger.alerts("fraud")
+    runs = [fact for fact in ledger.facts(kind="run.started") if fact.payload["trigger"] == "alert"]
+    assert [fact.payload["inputs"]["alert"] for fact in runs] == [alert.alert, alert.alert]
+    since = datetime.fromisoformat(ledger.fact(alert.investigation or 0).payload["since"])
+    model, log = here.resources.model("fraud"), here.resources.log("fraud")
+    start = min(datetime.fromisoformat(one.data["start"]) for one in ledger.versions("fraud") if one.data)
+    first, second = (
+        ChangedPositives().count(model, log, since=since, as_of=fact.at, data_start=start) for fact in runs
+    )
+    assert FIRST_POSITIVES <= first <= second / 2
+
+
+def _chain_is_told(chain: list[Reason]) -> None:
+    told = {reason.kind: reason for reason in reversed(chain)}
+    assert {"rollout.promoted", "version.registered", "run.started", "spec.written", "proposal.made"} <= set(told)
+    assert {"investigation.made", "alert.opened", "check.done"} <= set(told)
+    # the people: who approved what was there before, and the policy that approved this
+    approved = [(reason.actor, reason.sentence) for reason in chain if reason.kind == "spec.approved"]
+    assert approved == [
+        ("policy:on_alert", f"approved fraud-s2: on_alert: rollout answers {told['alert.opened'].subject}"),
+        ("alice", "approved fraud-s1"),
+    ]
+    # the data and the gates
+    assert " rows of payments.parquet, 2024-02-" in told["version.registered"].sentence
+    assert "Gates: recall 0." in told["version.registered"].sentence
+    assert "it changes only its data" in told["proposal.made"].sentence

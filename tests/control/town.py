@@ -112,13 +112,13 @@ class Town:
         for _ in range(n):
             self.day()
 
-    def until(self, kind: str, *, days: int) -> None:
-        """Days go by until there is such a fact."""
+    def until(self, kind: str, *, days: int, count: int = 1) -> None:
+        """Days go by until there are so many such facts."""
         for _ in range(days):
-            if self.ledger.last(kind) is not None:
+            if len(self.ledger.facts(kind=kind)) >= count:
                 return
             self.day()
-        assert self.ledger.last(kind) is not None, "\n".join(f"{at:%m-%d %H} {what}" for at, what in self.said)
+        assert len(self.ledger.facts(kind=kind)) >= count, "\n".join(f"{at:%m-%d %H} {what}" for at, what in self.said)
 
     def day(self) -> None:
         start = self.clock.now()

@@ -52,7 +52,8 @@ def why(project: Project, ledger: Ledger, *, version: str, model: str | None = N
     chosen = project.model(named if named is not None else model)
     found = ledger.version(chosen.name, number)
     causes = ledger.why(chosen.name, number)
-    facts = {fact.seq: fact for fact in [*_fate(ledger, found), *causes, *_proposals(ledger, causes)]}
+    told = [*_fate(ledger, found), *causes, *_proposals(ledger, causes), *_parents(ledger, causes)]
+    facts = {fact.seq: fact for fact in told}
     return [_reason(facts[seq]) for seq in sorted(facts, reverse=True)]
 
 
@@ -68,6 +69,13 @@ def _proposals(ledger: Ledger, causes: list[Fact]) -> list[Fact]:
     """Which of the specs were proposals: that fact follows the spec's own, and so is the cause of neither."""
     written = [fact.subject for fact in causes if fact.kind == "spec.written"]
     found = [ledger.last("proposal.made", spec) for spec in written]
+    return [fact for fact in found if fact is not None]
+
+
+def _parents(ledger: Ledger, causes: list[Fact]) -> list[Fact]:
+    """What the specs came from, and who approved that; one generation back, no further."""
+    parents = {fact.payload["parent"] for fact in causes if fact.kind == "spec.written"} - {None}
+    found = [ledger.last(kind, parent) for parent in sorted(parents) for kind in ("spec.written", "spec.approved")]
     return [fact for fact in found if fact is not None]
 
 
@@ -97,13 +105,19 @@ Payload = Mapping[str, Any]
 
 
 def _registered(payload: Payload) -> str:
-    recall = payload["metrics"].get("recall")
-    judged = ""
-    if recall is not None and recall["point"] is not None:
-        judged = f", recall {recall['point']:.3f} [{recall['low']:.3f}, {recall['high']:.3f}] on test rows"
+    gates = "; ".join(one["sentence"] for one in payload["verdicts"]) or "no gate was asked"
+    made = f"v{payload['number']} was registered by run {payload['run']} from {payload['spec']}"
     return (
-        f"v{payload['number']} was registered by run {payload['run']} from {payload['spec']}{judged}; all gates passed"
+        f"{made}, made from {_rows(payload['data'])}. Gates: {gates}" if payload["data"] else f"{made}. Gates: {gates}"
     )
+
+
+def _rows(data: Payload) -> str:
+    """`6,001 rows of payments.parquet, 2024-02-18 to 2024-03-04, 619 positive`."""
+    source = f" of {data['source']}" if data["source"] else ""
+    span = f", {data['start'][:10]} to {data['end'][:10]}" if data["start"] and data["end"] else ""
+    positives = "" if data["positives"] is None else f", {data['positives']:,.0f} positive"
+    return f"{data['rows']:,} rows{source}{span}{positives}"
 
 
 def _trained(payload: Payload) -> str:
@@ -113,16 +127,21 @@ def _trained(payload: Payload) -> str:
 
 
 def _written(payload: Payload) -> str:
-    data = payload["data"]
-    rows = f" found on {data['rows']:,} rows of {data['source']}" if data else ""
     parent = f", child of {payload['parent']}" if payload["parent"] else ""
+    rows = f", on {_rows(payload['data'])}" if payload["data"] else ""
     return f"{payload['spec']} was written ({payload['learner'] or 'by hand'}){parent}{rows}: {payload['reason']}"
+
+
+def _approved(payload: Payload) -> str:
+    note = f": {payload['note']}" if payload["note"] else ""
+    edited = ", which a person had edited," if payload["details"].get("edited") else ""
+    return f"approved {payload['spec']}{edited}{note}"
 
 
 def _proposed(payload: Payload) -> str:
     answers = f" in answer to {payload['alert']}" if payload["alert"] else ""
-    changed = ", ".join(payload["diff"]) if payload["diff"] else "only its data"
-    return f"{payload['spec']} was proposed{answers}; it changes {changed}"
+    changed = [name for name in payload["diff"] if not name.startswith("data.")]
+    return f"{payload['spec']} was proposed{answers}; it changes {', '.join(changed) or 'only its data'}"
 
 
 def _alerted(payload: Payload) -> str:
@@ -160,9 +179,7 @@ _SENTENCES: Mapping[str, Callable[[Payload], str]] = {
     "routing.changed": lambda payload: f"v{payload['champion']} answers: {payload['reason']}",
     "run.started": _trained,
     "schedule.fired": lambda payload: f"the schedule {payload['schedule']} came due",
-    "spec.approved": lambda payload: (
-        f"{payload['by']} approved {payload['spec']}{': ' + payload['note'] if payload['note'] else ''}"
-    ),
+    "spec.approved": _approved,
     "spec.written": _written,
     "version.registered": _registered,
 }

@@ -189,16 +189,19 @@ def advance(
 ) -> tuple[Rollout, list[Action]]:
     """Give `event` to the model's rollout and write what comes of it; nothing is written where nothing changes.
 
-    Reads, decides and writes in one transaction, so two deciders cannot both move a rollout.
+    Reads, decides and writes in one transaction, so two deciders cannot both move a rollout. cause: else the fact
+    that brought the rollout to where it was.
     Raises NotFound where no rollout goes on.
     """
     with ledger.transaction() as transaction:
+        going_on = _running(transaction, model)
         before = load_rollout(transaction, model)
-        if before is None:
+        if going_on is None or before is None:
             raise NotFound(f"no rollout of {model} goes on; 'everloop rollout list' shows those that ended")
         after, actions = step(before, event)
         if after != before:
-            fact = _written(transaction, after, event, actions, actor=actor, cause=cause)
+            why = going_on.last_seq if cause is None else cause
+            fact = _written(transaction, after, event, actions, actor=actor, cause=why)
             _route(transaction, after, actions, actor=actor, cause=fact.seq)
     return after, actions
 
