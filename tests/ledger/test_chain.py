@@ -96,6 +96,32 @@ def test_a_cut_tail_is_found_also_after_more_was_written(kept: Path, clock: Simu
     assert f"fact {FACTS} is not the one the head file has seen" in (problem(kept, clock) or "")
 
 
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("UPDATE version SET bundle = 'another' WHERE number = 1", "version fraud 1"),
+        ("UPDATE routing SET champion = 7", "routing fraud"),
+        ("INSERT INTO approval VALUES ('fraud', 'h9', 'fraud-s9', 'eve', 1, 1)", "approval fraud h9"),
+        ("DELETE FROM alert", "alert a-1"),
+    ],
+)
+def test_a_state_that_no_fact_brought_about_is_found(
+    open_ledger: Callable[[], Ledger], statement: str, named: str
+) -> None:
+    ledger = open_ledger()
+    version = scenes.improvement(ledger)
+    with ledger.transaction() as transaction:
+        transaction.change_routing(
+            "fraud", expected_revision=0, champion=version.number, previous=None, reason="first", actor="tester"
+        )
+    assert ledger.verify().ok
+    with ledger._database.engine.begin() as connection:
+        connection.execute(sa.text(statement))
+    assert (ledger.verify().problem or "").startswith(f"the state was changed without a fact: {named}")
+    ledger.rebuild_state()
+    assert ledger.verify().ok
+
+
 def test_a_lost_or_foreign_head_file_is_told(kept: Path, clock: SimulatedClock) -> None:
     head = kept.with_suffix(".head")
     head.write_text("what is this")

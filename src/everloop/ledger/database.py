@@ -126,10 +126,12 @@ class Database:
             )
 
     @contextmanager
-    def reading(self) -> Iterator[sa.Connection]:
-        """A connection that sees one state of the ledger."""
+    def reading(self, *, repeatable: bool = False) -> Iterator[sa.Connection]:
+        """A connection that reads. repeatable: all that it reads is one state of the ledger, as SQLite's always is."""
         self._stay_in_place()
         with self._translated(), self.engine.connect() as connection:
+            if repeatable and not self.is_sqlite:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
 
     @contextmanager

@@ -348,14 +348,16 @@ class Ledger(Queries):
             return leases.lease_of(connection, self._database, self._clock, name)
 
     def verify(self) -> ChainReport:
-        """Recompute the whole chain and hold it against the head file."""
+        """Recompute the whole chain, hold it against the head file, and the state against what the facts imply."""
         # The file is read first: it may then only be behind the rows read after it.
         try:
             kept, problem = self._kept_head()
         except ChainBroken as error:
             kept, problem = None, str(error)
-        with self._database.reading() as connection:
+        with self._database.reading(repeatable=True) as connection:
             report = verify_chain(rows_of(connection), kept)
+            if report.ok and problem is None:
+                problem = _unfounded(connection)
         if report.ok and problem is not None and report.facts > 0:
             return ChainReport(ok=False, facts=report.facts, head=report.head, problem=problem)
         return report
@@ -418,6 +420,23 @@ def _refuse_lost(file: Path, head_file: HeadFile) -> None:
             f"the ledger {file} is gone, though {head_file.path.name} beside it has seen {kept.seq:,} facts; put it "
             f"or a backup back, or remove {head_file.path} to begin a new one"
         )
+
+
+def _unfounded(connection: sa.Connection) -> str | None:
+    """What the state says that no fact does, or the other way round; None where `replay(log) == state`."""
+    beside = sa.create_engine("sqlite://")
+    with beside.begin() as replayed:
+        schema.state_metadata.create_all(replayed)
+        for row in rows_of(connection):
+            state.apply(replayed, Fact.from_row(row))
+        implied = state.dump(replayed)
+    beside.dispose()
+    for table, rows in state.dump(connection).items():
+        differing = set(rows) ^ set(implied[table])
+        if differing:
+            named = " ".join(str(part) for part in min(differing, key=str)[:2])
+            return f"the state was changed without a fact: {table} {named} is not what the chain says"
+    return None
 
 
 def _place_of(target: str | Path | ProjectLike) -> tuple[str | Path, Path | None]:
