@@ -104,12 +104,15 @@ class Place:
         spec = Spec.new(name="fraud-s1", objective=str(objective), learner="lightgbm", hyperparameters=LEARNER)
         write_spec(self.model.spec_path(1), spec)
         metrics = {name: evaluation.interval(name) for name in ("recall", "precision")}
+        held_out = np.where(np.arange(len(y)) >= fitted, scores, np.nan).astype(np.float32)
         bundle = self.bundles.write(
             BundleParts(
                 graph=graph,
                 features=tree,
                 contract=read_contract(self.model),
-                baseline=Baseline.build(profiled_frame(frame, read_contract(self.model), tree, X, scores), window=DAY),
+                baseline=Baseline.build(
+                    profiled_frame(frame, read_contract(self.model), tree, X, held_out), window=DAY
+                ),
                 threshold=threshold,
                 metrics={name: one.point for name, one in metrics.items()},
                 spec_hash=spec.hash,

@@ -50,7 +50,8 @@ def _check_files(place: Place, report: str | None, notebook: str | None) -> None
     assert report is not None
     assert notebook == "fraud/notebooks/a-named0.ipynb"
     page = (place.project.root / report).read_text()
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 2  # no column moved, nor did the score, which the baseline has of held-out rows only
+    assert "__score" not in page
     assert not re.search(r"<script|<link|src=|@import|<image", page)
     cells = json.loads((place.project.root / notebook).read_text())["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]

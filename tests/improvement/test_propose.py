@@ -44,7 +44,7 @@ def test_the_next_spec_has_parent_diff_reason_and_chain(place: Place, asked: tup
     assert spec == proposal.spec
     assert (spec.parent, spec.learner, spec.approval) == ("fraud-s1", "lightgbm", None)
     assert spec.number == 2
-    for part in (alert.alert, str(made.rule), f"{CHANGE:%Y-%m-%d}", "a retrain on what is known by now catches"):
+    for part in (alert.alert, str(made.rule), f"{CHANGE:%Y-%m-%d}", "A retrain on what is known by now catches"):
         assert part in spec.reason
     parent = place.model.spec("fraud-s1")
     assert spec.features == parent.features

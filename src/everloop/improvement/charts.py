@@ -58,7 +58,7 @@ def drift_chart(drifted: Iterable[Mapping[str, Any]]) -> alt.Chart:
         alt.Chart(alt.InlineData(values=rows))
         .mark_bar()
         .encode(
-            x=alt.X("distance:Q", title="distance from the reference"),
+            x=alt.X("distance:Q", title="distance from the reference", axis=alt.Axis(tickCount=6)),
             y=alt.Y("column:N", sort=None, title=None),
             yOffset="which:N",
             color=alt.Color("which:N", scale=colours, title=None),

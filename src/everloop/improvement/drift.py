@@ -89,7 +89,12 @@ def _apart(column: BaselineColumn, profile: Profile) -> tuple[float, float]:
         distance = 1.0 if (reference.sum() > 0) != (counts.sum() > 0) else 0.0
     else:
         distance = _distance(column, reference, counts)
-    return distance, abs(profile.null_share(column.name) - column.null_share)
+    return distance, abs(profile.null_share(column.name) - _usually_missing(column))
+
+
+def _usually_missing(column: BaselineColumn) -> float:
+    """The share without a value in the reference. A score that is missing there was left out: it was fitted on."""
+    return 0.0 if column.name == SCORE else column.null_share
 
 
 def _distance(column: BaselineColumn, reference: Floats, live: np.ndarray) -> float:
@@ -121,14 +126,14 @@ def _usual(baseline: Baseline, column: BaselineColumn) -> float:
 
 
 def _told(column: BaselineColumn, live: pl.Series, *, nulls: float, counts: np.ndarray) -> tuple[Kind, str]:
-    name = "the score" if column.name == SCORE else column.name
+    name, before = "the score" if column.name == SCORE else column.name, _usually_missing(column)
     if counts.sum() > 0 and sum(column.counts) > 0:
         kind, said = _numbers_moved(name, column, live) if column.is_number else _texts_moved(name, column, counts)
     else:
         kind, said = "moved", ""
-    if abs(nulls - column.null_share) < _NULLS:
+    if abs(nulls - before) < _NULLS:
         return kind, said
-    lacking = f"{name} is missing in {nulls:.1%} of the rows, {column.null_share:.1%} before"
+    lacking = f"{name} is missing in {nulls:.1%} of the rows, {before:.1%} before"
     return "missing", f"{lacking}; {said}" if kind == "unit" else lacking
 
 

@@ -132,7 +132,7 @@ def _reason(alert: AlertState, investigation: Investigation, variation: Variatio
         parts.append(variation.sentence)
     if attempt > 1:
         parts.append(f"proposed again, time {attempt}, as more of it is known")
-    return ". ".join(parts)
+    return ". ".join([parts[0], *(f"{part[0].upper()}{part[1:]}" for part in parts[1:])])
 
 
 def _diff(parent: Spec, child: Spec, version: Version) -> dict[str, Any]:

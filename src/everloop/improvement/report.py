@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import polars as pl
 
+from everloop.data import SCORE
 from everloop.improvement.change import Change
 from everloop.improvement.charts import days_chart, drift_chart
+from everloop.improvement.drift import Drifted
 from everloop.improvement.notebook import Cell
 from everloop.improvement.page import report_page
 from everloop.improvement.study import ErrorStudy, InputStudy, Scene
@@ -35,7 +38,7 @@ def error_report(scene: Scene, study: ErrorStudy, *, beside: str) -> str:
         sentence=study.sentence,
         findings=_error_findings(scene, study),
         charts=_error_charts(scene, study),
-        drifted=[item.to_dict() for item in study.drifted],
+        drifted=_shown(study.drifted),
         made_at=f"{scene.now:%Y-%m-%d %H:%M} UTC",
         beside=beside,
     )
@@ -60,9 +63,15 @@ def _error_findings(scene: Scene, study: ErrorStudy) -> list[tuple[str, str]]:
         )
     found.append(("What it costs", study.cost.sentence))
     found.append(("What would repair it", study.repair.sentence))
-    moved = ", ".join(item.column for item in study.drifted)
+    moved = ", ".join(item.column for item in study.drifted if item.column != SCORE)
     found.append(("Inputs", f"moved: {moved}" if moved else "no column moved by itself"))
+    found += [("Scores", item.sentence) for item in study.drifted if item.column == SCORE]
     return found
+
+
+def _shown(drifted: Iterable[Drifted]) -> list[dict[str, Any]]:
+    """Columns that moved as people are shown them."""
+    return [item.to_dict() | ({"column": "the score"} if item.column == SCORE else {}) for item in drifted]
 
 
 def _error_charts(scene: Scene, study: ErrorStudy) -> list[tuple[str, Any]]:
@@ -78,10 +87,11 @@ def _error_charts(scene: Scene, study: ErrorStudy) -> list[tuple[str, Any]]:
     else:
         charts.append(("False alarms by day", days_chart(by_day, "errors", title="false alarms", since=since)))
     if study.examined.rule is not None:
-        heading = f"Inside the rule, by day: {study.examined.rule}"
-        charts.append((heading, days_chart(study.examined.by_day, "inside", title="rows", since=since)))
+        hits = f"{scene.subject}s" if study.examined.focus == "missed" else "false alarms"
+        heading = f"{hits[0].upper()}{hits[1:]} inside the rule, by day: {study.examined.rule}"
+        charts.append((heading, days_chart(study.examined.by_day, "inside", title=hits, since=since)))
     if study.drifted:
-        charts.append(("How far columns moved", drift_chart([item.to_dict() for item in study.drifted])))
+        charts.append(("How far columns moved", drift_chart(_shown(study.drifted))))
     return charts
 
 
@@ -118,13 +128,13 @@ def input_report(scene: Scene, study: InputStudy, *, beside: str) -> str:
         first = examined.drifted[0].column
         chart = days_chart(examined.by_day, "distance", title="distance", since=study.since)
         charts.append((f"Distance of {first} from the reference, by day", chart))
-        charts.append(("How far columns moved", drift_chart([item.to_dict() for item in examined.drifted])))
+        charts.append(("How far columns moved", drift_chart(_shown(examined.drifted))))
     return report_page(
         title=_title(scene),
         sentence=study.sentence,
         findings=found,
         charts=charts,
-        drifted=[item.to_dict() for item in examined.drifted],
+        drifted=_shown(examined.drifted),
         made_at=f"{scene.now:%Y-%m-%d %H:%M} UTC",
         beside=beside,
     )
