@@ -5,7 +5,8 @@
 A model is fitted on the first part of the stream and never again; what it says of the rest, with the truth, is what
 a team has lying about of last year. In elec2 (electricity prices of New South Wales, half-hourly from 1996-05-07) the
 market changed at row 17,424, on 1997-05-05: the output holds a year around it. A stream whose concept never
-changes (`sea_stream.parquet`) is the control: `everloop check` must stay quiet on it.
+changes (`sea_stream.parquet`) is the control: `everloop check` must stay quiet on it. `sea_50k.parquet`, read as
+half-hourly too, changes at rows 12,500, 25,000 and 37,500: `--fitted-days 83 --days 1000` predicts across all three.
 """
 
 from __future__ import annotations
@@ -41,12 +42,14 @@ def truth(frame: pl.DataFrame) -> np.ndarray:
     return (values == "UP").to_numpy() if values.dtype == pl.String else (values == 1).to_numpy()
 
 
-def predictions(frame: pl.DataFrame, *, seed: int = 0) -> pl.DataFrame:
-    """`time, score, outcome` of the rows after the first `FITTED_DAYS`, by a model that saw only those."""
+def predictions(
+    frame: pl.DataFrame, *, seed: int = 0, fitted_days: int = FITTED_DAYS, days: int = PREDICTED_DAYS
+) -> pl.DataFrame:
+    """`time, score, outcome` of the rows after the first `fitted_days`, by a model that saw only those."""
     from lightgbm import LGBMClassifier
 
-    fitted = FITTED_DAYS * 48
-    until = min(frame.height, fitted + PREDICTED_DAYS * 48)
+    fitted = fitted_days * 48
+    until = min(frame.height, fitted + days * 48)
     X, y = features(frame), truth(frame)
     model = LGBMClassifier(
         n_estimators=80, num_leaves=8, learning_rate=0.05, min_child_samples=100, random_state=seed, verbose=-1
@@ -68,9 +71,11 @@ def main() -> None:
     parser.add_argument("path", type=Path, help="elec2.parquet, or another stream whose last column is the class")
     parser.add_argument("out", type=Path, help="where the predictions go, Parquet or CSV")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fitted-days", type=int, default=FITTED_DAYS, help="how many days the model is fitted on")
+    parser.add_argument("--days", type=int, default=PREDICTED_DAYS, help="how many days are predicted after them")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    made = predictions(pl.read_parquet(given.path), seed=given.seed)
+    made = predictions(pl.read_parquet(given.path), seed=given.seed, fitted_days=given.fitted_days, days=given.days)
     if given.out.suffix == ".csv":
         made.write_csv(given.out)
     else:

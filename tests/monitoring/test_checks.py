@@ -199,6 +199,14 @@ def test_a_fall_of_recall_is_found_within_days_and_dated() -> None:
     assert np.median(gaps) <= 1
 
 
+def test_a_rate_that_rose_and_came_back_to_what_was_expected_is_no_fall() -> None:
+    random = np.random.default_rng(2)
+    expected = Expected(successes=320.0, n=400.0)
+    risen = counted(random, [0.95] * 40 + [0.76] * 6, per_day=40)
+    assert first_alarm(risen, expected) is None
+    assert first_alarm(counted(random, [0.95] * 40 + [0.6] * 10, per_day=40), expected) is not None
+
+
 def test_an_alert_closes_only_where_what_was_expected_is_back() -> None:
     expected = Expected(successes=160.0, n=200.0)
     week = counted(np.random.default_rng(0), [0.8] * 7, per_day=25)

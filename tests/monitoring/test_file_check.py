@@ -200,3 +200,27 @@ def test_a_real_year_of_predictions(tmp_path: Path, name: str, found: bool) -> N
     if found:
         changed = ORIGIN + CHANGE_ROW * STEP
         assert changed < checked_file.alerts[0].at < changed + timedelta(days=120)
+
+
+@pytest.mark.skipif(not STREAMS.exists(), reason="the drift streams are not beside this project")
+def test_each_abrupt_change_of_a_stream_is_alerted_within_weeks_and_nothing_before(tmp_path: Path) -> None:
+    from bench.elec2 import ORIGIN, STEP, predictions
+
+    out = tmp_path / "sea.parquet"
+    predictions(pl.read_parquet(STREAMS / "sea_50k.parquet"), fitted_days=83, days=1000).write_parquet(out)
+    found = check_file(out, time="time", score="score", outcome="outcome", reference_share=0.15)
+    changes = [ORIGIN + row * STEP for row in (12_500, 25_000, 37_500)]
+    assert found.reference_end < changes[0] < found.alerts[0].at
+    for changed in changes:
+        assert any(timedelta(0) < alert.at - changed < timedelta(weeks=5) for alert in found.alerts)
+    assert found.notes == ()
+
+
+def test_a_reference_in_which_the_model_got_worse_already_is_said_so(tmp_path: Path) -> None:
+    found = checked(tmp_path / "past.parquet", past(days=100, change=15, per_day=400), reference_share=0.3)
+    [note] = found.notes
+    assert note.startswith("the reference is not steady: recall 0.78 in its first half, 0.49 in its second; ")
+    assert note.endswith("hold the rest against less of it with --reference 0.15")
+    again = checked(tmp_path / "past.parquet", past(days=100, change=15, per_day=400), reference_share=0.15)
+    assert again.notes == ()
+    assert [alert.check for alert in again.alerts][:1] == ["recall"]

@@ -198,6 +198,7 @@ def test_what_is_no_stop_rule(text):
 
 def test_budgets():
     assert Budget.parse("1 per 10y") == Budget(count=1, per=3650 * DAY)
+    assert [str(Budget.parse(text)) for text in ("1 per 10y", "2 per 400d")] == ["1 per 10y", "2 per 400d"]
     assert Budget.parse("3 per 30d").per_day == pytest.approx(0.1)
     assert str(Budget.parse("1 per 30d")) == "1 per 30d"
     for wrong in ("0 per 30d", "1 per 0d", "often", 1):

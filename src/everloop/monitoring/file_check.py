@@ -6,7 +6,7 @@ its outcomes were due, with the checks, the detector and the one budget of the m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,12 +26,12 @@ from everloop.monitoring.label_free import (
     schema_verdict,
     score_verdict,
 )
-from everloop.monitoring.labelled import SHARES, Counted, share_counts, share_verdict
+from everloop.monitoring.labelled import SHARES, TOLERANCE, Counted, share_counts, share_verdict
 from everloop.monitoring.monitor import is_whole
 from everloop.monitoring.reference import WEEKDAYS, ColumnReference, Expected, column_reference
 from everloop.monitoring.report import Check
 from everloop.project import Budget, Objective, format_duration
-from everloop.stats import Interval, OnlineBudget, wilson
+from everloop.stats import Interval, OnlineBudget, binomial_drop_p, overdispersion, wilson
 from everloop.tasks import choose_threshold, decided
 from everloop.traffic import Window, windows
 
@@ -49,6 +49,7 @@ _MOST_WINDOWS: Final = 200
 _LEAST_REFERENCE_WINDOWS: Final = 5
 _RARE: Final = 0.1
 _PASSED_IN_A_ROW: Final = 7
+_UNSTEADY: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +237,7 @@ def check_file(
         expected={name: wilson(one.successes, one.n) for name, one in judge.expected.items() if name in SHARES},
         windows=tuple(judged),
         alerts=tuple(judge.alerts(judged)),
-        notes=past.notes,
+        notes=(*past.notes, *_unsteady(judge.reference_counts, reference_share)),
     )
 
 
@@ -485,6 +486,26 @@ class _Judge:
         expected = self.expected.get(name)
         excess = 0.0 if expected is None else max(0.0, expected.point * n - right)
         return Cost(what=what[name], excess=excess, n=n)
+
+
+def _unsteady(counts: Mapping[str, Sequence[Counted]], reference_share: float) -> Iterator[str]:
+    """A word for each share that fell within the reference already: how it differs there hides what comes after."""
+    for name, of in counts.items():
+        first, second = of[: len(of) // 2], of[len(of) // 2 :]
+        (before, rows), (after, later) = (
+            (sum(one.successes for one in half), sum(one.n for one in half)) for half in (first, second)
+        )
+        if rows == 0 or later == 0:
+            continue
+        spread = max(
+            overdispersion([one.successes for one in half], [one.n for one in half]) for half in (first, second)
+        )
+        p = binomial_drop_p(after, later, expected_successes=before, expected_n=rows, dispersion=spread)
+        if p < _UNSTEADY and after / later < before / rows - TOLERANCE:
+            yield (
+                f"the reference is not steady: {name} {before / rows:.2f} in its first half, {after / later:.2f} in "
+                f"its second; hold the rest against less of it with --reference {reference_share / 2:.2g}"
+            )
 
 
 def _aligned(frame: pl.DataFrame, plan: _Plan) -> pl.DataFrame:

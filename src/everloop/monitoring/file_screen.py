@@ -14,7 +14,7 @@ from everloop.project import format_duration
 
 __all__ = ["file_check_screen"]
 
-_BAR = 16
+_BAR = 18
 _MOST_LINES = 40
 
 
@@ -69,4 +69,6 @@ def _cells(one: FileWindow) -> list[str]:
 
 
 def _failed(one: FileWindow) -> str:
-    return ", ".join(check.name for check in one.checks if check.verdict.is_failed)[:_BAR]
+    names = [check.name for check in one.checks if check.verdict.is_failed]
+    said = ", ".join(names)
+    return said if len(said) <= _BAR else f"{names[0]}, {len(names) - 1} more"

@@ -31,6 +31,8 @@ SHARES: Final = ("recall", "precision", "accuracy")
 TOLERANCE: Final = 0.03
 # The newest windows may hold the drop itself; how much quiet windows differ is read off the ones before.
 UNSETTLED: Final = 7
+# Above this chance of what was seen, the expected rate is kept: the detector knows what the rate was of late too.
+KEPT: Final = 1e-3
 _WHAT: Final = {
     "recall": "{s:,.0f} of {n:,.0f} positives were caught",
     "precision": "{s:,.0f} of {n:,.0f} flagged rows were positive",
@@ -84,7 +86,7 @@ def share_verdict(
     )
     for one in seen:
         detector = detector.update(one.successes, one.n)
-    since = _since(seen, start.point)
+    since = _since(seen, start)
     part = seen[since:]
     caught, of = sum(one.successes for one in part), sum(one.n for one in part)
     evidence: dict[str, Any] = {
@@ -99,7 +101,8 @@ def share_verdict(
         return Verdict.undecided(f"{name}: nothing has matured that it could be taken over", **evidence)
     rate = wilson(caught, of) if of else None
     said = _WHAT[name].format(s=caught, n=of)
-    if detector.alarmed and rate is not None:
+    # A rate that had risen above the expected one and came back fell, but breaks no promise.
+    if detector.alarmed and rate is not None and not as_before(part, expected, least=0, level=KEPT):
         evidence |= {"since": part[0].window.start.isoformat(), "successes": caught, "n": of, "rate": rate}
         span = _matured_words([one.window for one in part])
         return Verdict.failed(f"{name} fell: {rate:.2f} {span}, expected {expected.point:.2f}; {said}", **evidence)
@@ -116,13 +119,17 @@ def _matured_words(windows: Sequence[Window]) -> str:
     return f"in the matured {what}{'s' if several else ''} {span_words(windows)}"
 
 
-def _since(seen: Sequence[Counted], expected: float) -> int:
-    """Where the drop most likely began: the place from which the pooled rate is the least like the expected one."""
+def _since(seen: Sequence[Counted], expected: Expected) -> int:
+    """Where the drop most likely began: the place from which the pooled rate is the least like the expected one.
+
+    The expected rate is known from its own rows only, so a small gap over a long time does not outweigh a large one.
+    """
     best, place, successes, n = -math.inf, 0, 0.0, 0.0
     for index in range(len(seen) - 1, -1, -1):
         successes, n = successes + seen[index].successes, n + seen[index].n
-        rate = successes / n if n else expected
-        gain = n * _divergence(rate, expected) if rate < expected else 0.0
+        rate = successes / n if n else expected.point
+        rows = n * expected.n / (n + expected.n)
+        gain = rows * _divergence(rate, expected.point) if rate < expected.point else 0.0
         if gain > best:
             best, place = gain, index
     return place

@@ -37,4 +37,5 @@ class Budget:
         return self.count / (self.per / timedelta(days=1))
 
     def __str__(self) -> str:
-        return f"{self.count:.12g} per {format_duration(self.per)}"
+        years, rest = divmod(self.per, timedelta(days=365))
+        return f"{self.count:.12g} per {f'{years}y' if years and not rest else format_duration(self.per)}"
