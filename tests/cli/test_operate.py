@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from everloop.rollout import deploy
+from everloop.rollout import deploy, prepare, start
 
 from ..monitoring.world import World
 from .terminal import everloop
@@ -62,7 +62,7 @@ def test_why_goes_back_to_what_began_it_all(world: World) -> None:
     told = everloop("why", "v1", cwd=root)
     assert told.code == 0, told.err
     assert "alice: v1 answers: the first version" in told.out
-    assert "v1 was registered by run r-1 from fraud-s1, recall" in told.out
+    assert "v1 was registered by run r-1 from fraud-s1. Gates: no gate was asked" in " ".join(told.out.split())
     kinds = [reason["kind"] for reason in everloop("why", "fraud/v1", "--json", cwd=root).json]
     assert kinds == ["routing.changed", "version.registered"]
     unknown = everloop("why", "v9", cwd=root)
@@ -80,6 +80,29 @@ def test_rollback_returns_to_the_previous_champion_or_says_why_it_cannot(world: 
     done = everloop("rollback", "--reason", "too many complaints", cwd=root)
     assert (done.code, done.out) == (0, "fraud v1 answers again; v2 gave way\n")
     assert "v2 gave way to v1: too many complaints" in everloop("why", "v2", cwd=root).out.replace("\n", " ")
+
+
+def test_a_rollout_shows_where_it_stands_and_what_is_known_of_its_challenger(world: World) -> None:
+    root = world.project.root
+    refused = everloop("rollout", "show", cwd=root)
+    assert refused.code == 1
+    assert "no rollout of fraud goes on" in refused.err
+    challenger = world.version(bias=-5.0).number
+    begun = prepare(world.model, challenger=challenger, champion=1, at=world.clock.now())
+    start(world.ledger, begun, actor="alice")
+    for day in range(3, 8):
+        world.day(day, [1, challenger])
+    shown = everloop("rollout", "show", cwd=root)
+    assert shown.code == 0, shown.err
+    said = " ".join(shown.out.split())
+    assert "fraud/v2 against v1, running" in said
+    assert "where precision >= 0.80 is asked" in said
+    assert max(len(line) for line in shown.out.splitlines()) <= 80
+    record = everloop("rollout", "show", "--json", cwd=root).json
+    assert record["comparison"]["sentence"].startswith("v2 is ")
+    assert (record["mode"], record["share"], record["promote"]) == ("shadow", 0.0, "better")
+    assert [one["outcome"] for one in record["guardrails"]] == ["passed"]
+    assert "everloop rollout show" in everloop("status", cwd=root).out
 
 
 def test_doctor_finds_a_bundle_that_was_changed(world: World) -> None:

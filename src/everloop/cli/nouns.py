@@ -227,6 +227,32 @@ def rollout_list(model: ModelName = None, as_json: AsJson = False) -> None:
     table(("challenger", "status", "step", "started", "sentence"), rows, empty="no rollout yet")
 
 
+@rollouts.command("show")
+def rollout_show(model: ModelName = None, as_json: AsJson = False) -> None:
+    """The rollout that goes on: where it stands, and what is known of its challenger by now."""
+    from everloop.control import rollout_now
+
+    with opened() as here:
+        rollout, known = rollout_now(here.project, here.ledger, here.clock, model=model)
+    comparison = known.comparison
+    if as_json:
+        asked = {"rollout": rollout.id, "against": rollout.champion, "status": rollout.status, "step": rollout.index}
+        stands = {"mode": rollout.stage.mode, "share": rollout.share, "since": rollout.entered_at.isoformat()}
+        found = None if comparison is None else {"outcome": comparison.outcome, "sentence": comparison.sentence}
+        guards = [verdict.to_dict() for verdict in known.guardrails]
+        show(asked | stands | {"promote": rollout.promote, "guardrails": guards, "comparison": found})
+        return
+    shown: dict[str, Any] = {
+        "rollout": f"{rollout.id} against v{rollout.champion}, {rollout.status}",
+        "step": f"{rollout.index + 1} of {len(rollout.plan)}: {rollout.stage.mode}, {rollout.share:.4g} of the keys",
+        "since": when(rollout.entered_at),
+        "promoted if": rollout.promote.replace("_", " "),
+        "comparison": "no outcome has matured yet" if comparison is None else comparison.sentence,
+    }
+    shown |= {f"guardrail {place}": str(verdict) for place, verdict in enumerate(known.guardrails, start=1)}
+    fields(shown | {"a person may": "everloop rollout promote | abort | pause"})
+
+
 def _rollout_request(model: str | None, word: str, reason: str, *, as_json: bool) -> None:
     """Give a person's request to the model's rollout."""
     from everloop import rollout as room

@@ -1,7 +1,8 @@
 """The composition root: reads the state, decides, acts.
 
 `Controller(resources).tick()` is the loop's heart; `decide(view)` is pure. Around it: `up`, which keeps the project's
-processes running; `work` and `move`, what two of them do; and what people ask of it all: `status`, `why`, `examine`.
+processes running; `work` and `move`, what two of them do; and what people ask of it all: `status`, `why`,
+`rollout_now`, `examine`.
 Importing the room is cheap: a name is loaded where it is first used.
 """
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from everloop.control.controller import Controller
     from everloop.control.decisions import decide
     from everloop.control.doctor import Finding, examine
+    from everloop.control.evidence import rollout_now
     from everloop.control.mover_process import move
     from everloop.control.overview import ModelStatus, Status, status
     from everloop.control.reading import read_view
@@ -41,6 +43,7 @@ __all__ = [
     "examine",
     "move",
     "read_view",
+    "rollout_now",
     "status",
     "told_to_stop",
     "up",
@@ -66,6 +69,7 @@ _PLACES = {
     "examine": "doctor",
     "move": "mover_process",
     "read_view": "reading",
+    "rollout_now": "evidence",
     "status": "overview",
     "told_to_stop": "stopping",
     "up": "supervisor",

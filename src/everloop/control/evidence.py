@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from everloop.clock import Clock
+from everloop.errors import NotFound
+from everloop.ledger import Ledger
 from everloop.monitoring import PairedComparison, paired_rows
 from everloop.project import Model, Project
-from everloop.rollout import Comparison, Evidence, PairedCounts, Rollout, judge
+from everloop.rollout import Comparison, Evidence, PairedCounts, Rollout, judge, load_rollout
 from everloop.traffic import TrafficLog
 
-__all__ = ["RolloutEvidence"]
+__all__ = ["RolloutEvidence", "rollout_now"]
 
 # By then all that was answered on a day has been moved to the log, also after a crash.
 _SETTLED = timedelta(hours=2)
@@ -19,6 +22,18 @@ _MOMENT = timedelta(microseconds=1)
 # The comparison counts whole steps of so long; between two of them it could only say what it said.
 _COMPARE_EVERY = timedelta(hours=6)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def rollout_now(
+    project: Project, ledger: Ledger, clock: Clock, *, model: str | None = None
+) -> tuple[Rollout, Evidence]:
+    """The rollout that goes on, and what is known of it now; looking changes nothing (law 6). Raises NotFound."""
+    chosen = project.model(model)
+    rollout = load_rollout(ledger, chosen.name)
+    if rollout is None:
+        raise NotFound(f"no rollout of {chosen.name} goes on; 'everloop rollout list' shows those that ended")
+    log = TrafficLog(project.paths.traffic, chosen.name)
+    return rollout, RolloutEvidence(project, chosen, log, rollout).look(clock.now())
 
 
 class RolloutEvidence:

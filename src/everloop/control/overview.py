@@ -104,7 +104,8 @@ class ModelStatus:
         if self.rollout is not None:
             one = self.rollout
             said += ["", f"Being tried: v{one['version']} against v{one['against']}, {one['steps'][one['step']]}"
-                         f" of {' → '.join(one['steps'])}, since {_minute(one['since'])}"]  # fmt: skip
+                         f" of {' → '.join(one['steps'])}, since {_minute(one['since'])}",
+                     "  → everloop rollout show"]  # fmt: skip
         run = self.last_run
         if run is not None:
             at = run.ended_at if run.ended_at is not None else run.started_at
