@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -68,6 +69,27 @@ def test_a_spec_nobody_approved_is_refused(bench: Path, tmp_path: Path) -> None:
     unknown = everloop("approve", "fraud-s9", "--by", "alice", cwd=shop)
     assert unknown.code == 1
     assert "fraud has no spec fraud-s9; the newest is fraud-s1" in unknown.err
+
+
+def test_a_model_that_a_gate_refuses_is_exit_code_3_and_one_sentence(trained: Path, tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    shutil.copytree(trained, shop)
+    path = shop / "fraud" / "model.yaml"
+    path.write_text(path.read_text().replace("recall >= 0.30", "recall >= 99%"))
+    refused = everloop("train", cwd=shop)
+    assert (refused.code, refused.out) == (3, "")
+    number = r"0\.\d{2}"
+    sentence = rf"fraud run (r-\w+) refused: recall {number} \[{number}, {number}\] is below 0\.99; evidence in (\S+)"
+    found = re.search(sentence, refused.err)
+    assert found, refused.err
+    assert (shop / found[2] / "gates.json").exists()
+    assert (shop / found[2]).name == found[1]
+    (version,) = everloop("model", "list", "--json", cwd=shop).json
+    assert version["name"] == "fraud/v1"
+    again = everloop("train", "--json", cwd=shop)
+    assert again.code == 3
+    assert (again.json["status"], "version" in again.json) == ("refused", False)
+    assert "failed" in [verdict["outcome"] for verdict in again.json["verdicts"]]
 
 
 def test_every_list_reads_at_80_columns_and_as_json(trained: Path) -> None:

@@ -28,9 +28,11 @@ gates:
 STEPS = ("snapshot", "check", "split", "fit", "evaluate", "package", "gate", "register", "release")
 
 
-def shop(root: Path, *, gates: str = GATES, rows: int = 10_000, learner: str = "lightgbm") -> tuple[Project, Model]:
+def shop(
+    root: Path, *, gates: str = GATES, rows: int = 10_000, learner: str = "lightgbm", linear: bool = False
+) -> tuple[Project, Model]:
     """A project with data, a contract and `fraud-s1`, not yet approved."""
-    found, model = project(root, payments(rows), more=gates)
+    found, model = project(root, payments(rows, linear=linear), more=gates)
     add_spec(model, 1, learner=learner)
     return found, model
 

@@ -40,13 +40,33 @@ def test_a_bound_asks_the_point_and_at_95_percent_the_lower_end() -> None:
 
 def test_a_refusal_reads_as_a_sentence_with_the_interval() -> None:
     verdicts = judge_gates([parse_gate("recall >= 0.80")], evidence(evaluation(caught=142, missed=58)))
-    assert refusal(verdicts) == "recall 0.710 [0.644, 0.768] is below 0.8"
+    assert refusal(verdicts) == "recall 0.71 [0.64, 0.77] is below 0.80"
+
+
+@pytest.mark.parametrize(
+    ("caught", "gate", "says"),
+    [
+        (796, "recall >= 0.80", "recall 0.796 [0.770, 0.820] is below 0.80"),
+        (800, "recall >= 0.80", "recall 0.80 [0.77, 0.82] is at least 0.80"),
+        (840, "recall >= 0.855", "recall 0.840 [0.816, 0.861] is below 0.855"),
+        (800, "recall >= 0.774 at 95%", "recall 0.8000 [0.7741, 0.8236] is at least 0.774"),
+        (800, "cost <= 0.05", "cost 0.10 [0.09, 0.11] is above 0.05"),
+    ],
+)
+def test_a_sentence_has_the_decimals_that_tell_the_number_from_its_bound(caught: int, gate: str, says: str) -> None:
+    (answer,) = judge_gates([parse_gate(gate)], evidence(evaluation(caught=caught, missed=1000 - caught)))
+    assert answer.verdict.sentence == says
 
 
 def test_below_30_positives_is_undecided_which_refuses() -> None:
     given = evidence(evaluation(caught=29))
     assert outcome("recall >= 0.10", given) == "undecided"
     assert refusal(judge_gates([parse_gate("recall >= 0.10")], given)) is not None
+    against = evidence(
+        evaluation(caught=29), champion=evaluation(caught=29), yardsticks={"logistic": evaluation(caught=29)}
+    )
+    for gate in ("beats yardstick", "beats champion", "not worse than champion by 0.5", "recall >= 0.10 at 95%"):
+        assert outcome(gate, against) == "undecided", gate
 
 
 def test_every_gate_is_answered_though_the_first_failed() -> None:
@@ -97,6 +117,33 @@ def test_each_segment_is_judged_where_it_has_enough_positives() -> None:
     given = evidence(candidate, segments={"country": country})
     (answer,) = judge_gates([parse_gate("recall >= 0.60 for each country")], given)
     assert answer.verdict.outcome == "failed"
-    assert "recall for country SE 0.400" in answer.verdict.sentence
+    assert answer.verdict.sentence == "for country SE recall 0.40 [0.28, 0.54] is below 0.60"
     assert outcome("recall >= 0.30 for each country", given) == "passed"
     assert outcome("recall >= 0.30 for each city", given) == "undecided"
+
+
+def test_each_segment_is_held_against_the_champion() -> None:
+    """Better on the whole, and worse for one country."""
+    champion, candidate = evaluation(caught=40, missed=60), evaluation(caught=70, missed=30)
+    se = [True] * 40 + [False] * 30 + [True] * 30 + [False] * 1000
+    swapped = replace(candidate, score=np.where(se, 0.1, np.where(candidate.y, 0.9, 0.1)).astype(np.float32))
+    country = np.where(se, "SE", "NO")
+    given = evidence(swapped, champion=champion, champion_name="v1", segments={"country": country})
+    assert outcome("not worse than champion by 0.20", given) == "passed"
+    (answer,) = judge_gates([parse_gate("not worse than champion by 0.20 for each country")], given)
+    assert answer.verdict.outcome == "failed"
+    assert answer.verdict.sentence.startswith("for country SE recall differs from v1 by -0.571")
+    assert "country NO" not in answer.verdict.sentence
+    first = evidence(swapped, segments={"country": country})
+    assert outcome("not worse than champion by 0.20 for each country", first) == "passed"
+
+
+def test_what_rows_of_one_class_cannot_say_is_undecided_and_raises_nothing() -> None:
+    only = evidence(evaluation(caught=40, quiet=0))
+    assert outcome("roc_auc >= 0.5", only) == "undecided"
+    country = np.array(["SE"] * 40 + ["NO"] * 140)
+    mixed = evidence(evaluation(caught=80, quiet=100), segments={"country": country})
+    (answer,) = judge_gates([parse_gate("roc_auc >= 0.5 for each country")], mixed)
+    assert answer.verdict.sentence == (
+        "'roc_auc >= 0.50' holds for each of 1 values of country (1 with too few rows of a class not judged)"
+    )

@@ -81,6 +81,15 @@ def test_what_a_gate_refused_keeps_its_evidence_and_has_no_version(tmp_path: Pat
         result.raise_for_status()
 
 
+def test_a_yardstick_need_not_beat_itself(tmp_path: Path) -> None:
+    """A search may choose the logistic regression, and the gate then asks it to beat the constant alone."""
+    found, _ = shop(tmp_path / "shop", gates="gates: [beats yardstick]\n", learner="logistic", linear=True)
+    result = train(found, run_id="r-line")
+    assert result.status == "finished", result.sentence
+    (gate,) = result.state["gates"]
+    assert set(gate["evidence"]["yardsticks"]) == {"constant"}
+
+
 def test_a_later_version_waits_for_its_rollout_and_is_held_against_the_champion(
     trained: Project, tmp_path: Path
 ) -> None:
@@ -128,7 +137,7 @@ def test_nothing_younger_than_the_outcome_delay_is_trained_on(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(trained: Project, tmp_path: Path) -> None:
-    """Laws 9 and 11: killed -9 before, in and after each step, started again, the same bundle and the same facts."""
+    """Laws 9 and 11: killed -9 in each step, its work done and not yet recorded; the same bundle and the same facts."""
     with Ledger.open(trained, clock=SimulatedClock(NOW)) as ledger:
         expected = ledger.version("fraud", 1).bundle
         kinds = [fact.kind for fact in ledger.facts(run="r-first")]

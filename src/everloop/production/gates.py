@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from everloop.project import BeatsGate, Gate, MetricGate, NotWorseGate, Objective
-from everloop.stats import Verdict
+from everloop.errors import NotEnoughData
+from everloop.project import BeatsGate, Gate, MetricGate, NotWorseGate, Objective, format_bound
+from everloop.stats import Interval, Verdict
 from everloop.tasks import Evaluation, get_task, paired_interval
 
 __all__ = ["MINIMUM_POSITIVES", "GateEvidence", "GateVerdict", "judge_gates", "refusal"]
@@ -59,17 +60,25 @@ def refusal(verdicts: Sequence[GateVerdict]) -> str | None:
 
 
 def _judge(gate: Gate, evidence: GateEvidence) -> Verdict:
-    match gate:
-        case MetricGate(segment=None):
-            return _metric(gate, evidence.candidate, evidence.seed)
-        case MetricGate():
-            return _each_segment(gate, evidence)
-        case BeatsGate(reference="yardstick"):
-            return _beats_yardsticks(evidence)
-        case BeatsGate():
-            return _against_champion(evidence, margin=0.0, strictly=True)
-        case NotWorseGate():
-            return _against_champion(evidence, margin=gate.margin, strictly=False)
+    if isinstance(gate, MetricGate | NotWorseGate) and gate.segment is not None:
+        return _each_segment(gate, gate.segment, evidence)
+    return _judge_whole(gate, evidence)
+
+
+def _judge_whole(gate: Gate, evidence: GateEvidence) -> Verdict:
+    """The gate asked of all rows of the evidence. What they cannot say, such as for want of a class, is undecided."""
+    try:
+        match gate:
+            case MetricGate():
+                return _metric(gate, evidence.candidate, evidence.seed)
+            case BeatsGate(reference="yardstick"):
+                return _beats_yardsticks(evidence)
+            case BeatsGate():
+                return _against_champion(evidence, margin=0.0, strictly=True)
+            case NotWorseGate():
+                return _against_champion(evidence, margin=gate.margin, strictly=False)
+    except NotEnoughData as error:
+        return Verdict.undecided(str(error))
 
 
 def _rises(op: str) -> bool:
@@ -77,21 +86,37 @@ def _rises(op: str) -> bool:
     return op.startswith(">")
 
 
-def _metric(gate: MetricGate, evaluation: Evaluation, seed: int, where: str = "") -> Verdict:
+def _too_few(name: str, evaluation: Evaluation) -> Verdict | None:
+    """Undecided where there are fewer positives than any estimate needs."""
+    if evaluation.positives >= MINIMUM_POSITIVES:
+        return None
+    return Verdict.undecided(
+        f"{name} cannot be judged on {evaluation.positives:g} positives; at least {MINIMUM_POSITIVES} are needed",
+        positives=evaluation.positives,
+    )
+
+
+def _metric(gate: MetricGate, evaluation: Evaluation, seed: int) -> Verdict:
     """`metric >= x` asks the point estimate; with `at 95%` the end of the interval that lies on the bad side."""
-    name = f"{gate.metric}{where}"
-    if evaluation.positives < MINIMUM_POSITIVES:
-        return Verdict.undecided(
-            f"{name} cannot be judged on {evaluation.positives:g} positives; at least {MINIMUM_POSITIVES} are needed",
-            positives=evaluation.positives,
-        )
+    if (few := _too_few(gate.metric, evaluation)) is not None:
+        return few
     level = 0.95 if gate.at_level is None else gate.at_level
     interval = evaluation.interval(gate.metric, seed=seed, level=level)
     asked = interval.point if gate.at_level is None else (interval.low if _rises(gate.op) else interval.high)
     kept = {"metric": gate.metric, "bound": gate.bound, "positives": evaluation.positives, **interval.to_dict()}
     if gate.condition.holds(asked):
-        return Verdict.passed(f"{name} {interval} is {_side(gate.op, True)} {gate.bound:g}", **kept)
-    return Verdict.failed(f"{name} {interval} is {_side(gate.op, False)} {gate.bound:g}", **kept)
+        return Verdict.passed(f"{gate.metric} {_sided(interval, asked, gate.op, gate.bound, met=True)}", **kept)
+    return Verdict.failed(f"{gate.metric} {_sided(interval, asked, gate.op, gate.bound, met=False)}", **kept)
+
+
+def _sided(interval: Interval, asked: float, op: str, bound: float, *, met: bool) -> str:
+    """`0.71 [0.66, 0.76] is below 0.80`: two decimals, and as many more as tell the number asked from its bound."""
+    places = 2
+    while places < 6 and (
+        round(bound, places) != bound or (asked != bound and f"{asked:.{places}f}" == f"{bound:.{places}f}")
+    ):
+        places += 1
+    return f"{interval:.{places}f} is {_side(op, met)} {format_bound(bound)}"
 
 
 def _side(op: str, met: bool) -> str:
@@ -100,31 +125,37 @@ def _side(op: str, met: bool) -> str:
     return "at most" if met else "above"
 
 
-def _each_segment(gate: MetricGate, evidence: GateEvidence) -> Verdict:
+def _each_segment(gate: MetricGate | NotWorseGate, segment: str, evidence: GateEvidence) -> Verdict:
     """The gate asked of every value of a segment that has enough positives; the others are named, not judged."""
-    assert gate.segment is not None
-    labels = evidence.segments.get(gate.segment)
+    labels = evidence.segments.get(segment)
     if labels is None:
-        return Verdict.undecided(f"the held-out rows have no segment {gate.segment!r}; name it under data.segments")
-    answers: dict[str, Verdict] = {}
-    for label in sorted({str(value) for value in labels}):
-        rows = np.flatnonzero(labels.astype(str) == label)
-        part = _part(evidence.candidate, rows)
-        answers[label] = _metric(gate, part, evidence.seed, f" for {gate.segment} {label}")
-    judged = [answer for answer in answers.values() if not answer.is_undecided]
+        return Verdict.undecided(f"the held-out rows have no segment {segment!r}; name it under data.segments")
+    whole, values = replace(gate, segment=None), labels.astype(str)
+    if isinstance(whole, NotWorseGate) and evidence.champion is None:
+        return _judge_whole(whole, evidence)
+    answers = {
+        str(label): _judge_whole(whole, _of_rows(evidence, np.flatnonzero(values == label)))
+        for label in np.unique(values)
+    }
     kept = {"segments": {label: answer.to_dict() for label, answer in answers.items()}}
-    failed = [answer.sentence for answer in judged if answer.is_failed]
+    failed = [f"for {segment} {label} {answer.sentence}" for label, answer in answers.items() if answer.is_failed]
     if failed:
         return Verdict.failed("; ".join(failed), **kept)
-    if not judged:
-        return Verdict.undecided(
-            f"no {gate.segment} has the {MINIMUM_POSITIVES} positives that {gate.metric} needs", **kept
-        )
-    skipped = len(answers) - len(judged)
-    note = f" ({skipped} with fewer than {MINIMUM_POSITIVES} positives not judged)" if skipped else ""
-    met = _side(gate.op, True)
-    return Verdict.passed(
-        f"{gate.metric} is {met} {gate.bound:g} for each of {len(judged)} {gate.segment}{note}", **kept
+    passed = sum(answer.is_passed for answer in answers.values())
+    if not passed:
+        return Verdict.undecided(f"no {segment} has the {MINIMUM_POSITIVES} positives that '{whole}' needs", **kept)
+    skipped = len(answers) - passed
+    note = f" ({skipped} with too few rows of a class not judged)" if skipped else ""
+    return Verdict.passed(f"'{whole}' holds for each of {passed} values of {segment}{note}", **kept)
+
+
+def _of_rows(evidence: GateEvidence, rows: np.ndarray) -> GateEvidence:
+    """The evidence of some of its rows."""
+    champion = evidence.champion
+    return replace(
+        evidence,
+        candidate=_part(evidence.candidate, rows),
+        champion=None if champion is None else _part(champion, rows),
     )
 
 
@@ -148,10 +179,11 @@ def _breaks_constraint(evidence: GateEvidence) -> Verdict | None:
         return None
     metric, op, bound = constraint
     interval = evidence.candidate.interval(metric, seed=evidence.seed)
-    if constraint.holds(interval.high if _rises(op) else interval.low):
+    good = interval.high if _rises(op) else interval.low
+    if constraint.holds(good):
         return None
     return Verdict.failed(
-        f"{metric} {interval} is {_side(op, False)} the {bound:g} that the objective demands",
+        f"{metric} {_sided(interval, good, op, bound, met=False)}, which the objective demands",
         metric=metric,
         bound=bound,
         **interval.to_dict(),
@@ -165,6 +197,8 @@ def _beats_yardsticks(evidence: GateEvidence) -> Verdict:
     """
     if not evidence.yardsticks:
         return Verdict.undecided("no yardstick was fitted on these rows")
+    if (few := _too_few(evidence.objective.metric, evidence.candidate)) is not None:
+        return few
     if (broken := _breaks_constraint(evidence)) is not None:
         return broken
     metric, sign = evidence.objective.metric, 1.0 if evidence.objective.maximise else -1.0
@@ -190,14 +224,10 @@ def _against_champion(evidence: GateEvidence, *, margin: float, strictly: bool) 
     metric = evidence.objective.metric
     if evidence.champion is None:
         return Verdict.passed(f"there is no champion yet to compare {metric} with")
+    if (few := _too_few(metric, evidence.candidate)) is not None:
+        return few
     if (broken := _breaks_constraint(evidence)) is not None:
         return broken
-    if evidence.candidate.positives < MINIMUM_POSITIVES:
-        return Verdict.undecided(
-            f"{metric} cannot be compared on {evidence.candidate.positives:g} positives; "
-            f"at least {MINIMUM_POSITIVES} are needed",
-            positives=evidence.candidate.positives,
-        )
     sign = 1.0 if evidence.objective.maximise else -1.0
     difference = paired_interval(metric, evidence.candidate, evidence.champion, seed=evidence.seed)
     gain = sign * difference.point

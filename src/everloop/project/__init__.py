@@ -4,7 +4,7 @@ This room is the only reader of the environment. All mistakes are told at once, 
 """
 
 from everloop.project.budget import Budget
-from everloop.project.condition import Condition, Operator
+from everloop.project.condition import Condition, Operator, format_bound
 from everloop.project.document import Document, dump_yaml, parse_document, read_document
 from everloop.project.durations import format_duration, parse_duration
 from everloop.project.explain import explain
@@ -71,6 +71,7 @@ __all__ = [
     "did_you_mean",
     "dump_yaml",
     "explain",
+    "format_bound",
     "format_duration",
     "format_share",
     "localise",
