@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import polars as pl
 import pytest
+from moto.server import ThreadedMotoServer
 
 from everloop.data import collect, rows_hash, scan
 from everloop.errors import SourceError
@@ -58,30 +61,77 @@ def test_a_folder_of_nothing_and_a_file_broken_further_down(tmp_path: Path) -> N
     assert "\n" not in str(caught.value)
 
 
-def test_an_object_store_is_read_with_its_options_or_the_standard_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    boto3 = pytest.importorskip("boto3")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+KEYS = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "aws_region": "us-east-1"}
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[dict[str, str]]:
+    """An object store on this machine, over HTTP, with the frame in every form; what it gives are the options."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
         url = "http://{}:{}".format(*server.get_host_and_port())
-        keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "aws_region": "us-east-1"}
+        options = KEYS | {"aws_endpoint_url": url, "aws_allow_http": "true"}
         client = boto3.client(
             "s3", endpoint_url=url, aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1"
         )
         client.create_bucket(Bucket="pay")
-        for name, data in (("1.parquet", _parquet(FRAME[:1])), ("2.parquet", _parquet(FRAME[1:]))):
-            client.put_object(Bucket="pay", Key=f"scored/{name}", Body=data)
-        options = keys | {"aws_endpoint_url": url, "aws_allow_http": "true"}
-        source, root = "s3://pay/scored/*.parquet", Path()
-        wanted = rows_hash(FRAME)
-        assert rows_hash(collect(scan(source, root=root, storage_options=options), source)) == wanted
-        with pytest.raises(SourceError, match="no file matches s3://pay/none"):
-            scan("s3://pay/none/*.parquet", root=root, storage_options=options)
-        for name, value in options.items():
-            monkeypatch.setenv(name.upper(), value)
-        assert rows_hash(collect(scan(source, root=root), source)) == wanted
+        for place, part in (("1", FRAME[:1]), ("2", FRAME[1:])):
+            client.put_object(Bucket="pay", Key=f"parts/{place}.parquet", Body=_parquet(part))
+            client.put_object(Bucket="pay", Key=f"csv/{place}.csv", Body=part.write_csv().encode())
+        client.put_object(Bucket="pay", Key="one.csv", Body=FRAME.write_csv().encode())
+        client.put_object(Bucket="pay", Key="one.parquet", Body=_parquet(FRAME))
+        client.put_object(Bucket="pay", Key="broken.parquet", Body=b"PAR1 not really")
+        FRAME.write_delta("s3://pay/table", storage_options=options)
+        FRAME.write_delta("s3://pay/table.v2", storage_options=options)
+        yield options
     finally:
         server.stop()
+
+
+IN_STORE = ["one.csv", "one.parquet", "csv/*.csv", "parts/*.parquet", "parts", "parts/", "table", "table/", "table.v2/"]
+
+
+@pytest.mark.parametrize("name", IN_STORE)
+def test_an_object_store_is_read_over_http(store: dict[str, str], name: str) -> None:
+    source = f"s3://pay/{name}"
+    rows = collect(scan(source, root=Path(), storage_options=store), source)
+    assert rows_hash(rows.sort("a")) == rows_hash(FRAME)
+
+
+@pytest.mark.parametrize("name", IN_STORE)
+def test_an_object_store_is_found_by_the_standard_variables(
+    store: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in store.items():
+        monkeypatch.setenv(variable.upper(), value)
+    source = f"s3://pay/{name}"
+    assert rows_hash(collect(scan(source, root=Path()), source).sort("a")) == rows_hash(FRAME)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("s3://pay/none/*.parquet", "no file matches"),
+        ("s3://pay/none.csv", "does not exist"),
+        ("s3://pay/none", "no file matches"),
+        ("s3://nobody/rows.parquet", "does not exist"),
+        ("s3://pay/broken.parquet", "cannot be read"),
+        ("s3://pay/rows.xlsx", "of no known kind"),
+    ],
+)
+def test_what_an_object_store_does_not_give_is_one_sentence(store: dict[str, str], address: str, said: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        collect(scan(address, root=Path(), storage_options=store), address)
+    assert said in str(caught.value)
+    assert address in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_store_over_plain_http_must_be_allowed(store: dict[str, str]) -> None:
+    options = {name: value for name, value in store.items() if name != "aws_allow_http"}
+    with pytest.raises(SourceError, match="s3://pay/table cannot be read over plain http; set AWS_ALLOW_HTTP=true"):
+        scan("s3://pay/table", root=Path(), storage_options=options)
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:

@@ -16,6 +16,8 @@ __all__ = ["collect", "scan", "source_error"]
 
 _REMOTE: Final = re.compile(r"^[a-z0-9]+://")
 _GLOB: Final = re.compile(r"[*?\[]")
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
+_ARROW: Final = "↳"  # as Delta's readers draw "caused by"
 _SAMPLE_ROWS: Final = 10_000
 Options = Mapping[str, str]
 
@@ -47,8 +49,7 @@ def collect(lazy: pl.LazyFrame, source: str) -> pl.DataFrame:
 
 def source_error(source: str, error: Exception) -> SourceError:
     """One sentence about why a source cannot be read."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = lines[0] if lines else type(error).__name__
+    said = _said(error)
     if isinstance(error, pl.exceptions.NoDataError):
         return SourceError(f"{source} is empty; a header and at least one row are needed")
     if "expanded paths were empty" in said:
@@ -57,7 +58,19 @@ def source_error(source: str, error: Exception) -> SourceError:
         return SourceError(f"{source} does not exist; check the path (a model's is data.source in its model.yaml)")
     if isinstance(error, PermissionError):
         return SourceError(f"{source} may not be read by this user; check its permissions")
+    if "URL scheme is not allowed" in said:
+        return SourceError(f"{source} cannot be read over plain http; set AWS_ALLOW_HTTP=true if that is meant")
     return SourceError(f"{source} cannot be read: {said:.300}")
+
+
+def _said(error: Exception) -> str:
+    """The error's first line and, where it tells causes line by line, the innermost of them."""
+    text = _COLOUR.sub("", str(error)).partition("This error occurred with")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    causes = [line.removeprefix(_ARROW).strip() for line in lines if line.startswith(_ARROW)]
+    if not lines:
+        return type(error).__name__
+    return f"{lines[0]}: {causes[-1]}" if causes else lines[0]
 
 
 def _reader(source: str, address: str, remote: bool) -> Callable[[str, dict[str, str] | None], pl.LazyFrame]:
@@ -71,9 +84,11 @@ def _reader(source: str, address: str, remote: bool) -> Callable[[str, dict[str,
         return _tsv if name.endswith(".tsv") else _csv
     if re.search(r"\.(parquet|pq)$", name):
         return _parquet
-    if remote and not _GLOB.search(name) and "." not in name.rpartition("/")[2]:
-        return _delta
-    raise SourceError(f"{source} is of no known kind; a source is *.csv, *.tsv, *.parquet or a Delta folder")
+    if remote and not _GLOB.search(name) and (address.endswith("/") or "." not in name.rpartition("/")[2]):
+        return _remote_folder
+    raise SourceError(
+        f"{source} is of no known kind; a source is *.csv, *.tsv, *.parquet, a Delta folder or one of *.parquet"
+    )
 
 
 def _refuse_absent(source: str, address: str) -> None:
@@ -113,6 +128,18 @@ def _csv(address: str, options: dict[str, str] | None, **rest: Any) -> pl.LazyFr
 
 def _tsv(address: str, options: dict[str, str] | None) -> pl.LazyFrame:
     return _csv(address, options, separator="\t")
+
+
+def _remote_folder(address: str, options: dict[str, str] | None) -> pl.LazyFrame:
+    """A Delta table, or where there is no log of one the Parquet files below it."""
+    lazy = _delta(address, options)
+    try:
+        lazy.collect_schema()
+    except Exception as error:  # Delta's errors have no class of their own for a folder without a log
+        if "No files in log segment" not in str(error):
+            raise
+        return _parquet(f"{address.rstrip('/')}/**/*.parquet", options)
+    return lazy
 
 
 def _delta(address: str, options: dict[str, str] | None) -> pl.LazyFrame:
