@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import polars as pl
 import pytest
@@ -158,6 +159,15 @@ def test_without_outcomes_the_moved_columns_are_named_and_how(tmp_path: Path) ->
     assert re.match(r"V5 is missing in (49|50|51)\.\d% of the rows, 0\.0% before", said["V5"])
     assert said.keys() <= {"V5", "Amount", "amount_log", "amount_cents", "__score"}
     assert made.sentence.startswith(said["V5"])
+
+
+def test_a_notebook_is_in_its_format_and_a_repetition_is_the_same() -> None:
+    cells = [Cell(kind="markdown", text="# α\n\nzwei"), Cell(kind="code", text="x = 1\nx")]
+    text = notebook_text(cells)
+    notebook = nbformat.reads(text, as_version=4)
+    nbformat.validate(notebook)
+    assert nbformat.writes(notebook) + "\n" == text == notebook_text(cells)
+    assert [(cell.cell_type, cell.source) for cell in notebook.cells] == [(cell.kind, cell.text) for cell in cells]
 
 
 def test_a_notebook_that_fails_leaves_the_investigation_standing(place: Place) -> None:

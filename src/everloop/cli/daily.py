@@ -120,9 +120,11 @@ def search(
 ) -> None:
     """Phase 1: learners × hyperparameters → leaderboard → a spec to review."""
     from everloop.cli.progress import SearchProgress
+    from everloop.control import require_extra
     from everloop.experiment import leaderboard_screen, write_winner
     from everloop.experiment import search as searched
 
+    require_extra("train")
     with opened() as here, SearchProgress() as progress:
         chosen = here.project.model(model)
         board = searched(
@@ -183,9 +185,11 @@ def train(
 ) -> None:
     """Phase 2: pipeline, gates, bundle, registered version."""
     from everloop.cli.progress import RunProgress
+    from everloop.control import require_extra
     from everloop.production import PipelineResources, start_training, training_workflow
     from everloop.workflows import Engine
 
+    require_extra("train")
     with opened() as here:
         chosen = here.project.model(model)
         resources = PipelineResources.of(here.project)

@@ -40,6 +40,8 @@ def run() -> None:
         sys.exit(141)
     except OSError as error:
         _end(f"everloop: {_os_sentence(error)}", 1)
+    except ModuleNotFoundError as error:
+        _end(_module_sentence(error), 1)
     except Exception as error:
         _end(_bug_sentence(error), 1)
 
@@ -56,6 +58,14 @@ def _os_sentence(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return f"the disk is full{place}; free some space and run the command again: nothing was half written"
     return f"{error.strerror or error}{place}"
+
+
+def _module_sentence(error: ModuleNotFoundError) -> str:
+    """Which extra is missing."""
+    from everloop.control import missing_library
+
+    sentence = missing_library(error)
+    return _bug_sentence(error) if sentence is None else f"everloop: {sentence}"
 
 
 def _bug_sentence(error: Exception) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from everloop.control.decisions import decide
     from everloop.control.doctor import Finding, examine
     from everloop.control.evidence import rollout_now
+    from everloop.control.extras import missing_library, require_extra
     from everloop.control.mover_process import move
     from everloop.control.overview import ModelStatus, Status, status
     from everloop.control.reading import read_view
@@ -41,8 +42,10 @@ __all__ = [
     "View",
     "decide",
     "examine",
+    "missing_library",
     "move",
     "read_view",
+    "require_extra",
     "rollout_now",
     "status",
     "told_to_stop",
@@ -67,9 +70,11 @@ _PLACES = {
     "View": "view",
     "decide": "decisions",
     "examine": "doctor",
+    "missing_library": "extras",
     "move": "mover_process",
     "read_view": "reading",
     "rollout_now": "evidence",
+    "require_extra": "extras",
     "status": "overview",
     "told_to_stop": "stopping",
     "up": "supervisor",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from everloop.control.extras import EXTRAS
 from everloop.errors import EverloopError
 
 if TYPE_CHECKING:
@@ -19,11 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "examine"]
 
 Outcome = Literal["ok", "note", "problem"]
-_EXTRAS = {
-    "train": ("sklearn", "lightgbm", "xgboost", "optuna", "skl2onnx", "onnxmltools", "joblib"),
-    "serve": ("uvicorn", "httptools", "prometheus_client"),
-    "notebook": ("nbclient", "nbformat", "ipykernel"),
-}
 _FREE_BYTES = 1 << 30
 
 
@@ -83,7 +79,7 @@ def _python() -> Finding:
 
 
 def _extras() -> Iterator[Finding]:
-    for extra, modules in _EXTRAS.items():
+    for extra, modules in EXTRAS.items():
         lacking = [name for name in modules if importlib.util.find_spec(name) is None]
         if lacking:
             yield _note(f"extra {extra}", f"{', '.join(lacking)} missing; pip install 'everloop[{extra}]'")

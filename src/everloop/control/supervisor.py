@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from everloop.control.extras import require_extra
 from everloop.control.stopping import told_to_stop
 from everloop.errors import AlreadyRunning, EverloopError, UsageError
 from everloop.project import Project, ProjectLock
@@ -59,8 +60,9 @@ def up(
     announce: called once, when requests are answered. host, port, workers: as everloop.yaml says unless given.
     The port stays open while an endpoint process is started again, so a request waits and is not refused.
     Raises AlreadyRunning where the project is up already or the port is in use, EverloopError where the endpoint
-    does not start; nothing is left running then.
+    does not start or a library of it is not installed; nothing is left running then.
     """
+    require_extra("serve")
     endpoint = project.settings.endpoint
     assert project.state.is_dir()
     host = endpoint.host if host is None else host

@@ -12,13 +12,15 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from everloop.errors import TrafficError
 from everloop.rollout import LATENCY_EDGES_MS, latency_bin
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 __all__ = [
     "Counters",
@@ -173,6 +175,9 @@ def read_counters(state: Path, model: str) -> dict[int, VersionCounts]:
 
 def slot_metrics(records: list[SlotRecord]) -> Iterator[Metric]:
     """The slots' counts as Prometheus's families."""
+    # who reads the counts, such as `status`, needs no part of the endpoint
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
     labels = ["slot", "model", "version"]
     counters = {
         name: CounterMetricFamily(f"everloop_{name}", text, labels=labels)
@@ -205,6 +210,8 @@ def slot_metrics(records: list[SlotRecord]) -> Iterator[Metric]:
 
 def spool_metric(rows: int) -> Metric:
     """How far the log is behind: rows of all slots that wait in the spool."""
+    from prometheus_client.core import GaugeMetricFamily
+
     return GaugeMetricFamily("everloop_spool_rows", "Recorded rows on their way to the log, of all slots", value=rows)
 
 
