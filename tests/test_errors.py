@@ -1,0 +1,44 @@
+"""The error tree is the one that is drawn, and every branch of it ends a command as the page says."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+from everloop import errors
+from everloop.errors import ConfigurationError, EverloopError, Refused
+
+CLASSES = {name: getattr(errors, name) for name in errors.__all__}
+
+
+def test_the_tree_is_as_it_is_drawn() -> None:
+    drawn: dict[str, tuple[str | None, int]] = {}
+    path: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        found = re.fullmatch(r"(?P<stem>[│ ├└─]*)(?P<name>[A-Z]\w+)(?:\s+(?:exit (?P<code>\d))?.*)?", line)
+        if found is None or found["name"] not in CLASSES:
+            continue
+        depth = len(found["stem"]) // 4
+        path[depth:] = [found["name"]]
+        parent = path[depth - 1] if depth else None
+        code = int(found["code"]) if found["code"] else drawn[parent][1] if parent else 1
+        drawn[found["name"]] = (parent, code)
+    real = {
+        name: (None if kind is EverloopError else kind.__base__.__name__, kind.exit_code)
+        for name, kind in CLASSES.items()
+    }
+    assert drawn == real
+
+
+def test_every_error_is_listed_and_says_what_it_is_for() -> None:
+    defined = {name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, Exception)}
+    assert defined == set(errors.__all__)
+    assert list(errors.__all__) == sorted(errors.__all__)
+    assert all(kind.__doc__ for kind in CLASSES.values())
+
+
+def test_all_mistakes_are_told_at_once_and_a_refusal_keeps_its_evidence() -> None:
+    told = ConfigurationError(["fraud/model.yaml:3: data: is missing", "everloop.yaml:1: ledgr: unknown key"])
+    assert str(told).splitlines() == list(told.mistakes)
+    refused = Refused("no", evidence_path=".everloop/runs/r-1", verdicts=[{"name": "recall >= 0.75"}])
+    assert (str(refused), refused.evidence_path, len(refused.verdicts)) == ("no", ".everloop/runs/r-1", 1)
