@@ -50,7 +50,8 @@ class Spec(Section):
     """A configuration to train, with the reason it exists and the performance it promises.
 
     features: names in the order of the matrix; empty means all that the contract and features.py have.
-    threshold: of the decision, chosen on validation rows; None lets training choose it for the objective.
+    threshold: of the decision, as the search chose it on its validation rows, and what `expected` holds for. A run,
+        whose model has seen other rows, chooses its own for the objective on its own validation rows.
     expected: metric -> {low, point, high, level} on test rows, {} where nothing was measured.
     yardsticks: learner -> metric -> value on the same rows.
     data: what it was found on: rows, positives, start, end, source, hash, window.
@@ -140,7 +141,8 @@ def spec_text(spec: Spec) -> str:
     values = spec.model_dump(mode="json", by_alias=True)
     head = (
         f"# {spec.name}: what production trains. Review it, then: everloop approve {spec.name} --by NAME\n"
-        "# A changed key gives another hash, and with it asks for another approval.\n"
+        "# A changed key gives another hash, and with it asks for another approval. The threshold is the search's own:\n"
+        "# a run chooses one for the objective anew, on its validation rows.\n"
     )
     return head + dump_yaml(values)
 
