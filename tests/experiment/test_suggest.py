@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from everloop.experiment.suggest import BATCH, Suggester, Suggestion
 from everloop.models import defaults, learner, search_space
 
@@ -42,3 +44,27 @@ def test_every_suggestion_lies_in_its_learners_space() -> None:
         space = search_space(by_name[suggestion.learner])
         assert suggestion.params.keys() == space.keys()
         assert all(space[name].holds(value) for name, value in suggestion.params.items())
+
+
+def test_what_it_is_told_is_where_it_looks() -> None:
+    """Told that one learner is best where trees are many and slow, it looks there: Bayesian, and not by chance."""
+
+    def value(suggestion: Suggestion) -> float:
+        if suggestion.learner != "lightgbm":
+            return 0.0
+        return (
+            3.0
+            - abs(math.log10(float(suggestion.params["learning_rate"]) / 0.02))
+            - int(suggestion.params["n_estimators"] < 200)
+        )
+
+    late: dict[str, float] = {}
+    for name, said in (("told", value), ("ignored", lambda _: 0.0)):
+        suggester = Suggester(LEARNERS, seed=0, maximise=True)
+        found: list[float] = []
+        for _ in range(8):
+            suggestions = suggester.ask(BATCH)
+            suggester.tell([said(suggestion) for suggestion in suggestions])
+            found += map(value, suggestions)
+        late[name] = sum(found[-3 * BATCH :]) / (3 * BATCH)
+    assert late["told"] > 4 * late["ignored"]

@@ -49,12 +49,13 @@ def _judged(scores: np.ndarray, test: pl.DataFrame, threshold: float, objective:
     return JudgedModel(threshold=threshold, test=evaluation)
 
 
-def estimates(
-    evaluation: Evaluation, *, seed: int, metrics: tuple[str, ...] = REPORTED
-) -> Mapping[str, Mapping[str, float]]:
-    """metric → {point, low, high, level, rows, positives}; a metric these rows cannot give is left out."""
+def estimates(evaluation: Evaluation, *, seed: int) -> Mapping[str, Mapping[str, float]]:
+    """metric → {point, low, high, level, rows, positives}; a metric these rows cannot give is left out.
+
+    cost is among them where the objective has prices.
+    """
     found: dict[str, Mapping[str, float]] = {}
-    for metric in metrics:
+    for metric in REPORTED if evaluation.costs is None else (*REPORTED, "cost"):
         try:
             interval = evaluation.interval(metric, seed=seed)
         except NotEnoughData:

@@ -141,7 +141,7 @@ def spec_text(spec: Spec) -> str:
     values = spec.model_dump(mode="json", by_alias=True)
     head = (
         f"# {spec.name}: what production trains. Review it, then: everloop approve {spec.name} --by NAME\n"
-        "# A changed key gives another hash, and with it asks for another approval. The threshold is the search's own:\n"
+        "# A changed key gives another hash, and with it asks for another approval. Its threshold is the search's;\n"
         "# a run chooses one for the objective anew, on its validation rows.\n"
     )
     return head + dump_yaml(values)
