@@ -50,6 +50,8 @@ def test_a_refusal_reads_as_a_sentence_with_the_interval() -> None:
         (800, "recall >= 0.80", "recall 0.80 [0.77, 0.82] is at least 0.80"),
         (840, "recall >= 0.855", "recall 0.840 [0.816, 0.861] is below 0.855"),
         (800, "recall >= 0.774 at 95%", "recall 0.8000 [0.7741, 0.8236] is at least 0.774"),
+        (999, "recall >= 0.90", "recall 0.999 [0.994, 1.000] is at least 0.90"),
+        (1000, "recall >= 0.90", "recall 1.00 [1.00, 1.00] is at least 0.90"),
         (800, "cost <= 0.05", "cost 0.10 [0.09, 0.11] is above 0.05"),
     ],
 )
@@ -87,6 +89,10 @@ def test_a_model_no_better_than_a_yardstick_is_refused() -> None:
     same = evaluation(caught=45, missed=15)
     assert outcome("beats yardstick", evidence(same, yardsticks={"logistic": same})) == "failed"
     assert outcome("beats yardstick", evidence(same)) == "undecided"
+    (answer,) = judge_gates([parse_gate("beats yardstick")], evidence(same, yardsticks={"logistic": same}))
+    assert answer.verdict.sentence == (
+        "recall at precision >= 0.80 comes to 0.750 and does not beat the yardstick logistic's 0.750"
+    )
 
 
 def test_a_broken_constraint_fails_the_comparison() -> None:

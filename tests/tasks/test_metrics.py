@@ -63,6 +63,16 @@ def test_intervals_are_those_of_a_bootstrap_of_rows(kind: str) -> None:
     assert judged.interval("f1", seed=1) == judged.interval("f1", seed=1)
 
 
+def test_no_interval_of_a_loss_begins_below_0() -> None:
+    """One row that weighs much leaves the mean loss wide open, but not below nothing."""
+    judged = Evaluation(
+        y=np.array([1, 0, 0, 0]), score=np.array([0.9, 0.0, 0.0, 0.7], np.float32), weight=np.array([1, 60, 60, 60])
+    )
+    for name in ("brier", "log_loss"):
+        interval = judged.interval(name)
+        assert interval.low == 0.0 < interval.point < interval.high
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=4, max_size=40))
 def test_ranking_metrics_do_not_depend_on_calibration(pairs: list[tuple[bool, int]]) -> None:

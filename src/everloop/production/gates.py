@@ -110,13 +110,17 @@ def _metric(gate: MetricGate, evaluation: Evaluation, seed: int) -> Verdict:
 
 
 def _sided(interval: Interval, asked: float, op: str, bound: float, *, met: bool) -> str:
-    """`0.71 [0.66, 0.76] is below 0.80`: two decimals, and as many more as tell the number asked from its bound."""
+    """`0.71 [0.66, 0.76] is below 0.80`: two decimals, and as many more as tell the numbers from bound, 0 and 1."""
+    told = [(asked, bound), (interval.point, bound), (interval.point, 0.0), (interval.point, 1.0)]
     places = 2
-    while places < 6 and (
-        round(bound, places) != bound or (asked != bound and f"{asked:.{places}f}" == f"{bound:.{places}f}")
-    ):
+    while places < 6 and (round(bound, places) != bound or any(_alike(*pair, places) for pair in told)):
         places += 1
     return f"{interval:.{places}f} is {_side(op, met)} {format_bound(bound)}"
+
+
+def _alike(one: float, other: float, places: int) -> bool:
+    """Whether two different numbers are written the same."""
+    return one != other and f"{one:.{places}f}" == f"{other:.{places}f}"
 
 
 def _side(op: str, met: bool) -> str:
@@ -206,9 +210,11 @@ def _beats_yardsticks(evidence: GateEvidence) -> Verdict:
     values = {name: _objective_value(evidence, evaluation) for name, evaluation in evidence.yardsticks.items()}
     best = max(values, key=lambda name: sign * values[name])
     kept = {"metric": metric, "candidate": own, "yardsticks": values}
+    # not the metric alone: what the constraint lacks is taken off
+    said = f"{evidence.objective} comes to {own:.3f}"
     if sign * own > sign * values[best]:
-        return Verdict.passed(f"{metric} {own:.3f} beats the yardstick {best} at {values[best]:.3f}", **kept)
-    return Verdict.failed(f"{metric} {own:.3f} does not beat the yardstick {best} at {values[best]:.3f}", **kept)
+        return Verdict.passed(f"{said} and beats the yardstick {best}'s {values[best]:.3f}", **kept)
+    return Verdict.failed(f"{said} and does not beat the yardstick {best}'s {values[best]:.3f}", **kept)
 
 
 def _objective_value(evidence: GateEvidence, evaluation: Evaluation) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -126,7 +126,8 @@ class Evaluation:
         """The metric with its interval: Wilson for shares, normal for means of rows, else a Poisson bootstrap."""
         self._check(metric)
         if metric in ROW_LOSSES:
-            return mean_interval(ROW_LOSSES[metric](self.y, self.score), weight=self.weights, level=level)
+            mean = mean_interval(ROW_LOSSES[metric](self.y, self.score), weight=self.weights, level=level)
+            return replace(mean, low=max(0.0, mean.low))  # no loss is below 0, though a normal interval may be
         if metric in RANK_METRICS:
             return self._rank_interval(metric, seed=seed, level=level)
         if metric in ("accuracy", "precision", "recall"):
