@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import numpy as np
@@ -12,11 +12,13 @@ import polars as pl
 from everloop.data.rows import TARGET
 from everloop.data.translate import EVENT_TIME
 from everloop.errors import NotEnoughData
+from everloop.project import format_duration
 
 __all__ = ["FIRST_SHARES", "MIN_POSITIVES", "Split", "retrain_split", "time_split"]
 
 FIRST_SHARES: Final = (0.7, 0.15, 0.15)
 MIN_POSITIVES: Final = 50
+_UNITS: Final = (timedelta(days=1), timedelta(hours=1), timedelta(minutes=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,10 @@ def _waiting(rows: pl.DataFrame, first: int, have: int, holdout: float, min_posi
     )
     if have == 0 or not span:
         return said + "; wait, or raise train.holdout"
-    return said + f": about {span * (lacking / have)} more at the present rate; wait, or raise train.holdout"
+    more = span * (lacking / have)
+    unit = next((unit for unit in _UNITS if more >= 2 * unit), _UNITS[-1])
+    more = unit * round(more / unit)  # a rate of a few positives knows no seconds
+    return said + f": about {format_duration(more)} more at the present rate; wait, or raise train.holdout"
 
 
 def _in_order(frame: pl.DataFrame) -> pl.DataFrame:
