@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -44,8 +45,31 @@ def test_a_damaged_page(path: Path, clock: SimulatedClock) -> None:
 
 
 def test_a_folder_in_its_place(tmp_path: Path, clock: SimulatedClock) -> None:
-    with pytest.raises(LedgerUnreadable, match="cannot be used"):
+    with pytest.raises(LedgerUnreadable, match="may not be read and written"):
         Ledger.open(tmp_path, clock=clock)
+
+
+@pytest.mark.parametrize("lost", [Path.unlink, lambda path: path.write_bytes(b"")], ids=["removed", "emptied"])
+def test_a_ledger_that_is_gone_is_not_begun_anew(
+    path: Path, clock: SimulatedClock, lost: Callable[[Path], object]
+) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    kept = path.read_bytes()
+    head = path.with_suffix(".head").read_text()
+    lost(path)
+    before = sorted(path.parent.iterdir())
+    with pytest.raises(LedgerUnreadable, match=r"gone or empty, and held \d+ facts; put a backup in its place, or"):
+        Ledger.open(path, clock=clock)
+    assert sorted(path.parent.iterdir()) == before
+    assert path.with_suffix(".head").read_text() == head
+    path.write_bytes(kept)
+    with Ledger.open(path, clock=clock) as ledger:
+        assert ledger.verify().ok
+    lost(path)
+    path.with_suffix(".head").unlink()
+    with Ledger.open(path, clock=clock) as ledger:
+        assert ledger.head().seq == 0
 
 
 def test_a_file_where_its_folder_should_be(tmp_path: Path, clock: SimulatedClock) -> None:
@@ -116,16 +140,6 @@ def test_a_file_taken_away_within_a_transaction_is_not_told_as_written(path: Pat
 
     with Ledger.open(path, clock=clock) as ledger, pytest.raises(LedgerUnreadable, match="was removed"):
         late(ledger)
-
-
-def test_a_lost_ledger_is_not_begun_anew(path: Path, clock: SimulatedClock) -> None:
-    path.unlink()
-    with pytest.raises(LedgerUnreadable, match=r"is gone, though ledger\.head beside it has seen \d+ facts"):
-        Ledger.open(path, clock=clock)
-    assert not path.exists()
-    path.with_suffix(".head").unlink()
-    with Ledger.open(path, clock=clock) as ledger:
-        assert ledger.head().seq == 0
 
 
 def test_a_server_that_is_not_there(clock: SimulatedClock) -> None:

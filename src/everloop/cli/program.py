@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -38,12 +39,8 @@ def run() -> None:
         # whoever read our output has gone; there is nobody left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except OSError as error:
-        _end(f"everloop: {_os_sentence(error)}", 1)
-    except ModuleNotFoundError as error:
-        _end(_module_sentence(error), 1)
     except Exception as error:
-        _end(_bug_sentence(error), 1)
+        _end(f"everloop: {_sentence(error)}", 1)
 
 
 def _end(sentence: str, code: int) -> None:
@@ -51,21 +48,30 @@ def _end(sentence: str, code: int) -> None:
     sys.exit(code)
 
 
-def _os_sentence(error: OSError) -> str:
-    import errno
-
-    place = f" ({error.filename})" if error.filename else ""
-    if error.errno == errno.ENOSPC:
+def _sentence(error: Exception) -> str:
+    """What a person is told of an error that is none of our tree."""
+    if _is_full_disk(error):
+        place = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
         return f"the disk is full{place}; free some space and run the command again: nothing was half written"
-    return f"{error.strerror or error}{place}"
+    if isinstance(error, OSError):
+        place = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror or error}{place}"
+    if isinstance(error, ModuleNotFoundError):
+        from everloop.control import missing_library
+
+        return missing_library(error) or _bug_sentence(error)
+    return _bug_sentence(error)
 
 
-def _module_sentence(error: ModuleNotFoundError) -> str:
-    """Which extra is missing."""
-    from everloop.control import missing_library
-
-    sentence = missing_library(error)
-    return _bug_sentence(error) if sentence is None else f"everloop: {sentence}"
+def _is_full_disk(error: BaseException) -> bool:
+    """Whether the system said so, be it through Polars, Delta or SQLite, which keep its words alone."""
+    words = os.strerror(errno.ENOSPC).lower()
+    at: BaseException | None = error
+    while at is not None:
+        if (isinstance(at, OSError) and at.errno == errno.ENOSPC) or words in str(at).lower():
+            return True
+        at = at.__cause__ or at.__context__
+    return False
 
 
 def _bug_sentence(error: Exception) -> str:
@@ -75,4 +81,5 @@ def _bug_sentence(error: Exception) -> str:
 
     with tempfile.NamedTemporaryFile("w", prefix="everloop-", suffix=".log", delete=False) as handle:
         traceback.print_exc(file=handle)
-    return f"everloop: a mistake of everloop itself: {type(error).__name__}: {error}; the details are in {handle.name}"
+    said = " ".join(str(error).split())
+    return f"a mistake of everloop itself: {type(error).__name__}: {said:.300}; the details are in {handle.name}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -26,7 +29,9 @@ _APPEND_ONLY: Final = (
 )
 _FULL: Final = ("disk is full", "no space left", "file too large")
 _BUSY: Final = ("database is locked", "lock timeout", "busy")
-_BROKEN: Final = ("not a database", "malformed", "disk i/o error", "unsupported file format")
+_BROKEN: Final = ("not a database", "malformed", "unsupported file format")
+_FAILING: Final = ("disk i/o error", "unable to open database file", "readonly database")
+_ROOM_BYTES: Final = 1 << 20  # with less room than this SQLite cannot even open its shared memory
 
 
 class Database:
@@ -94,6 +99,14 @@ class Database:
                     raise
                 pause.wait(0.02)
         connection.execute("PRAGMA journal_mode=WAL")
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing yet, not even tables; nothing is made by asking."""
+        if self.is_sqlite:
+            path = Path(self.place)
+            return not path.exists() or (path.is_file() and path.stat().st_size == 0)
+        with self.reading() as connection:
+            return not sa.inspect(connection).has_table("meta")
 
     def prepare(self) -> None:
         """Make the tables of the chain where they are missing. Raises LedgerUnreadable for a newer ledger."""
@@ -200,9 +213,29 @@ class Database:
             return LedgerUnreadable(
                 f"the ledger {self.place} is damaged or no ledger ({cause}); put a backup in its place"
             )
+        if self.is_sqlite and any(words in text for words in _FAILING):
+            return self._failing(cause)
         if isinstance(error, exc.IntegrityError):
             return Conflict(f"the ledger {self.place} refused: {cause}")
         return LedgerUnreadable(f"the ledger {self.place} cannot be used: {cause}")
+
+    def _failing(self, cause: str) -> LedgerError | StorageFull:
+        """SQLite says the same of a full disk, of missing permissions and of a disk that dies: look which it is."""
+        path = Path(self.place)
+        if _free_bytes(path.parent) < _ROOM_BYTES:
+            return StorageFull(f"the disk of the ledger {path} is full; free some space, nothing was lost")
+        if not path.exists():
+            return LedgerUnreadable(f"the ledger {path} cannot be made ({cause}); check the folder's permissions")
+        if not path.is_file() or not os.access(path, os.R_OK | os.W_OK) or not os.access(path.parent, os.W_OK):
+            return LedgerUnreadable(f"the ledger {path} may not be read and written by this user; check permissions")
+        return LedgerUnreadable(f"the ledger {path} cannot be used: {cause}; check the disk it is on")
+
+
+def _free_bytes(folder: Path) -> float:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return math.inf
 
 
 def _cause_of(error: BaseException) -> str:
@@ -212,7 +245,8 @@ def _cause_of(error: BaseException) -> str:
     while at is not None:
         causes.append((str(getattr(at, "orig", None) or at).strip().splitlines() or [type(at).__name__])[0])
         at = at.__cause__ or at.__context__
-    known = [cause for cause in causes if any(words in cause.lower() for words in (*_FULL, *_BUSY, *_BROKEN))]
+    ours = (*_FULL, *_BUSY, *_BROKEN, *_FAILING)
+    known = [cause for cause in causes if any(words in cause.lower() for words in ours)]
     return (known or causes)[0]
 
 

@@ -237,14 +237,24 @@ class Ledger(Queries):
         """
         address, beside = _place_of(target)
         head_path = beside if head_path is None else head_path
-        head_file = None if head_path is None else HeadFile(head_path)
-        if isinstance(address, Path) and head_file is not None:
-            _refuse_lost(address, head_file)
         database = Database(address, busy_timeout_s=busy_timeout_s)
-        ledger = cls(database, clock=clock, head_file=head_file)
+        ledger = cls(database, clock=clock, head_file=None if head_path is None else HeadFile(head_path))
+        ledger._refuse_lost()
         database.prepare()
         ledger._bring_up_to_date()
         return ledger
+
+    def _refuse_lost(self) -> None:
+        """Raises LedgerUnreadable where the head file has seen facts and there is no ledger any more."""
+        try:
+            kept, _ = self._kept_head()
+        except ChainBroken:
+            return  # no head to hold it against; verify tells it
+        if kept is not None and kept.seq > 0 and self._database.is_empty():
+            raise LedgerUnreadable(
+                f"the ledger {self._database.place} is gone or empty, and held {kept.seq:,} facts; "
+                "put a backup in its place, or remove the head file beside it to begin a new one"
+            )
 
     def _bring_up_to_date(self) -> None:
         query = sa.select(schema.meta.c.value).where(schema.meta.c.name == "state")
@@ -405,21 +415,6 @@ class Ledger(Queries):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _refuse_lost(file: Path, head_file: HeadFile) -> None:
-    """Begin no new chain where the head file has seen one: the ledger was lost, and its end would look like a start."""
-    if file.exists():
-        return
-    try:
-        kept = head_file.read()
-    except ChainBroken:
-        return  # verify tells it
-    if kept is not None and kept.seq > 0:
-        raise LedgerUnreadable(
-            f"the ledger {file} is gone, though {head_file.path.name} beside it has seen {kept.seq:,} facts; put it "
-            f"or a backup back, or remove {head_file.path} to begin a new one"
-        )
 
 
 def _unfounded(connection: sa.Connection) -> str | None:
