@@ -84,6 +84,14 @@ def test_rows_that_cannot_be_used_are_one_sentence(
     assert "\n" not in str(caught.value)
 
 
+def test_rows_without_a_time_are_left_out_and_counted(tmp_path: Path) -> None:
+    frame = payments().with_columns(paid_at=pl.when(pl.int_range(pl.len()) >= 3).then(pl.col("paid_at")))
+    model = payments_model(tmp_path, frame)
+    rows = loaded(model, tmp_path)
+    assert rows.left_out["untimed"] == 3
+    assert rows.frame[EVENT_TIME].null_count() == 0
+
+
 def test_a_missing_column_and_a_span_without_rows(tmp_path: Path) -> None:
     model = payments_model(tmp_path)
     contract = infer_contract(scan(model.data.source, root=tmp_path), model)
@@ -122,6 +130,7 @@ def test_a_numeric_time_counts_from_its_origin() -> None:
     assert found.to_list() == [
         datetime(2013, 9, 1, tzinfo=UTC), datetime(2013, 9, 1, 0, 0, 1, 500_000, tzinfo=UTC), None,
     ]  # fmt: skip
+    assert utc_times(pl.Series("Time", [float("nan"), 1.0]), contract).is_null().to_list() == [True, False]
     with pytest.raises(ContractViolation, match=r"row 2: 1e\+30 is outside"):
         utc_times(pl.Series("Time", [0.0, 1e30]), contract)
     with pytest.raises(ContractViolation, match="unit: s"):
@@ -187,9 +196,7 @@ def test_a_retrain_holds_out_the_newest_with_positives_in_each_half(
 def test_a_retrain_that_must_wait_says_for_what() -> None:
     targets = [float(place % 50 == 0) for place in range(1000)]
     frame = framed([place * 3_600_000_000 for place in range(1000)], targets)
-    with pytest.raises(
-        NotEnoughData, match=r"hold 2 positives; .* 50 each, so 98 are still to come: about 202d more at"
-    ):
+    with pytest.raises(NotEnoughData, match=r"hold 2 positives; .* 50 each, so 98 are still to come: about 202d more"):
         retrain_split(frame, 0.1)
     close = framed([place * 60_000_000 for place in range(1000)], targets)
     with pytest.raises(NotEnoughData, match=r"are still to come: about 3d more at the present rate"):

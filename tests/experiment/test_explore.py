@@ -153,6 +153,29 @@ def test_rows_that_break_the_contract_are_a_finding_and_the_rest_is_still_told(t
     assert "'v1' is null" in screen(seen).replace("\n", " ")
 
 
+@pytest.mark.parametrize(
+    ("time", "says"),
+    [
+        (pl.col("paid_at").dt.to_string("iso") + " o'clock", "is not an ISO-8601 time"),
+        (pl.lit(1.5), "must hold times and holds something else"),
+    ],
+)
+def test_times_that_cannot_be_read_are_a_finding_told_once(tmp_path: Path, time: pl.Expr, says: str) -> None:
+    root = tmp_path / "p"
+    project(root, payments(500))
+    payments(500).with_columns(paid_at=time).write_parquet(root / "payments.parquet")
+    seen = explore(*opened(root))
+    assert [says in finding.sentence for finding in seen.findings if finding.weight == "stop"] == [True]
+    assert (seen.rows, seen.span) == (500, None)
+
+
+def test_rows_without_a_time_are_told_once_and_left_out(tmp_path: Path) -> None:
+    frame = payments(500).with_columns(paid_at=pl.when(pl.int_range(pl.len()) != 7).then(pl.col("paid_at")))
+    seen = explored(tmp_path / "p", frame)
+    told = [finding.kind for finding in seen.findings if finding.kind in ("time missing", "unmatured", "unusable")]
+    assert told == ["time missing"]
+
+
 def test_features_that_cannot_be_served_are_a_finding(tmp_path: Path) -> None:
     root = tmp_path / "p"
     _, model = project(root, payments(500))

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from everloop.errors import ContractViolation, EverloopError, NotEnoughData, SourceError
+from everloop.errors import ContractViolation, EverloopError, NotEnoughData, SourceError, UsageError
 from everloop.monitoring import FileCheck, check_file, file_check_screen
 from everloop.project import Budget
 
@@ -153,7 +153,13 @@ def test_rows_without_an_outcome_are_judged_without_labels(tmp_path: Path) -> No
         ({"s": pl.lit(float("nan"))}, {}, ContractViolation, "missing or not finite in 12,000 of 12,000 rows"),
         ({"s": pl.lit("high")}, {}, ContractViolation, "a number per row is needed"),
         ({}, {"every": timedelta(days=30)}, NotEnoughData, "5 are needed"),
-        ({}, {"reference_share": 1.5}, NotEnoughData, "between 0 and 1"),
+        ({}, {"reference_share": 1.5}, UsageError, "between 0 and 1"),
+        ({}, {"every": timedelta(seconds=1)}, UsageError, "more than 10,000 windows of 1s"),
+        ({}, {"every": timedelta(0)}, UsageError, "give longer ones (--every)"),
+        ({}, {"timezone": "Mars"}, UsageError, "'Mars' is not a time zone"),
+        ({}, {"time_unit": "hours"}, UsageError, "'hours' is no unit that times are counted in"),
+        ({}, {"time_origin": "then"}, UsageError, "'then' is not an ISO-8601 time"),
+        ({"t": pl.lit(float("nan"))}, {"time_unit": "s"}, ContractViolation, "the time 't' is missing in 12,000 of"),
     ],
 )
 def test_bad_files_are_refused_in_one_sentence(

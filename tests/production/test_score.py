@@ -63,6 +63,7 @@ def test_a_csv_scores_as_its_parquet(bundle: Bundle, rows: pl.DataFrame, tmp_pat
     ("change", "error", "says"),
     [
         (lambda rows: rows.drop("v1"), ContractViolation, "lacks v1"),
+        (lambda rows: rows.drop("paid_at"), ContractViolation, "lacks paid_at"),
         (lambda rows: rows.with_columns(score=0.5), UsageError, "already has a column 'score'"),
         (lambda rows: rows.clear(), NotEnoughData, "has no rows"),
         (lambda rows: rows.with_columns(amount=pl.lit("ten")), ContractViolation, "amount"),
@@ -79,3 +80,28 @@ def test_what_cannot_be_scored_is_one_sentence_and_leaves_no_file(
         score_file(bundle, 1, str(tmp_path / "new.parquet"), target, root=tmp_path)
     assert target.read_bytes() == b"what was there before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new.parquet", "scored.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "says"),
+    [
+        ("new.parquet", "new.parquet", "would be overwritten"),
+        ("*.parquet", "./new.parquet", "would be overwritten"),
+        (".", "new.parquet", "would be overwritten"),
+        ("new.parquet", "linked.parquet", "would be overwritten"),
+        ("new.parquet", "folder", "is a folder"),
+        ("new.parquet", "nowhere/scored.parquet", "there is no folder"),
+        ("new.parquet", "scored.csv", "scored.parquet"),
+    ],
+)
+def test_a_result_goes_nowhere_where_it_would_do_harm(
+    bundle: Bundle, rows: pl.DataFrame, tmp_path: Path, source: str, target: str, says: str
+) -> None:
+    rows.write_parquet(tmp_path / "new.parquet")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "linked.parquet").hardlink_to(tmp_path / "new.parquet")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UsageError, match=says):
+        score_file(bundle, 1, source, tmp_path / target, root=tmp_path)
+    assert pl.read_parquet(tmp_path / "new.parquet").equals(rows)
+    assert sorted(tmp_path.iterdir()) == before

@@ -143,6 +143,7 @@ def test_long_own_data_keeps_the_delay_and_reads_other_names(tmp_path):
         ([], {"Class": pl.lit(1)}, {}, "both classes"),
         ([], {"Class": pl.lit("yes")}, {}, "0 and 1"),
         ([], {}, {"target": "Amount"}, "a target has two"),
+        ([], {"Time": pl.lit(float("nan"))}, {}, "holds no time that can be read"),
     ],
 )
 def test_rows_that_cannot_be_used_are_one_sentence_and_no_project(tmp_path, drop, columns, options, sentence):
@@ -159,6 +160,23 @@ def test_an_empty_file_is_one_sentence(tmp_path):
     pl.read_parquet(data).clear().write_parquet(data)
     with pytest.raises(EverloopError, match="has no rows"):
         create_project(tmp_path / "p", data=data)
+
+
+def test_a_file_of_headers_and_a_folder_of_this_and_that_are_one_sentence(tmp_path):
+    (tmp_path / "headers.csv").write_text("Time,V1,Class\n")
+    (tmp_path / "mixed").mkdir()
+    own_data(tmp_path / "mixed" / "one.parquet")
+    pl.DataFrame({"other": [1]}).write_parquet(tmp_path / "mixed" / "two.parquet")
+    for data, sentence in (("headers.csv", "has no rows"), ("mixed", "cannot be read")):
+        with pytest.raises(EverloopError, match=sentence):
+            create_project(tmp_path / "p", data=tmp_path / data)
+        assert not (tmp_path / "p").exists()
+
+
+def test_a_time_that_is_missing_here_and_there_does_not_hinder(tmp_path):
+    gaps = pl.when(pl.int_range(pl.len()) != 5).then(pl.col("Time")).otherwise(float("nan"))
+    data = own_data(tmp_path / "mine.parquet", Time=gaps)
+    assert create_project(tmp_path / "p", data=data).project.models["fraud"].data.time.unit == "s"
 
 
 @pytest.mark.skipif(not KAGGLE.exists(), reason="the credit card file is not beside the project")

@@ -80,7 +80,7 @@ def check(
     false_alarms: Annotated[str, typer.Option(help="The budget over everything together.")] = "1 per 10y",
     reference: Annotated[float, typer.Option(help="Share of the oldest rows that the rest is held against.")] = 0.3,
     columns: Annotated[list[str] | None, typer.Option("--column", help="Inputs to watch as well.")] = None,
-    time_unit: Annotated[str | None, typer.Option(help="Of a column of numbers: s, ms or us since the origin.")] = None,
+    time_unit: Annotated[str | None, typer.Option(help="Of a column of numbers: s, ms, us … since the origin.")] = None,
     time_origin: Annotated[str | None, typer.Option(help="What a column of numbers counts from, ISO 8601.")] = None,
     absent_negative: Annotated[bool, typer.Option(help="A missing outcome means negative.")] = False,
     timezone: Annotated[str, typer.Option(help="In which naive times are read.")] = "UTC",

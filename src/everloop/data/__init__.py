@@ -10,14 +10,14 @@ from everloop.data.contract import Contract, infer_contract
 from everloop.data.contract_file import contract_text, parse_contract, read_contract, write_contract
 from everloop.data.decoder import Decoded, Decoder, RowProblem, decode_rows
 from everloop.data.definitions import FeatureSet, features, load_features, read_features
-from everloop.data.event_time import parse_time, utc_times
+from everloop.data.event_time import TIME_UNITS, parse_time, utc_times
 from everloop.data.fingerprint import rows_hash
 from everloop.data.first_contract import write_first_contract
 from everloop.data.node import Node
 from everloop.data.profile import Profile
 from everloop.data.rows import TARGET, WEIGHT, Rows, load_rows, rows_of
 from everloop.data.sampling import FitSample, fit_sample
-from everloop.data.source import collect, scan
+from everloop.data.source import collect, local_files, scan
 from everloop.data.split import FIRST_SHARES, MIN_POSITIVES, Split, retrain_split, time_split
 from everloop.data.translate import EVENT_TIME, columns_read, translate
 from everloop.data.tree import FeatureTree
@@ -32,6 +32,7 @@ __all__ = [
     "ROLES",
     "SCORE",
     "TARGET",
+    "TIME_UNITS",
     "WEIGHT",
     "Baseline",
     "BaselineColumn",
@@ -60,6 +61,7 @@ __all__ = [
     "infer_contract",
     "load_features",
     "load_rows",
+    "local_files",
     "parse_contract",
     "parse_time",
     "profiled_frame",

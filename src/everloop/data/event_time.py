@@ -12,25 +12,28 @@ from everloop.data.contract import Contract
 from everloop.errors import ContractViolation
 from everloop.project import localise
 
-__all__ = ["UTC_US", "parse_time", "time_from_number", "utc_times"]
+__all__ = ["TIME_UNITS", "UTC_US", "parse_time", "time_from_number", "utc_times"]
 
 UTC_US: Final = pl.Datetime("us", "UTC")
 _UNIT_US: Final = {
     "ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6, "h": 3_600e6, "d": 86_400e6,
 }  # fmt: skip
+TIME_UNITS: Final = tuple(_UNIT_US)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LOWEST_US: Final = to_us(datetime(1, 1, 2, tzinfo=UTC))
 _HIGHEST_US: Final = to_us(datetime(9999, 12, 30, tzinfo=UTC))
 
 
 def utc_times(values: pl.Series, contract: Contract) -> pl.Series:
-    """A column of times as Datetime("us", "UTC"); nulls stay.
+    """A column of times as Datetime("us", "UTC"); nulls stay, and a NaN is one.
 
     values: datetimes or dates (naive ones are read in the contract's time zone), ISO-8601 texts, or numbers
     counted in the contract's unit from its origin.
     Raises ContractViolation naming the first row (from 1) that is no time, ambiguous or does not exist there.
     """
     dtype = values.dtype
+    if dtype.is_float():
+        values = values.fill_nan(None)
     if dtype == pl.Null:
         return values.cast(UTC_US)
     if dtype.is_numeric():

@@ -31,8 +31,8 @@ class Rows:
     """Rows in order of event time, and what was left out of them.
 
     frame: the contract's columns, `event_time`, `__target` (1.0 positive, 0.0 not) and `__weight` (> 0).
-    left_out: how many rows by reason: `unmatured`, `blocked` (their answer censored their outcome),
-      `unlabelled`, `repeated_id`; only reasons that occurred.
+    left_out: how many rows by reason: `untimed` (they have no time), `unmatured`, `blocked` (their answer censored
+      their outcome), `unlabelled`, `repeated_id`; only reasons that occurred.
     """
 
     frame: pl.DataFrame
@@ -105,11 +105,12 @@ def rows_of(
         raise NotEnoughData(f"{source} has no rows")
     refuse_violations(frame, contract, source=source)
     rows = conform(frame, contract)
+    left_out: dict[str, int] = {}
+    rows = _kept(rows, pl.col(EVENT_TIME).is_not_null(), left_out, "untimed")
     if start is not None:
         rows = rows.filter(pl.col(EVENT_TIME) >= start)
     if end is not None:
         rows = rows.filter(pl.col(EVENT_TIME) < end)
-    left_out: dict[str, int] = {}
     rows = _kept(rows, _matured(model, as_of), left_out, "unmatured")
     rows = _kept(rows, _unblocked(model, contract), left_out, "blocked")
     rows = rows.with_columns(_target(rows, model, contract))

@@ -12,7 +12,7 @@ import polars as pl
 
 from everloop.errors import SourceError
 
-__all__ = ["collect", "scan", "source_error"]
+__all__ = ["collect", "local_files", "scan", "source_error"]
 
 _REMOTE: Final = re.compile(r"^[a-z0-9]+://")
 _GLOB: Final = re.compile(r"[*?\[]")
@@ -45,6 +45,16 @@ def collect(lazy: pl.LazyFrame, source: str) -> pl.DataFrame:
         return lazy.collect(engine="streaming")
     except (pl.exceptions.PolarsError, OSError) as error:
         raise source_error(source, error) from error
+
+
+def local_files(source: str, *, root: Path) -> list[Path]:
+    """The files that a source on this machine is read from; none for one in object storage."""
+    if _REMOTE.match(source) is not None:
+        return []
+    address = str(root / source)
+    found = [Path(name) for name in glob.glob(address, recursive=True)] if _GLOB.search(address) else [Path(address)]
+    inside = [file for path in found if path.is_dir() for file in path.rglob("*")]
+    return [file for file in (*found, *inside) if file.is_file()]
 
 
 def source_error(source: str, error: Exception) -> SourceError:

@@ -18,7 +18,6 @@ __all__ = ["FIRST_SHARES", "MIN_POSITIVES", "Split", "retrain_split", "time_spli
 
 FIRST_SHARES: Final = (0.7, 0.15, 0.15)
 MIN_POSITIVES: Final = 50
-_UNITS: Final = (timedelta(days=1), timedelta(hours=1), timedelta(minutes=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,10 +90,13 @@ def _waiting(rows: pl.DataFrame, first: int, have: int, holdout: float, min_posi
     )
     if have == 0 or not span:
         return said + "; wait, or raise train.holdout"
-    more = span * (lacking / have)
-    unit = next((unit for unit in _UNITS if more >= 2 * unit), _UNITS[-1])
-    more = unit * round(more / unit)  # a rate of a few positives knows no seconds
-    return said + f": about {format_duration(more)} more at the present rate; wait, or raise train.holdout"
+    return said + f": about {_roughly(span * (lacking / have))} more at the present rate; wait, or raise train.holdout"
+
+
+def _roughly(span: timedelta) -> str:
+    """A span to come, to the day, the hour or the minute."""
+    unit = next((unit for unit in (timedelta(days=1), timedelta(hours=1)) if span >= 2 * unit), timedelta(minutes=1))
+    return format_duration(max(1, round(span / unit)) * unit)
 
 
 def _in_order(frame: pl.DataFrame) -> pl.DataFrame:

@@ -81,15 +81,11 @@ def _read(project: Project, model: Model) -> _Raw:
     lazy = scan(model.data.source, root=project.root)
     contract = read_contract(model) if model.contract_path.exists() else infer_contract(lazy, model)
     frame = collect(lazy, model.data.source)
-    problems = [f"{violation.sentence}." for violation in violations(frame, contract)]
-    times = None
+    broken = violations(frame, contract)
     time = contract.only("time")
-    if time is not None and time.name in frame.columns:
-        try:
-            times = conform(frame, contract, names=(time.name,))[EVENT_TIME]
-        except DataError as error:
-            problems += [] if any(str(error) in problem for problem in problems) else [str(error)]
-    return _Raw(frame=frame, contract=contract, times=times, problems=tuple(problems))
+    readable = time is not None and all(one.column != time.name for one in broken)
+    times = conform(frame, contract, names=(time.name,))[EVENT_TIME] if time is not None and readable else None
+    return _Raw(frame=frame, contract=contract, times=times, problems=tuple(f"{one.sentence}." for one in broken))
 
 
 def _usable(raw: _Raw, model: Model, *, as_of: datetime) -> tuple[Rows | None, tuple[str, ...]]:

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from everloop.data import EVENT_TIME, SCORE, Baseline
-from everloop.errors import NotEnoughData
+from everloop.errors import NotEnoughData, UsageError
 from everloop.monitoring.file_rows import PastRows, read_past
 from everloop.monitoring.label_free import (
     LiveColumn,
@@ -46,6 +46,7 @@ _SPANS: Final = tuple(timedelta(hours=hours) for hours in (1, 6, 24, 24 * 7, 24 
 # A window should hold so many rows of the rarer class, and a file so many windows at most, to be read by people.
 _LEAST_POSITIVES: Final = 20
 _MOST_WINDOWS: Final = 200
+_MOST_ASKED_WINDOWS: Final = 10_000
 _LEAST_REFERENCE_WINDOWS: Final = 5
 _RARE: Final = 0.1
 _PASSED_IN_A_ROW: Final = 7
@@ -202,10 +203,10 @@ def check_file(
     rarer class. delay: how long after the prediction its outcome was known. false_alarms: over everything together.
     reference_share: of the file's span, at its start, in which the model is taken to have been right.
     columns: inputs to watch for drift as well. absent_negative: whether a missing outcome means negative.
-    Raises SourceError, ContractViolation, NotEnoughData, each one sentence.
+    Raises UsageError, SourceError, ContractViolation, NotEnoughData, each one sentence.
     """
     if not 0 < reference_share < 1:
-        raise NotEnoughData(f"the reference is a share between 0 and 1 of the file, not {reference_share:g}")
+        raise UsageError(f"the reference is a share between 0 and 1 of the file, not {reference_share:g}")
     past = read_past(
         path,
         time=time,
@@ -258,13 +259,18 @@ class _Plan:
         chosen = _window_length(past, span, reference_share) if every is None else every
         # The last row's own step belongs to the file: half-hourly rows end half an hour after the last.
         step = span / max(1, past.rows - 1)
+        if chosen * _MOST_ASKED_WINDOWS < span:
+            raise UsageError(
+                f"{source} spans {_length(span)}, which is more than {_MOST_ASKED_WINDOWS:,} windows of "
+                f"{format_duration(chosen)}; give longer ones (--every)"
+            )
         laid = windows(first - step / 2, last + 1.5 * step, chosen)
         border = first + (span + step) * reference_share
         reference = tuple(one for one in laid if one.end <= border)
         live = tuple(one for one in laid if one.end > border)
         if len(reference) < _LEAST_REFERENCE_WINDOWS or not live:
             raise NotEnoughData(
-                f"{source} spans {format_duration(timedelta(seconds=round(span.total_seconds())))}: its first "
+                f"{source} spans {_length(span)}: its first "
                 f"{reference_share:.0%} holds {len(reference)} whole windows of {format_duration(chosen)} and "
                 f"{_LEAST_REFERENCE_WINDOWS} are needed; give a longer file, shorter windows (--every) or a larger "
                 "reference"
@@ -281,6 +287,10 @@ class _Plan:
     def reference_rows(self) -> slice:
         """All rows of the reference windows."""
         return slice(self.rows(self.reference[0]).start, self.rows(self.reference[-1]).stop)
+
+
+def _length(span: timedelta) -> str:
+    return format_duration(timedelta(seconds=round(span.total_seconds())))
 
 
 def _window_length(past: PastRows, span: timedelta, reference_share: float) -> timedelta:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from everloop.data import EVENT_TIME, Contract, collect, scan, utc_times
-from everloop.errors import ContractViolation, NotEnoughData
-from everloop.project import did_you_mean
+from everloop.data import EVENT_TIME, TIME_UNITS, Contract, collect, parse_time, scan, utc_times
+from everloop.errors import ContractViolation, NotEnoughData, UsageError
+from everloop.project import check_timezone, did_you_mean
 
 __all__ = ["PastRows", "read_past"]
 
@@ -54,9 +54,10 @@ def read_past(
 ) -> PastRows:
     """The rows of a CSV, Parquet or Delta file.
 
-    Raises SourceError, ContractViolation (a column that is missing or cannot be read, with its first bad row), and
-    NotEnoughData (no rows, one class only).
+    Raises UsageError (no such zone, unit or origin of times), SourceError, ContractViolation (a column that is missing
+    or cannot be read, with its first bad row), and NotEnoughData (no rows, one class only).
     """
+    _refuse_unknown_times(timezone, time_unit, time_origin)
     source = str(path)
     lazy = scan(source, root=Path.cwd())
     names = lazy.collect_schema().names()
@@ -86,6 +87,17 @@ def read_past(
         known=known[order],
         notes=tuple(notes),
     )
+
+
+def _refuse_unknown_times(timezone: str, unit: str | None, origin: str | None) -> None:
+    try:
+        check_timezone(timezone)
+        if origin is not None:
+            parse_time(origin, timezone)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if unit is not None and unit not in TIME_UNITS:
+        raise UsageError(f"{unit!r} is no unit that times are counted in; there are {', '.join(TIME_UNITS)}")
 
 
 def _times(values: pl.Series, contract: Contract, source: str) -> pl.Series:

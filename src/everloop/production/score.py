@@ -11,13 +11,14 @@ from pathlib import Path
 import polars as pl
 
 from everloop.bundle import Bundle
-from everloop.data import conform, refuse_violations, scan
+from everloop.data import EVENT_TIME, conform, local_files, refuse_violations, scan
 from everloop.errors import ContractViolation, NotEnoughData, UsageError
 
 __all__ = ["BLOCK_ROWS", "ScoredFile", "score_file"]
 
 BLOCK_ROWS = 65_536
 ADDED = ("score", "decision", "version")
+OTHER_KINDS = (".csv", ".tsv", ".json", ".jsonl", ".xlsx")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ def score_file(
 
     The file's own columns stay, and `score` (float32), `decision` (the label) and `version` come to them. The same row
     gets the same bytes as at the endpoint. Written whole or not at all.
-    Raises ContractViolation naming the column, with no file left behind.
+    Raises ContractViolation naming the column, UsageError where the result may not go there; no file is left behind.
     """
     lazy = scan(source, root=root)
     schema = lazy.collect_schema()
@@ -51,6 +52,7 @@ def score_file(
             f"{source} already has a column {taken[0]!r}, which the result would hold; rename or drop it first"
         )
     _refuse_missing(bundle, list(schema), source)
+    _refuse_place(source, target, root=root)
     counts = {"rows": 0, "positives": 0}
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -64,12 +66,27 @@ def score_file(
 
 
 def _refuse_missing(bundle: Bundle, names: list[str], source: str) -> None:
-    missing = [name for name in bundle.contract.names_at_prediction() if name in bundle.features.columns]
-    missing = [name for name in missing if name not in names]
+    read = set(bundle.features.columns)
+    time = bundle.contract.only("time")
+    if time is not None and EVENT_TIME in read:
+        read.add(time.name)
+    missing = [name for name in bundle.contract.names_at_prediction() if name in read and name not in names]
     if missing:
         raise ContractViolation(
             f"{source} lacks {', '.join(missing)}, which the version reads; it has {', '.join(names[:40])}"
         )
+
+
+def _refuse_place(source: str, target: Path, *, root: Path) -> None:
+    """Where the result may not go: over its own source, into a folder's place or one that is not there."""
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder; name the file in it, as in {target / 'scored.parquet'}")
+    if target.suffix.lower() in OTHER_KINDS:
+        raise UsageError(f"{target} would be a Parquet file; name it so, as in {target.with_suffix('.parquet')}")
+    if not target.parent.is_dir():
+        raise UsageError(f"there is no folder {target.parent} for {target.name}; make it, or name another")
+    if target.exists() and any(target.samefile(file) for file in local_files(source, root=root)):
+        raise UsageError(f"{target} is what is to be scored, and would be overwritten; name another file")
 
 
 def _scored(

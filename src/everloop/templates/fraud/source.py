@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from everloop.data import collect
 from everloop.errors import DataError, NotEnoughData
 from everloop.project import did_you_mean
 
@@ -48,6 +49,8 @@ class SourceShape:
 
 def shape_of(lazy: pl.LazyFrame, *, source: str, target: str | None) -> SourceShape:
     """Look through the source once. Raises DataError that names the columns it has, NotEnoughData for one class."""
+    if collect(lazy.head(1), source).is_empty():
+        raise NotEnoughData(f"{source} has no rows; a model needs some of both classes")
     schema = dict(lazy.collect_schema())
     target = _target(list(schema), source=source, asked=target)
     time = _time(schema, source=source)
@@ -58,8 +61,8 @@ def shape_of(lazy: pl.LazyFrame, *, source: str, target: str | None) -> SourceSh
         _is_positive(target, schema, source).sum().alias("positives"),
         _as_time(time, schema).min().alias("first"),
         _as_time(time, schema).max().alias("last"),
-    ).collect(engine="streaming")
-    found: dict[str, Any] = facts.row(0, named=True)
+    )
+    found: dict[str, Any] = collect(facts, source).row(0, named=True)
     _refuse_useless(found, source=source, target=target, time=time)
     negatives = found["rows"] - found["unknown"] - found["positives"]
     return SourceShape(
@@ -129,15 +132,13 @@ def _as_time(time: str, schema: Mapping[str, Any]) -> pl.Expr:
     """The time column as a datetime, only to measure the span."""
     kind = schema[time]
     if kind.is_numeric():
-        return pl.from_epoch((pl.col(time).cast(pl.Float64) * 1_000_000).cast(pl.Int64), time_unit="us")
+        return pl.from_epoch((pl.col(time).cast(pl.Float64) * 1_000_000).cast(pl.Int64, strict=False), time_unit="us")
     if kind == pl.String:
         return pl.col(time).str.to_datetime(strict=False, time_unit="us", time_zone="UTC")
     return pl.col(time).cast(pl.Datetime("us"))
 
 
 def _refuse_useless(found: Mapping[str, Any], *, source: str, target: str, time: str) -> None:
-    if found["rows"] == 0:
-        raise NotEnoughData(f"{source} has no rows; a model needs some of both classes")
     if found["first"] is None:
         raise DataError(f"the column {time!r} of {source} holds no time that can be read (ISO 8601, or seconds)")
     if found["values"] > 2 + (found["unknown"] > 0):
