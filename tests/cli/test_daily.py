@@ -58,6 +58,19 @@ def test_explore_says_what_the_data_looks_like(bench: Path) -> None:
     assert max(len(line) for line in spoken.out.splitlines()) <= 80
 
 
+def test_explore_sends_nobody_on_with_what_stops_a_search(bench: Path, tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    shutil.copytree(bench / "shop", shop, ignore=shutil.ignore_patterns(".everloop"))
+    assert "next: everloop search" in everloop("explore", "--no-page", cwd=bench / "shop").err
+    payments(500).drop("v1").write_parquet(tmp_path / "pay.parquet")
+    model = shop / "fraud" / "model.yaml"
+    model.write_text(model.read_text().replace(str(bench / "pay.parquet"), str(tmp_path / "pay.parquet")))
+    seen = everloop("explore", "--no-page", cwd=shop)
+    assert seen.code == 0
+    assert "✗ column 'v1' is missing" in seen.out
+    assert "next: put right what is marked ✗" in seen.err
+
+
 def test_a_spec_nobody_approved_is_refused(bench: Path, tmp_path: Path) -> None:
     shop = tmp_path / "shop"
     shutil.copytree(bench / "shop", shop, ignore=shutil.ignore_patterns(".everloop"))
@@ -136,7 +149,9 @@ def test_audit_verify_finds_a_changed_fact(trained: Path, tmp_path: Path) -> Non
         (("init", "new", "--data", "pay.parquet", "--target", "frod"), 1, "did you mean 'fraud'?"),
         (("init", "new", "--template", "frogs"), 1, "frogs"),
         (("model", "list"), 1, "no everloop.yaml in"),
-        (("trian",), 2, "No such command"),
+        (("trian",), 2, "'everloop' has no command 'trian'; did you mean 'train'?"),
+        (("traffic", "tail"), 2, "'everloop' has no command 'traffic'; there are demo, init, explore"),
+        (("rollout", "start"), 2, "no command 'start'; there are list, pause, resume, abort, promote"),
         (("approve", "fraud-s1"), 2, "Missing option"),
     ],
 )
@@ -183,21 +198,42 @@ def test_the_target_among_the_features_is_refused(bench: Path, tmp_path: Path) -
     assert "leak" in ended.err
 
 
-def test_an_unreadable_ledger_is_said_and_left_as_it_is(trained: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"not a database at all, but long enough to be looked at" * 40, "is damaged or no ledger"),
+        (b"", "is gone or empty, and held"),
+    ],
+    ids=["garbage", "emptied"],
+)
+def test_an_unreadable_ledger_is_said_and_left_as_it_is(
+    trained: Path, tmp_path: Path, content: bytes, says: str
+) -> None:
     shop = tmp_path / "shop"
     shutil.copytree(trained, shop)
     ledger = shop / ".everloop" / "ledger.db"
     for beside in shop.glob(".everloop/ledger.db-*"):
         beside.unlink()
-    ledger.write_bytes(b"not a database at all, but long enough to be looked at" * 40)
-    ended = everloop("model", "list", cwd=shop)
-    assert ended.code == 1
-    assert "ledger.db" in ended.err
-    assert ledger.read_bytes().startswith(b"not a database")
+    ledger.write_bytes(content)
+    payments(50, seed=3).drop("fraud").write_parquet(shop / "new.parquet")
+    for words in (
+        ("status",), ("model", "list"), ("train",), ("check",), ("why", "v1"), ("audit", "verify"),
+        ("up", "--port", "0"), ("serve", "--port", "0"), ("worker",), ("score", "new.parquet", "scored.parquet"),
+        ("approve", "fraud-s1", "--by", "a"),
+    ):  # fmt: skip
+        ended = everloop(*words, cwd=shop)
+        assert (ended.code, ended.out) == (1, ""), words
+        assert len(ended.err.splitlines()) == 1, words
+        assert says in ended.err, words
+        assert "put a backup in its place" in ended.err, words
+        assert ledger.read_bytes() == content
 
 
 def test_explain_prints_every_default(tmp_path: Path) -> None:
     ended = everloop("init", "--explain", cwd=tmp_path)
     assert ended.code == 0
     assert "false_alarms" in ended.out
+    assert max(len(line) for line in ended.out.splitlines()) <= 80
+    records = everloop("init", "--explain", "--json", cwd=tmp_path).json
+    assert {"key": "data.segments", "value": "[]", "about": "columns to judge one by one"} in records["model.yaml"]
     assert list(tmp_path.iterdir()) == []

@@ -39,6 +39,8 @@ def test_check_judges_what_is_due_once_and_an_open_alert_is_exit_code_3(world: W
     assert fallen.code == 3
     assert "ALERT a-" in fallen.out
     assert "(labels)" in fallen.out
+    assert max(len(line) for line in fallen.out.splitlines()) <= 80
+    assert "next: everloop alert show a-" in fallen.err
     assert max(len(line) for line in everloop("status", cwd=root).out.splitlines()) <= 80
 
 

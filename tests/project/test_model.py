@@ -13,6 +13,7 @@ from everloop.project import (
     Spec,
     Weight,
     explain,
+    explain_records,
     parse_document,
     parse_model,
     write_spec,
@@ -217,7 +218,18 @@ def test_explain_reads_back_and_shows_the_defaults():
         assert getattr(explained, key) == getattr(short, key), key
     settings = parse_document(explain().split("---\n")[0], name="x")
     assert settings.value["endpoint"]["port"] == 8080
-    assert all("#" in line for line in explain().splitlines() if line != "---")
+    assert max(len(line) for line in explain().splitlines()) <= 80
+    records = explain_records()
+    assert {"key": "endpoint.port", "value": "8080", "about": "0 takes a free one and prints it"} in records[
+        "everloop.yaml"
+    ]
+    assert all(record["about"] for file in records.values() for record in file)
+    assert all(
+        f"{record['key'].split('.')[-1]}: " in explain() + " "
+        for file in records.values()
+        for record in file
+        if record["value"]
+    )
 
 
 def test_specs_of_a_model(tmp_path):

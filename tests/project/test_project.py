@@ -83,8 +83,9 @@ def test_variables_of_other_kinds(root):
 def test_mistakes_of_all_files_and_variables_at_once(root):
     (root / "everloop.yaml").write_text("endpont: {port: 1}\nendpoint:\n  port: 99999\nledger: mysql://x\n")
     (root / "fraud" / "model.yaml").write_text(MODEL + "gates: [recal >= 0.7]\n")
-    mistakes = refused(root, EVERLOOP_ENDPOINT__WORKERS="0", EVERLOOP_ENDPOINT__PROT="1")
+    mistakes = refused(root, EVERLOOP_ENDPOINT__WORKERS="0", EVERLOOP_ENDPOINT__PROT="1", EVERLOOP_ENDPIONT__HOST="x")
     assert {mistake.split(": ")[0] for mistake in mistakes} == {
+        "EVERLOOP_ENDPIONT__HOST",
         "EVERLOOP_ENDPOINT__PROT",
         "EVERLOOP_ENDPOINT__WORKERS",
         "everloop.yaml:1",
@@ -94,6 +95,7 @@ def test_mistakes_of_all_files_and_variables_at_once(root):
     }
     told = "\n".join(mistakes)
     assert "no setting has this name; did you mean 'EVERLOOP_ENDPOINT__PORT'?" in told
+    assert "no setting has this name; did you mean 'EVERLOOP_ENDPOINT__HOST'?" in told
     assert "endpont: unknown key; did you mean 'endpoint'?" in told
     assert "99999 is out of range (allowed: ≤ 65535)" in told
 

@@ -40,8 +40,12 @@ def init(
     """Make a project: configuration, features, contract and data."""
     if explain:
         from everloop.project import explain as explained
+        from everloop.project import explain_records
 
-        lines(explained())
+        if as_json:
+            show(explain_records())
+        else:
+            lines(explained())
         return
     if folder is None:
         raise typer.BadParameter("say where: everloop init NAME")
@@ -58,7 +62,7 @@ def init(
     for note in created.notes:
         say(f"note: {note}")
     for model in project.models.values():
-        say(f"{model.name}: model.yaml says what it is, contract.yaml what a row is, features.py what is made of it")
+        say(f"{model.name}/: model.yaml says what it is, contract.yaml what a row is, features.py what is made of it")
     lines(f"cd {folder} && everloop explore")
 
 
@@ -97,9 +101,8 @@ def explore(
         show(found.to_dict())
         return
     _print(exploration_screen(found))
-    if out is not None:
-        say(f"the page: {out}")
-    say("next: everloop search")
+    wrong = any(finding.weight == "stop" for finding in found.findings)
+    say("next: put right what is marked ✗, then everloop search" if wrong else "next: everloop search")
 
 
 def _print(renderable: Any) -> None:
@@ -118,7 +121,7 @@ def search(
     seed: Annotated[int | None, typer.Option(help="model.yaml's where left out.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Phase 1: learners × hyperparameters → leaderboard → a spec to review."""
+    """Phase 1: learners × hyperparameters → leaderboard → spec."""
     from everloop.cli.progress import SearchProgress
     from everloop.control import require_extra
     from everloop.experiment import leaderboard_screen, write_winner
@@ -155,7 +158,7 @@ def approve(
     note: Annotated[str, typer.Option(help="Why, for whoever reads the audit.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """The hand-over: someone answers for a spec, and production may use it."""
+    """The hand-over: someone answers for a spec. Then production may use it."""
     from everloop.experiment import approve as approved
 
     with opened() as here:
@@ -249,7 +252,7 @@ def score(
     version: Annotated[int | None, typer.Option(help="The champion where left out.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a file in blocks, as the endpoint would; it may be larger than memory."""
+    """Score a file in blocks, as the endpoint would. It may be larger than memory."""
     from everloop.bundle import BundleStore
     from everloop.errors import NotFound
     from everloop.production import score_file

@@ -30,7 +30,7 @@ def demo(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """Play three months of card payments: search, gates, drift, alert, rollout, measured at the end."""
+    """Play a company's three months, measured at the end."""
     from everloop.errors import TrafficError
     from everloop.replay import DemoPlan, run_demo
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from everloop.cli.commands import Commands
 from everloop.cli.context import me, opened
 from everloop.cli.daily import AsJson, ModelName
 from everloop.cli.output import fields, lines, say, show, table, when
@@ -17,7 +18,7 @@ __all__ = ["add_to"]
 
 
 def _group(name: str, about: str) -> typer.Typer:
-    return typer.Typer(name=name, help=about, no_args_is_help=True, rich_markup_mode=None)
+    return typer.Typer(name=name, help=about, cls=Commands, no_args_is_help=True, rich_markup_mode=None)
 
 
 models = _group("model", "Models and their registered versions.")

@@ -9,7 +9,7 @@ import typer
 
 from everloop.cli.context import Opened, me, opened, project_here
 from everloop.cli.daily import AsJson, ModelName
-from everloop.cli.output import lines, say, show, table, when, width
+from everloop.cli.output import folded, lines, say, show, table, when, width
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -46,17 +46,26 @@ def up(host: Host = None, port: Port = None, workers: Workers = None, as_json: A
 
     project = project_here()
     run_up(project, say=say, announce=announce, host=host, port=port, workers=workers)
+    say(f"{project.name} is stopped")
 
 
-def serve(host: Host = None, port: Port = None, workers: Workers = None) -> None:
+def serve(host: Host = None, port: Port = None, workers: Workers = None, as_json: AsJson = False) -> None:
     """The endpoint alone, until Ctrl-C. Its traffic waits in the spool for a mover."""
+    import os
+
     from everloop.serving import run
 
-    run(project_here(), host=host, port=port, workers=workers)
+    def listening(url: str) -> None:
+        if as_json:
+            show({"url": url, "pid": os.getpid()})
+        else:
+            lines(url)
+
+    run(project_here(), host=host, port=port, workers=workers, listening=listening)
 
 
 def worker(as_json: AsJson = False) -> None:
-    """The worker alone: runs, schedules, monitor and rollouts, until Ctrl-C."""
+    """The worker alone: runs, schedules, monitor, rollouts."""
     from everloop.control import told_to_stop, work
 
     def tell(sentence: str) -> None:
@@ -87,7 +96,11 @@ def check(
     model: Annotated[str | None, typer.Option(help="Of the project; all where left out.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Phase 3 now: judge the windows that are due, or a file of past predictions. An open alert is exit code 3."""
+    """Phase 3 now: judge what is due, or past predictions.
+
+    Without FILE the project's windows of traffic that are over and not judged yet; with it the predictions of any
+    model, and no project is needed. An open alert is exit code 3.
+    """
     if file is None:
         _check_project(model, as_json=as_json)
         return
@@ -156,25 +169,29 @@ def _check_project(model: str | None, *, as_json: bool) -> None:
     else:
         _tell_reports(reports, never)
         for alert in alerts:
-            lines(f"ALERT {alert.alert} {alert.model} ({alert.evidence_kind}): {alert.sentence}")
+            told = f"ALERT {alert.alert} {alert.model} ({alert.evidence_kind}): {alert.sentence}"
+            lines(folded(told, indent=2))
+        if alerts:
+            say(f"next: everloop alert show {alerts[-1].alert}")
     if alerts:
         raise typer.Exit(REFUSED)
 
 
 def _tell_reports(reports: list[WindowReport], never: list[str]) -> None:
-    rows = [
-        (report.model, report.kind, when(report.window.start), report.rows, one.name, one.verdict.outcome,
-         one.verdict.sentence)
-        for report in reports
-        for one in report.checks
-    ]  # fmt: skip
+    """A line per window, and one per check of it."""
+    for report in reports:
+        of = f"{report.model}: {report.kind} of {when(report.window.start)}"
+        lines(f"{of} to {when(report.window.end)} UTC, {report.rows:,} rows")
+        for one in report.checks:
+            lines(folded(f"  {one.verdict.outcome:<10} {one.verdict.sentence}", indent=13))
     for name in never:
         say(f"{name}: no window is over yet; traffic comes through 'everloop up'")
-    table(("model", "window of", "start", "rows", "check", "verdict", "sentence"), rows, empty="no window is due")
+    if not reports:
+        say("no window is due")
 
 
 def status(model: ModelName = None, as_json: AsJson = False) -> None:
-    """How the project stands: who answers, how well, what is tried, what needs someone."""
+    """How the project stands: who answers, how well, what is tried."""
     from everloop.control import status as stands
 
     with opened() as here:
@@ -190,7 +207,7 @@ def why(
     model: Annotated[str | None, typer.Option(help="May be left out where the project has one.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Why a version is there: back to the alert, the data and the people."""
+    """Why a version is there: back to alert, data and people."""
     from everloop.control import why as reasons
 
     with opened() as here:
@@ -199,13 +216,7 @@ def why(
         show([reason.to_dict() for reason in found])
         return
     for reason in found:
-        lines(_folded(f"{when(reason.at)}  {reason.actor}: {reason.sentence}  [{reason.seq}]"))
-
-
-def _folded(text: str) -> str:
-    import textwrap
-
-    return textwrap.fill(text, width(), subsequent_indent=" " * 18, break_long_words=False)
+        lines(folded(f"{when(reason.at)}  {reason.actor}: {reason.sentence}  [{reason.seq}]", indent=18))
 
 
 def rollback(
@@ -213,7 +224,7 @@ def rollback(
     reason: Annotated[str, typer.Option(help="Why, for whoever reads the audit.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Return to the previous champion at once; a rollout that goes on is stopped."""
+    """Return to the previous champion at once. A rollout that goes on is stopped."""
     from everloop.rollout import rollback as go_back
 
     with opened() as here:
@@ -233,7 +244,7 @@ def _champion(here: Opened, model: str) -> int | None:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Is everything there that the project needs? A line each, with what to do."""
+    """Whether all is there that the project needs. A line each, with what to do."""
     from everloop.control import examine
 
     found = examine()

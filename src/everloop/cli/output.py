@@ -7,12 +7,22 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-__all__ = ["fields", "lines", "say", "show", "table", "when", "width"]
+__all__ = ["fields", "folded", "lines", "say", "show", "table", "when", "width"]
 
 
 def say(sentence: str) -> None:
-    """Talk, for people: stderr."""
-    print(sentence, file=sys.stderr, flush=True)
+    """Talk, for people: stderr. Folded between words on a terminal; elsewhere a line is a line."""
+    print(folded(sentence, indent=2) if sys.stderr.isatty() else sentence, file=sys.stderr, flush=True)
+
+
+def folded(text: str, *, indent: int) -> str:
+    """The text in lines of the terminal's width, cut between words alone; `indent` spaces begin each further one."""
+    import textwrap
+
+    return "\n".join(
+        textwrap.fill(line, width(), subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+        for line in text.splitlines()
+    )
 
 
 def lines(text: str) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from typing import Annotated
 
 import typer
 
 from everloop.cli import daily, demo, nouns, operate
+from everloop.cli.commands import Commands
+from everloop.cli.output import lines, say
 from everloop.errors import EverloopError
 
 __all__ = ["app", "run"]
 
 app = typer.Typer(
+    cls=Commands,
     name="everloop",
     help="Keeps a machine-learning model good in production: experiment, production, monitoring, improvement.",
     no_args_is_help=True,
@@ -21,6 +25,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        lines(version("everloop"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version, and stop.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What may stand before a command."""
+
+
 demo.add_to(app)
 daily.add_to(app)
 operate.add_to(app)
@@ -30,7 +53,7 @@ nouns.add_to(app)
 def run() -> None:
     """Run the command line and exit; no traceback ever reaches a user."""
     try:
-        app(standalone_mode=True)
+        app(prog_name="everloop")
     except EverloopError as error:
         _end(f"everloop: {error}", error.exit_code)
     except KeyboardInterrupt:
@@ -44,7 +67,7 @@ def run() -> None:
 
 
 def _end(sentence: str, code: int) -> None:
-    print(sentence, file=sys.stderr, flush=True)
+    say(sentence)
     sys.exit(code)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from everloop.control.extras import require_extra
 from everloop.control.stopping import told_to_stop
 from everloop.errors import AlreadyRunning, EverloopError, UsageError
+from everloop.ledger import Ledger
 from everloop.project import Project, ProjectLock
 
 __all__ = ["Running", "up"]
@@ -59,8 +60,9 @@ def up(
 
     announce: called once, when requests are answered. host, port, workers: as everloop.yaml says unless given.
     The port stays open while an endpoint process is started again, so a request waits and is not refused.
-    Raises AlreadyRunning where the project is up already or the port is in use, EverloopError where the endpoint
-    does not start or a library of it is not installed; nothing is left running then.
+    Raises AlreadyRunning where the project is up already or the port is in use, LedgerUnreadable where the ledger
+    cannot be opened, EverloopError where the endpoint does not start or a library of it is not installed; nothing is
+    left running then.
     """
     require_extra("serve")
     endpoint = project.settings.endpoint
@@ -69,6 +71,7 @@ def up(
     port = endpoint.port if port is None else port
     count = endpoint.workers if workers is None else workers
     with ProjectLock(project.paths.lock), told_to_stop() as stop, _listening(host, port) as listener:
+        Ledger.open(project, clock=project.clock()).close()  # said once here, not by each process
         _Supervisor(project.root, listener, workers=count, say=say).run(stop, announce)
 
 

@@ -43,9 +43,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         for column in self.columns:
             if column.name == name:
                 return column
-        raise ContractViolation(
-            f"the contract has no column {name!r}{did_you_mean(name, self.names)}; it has {', '.join(self.names)}"
-        )
+        hint = did_you_mean(name, self.names) or f"; it has {', '.join(self.names)}"
+        raise ContractViolation(f"the contract has no column {name!r}{hint}")
 
     @property
     def names(self) -> tuple[str, ...]:

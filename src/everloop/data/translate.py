@@ -192,10 +192,8 @@ class _Translator:
             return Node(op="column", name=name)
         readable = [column.name for column in self._contract.columns if column.role in _READABLE]
         if name not in self._contract.names:
-            raise self.refused(
-                f"column {name!r}",
-                f"the contract does not have it{did_you_mean(name, readable)}; it has {', '.join(readable)}",
-            )
+            hint = did_you_mean(name, readable) or f"; it has {', '.join(readable)}"
+            raise self.refused(f"column {name!r}", f"the contract does not have it{hint}")
         column = self._contract.column(name)
         self._refuse_role(column)
         if column.role == "time" and column.type == "datetime":

@@ -62,9 +62,11 @@ def read_past(
     lazy = scan(source, root=Path.cwd())
     names = lazy.collect_schema().names()
     wanted = list(dict.fromkeys([time, score, outcome, *columns]))
-    missing = [f"{source} has no column {name!r}{did_you_mean(name, names)}" for name in wanted if name not in names]
+    missing = {name: did_you_mean(name, names) for name in wanted if name not in names}
     if missing:
-        raise ContractViolation(f"{'; '.join(missing)}; it has {', '.join(names)}")
+        there = "" if all(missing.values()) else f"; it has {', '.join(names)}"
+        told = "; ".join(f"{source} has no column {name!r}{hint}" for name, hint in missing.items())
+        raise ContractViolation(told + there)
     frame = collect(lazy.select(wanted), source)
     if frame.height == 0:
         raise NotEnoughData(f"{source} has no rows; past predictions with their outcomes are needed")

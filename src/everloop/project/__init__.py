@@ -7,7 +7,7 @@ from everloop.project.budget import Budget
 from everloop.project.condition import Condition, Operator, format_bound
 from everloop.project.document import Document, dump_yaml, parse_document, read_document
 from everloop.project.durations import format_duration, parse_duration
-from everloop.project.explain import explain
+from everloop.project.explain import explain, explain_records
 from everloop.project.exposure import Step, StopRule, parse_step, parse_stop_rule
 from everloop.project.gates import BeatsGate, Gate, MetricGate, NotWorseGate, parse_gate
 from everloop.project.lock import ProjectLock
@@ -71,6 +71,7 @@ __all__ = [
     "did_you_mean",
     "dump_yaml",
     "explain",
+    "explain_records",
     "format_bound",
     "format_duration",
     "format_share",

@@ -148,10 +148,11 @@ class ModelFile(Section):
     rollout: RolloutPlan = Field(default_factory=lambda: RolloutPlan(), description="how a challenger is exposed")
     monitor: MonitorSection = Field(default_factory=lambda: MonitorSection(), description="how traffic is watched")
     on_alert: Literal["notify", "propose", "rollout"] = Field(
-        "propose", description="tell people; write a spec for approval; or approve, train and expose by policy"
+        "propose",
+        description="notify: tell people; propose: write a spec for approval; rollout: go all the way by policy",
     )
     promote: Literal["better", "not_worse"] | None = Field(
-        None, description="left out: not_worse for a challenger that answers an alert, else better"
+        None, description="better | not_worse; left out: not_worse for one that answers an alert, else better"
     )
 
 

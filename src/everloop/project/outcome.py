@@ -70,7 +70,7 @@ class DataSection(Section):
     source: str = Field(description="CSV, Parquet or Delta: a path, a glob or s3://…; relative to the project")
     time: Annotated[TimeColumn, BeforeValidator(_column_or_section)] = Field(description="when a row happened")
     id: str | None = Field(None, description="the caller's own id; a retry with the same id counts once")
-    entity: str | None = Field(None, description="sticky side of a rollout; key of `traffic forget`")
+    entity: str | None = Field(None, description="whom a rollout sticks to, such as a customer")
     target: str = Field(description="what is to be known")
     positive: bool | int | float | str | None = Field(
         None, description="the target's value that means yes; left out: 1 or true"
@@ -108,5 +108,7 @@ class OutcomeSection(Section):
     """When and how the truth arrives."""
 
     delay: Duration = Field(timedelta(0), description="nothing younger is trained on or judged")
-    absent: Literal["negative", "unknown"] = Field("unknown", description="what silence means once the delay is over")
+    absent: Literal["negative", "unknown"] = Field(
+        "unknown", description="what silence means once the delay is over: negative | unknown"
+    )
     acts: Acts | None = Field(None, description="{column, blocked, holdout}: an answer that censors its own outcome")

@@ -106,9 +106,8 @@ class Project:
         if name is None:
             raise NotFound(f"the project {self.name} has several models; say which: {', '.join(names)}")
         if name not in self.models:
-            raise NotFound(
-                f"there is no model {name!r} in {self.name}{did_you_mean(name, names)}; it has {', '.join(names)}"
-            )
+            hint = did_you_mean(name, names) or f"; it has {', '.join(names)}"
+            raise NotFound(f"there is no model {name!r} in {self.name}{hint}")
         return self.models[name]
 
     def clock(self) -> Clock:

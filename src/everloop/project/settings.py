@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, StrictInt, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, StrictInt, ValidationError
 
 from everloop.clock import open_clock
 from everloop.project.document import Document, KeyPath, parse_document, read_document
@@ -134,14 +134,25 @@ def _put_variable(
     values: dict[str, Any], variable: str, text: str, places: dict[KeyPath, str], mistakes: list[str]
 ) -> None:
     key: KeyPath = tuple(variable.removeprefix(_PREFIX).lower().split("__"))
-    allowed = keys_of(Settings, key[:-1])
-    if key[-1] not in allowed and key[0] != "roles":
-        names = [_PREFIX + "__".join(str(part) for part in (*key[:-1], word)).upper() for word in allowed]
-        mistakes.append(f"{variable}: no setting has this name{did_you_mean(variable, names)}")
+    if key[-1] not in keys_of(Settings, key[:-1]) and key[0] != "roles":
+        mistakes.append(f"{variable}: no setting has this name{did_you_mean(variable, _variables(Settings, _PREFIX))}")
         return
     parsed = parse_document(text, name=variable)
     _put(values, key, text if parsed.mistakes else None if not text else parsed.value)
     places[key] = variable
+
+
+def _variables(section: type[BaseModel], prefix: str) -> list[str]:
+    """The variable of every key, sections' inner ones too."""
+    names: list[str] = []
+    for name, field in section.model_fields.items():
+        variable = prefix + name.upper()
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Section):
+            names += _variables(inner, variable + "__")
+        else:
+            names.append(variable)
+    return names
 
 
 def _put(values: dict[str, Any], key: KeyPath, value: Any) -> None:

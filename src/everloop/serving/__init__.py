@@ -11,6 +11,8 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from everloop.project import Project
     from everloop.serving.counters import SlotRecord, VersionCounts
 
@@ -25,9 +27,11 @@ def run(
     workers: int | None = None,
     fd: int | None = None,
     parent: int | None = None,
+    listening: Callable[[str], None] | None = None,
 ) -> None:
-    """Answer until SIGTERM or SIGINT. Says `listening on http://HOST:PORT` on stdout once it does.
+    """Answer until SIGTERM or SIGINT.
 
+    listening: called once with `http://HOST:PORT`; None says `listening on …` on stdout.
     host, port, workers: as everloop.yaml says unless given; port 0 takes a free one.
     fd: a bound socket to answer on instead. parent: a process whose death ends this one too.
     Raises AlreadyRunning where the port is in use, LedgerUnreadable where the ledger cannot be opened.
@@ -48,6 +52,9 @@ def run(
     url = server.address(listener)
 
     def announce() -> None:
+        if listening is not None:
+            listening(url)
+            return
         sys.stdout.write(f"listening on {url}\n")
         sys.stdout.flush()
 

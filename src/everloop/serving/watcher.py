@@ -78,13 +78,14 @@ class Watcher:
                 break
             if wanted[name] != live.revision(name) and not self._rests(name, wanted[name]):
                 served, problem = self._follow(name, models.get(name))
-                problems.pop(name, None)
+                known = problems.pop(name, None)
                 if served is not None:
                     models[name] = served
                 if problem is not None:
                     problems[name] = problem
                     self._failed[name] = (wanted[name], time.monotonic())
-                    _LOG.error("routing revision %d of %s is not served: %s", wanted[name], name, problem)
+                    if problem != known:  # told once, however often it is tried again
+                        _LOG.error("routing revision %d of %s is not served: %s", wanted[name], name, problem)
             elif wanted[name] == live.revision(name):
                 problems.pop(name, None)
         if trouble != live.ledger:

@@ -22,7 +22,6 @@ def templates() -> tuple[str, ...]:
 def get_template(name: str) -> Template:
     """The template called `name`. Raises NotFound naming the others."""
     if name not in _TEMPLATES:
-        raise NotFound(
-            f"there is no template {name!r}{did_you_mean(name, _TEMPLATES)}; there is {', '.join(_TEMPLATES)}"
-        )
+        hint = did_you_mean(name, _TEMPLATES) or f"; there is {', '.join(_TEMPLATES)}"
+        raise NotFound(f"there is no template {name!r}{hint}")
     return _TEMPLATES[name]

@@ -85,9 +85,8 @@ def shape_of(lazy: pl.LazyFrame, *, source: str, target: str | None) -> SourceSh
 def _target(columns: Sequence[str], *, source: str, asked: str | None) -> str:
     if asked is not None:
         if asked not in columns:
-            raise DataError(
-                f"{source} has no column {asked!r}{did_you_mean(asked, columns)}; it has {', '.join(columns)}"
-            )
+            hint = did_you_mean(asked, columns) or f"; it has {', '.join(columns)}"
+            raise DataError(f"{source} has no column {asked!r}{hint}")
         return asked
     found = _first(dict.fromkeys(columns), _TARGETS)
     if found is None:

@@ -1,0 +1,63 @@
+"""The program itself: its help, its version, and how it talks on a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import typer
+from typer.core import TyperGroup
+
+from everloop.cli.program import app
+
+from .terminal import environment, everloop
+
+
+def commands(group: TyperGroup, name: str) -> dict[str, object]:
+    """Every command under its full name."""
+    found: dict[str, object] = {}
+    for word, command in group.commands.items():
+        full = f"{name} {word}"
+        found |= commands(command, full) if isinstance(command, TyperGroup) else {full: command}
+    return found
+
+
+def test_every_command_has_json() -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    found = commands(group, "everloop")
+    assert "everloop serve" in found
+    lacking = [name for name, one in found.items() if "--json" not in {word for p in one.params for word in p.opts}]  # type: ignore[attr-defined]
+    assert lacking == []
+
+
+def test_the_help_says_in_a_line_what_each_command_does(tmp_path: Path) -> None:
+    shown = everloop("--help", cwd=tmp_path)
+    assert shown.code == 0
+    assert max(len(line) for line in shown.out.splitlines()) <= 80
+    assert "..." not in shown.out.partition("Commands:")[2]
+
+
+def test_the_version_is_one_line(tmp_path: Path) -> None:
+    shown = everloop("--version", cwd=tmp_path)
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out.strip().count(".") == 2
+
+
+def test_talk_is_folded_between_words_on_a_terminal_and_a_line_elsewhere(tmp_path: Path) -> None:
+    words = ["init", "payments", "--data", "nothing-of-this-name-lies-here.parquet"]
+    program = [sys.executable, "-c", "from everloop.cli import main; main()", *words]
+    ours, theirs = pty.openpty()
+    done = subprocess.run(program, cwd=tmp_path, stdout=theirs, stderr=theirs, check=False, env=environment())
+    os.close(theirs)
+    said = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert done.returncode == 1
+    assert len(said.splitlines()) > 1
+    assert max(len(line) for line in said.splitlines() if "/" not in line) <= 80
+    plain = everloop(*words, cwd=tmp_path)
+    assert len(plain.err.splitlines()) == 1
+    assert said.split() == plain.err.split()
