@@ -135,6 +135,19 @@ def test_many_mistakes_give_a_small_reply_that_still_names_every_bad_row(post):
     assert len(is_problem(beside, 400, "bad-request")) < 500
 
 
+@pytest.mark.parametrize("unit", [b"[],", b"{},", b'{"a":1},', b'"a",', b"1.5,"])
+def test_a_body_of_far_too_many_values_is_refused_before_it_is_read(post, unit):
+    body = b'{"rows":[' + unit * (63_000_000 // len(unit)) + b"{}]}"
+    assert "more values than 2,000 rows can have" in is_problem(post(body), 413, "too-many-values")
+
+
+def test_a_large_body_of_long_texts_is_answered(post):
+    text = "[note] {" + "He said yes, or no, and went on without end. " * 200
+    rows = [row(9000 + n, country=text) for n in range(1000)]
+    assert len(json.dumps(rows)) > 8_000_000
+    assert len(post({"rows": rows}).json()["results"]) == 1000
+
+
 def test_an_encoded_body_and_an_endless_path_are_told(post, served):
     _, running = served
     detail = is_problem(post(gzip.compress(b"{}"), **{"content-encoding": "gzip"}), 415, "encoded")

@@ -16,6 +16,9 @@ from everloop.serving.problem import Problem, RowError
 __all__ = ["Request", "few_names", "given_id", "id_column", "read_request", "row_error", "rows_reply"]
 
 JSON = Any
+_SMALL_BYTES = 8_000_000
+_MOST_OBJECTS_A_ROW = 16
+_MOST_VALUES_A_ROW = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,7 @@ class Request:
 
 def read_request(body: bytes, *, max_rows: int) -> Request:
     """The rows of `{"rows": [...]}`, or of a body that is one row. Raises Problem."""
+    _refuse_crowded(body, max_rows=max_rows)
     try:
         read = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -47,6 +51,20 @@ def read_request(body: bytes, *, max_rows: int) -> Request:
     if len(rows) > max_rows:
         raise Problem(413, "too-many-rows", f"{len(rows):,} rows are more than {max_rows:,}; send several requests")
     return Request(rows=rows, alone=False)
+
+
+def _refuse_crowded(body: bytes, *, max_rows: int) -> None:
+    """Refuse a large body that would become far more values than its rows may have, before it is read.
+
+    64 MB of empty objects take 2 GB, and seconds in which nobody else is answered. Commas and brackets within texts
+    count too; the bounds leave them room.
+    """
+    if len(body) <= _SMALL_BYTES:
+        return
+    opened = body.count(b"{") + body.count(b"[")
+    if opened > _MOST_OBJECTS_A_ROW * max_rows or body.count(b",") > _MOST_VALUES_A_ROW * max_rows:
+        detail = f"the body holds more values than {max_rows:,} rows can have; send the rows in several requests"
+        raise Problem(413, "too-many-values", detail)
 
 
 def few_names(names: Iterable[str]) -> str:
