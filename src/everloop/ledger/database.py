@@ -39,7 +39,7 @@ class Database:
 
     def __init__(self, address: str | Path, *, busy_timeout_s: float = 30.0) -> None:
         self.is_sqlite = isinstance(address, Path)
-        self._file = address if isinstance(address, Path) else None
+        self._file = address.absolute() if isinstance(address, Path) else None
         self._identity: tuple[int, int] | None = None
         self.place = str(address) if self.is_sqlite else sa.make_url(str(address)).render_as_string()
         self._busy_timeout_s = busy_timeout_s
@@ -165,8 +165,10 @@ class Database:
             return None
         try:
             found = self._file.stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise self._said(error) from error
         return found.st_dev, found.st_ino
 
     def _stay_in_place(self) -> None:
