@@ -223,6 +223,20 @@ def test_through_the_log_only_matured_rows_that_both_scored_count(world: World) 
     assert at_once.outcome == looks[-1].outcome
 
 
+def test_a_champion_whose_catches_are_declined_is_not_beaten_by_an_equal_one(world: World) -> None:
+    """Law 6 where an answer acts on its own outcome."""
+    champion = world.version(weights=(0.0, 3.0, 5.0, 0.0), bias=-14.0).number
+    equal = world.version(weights=(0.0, 3.0, -5.0, 0.0), bias=-14.0).number
+    for k in range(12):
+        rows = rows_of_day(START + k * DAY, seed=world.seed, frauds=150)
+        world.serve_declining(rows, [champion, equal], let_through=0.2)
+        world.clock.set(START + (k + 1) * DAY)
+    found = compare(world.model, world.log, challenger=equal, champion=champion, as_of=world.clock.now())
+    assert found.outcome not in ("better", "worse")
+    assert "others are left out at random, as often as those" in found.sentence
+    assert min(found.evidence["wins"], found.evidence["losses"]) > 10
+
+
 def test_guardrails_get_the_rows_that_both_were_asked(world: World) -> None:
     champion, challenger = world.version().number, world.version(bias=-5.0).number
     world.day(0, [champion])

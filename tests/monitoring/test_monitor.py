@@ -199,6 +199,22 @@ def test_rows_whose_answer_kept_their_outcome_from_happening_are_left_out(world:
     assert report.positives == int(rows.y[1::2].sum())
 
 
+@pytest.mark.parametrize("let_through", [0.1, 0.0])
+def test_what_is_declined_for_its_answer_does_not_look_like_a_fall_of_recall(world: World, let_through: float) -> None:
+    """Law 7 where an answer acts on its own outcome: all that was missed is seen, and little of what was caught."""
+    version, monitor = world.version().number, world.monitor()
+    for k in range(8):
+        rows = rows_of_day(START + k * DAY, seed=world.seed, frauds=120)
+        world.serve_declining(rows, [version], let_through=let_through)
+        world.clock.set(START + (k + 1) * DAY)
+        monitor.judge()
+    assert [alert.check for alert in world.ledger.alerts("fraud") if alert.evidence_kind == "labels"] == []
+    judged = [fact.payload for fact in world.ledger.facts(kind="check.done") if fact.payload["matured"] is not None]
+    outcomes = [one for one in judged if one["details"]["kind"] == "outcomes"]
+    assert len(outcomes) == 6  # none is asked again, also where nothing was let through
+    assert sum(one["positives"] for one in outcomes) > 20 or not let_through
+
+
 def test_a_window_is_judged_against_whoever_answered_most_of_it(world: World) -> None:
     first, second = world.version().number, world.version(bias=-5.0).number
     monitor = world.monitor()

@@ -208,6 +208,12 @@ class World:
             spool.append_outcomes("fraud", said)
         self.move()
 
+    def serve_declining(self, rows: Rows, versions: Sequence[int], *, let_through: float) -> None:
+        """As `serve`: what the first version flags is declined, but for a random share."""
+        flagged = np.flatnonzero(self._loaded[versions[0]].score_frame(rows.frame).decision)
+        random = np.random.default_rng([self.seed, len(rows.y)])
+        self.serve(rows, versions, declined=flagged[random.random(flagged.size) >= let_through].tolist())
+
     def move(self) -> None:
         paths = self.project.paths
         with Mover.open(spool=paths.spool, traffic=paths.traffic, clock=self.clock) as mover:

@@ -9,6 +9,9 @@ which the two agree says nothing. What it rests on, by the objective:
 - a constraint such as `precision >= 0.80`: each side's own share over the rows it flagged, with a sequence of its own.
   What is lacking counts as in a search (`tasks.Task.objective_value`): recall in proportion to the precision reached.
 
+Where an answer acts on its own outcome (`outcome.acts`), the random holdout is compared, and as much of the other rows
+(`matured_rows`): else all that a champion missed would be seen, and hardly anything of what it caught.
+
 The bound is what the owner promised, so the gain decides alone only where it is kept (to within the margin):
 
 - surely below the bound, surely below the champion and worth less so counted is `worse`, whatever it catches;
@@ -66,7 +69,7 @@ class Tally:
     rows, positives: judged by both. caught_champion, caught_challenger: positives each of them flagged.
     signs: discordant positives. gains: champion's loss minus challenger's. loss: the champion's summed loss, over
     `counted` rows. precision_champion, precision_challenger: of the rows each flagged, the positive ones.
-    blocked, unscored: rows left out.
+    blocked, thinned, unscored: rows left out.
     """
 
     signs: SignSequence
@@ -82,6 +85,7 @@ class Tally:
     flagged_champion: int = 0
     flagged_challenger: int = 0
     blocked: int = 0
+    thinned: int = 0
     unscored: int = 0
 
     @classmethod
@@ -159,6 +163,7 @@ class PairedComparison:
         self._positive = positive if positive is not None else model.data.positive
         self._margin = model_margin(model) if margin is None else margin
         self._tally = Tally.start(alpha=alpha, constrained=model.objective.constraint is not None)
+        self._flagged = 0, 0
         self._until: datetime | None = None
         self._last: Compared | None = None
 
@@ -174,8 +179,19 @@ class PairedComparison:
         """
         begin, ends = self._pending(as_of, tail=tail)
         if begin is not None and ends:
-            rows = matured_rows(self._log, self._model, start=begin, end=ends[-1], as_of=as_of, positive=self._positive)
-            self._tally = replace(self._tally, blocked=self._tally.blocked + rows.blocked)
+            rows = matured_rows(
+                self._log,
+                self._model,
+                start=begin,
+                end=ends[-1],
+                as_of=as_of,
+                positive=self._positive,
+                compared=True,
+                flagged=self._flagged,
+            )
+            self._flagged = self._flagged[0] + rows.flagged[0], self._flagged[1] + rows.flagged[1]
+            before = self._tally
+            self._tally = replace(before, blocked=before.blocked + rows.blocked, thinned=before.thinned + rows.thinned)
             for cohort in rows.cut(ends):
                 self._tally = self._with(cohort)
             self._until = ends[-1]
@@ -381,6 +397,8 @@ def _left_out(tally: Tally) -> str:
     parts = []
     if tally.blocked:
         parts.append(f"{tally.blocked:,} rows whose answer kept their outcome from happening are left out")
+    if tally.thinned:
+        parts.append(f"{tally.thinned:,} others are left out at random, as often as those")
     if tally.unscored:
         parts.append(f"{tally.unscored:,} rows that one of the two could not score are left out")
     return "".join(f"; {part}" for part in parts)
@@ -398,6 +416,7 @@ def _evidence(tally: Tally, margin: float, until: datetime | None) -> dict[str, 
         "flagged_champion": tally.flagged_champion,
         "flagged_challenger": tally.flagged_challenger,
         "blocked": tally.blocked,
+        "thinned": tally.thinned,
         "unscored": tally.unscored,
         "margin": margin,
         "until": None if until is None else until.isoformat(),

@@ -29,7 +29,7 @@ from everloop.monitoring.label_free import (
     score_verdict,
 )
 from everloop.monitoring.labelled import SHARES, Counted, metric_verdict, share_counts, share_verdict
-from everloop.monitoring.reading import champion_of, matured_rows, version_scores
+from everloop.monitoring.reading import Matured, champion_of, matured_rows, version_scores
 from everloop.monitoring.reference import WEEKDAYS, Reference, reference_of
 from everloop.monitoring.report import Check, DueWindow, PastWindow, WindowReport, estimate, past_windows
 from everloop.project import METRICS, Model
@@ -199,10 +199,11 @@ class Monitor:
         return found
 
     def _outcomes(self, due: DueWindow, now: datetime) -> WindowReport | None:
-        cohort = matured_rows(self._log, self._model, start=due.window.start, end=due.window.end, as_of=now)
+        start, end = due.window.start, due.window.end
+        cohort = matured_rows(self._log, self._model, start=start, end=end, as_of=now, compared=True)
         version = champion_of(cohort.frame)
         if version is None:
-            return None
+            return _nothing_seen(self._model, due.window, cohort) if cohort.blocked else None
         reference = self._reference(version)
         cohort = cohort.of_positive(reference.positive)
         scores = version_scores(cohort.frame["scores"], version)
@@ -222,7 +223,7 @@ class Monitor:
             kind="outcomes",
             window=due.window,
             version=version,
-            rows=cohort.rows + cohort.blocked,
+            rows=cohort.rows + cohort.blocked + cohort.thinned,
             checks=tuple(checks),
             metrics=metrics,
             numbers={"shares": {name: list(counts) for name, counts in shares.items()}, "blocked": cohort.blocked},
@@ -292,6 +293,19 @@ class Monitor:
                 )
         self._refresh()
         return report
+
+
+def _nothing_seen(model: Model, window: Window, cohort: Matured) -> WindowReport:
+    """A window of which no row can be judged: what was flagged was blocked, all of it, and is not known."""
+    return WindowReport(
+        model=model.name,
+        kind="outcomes",
+        window=window,
+        version=None,
+        rows=cohort.blocked + cohort.thinned,
+        checks=(),
+        numbers={"blocked": cohort.blocked},
+    )
 
 
 def _counted(window: Window, of: tuple[int, int]) -> Counted:

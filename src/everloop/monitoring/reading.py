@@ -10,13 +10,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from everloop.ids import routing_unit
 from everloop.project import Model
+from everloop.stats import wilson
 from everloop.traffic import TrafficLog, Window
 
 __all__ = ["Matured", "VersionScores", "champion_of", "matured_rows", "span_words", "version_scores", "window_name"]
 
 Array = np.ndarray[Any, Any]
-_KEPT = ("prediction_id", "event_time", "side", "answered_version", "scores")
+# Blocked by a rule that does not ask the model, few of the positive answers are; blocked for their answer, nearly all.
+_MOSTLY = 0.5
+_THINNING = "outcome.acts"
+_KEPT = ("prediction_id", "event_time", "side", "answered_version", "decision", "scores")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +76,17 @@ def champion_of(frame: pl.DataFrame) -> int | None:
 class Matured:
     """A matured cohort: rows whose outcome was due and could happen.
 
-    frame: `prediction_id, event_time, side, answered_version, scores, outcome, outcome_text`. y: shape (n,), bool.
-    blocked: rows left out because the answer given kept their outcome from happening.
+    frame: `prediction_id, event_time, side, answered_version, decision, scores, outcome, outcome_text`. y: shape (n,),
+    bool. blocked: rows left out because the answer given kept their outcome from happening. thinned: rows left out
+    beside them, so that the others are not seen more often than those. flagged: of the rows answered positively, how
+    many were let through and how many blocked.
     """
 
     frame: pl.DataFrame
     y: Array
     blocked: int
+    thinned: int = 0
+    flagged: tuple[int, int] = (0, 0)
 
     @property
     def rows(self) -> int:
@@ -110,25 +119,45 @@ def matured_rows(
     end: datetime | None,
     as_of: datetime,
     positive: bool | int | float | str | None = None,
+    compared: bool = False,
+    flagged: tuple[int, int] = (0, 0),
 ) -> Matured:
     """The rows of [start, end) whose outcome was due at `as_of`, with what was known of it then and nothing later.
 
     positive: the target's value that is the positive class; None means 1 or true.
     Rows that were blocked (outcome.acts) are left out: silence says nothing about them. The random holdout was let
     through and is in.
+    compared: for shares and comparisons, where it counts how often each kind of row is seen. Where most of what was
+    answered positively is blocked, the other rows are left out as often, at random by their id: else every positive
+    that was missed is seen and hardly one that was caught. flagged: as `Matured.flagged`, of cohorts before this one.
     """
     outcome = model.outcome
     lazy = log.labelled(
         start, end, as_of=as_of, delay=outcome.delay, absent=outcome.absent, target=model.data.target
     ).select(*_KEPT, "outcome", "outcome_text")
-    frame, blocked = lazy.collect(), 0
+    frame, blocked, thinned, through = lazy.collect(), 0, 0, (0, 0)
     if outcome.acts is not None and frame.height:
         acts = log.known(as_of, name=outcome.acts.column)
         values = [str(value) for value in outcome.acts.blocked]
         stopped = acts.filter(pl.col("outcome_text").is_in(values)).select("prediction_id").collect()
         kept = frame.join(stopped, on="prediction_id", how="anti", maintain_order="left")
+        passed = int(kept["decision"].sum())
+        through = passed, int(frame["decision"].sum()) - passed
         frame, blocked = kept, frame.height - kept.height
-    return Matured(frame=frame, y=_truth(frame, positive), blocked=blocked)
+        if compared:
+            frame = _as_often(frame, through[0] + flagged[0], through[1] + flagged[1])
+            thinned = kept.height - frame.height
+    return Matured(frame=frame, y=_truth(frame, positive), blocked=blocked, thinned=thinned, flagged=through)
+
+
+def _as_often(rows: pl.DataFrame, passed: int, blocked: int) -> pl.DataFrame:
+    """The rows, those answered negatively as often as those answered positively were let through, if few were."""
+    if wilson(blocked, passed + blocked).low <= _MOSTLY:
+        return rows
+    limit = int(passed / (passed + blocked) * 2**64)
+    ids = zip(rows["prediction_id"], rows["decision"], strict=True)
+    keep = [decided or routing_unit(_THINNING, key) < limit for key, decided in ids]
+    return rows.filter(pl.Series(keep, dtype=pl.Boolean))
 
 
 def _truth(frame: pl.DataFrame, positive: bool | int | float | str | None) -> Array:
