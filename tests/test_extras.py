@@ -19,6 +19,7 @@ from .cli.terminal import environment, everloop
 from .experiment.made import payments
 from .extras import distribution_name, environment_with, libraries
 from .monitoring.test_file_check import past
+from .object_store import object_store
 
 RUN_NOTEBOOK = """\
 from pathlib import Path
@@ -52,6 +53,13 @@ def test_the_base_holds_no_part_of_an_extra() -> None:
     owners = packages_distributions()
     for module in (module for modules in EXTRAS.values() for module in modules):
         assert not {distribution_name(owner) for owner in owners[module]} & libraries(), module
+
+
+READ = """\
+from pathlib import Path
+from everloop.data import collect, scan
+print([collect(scan(source, root=Path()), source).height for source in ("s3://pay/one.csv", "s3://pay/table")])
+"""
 
 
 def python(program: str, *, cwd: Path, **more: str) -> str:
@@ -137,3 +145,21 @@ def test_the_mirror_needs_its_extra_alone(tmp_path: Path) -> None:
     settings.write_text(settings.read_text() + "\nmlflow: sqlite:///mlflow.db\n")
     assert int(python(MIRROR, cwd=tmp_path / "shop", **mlflow)) > 0
     assert (tmp_path / "shop" / "mlflow.db").exists()
+
+
+def test_a_profile_opens_an_object_store_with_its_extra_alone(tmp_path: Path) -> None:
+    with object_store("pay") as made:
+        rows = pl.DataFrame({"a": [1, 2, 3]})
+        made.put("one.csv", rows.write_csv().encode())
+        rows.write_delta("s3://pay/table", storage_options=made.options)
+        (tmp_path / "credentials").write_text("[work]\naws_access_key_id=a\naws_secret_access_key=b\n")
+        (tmp_path / "config").write_text("[profile work]\nregion=us-east-1\n")
+        variables = {
+            "AWS_PROFILE": "work",
+            "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"),
+            "AWS_CONFIG_FILE": str(tmp_path / "config"),
+            "AWS_ENDPOINT_URL": made.url,
+            "AWS_ALLOW_HTTP": "true",
+        }
+        found = python(READ, cwd=tmp_path, **environment_with(tmp_path / "aws", "aws"), **variables)
+        assert found == "[3, 3]"

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import polars as pl
 import pytest
-from moto.server import ThreadedMotoServer
 
 from ..experiment.made import payments
+from ..object_store import object_store
 from .terminal import everloop
 
 ROWS = payments(10_000, positives=0.2)
@@ -18,26 +17,11 @@ ROWS = payments(10_000, positives=0.2)
 
 @pytest.fixture
 def variables() -> Iterator[dict[str, str]]:
-    """AWS's usual variables for a store on this machine that holds the rows in two CSV files."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        url = "http://{}:{}".format(*server.get_host_and_port())
-        client = boto3.client(
-            "s3", endpoint_url=url, aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1"
-        )
-        client.create_bucket(Bucket="payments")
+    """AWS's usual variables for a store that holds the rows in two CSV files."""
+    with object_store("payments") as made:
         for name, part in (("1", ROWS[:2_500]), ("2", ROWS[2_500:])):
-            client.put_object(Bucket="payments", Key=f"scored/{name}.csv", Body=part.write_csv().encode())
-        yield {
-            "AWS_ACCESS_KEY_ID": "a",
-            "AWS_SECRET_ACCESS_KEY": "b",
-            "AWS_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": url,
-            "AWS_ALLOW_HTTP": "true",
-        }
-    finally:
-        server.stop()
+            made.put(f"scored/{name}.csv", part.write_csv().encode())
+        yield made.variables
 
 
 @pytest.mark.slow

@@ -6,13 +6,14 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import polars as pl
 import pytest
-from moto.server import ThreadedMotoServer
 
 from everloop.data import collect, rows_hash, scan
+from everloop.data.source import source_error
 from everloop.errors import SourceError
+
+from ..object_store import object_store
 
 FRAME = pl.DataFrame({"a": [1, 2, 3], "b": ["x", None, "z"]})
 
@@ -61,32 +62,19 @@ def test_a_folder_of_nothing_and_a_file_broken_further_down(tmp_path: Path) -> N
     assert "\n" not in str(caught.value)
 
 
-KEYS = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "aws_region": "us-east-1"}
-
-
 @pytest.fixture(scope="module")
 def store() -> Iterator[dict[str, str]]:
-    """An object store on this machine, over HTTP, with the frame in every form; what it gives are the options."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        url = "http://{}:{}".format(*server.get_host_and_port())
-        options = KEYS | {"aws_endpoint_url": url, "aws_allow_http": "true"}
-        client = boto3.client(
-            "s3", endpoint_url=url, aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1"
-        )
-        client.create_bucket(Bucket="pay")
+    """The options of an object store over HTTP that holds the frame in every form."""
+    with object_store("pay") as made:
         for place, part in (("1", FRAME[:1]), ("2", FRAME[1:])):
-            client.put_object(Bucket="pay", Key=f"parts/{place}.parquet", Body=_parquet(part))
-            client.put_object(Bucket="pay", Key=f"csv/{place}.csv", Body=part.write_csv().encode())
-        client.put_object(Bucket="pay", Key="one.csv", Body=FRAME.write_csv().encode())
-        client.put_object(Bucket="pay", Key="one.parquet", Body=_parquet(FRAME))
-        client.put_object(Bucket="pay", Key="broken.parquet", Body=b"PAR1 not really")
-        FRAME.write_delta("s3://pay/table", storage_options=options)
-        FRAME.write_delta("s3://pay/table.v2", storage_options=options)
-        yield options
-    finally:
-        server.stop()
+            made.put(f"parts/{place}.parquet", _parquet(part))
+            made.put(f"csv/{place}.csv", part.write_csv().encode())
+        made.put("one.csv", FRAME.write_csv().encode())
+        made.put("one.parquet", _parquet(FRAME))
+        made.put("broken.parquet", b"PAR1 not really")
+        FRAME.write_delta("s3://pay/table", storage_options=made.options)
+        FRAME.write_delta("s3://pay/table.v2", storage_options=made.options)
+        yield made.options
 
 
 IN_STORE = ["one.csv", "one.parquet", "csv/*.csv", "parts/*.parquet", "parts", "parts/", "table", "table/", "table.v2/"]
@@ -126,6 +114,13 @@ def test_what_an_object_store_does_not_give_is_one_sentence(store: dict[str, str
     assert said in str(caught.value)
     assert address in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_store_without_keys_is_said_to_want_them() -> None:
+    said = "Generic S3 error: Error performing PUT http://169.254.169.254/latest/api/token in 3s - HTTP error"
+    sentence = str(source_error("s3://pay/table", OSError(said)))
+    assert "without access keys; set AWS_ACCESS_KEY_ID" in sentence
+    assert "pip install 'everloop[aws]'" in sentence
 
 
 def test_a_store_over_plain_http_must_be_allowed(store: dict[str, str]) -> None:

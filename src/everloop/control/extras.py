@@ -17,6 +17,7 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "serve": ("uvicorn", "httptools", "prometheus_client"),
         "notebook": ("nbclient", "nbformat", "ipykernel"),
         "mlflow": ("mlflow", "alembic"),
+        "aws": ("boto3",),
     }
 )
 """Extra → the modules that everloop imports of it."""

@@ -16,6 +16,7 @@ __all__ = ["collect", "local_files", "scan", "source_error"]
 
 _REMOTE: Final = re.compile(r"^[a-z0-9]+://")
 _GLOB: Final = re.compile(r"[*?\[]")
+_NO_KEYS: Final = "169.254.169.254"  # where a reader that found no keys asks the machine it runs on
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _ARROW: Final = "↳"  # as Delta's readers draw "caused by"
 _SAMPLE_ROWS: Final = 10_000
@@ -68,6 +69,11 @@ def source_error(source: str, error: Exception) -> SourceError:
         return SourceError(f"{source} does not exist; check the path (a model's is data.source in its model.yaml)")
     if isinstance(error, PermissionError):
         return SourceError(f"{source} may not be read by this user; check its permissions")
+    if _NO_KEYS in str(error):
+        return SourceError(
+            f"{source} cannot be read without access keys; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+            "or for profiles and single sign-on pip install 'everloop[aws]'"
+        )
     if "URL scheme is not allowed" in said:
         return SourceError(f"{source} cannot be read over plain http; set AWS_ALLOW_HTTP=true if that is meant")
     return SourceError(f"{source} cannot be read: {said:.300}")
