@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -15,11 +16,13 @@ import pytest
 
 from everloop.bundle import BundleStore
 from everloop.clock import SimulatedClock
+from everloop.data import write_first_contract
 from everloop.errors import Refused
 from everloop.ledger import Ledger
-from everloop.production import FileSpecs, approved_spec
+from everloop.production import FileSpecs, approved_spec, score_file
 from everloop.project import Project
 
+from ..experiment.made import opened, payments, project
 from .shop import NOW, STEPS, add_spec, shop, train
 
 
@@ -46,6 +49,20 @@ def test_a_first_version_passes_its_gates_and_answers_at_once(trained: Project) 
     assert bundle.manifest.spec_hash == version.spec_hash
     assert bundle.threshold == version.record["threshold"]
     assert [gate["outcome"] for gate in version.record["verdicts"]] == ["passed"] * 3
+
+
+def test_what_was_evaluated_is_what_is_served(trained: Project, tmp_path: Path) -> None:
+    """Law 2: the scores that gates judged are those of the bundle, by `score` and for a row alone, to the bit."""
+    folder = trained.paths.runs / "r-first"
+    judged = pl.read_parquet(folder / "judged.parquet")["candidate"].to_numpy()
+    with Ledger.open(trained, clock=SimulatedClock(NOW)) as ledger:
+        bundle = BundleStore(trained.paths.bundles).load(ledger.version("fraud", 1).bundle)
+    score_file(bundle, 1, str(trained.root / "payments.parquet"), tmp_path / "scored.parquet", root=tmp_path)
+    scored = pl.read_parquet(tmp_path / "scored.parquet")["score"].to_numpy()
+    assert scored[-len(judged) :].tobytes() == judged.tobytes()
+    test = pl.read_parquet(folder / "snapshot.parquet").tail(len(judged))
+    for at in range(0, len(judged), 100):
+        assert bundle.score_frame(test[at]).score.tobytes() == judged[at : at + 1].tobytes()
 
 
 def test_the_threshold_is_chosen_on_validation_rows_alone(trained: Project, tmp_path: Path) -> None:
@@ -88,6 +105,33 @@ def test_a_yardstick_need_not_beat_itself(tmp_path: Path) -> None:
     assert result.status == "finished", result.sentence
     (gate,) = result.state["gates"]
     assert set(gate["evidence"]["yardsticks"]) == {"constant"}
+
+
+def test_each_segment_of_the_test_rows_is_judged(tmp_path: Path) -> None:
+    """One country's frauds look like nothing: good on the whole, and refused for that country."""
+    rows = payments(10_000)
+    country = pl.when(pl.int_range(pl.len()) % 3 == 0).then(pl.lit("SE")).otherwise(pl.lit("NO"))
+    rows = rows.with_columns(country=country)
+    shuffled = rows.filter(pl.col("country") == "SE").with_columns(pl.col("fraud").shuffle(seed=1))
+    rows = pl.concat([rows.filter(pl.col("country") == "NO"), shuffled]).sort("paid_at")
+    gates = (
+        "gates: [recall >= 0.20, recall >= 0.20 for each country, not worse than champion by 0.1 for each country]\n"
+    )
+    _, model = project(tmp_path / "shop", rows, objective="f1")
+    path = model.folder / "model.yaml"
+    path.write_text(path.read_text().replace("  target: fraud\n", "  target: fraud\n  segments: [country]\n") + gates)
+    found, model = opened(tmp_path / "shop")
+    write_first_contract(model, root=found.root)
+    add_spec(model, 1)
+    result = train(found, run_id="r-each")
+    assert result.status == "refused"
+    assert re.search(r"refused: for country SE recall 0\.0\d \[.*\] is below 0\.20; evidence in", result.sentence)
+    whole, each, champion = result.verdicts
+    assert (whole["outcome"], each["outcome"], champion["outcome"]) == ("passed", "failed", "passed")
+    assert {name: one["outcome"] for name, one in each["evidence"]["segments"].items()} == {
+        "NO": "passed",
+        "SE": "failed",
+    }
 
 
 def test_a_later_version_waits_for_its_rollout_and_is_held_against_the_champion(
