@@ -156,6 +156,24 @@ def test_a_later_version_waits_for_its_rollout_and_is_held_against_the_champion(
     assert refused.status == "refused"
 
 
+def test_a_champion_that_reads_a_column_no_longer_kept_is_said(trained: Project, tmp_path: Path) -> None:
+    root = tmp_path / "narrow"
+    shutil.copytree(trained.root, root)
+    found = Project.open(root, environment={})
+    path = found.model().contract_path
+    before = path.read_text()
+    role = re.search(r"\n  v3:\n(?:    .*\n)*?    role: (feature)\n", before)
+    assert role is not None
+    for wanted, status in (("ignored", "failed"), ("input", "finished")):
+        path.write_text(before[: role.start(1)] + wanted + before[role.end(1) :])
+        add_spec(found.model(), 2, parent="fraud-s1")
+        result = train(found, run_id=f"r-{wanted}", spec="fraud-s2")
+        assert result.status == status, result.sentence
+        if status == "failed":
+            assert "the champion reads v3, which the contract no longer keeps" in result.sentence
+            assert "`role: input` in contract.yaml" in result.sentence
+
+
 def test_an_edited_spec_is_refused_until_it_is_approved_again(trained: Project, tmp_path: Path) -> None:
     root = tmp_path / "edited"
     shutil.copytree(trained.root, root)

@@ -10,7 +10,7 @@ import polars as pl
 
 from everloop.bundle import Bundle, Graph
 from everloop.data import TARGET, WEIGHT, FeatureTree, Split
-from everloop.errors import NotEnoughData
+from everloop.errors import ContractViolation, NotEnoughData
 from everloop.project import Objective
 from everloop.tasks import Evaluation, Task
 
@@ -39,7 +39,16 @@ def judge_graph(graph: Graph, features: FeatureTree, split: Split, objective: Ob
 
 
 def judge_bundle(bundle: Bundle, test: pl.DataFrame, objective: Objective, task: Task) -> JudgedModel:
-    """A version as it is served: its own features, graph and threshold, on these test rows."""
+    """A version as it is served: its own features, graph and threshold, on these test rows.
+
+    Raises ContractViolation where the rows no longer have a column that it reads.
+    """
+    missing = [name for name in bundle.features.columns if name not in test.columns]
+    if missing:
+        raise ContractViolation(
+            f"the champion reads {', '.join(missing)}, which the contract no longer keeps, so there is no comparing; "
+            "give the column `role: input` in contract.yaml for as long as the champion answers"
+        )
     return _judged(bundle.score_frame(test).score, test, bundle.threshold, objective, task)
 
 
