@@ -99,6 +99,7 @@ def test_objectives_are_written_as_they_are_read(text):
     [
         ("recal at precision >= 0.8", "did you mean 'recall'"),
         ("recall at precison >= 0.8", "did you mean 'precision'"),
+        ("recall at precision >= 80", "did you mean 80%"),
         ("cost(fn=1)", "fn and for fp"),
         ("cost(fn=1, fp=2, xx=3)", "prices once each"),
         ("cost", "is not an objective"),
@@ -135,6 +136,9 @@ def test_gates_are_written_as_they_are_read(text, gate):
         ("recal >= 0.7", "did you mean 'recall'"),
         ("beats yardstik", "did you mean 'yardstick'"),
         ("recall > = 0.7", "is not a gate"),
+        ("recall >= 75", "recall lies from 0 to 1 and is never >= 75; did you mean 75%?"),
+        ("recall >= 140% for each country", "recall lies from 0 to 1 and is never >= 140%$"),
+        ("brier <= -0.1", "brier lies from 0 to 1"),
         ("not worse than champion by -0.1", "below 0"),
         ("recall >= 0.7 at 5%", "level"),
         ({"recall": 0.7}, "is not a gate"),

@@ -27,9 +27,12 @@ class Condition(NamedTuple):
 
     @classmethod
     def of(cls, metric: str, op: str, bound: str) -> Condition:
-        """From the three words of a sentence. Raises ValueError for a metric that does not exist."""
-        metric_name(metric)
-        return cls(metric=metric, op=cast(Operator, _ASCII.get(op, op)), bound=parse_bound(bound))
+        """From the three words of a sentence. Raises ValueError for a metric, or a bound of it, that cannot be."""
+        number = parse_bound(bound)
+        if metric_name(metric).is_share and not 0 <= number <= 1:
+            likely = f"; did you mean {number:g}%?" if 1 < number <= 100 and "%" not in bound else ""
+            raise ValueError(f"{metric} lies from 0 to 1 and is never {op} {bound.strip()}{likely}")
+        return cls(metric=metric, op=cast(Operator, _ASCII.get(op, op)), bound=number)
 
     def holds(self, value: float) -> bool:
         """Whether `value` is on the right side; not-a-number never is."""

@@ -18,17 +18,23 @@ LEARNERS: Final = ("constant", "logistic", "random_forest", "xgboost", "lightgbm
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricName:
-    """A metric's name, the task it belongs to, and whether more is better."""
+    """A metric's name, the task it belongs to, whether more is better, and whether it lies from 0 to 1."""
 
     name: str
     task: str
     maximise: bool
+    is_share: bool = False
+
+
+_SHARES: Final = frozenset(
+    ("accuracy", "precision", "recall", "f1", "average_precision", "roc_auc", "brier", "ndcg", "mrr", "hit_rate")
+)
 
 
 def _names(task: str, *, up: str, down: str = "") -> Iterable[tuple[str, MetricName]]:
     for words, maximise in ((up, True), (down, False)):
         for name in words.split():
-            yield name, MetricName(name=name, task=task, maximise=maximise)
+            yield name, MetricName(name=name, task=task, maximise=maximise, is_share=name in _SHARES)
 
 
 METRICS: Final[dict[str, MetricName]] = dict(
