@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
+import psutil
 import pytest
 
 from everloop.bundle import BundleStore
@@ -217,4 +219,32 @@ def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(trained: Project, t
         assert ledger.version("fraud", 1).bundle == expected
         assert [fact.kind for fact in ledger.facts(run="r-first")] == kinds
         assert len(ledger.versions("fraud")) == 1
+        assert ledger.verify().ok
+
+
+@pytest.mark.slow
+def test_a_run_killed_while_it_fits_leaves_no_fit_behind_and_ends_the_same(trained: Project, tmp_path: Path) -> None:
+    """Killed by somebody else, in the middle of a step, with processes of its own at work."""
+    with Ledger.open(trained, clock=SimulatedClock(NOW)) as ledger:
+        expected = ledger.version("fraud", 1).bundle
+    root = tmp_path / "killed"
+    shutil.copytree(trained.root, root, ignore=shutil.ignore_patterns(".everloop"))
+    found = Project.open(root, environment={})
+    program = [sys.executable, "-m", "tests.production.shop", str(root), "r-first", "nowhere"]
+    running = psutil.Popen(program, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL)
+    assert found.state.is_dir()
+    with Ledger.open(found, clock=SimulatedClock(NOW)) as ledger:
+        while not any(fact.payload["step"] == "split" for fact in ledger.facts(kind="run.step")):
+            with contextlib.suppress(psutil.TimeoutExpired):  # it is still at work
+                raise AssertionError(f"it ended with {running.wait(0.05)}")
+    children = running.children(recursive=True)
+    running.kill()
+    running.wait()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert alive == []
+    result = train(found, run_id="r-first")
+    assert result.status == "finished", result.sentence
+    with Ledger.open(found, clock=SimulatedClock(NOW)) as ledger:
+        assert [version.bundle for version in ledger.versions("fraud")] == [expected]
+        assert [fact.payload["step"] for fact in ledger.facts(kind="run.step")] == list(STEPS)
         assert ledger.verify().ok
