@@ -151,7 +151,7 @@ def test_audit_verify_finds_a_changed_fact(trained: Path, tmp_path: Path) -> Non
         (("model", "list"), 1, "no everloop.yaml in"),
         (("trian",), 2, "'everloop' has no command 'trian'; did you mean 'train'?"),
         (("traffic", "tail"), 2, "'everloop' has no command 'traffic'; there are demo, init, explore"),
-        (("rollout", "start"), 2, "no command 'start'; there are list, pause, resume, abort, promote"),
+        (("rollout", "start"), 2, "no command 'start'; there are list, show, pause, resume, abort, promote"),
         (("approve", "fraud-s1"), 2, "Missing option"),
     ],
 )
