@@ -148,6 +148,17 @@ def test_a_server_that_is_not_there(clock: SimulatedClock) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_a_server_that_vanishes_without_a_word_is_noticed(postgresql: str, clock: SimulatedClock) -> None:
+    """What the kernel does for it cannot be tried here; that it is asked for can."""
+    with Ledger.open(postgresql, clock=clock) as ledger, ledger._database.reading() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        asked = driver.info.get_parameters()
+    most_s = int(asked["keepalives_idle"]) + int(asked["keepalives_interval"]) * int(asked["keepalives_count"])
+    assert most_s <= 5
+    assert asked["tcp_user_timeout"] == "5000"
+
+
 def test_a_database_we_do_not_speak(clock: SimulatedClock) -> None:
     with pytest.raises(LedgerUnreadable, match="cannot be kept in mysql"):
         Ledger.open("mysql://host/db", clock=clock)

@@ -21,6 +21,14 @@ from everloop.ledger.schema import LOG_SCHEMA, log_metadata, meta
 __all__ = ["Database"]
 
 _CREATION_LOCK: Final = 5_170_236_114  # any number, the same in every everloop: PostgreSQL's advisory lock
+# A server that vanished without a word (a cable, a firewall) is noticed within seconds; by default it takes two hours.
+_DEAD_LINK: Final = {
+    "keepalives": 1,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 5_000,
+}
 _APPEND_ONLY: Final = (
     """CREATE TRIGGER IF NOT EXISTS fact_is_never_changed BEFORE UPDATE ON fact
        BEGIN SELECT RAISE(ABORT, 'facts are never changed'); END""",
@@ -70,7 +78,7 @@ class Database:
         try:
             return sa.create_engine(
                 address.set(drivername="postgresql+psycopg"),
-                connect_args={"connect_timeout": 10, "options": f"-c lock_timeout={timeout_ms}"},
+                connect_args={"connect_timeout": 10, "options": f"-c lock_timeout={timeout_ms}", **_DEAD_LINK},
                 pool_pre_ping=True,
             )
         except ModuleNotFoundError as error:
