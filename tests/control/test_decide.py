@@ -14,7 +14,7 @@ from everloop.control import ModelView, Schedule, decide
 from everloop.control import actions as to_do
 from everloop.control.decisions import FIRST_POSITIVES, MOST_PROMOTIONS, positives_needed
 from everloop.control.positives import fitted_until
-from everloop.control.reading import schedule_of
+from everloop.control.reading import recovered, schedule_of
 
 from .views import DAY, NOW, alert, model, rollout, routing, run, seen, tried, version, view
 
@@ -157,6 +157,24 @@ def test_a_run_that_found_too_little_waits_for_somewhat_more_and_any_other_for_t
     assert positives_needed(one, (tried(100, status="failed", error="NotEnoughData"),)) == 125
     assert positives_needed(one, (tried(100, status="failed", error="FitFailed"),)) == 200
     assert positives_needed(one, (tried(0),)) == FIRST_POSITIVES
+
+
+@pytest.mark.parametrize(
+    ("recalls", "champion", "expected"),
+    [((0.8, 0.7), 2, False), ((0.8, 0.8), 2, True), ((0.8, 0.9), 2, True), ((0.8, 0.9), 1, False)],
+)
+def test_all_is_as_before_once_another_champion_promises_what_the_alerted_one_did(
+    recalls: tuple[float, float], champion: int, expected: bool
+) -> None:
+    versions = tuple(version(number, recall=recall) for number, recall in enumerate(recalls, start=1))
+    assert recovered(model(), (alert(),), versions, routing(champion)) is expected
+    assert not recovered(model(), (), versions, routing(champion))
+
+
+def test_nothing_is_as_before_where_the_objectives_bound_is_plainly_missed() -> None:
+    versions = version(1), version(2, recall=0.9, precision=0.6)
+    assert not recovered(model(), (alert(),), versions, routing(2))
+    assert recovered(model(), (alert(),), (version(1), version(2, recall=0.9, precision=0.75)), routing(2))
 
 
 def test_the_same_request_has_the_same_name_and_the_next_try_another() -> None:

@@ -28,7 +28,9 @@ def model(on_alert: str = "rollout", **more: str) -> Model:
     return found
 
 
-def version(number: int, *, trigger: str = "person", spec: str = "fraud-s1", recall: float = 0.8) -> Version:
+def version(
+    number: int, *, trigger: str = "person", spec: str = "fraud-s1", recall: float = 0.8, precision: float = 0.8
+) -> Version:
     return Version(
         model="fraud",
         number=number,
@@ -39,7 +41,10 @@ def version(number: int, *, trigger: str = "person", spec: str = "fraud-s1", rec
         at=NOW - 10 * DAY + number * DAY / 10,
         seq=number,
         role=None,
-        metrics={"recall": {"point": recall, "low": recall - 0.1, "high": recall + 0.1}},
+        metrics={
+            name: {"point": point, "low": point - 0.1, "high": point + 0.1}
+            for name, point in (("recall", recall), ("precision", precision))
+        },
         data=None,
         trigger=trigger,
         record={},

@@ -181,7 +181,7 @@ def test_what_is_known_later_is_not_used_before(world: World) -> None:
     """Law 8."""
     version, monitor = world.version().number, world.monitor()
     rows = rows_of_day(START, seed=3)
-    world.serve(rows, [version], known_after=DELAY + timedelta(days=3))
+    world.serve(rows, [version], known_after=DELAY + timedelta(hours=25))
     world.clock.set(START + DAY + DELAY)
     report = next(one for one in monitor.judge() if one.kind == "outcomes")
     assert report.positives == 0

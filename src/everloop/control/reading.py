@@ -131,7 +131,7 @@ def _read_facts(resources: Resources, model: Model, head: int) -> _Facts:
         running=tuple(run for run in runs if run.status == "running"),
         tries_before=len(started),
         promotions=0 if opened is None else sum(1 for one in answered if (one.ended_at or opened) >= opened),
-        recovered=_recovered(model, alerts, versions, routing),
+        recovered=recovered(model, alerts, versions, routing),
         schedule=_fired(ledger, model),
     )
     starts = [version.data["start"] for version in versions if version.data is not None and version.data.get("start")]
@@ -178,24 +178,36 @@ def _try(ledger: Ledger, run: RunState) -> Try:
     )
 
 
-def _recovered(
+def recovered(
     model: Model, alerts: tuple[AlertView, ...], versions: tuple[Version, ...], routing: RoutingState | None
 ) -> bool:
-    """Whether the champion, at its gates, did as well as the version that the first alert was about promised."""
+    """Whether the champion, at its gates, did as well as the version that the first alert was about promised.
+
+    One that plainly broke the objective's constraint there did not, whatever its metric.
+    """
     if routing is None or not alerts:
         return False
     alerted = alerts[0].state.record.get("version")
     metric = model.objective.metric
     mine, theirs = (_point(versions, number, metric) for number in (routing.champion, alerted))
-    if mine is None or theirs is None or routing.champion == alerted:
+    if mine is None or theirs is None or routing.champion == alerted or _breaks(model, versions, routing.champion):
         return False
     return mine >= theirs if model.objective.maximise else mine <= theirs
 
 
-def _point(versions: tuple[Version, ...], number: int | None, metric: str) -> float | None:
+def _breaks(model: Model, versions: tuple[Version, ...], number: int | None) -> bool:
+    """Whether even the good end of the constraint's interval missed its bound."""
+    constraint = model.objective.constraint
+    if constraint is None:
+        return False
+    end = _point(versions, number, constraint.metric, end="high" if constraint.op.startswith(">") else "low")
+    return end is not None and not constraint.holds(end)
+
+
+def _point(versions: tuple[Version, ...], number: int | None, metric: str, *, end: str = "point") -> float | None:
     found = next((version for version in versions if version.number == number), None)
     value: Mapping[str, Any] | None = None if found is None else found.metrics.get(metric)
-    return None if value is None or value.get("point") is None else float(value["point"])
+    return None if value is None or value.get(end) is None else float(value[end])
 
 
 def _fired(ledger: Ledger, model: Model) -> Schedule:
