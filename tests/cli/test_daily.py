@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from ..experiment.made import payments
-from .terminal import everloop
+from .terminal import environment, everloop
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +82,14 @@ def test_a_spec_nobody_approved_is_refused(bench: Path, tmp_path: Path) -> None:
     assert refused.out == ""
     assert "fraud-s1 is not approved" in refused.err
     assert "everloop approve fraud-s1 --by NAME" in refused.err
+    nobody = everloop("approve", "fraud-s1", "--by", " ", cwd=shop)
+    assert (nobody.code, nobody.out) == (2, "")
+    assert "say who answers for the spec" in nobody.err
+    assert everloop("approve", "fraud-s1", "--by", "alice", cwd=shop).err == "next: everloop train\n"
+    second = everloop("approve", "fraud-s1", "--by", "bob", cwd=shop)
+    assert second.code == 0
+    assert second.out.startswith("fraud-s1 approved by alice at ")
+    assert "it was approved before, and nothing was changed" in second.err
     unknown = everloop("approve", "fraud-s9", "--by", "alice", cwd=shop)
     assert unknown.code == 1
     assert "fraud has no spec fraud-s9; the newest is fraud-s1" in unknown.err
@@ -103,6 +114,29 @@ def test_a_model_that_a_gate_refuses_is_exit_code_3_and_one_sentence(trained: Pa
     assert again.code == 3
     assert (again.json["status"], "version" in again.json) == ("refused", False)
     assert "failed" in [verdict["outcome"] for verdict in again.json["verdicts"]]
+
+
+def test_an_interrupted_search_says_so_and_goes_on_when_it_is_called_again(bench: Path, tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    shutil.copytree(bench / "shop", shop, ignore=shutil.ignore_patterns(".everloop", "specs"))
+    program = [
+        sys.executable,
+        "-c",
+        "from everloop.cli import main; main()",
+        "search",
+        "--trials",
+        "500",
+        "--jobs",
+        "1",
+    ]
+    with subprocess.Popen(program, cwd=shop, stderr=subprocess.PIPE, text=True, env=environment()) as process:
+        while not any(path.stat().st_size for path in shop.glob(".everloop/searches/*/trials.jsonl")):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "everloop: stopped\n")
+    assert everloop("spec", "list", "--json", cwd=shop).json == []
+    assert everloop("search", "--trials", "1", "--jobs", "1", cwd=shop).code == 0
 
 
 def test_every_list_reads_at_80_columns_and_as_json(trained: Path) -> None:

@@ -108,7 +108,7 @@ def test_a_broken_file_is_told(root, text):
 
 def test_a_file_that_is_no_text_is_told(root):
     (root / "fraud" / "model.yaml").write_bytes(b"\xff\xfe\x00")
-    assert "cannot be read" in refused(root)[0]
+    assert "is no text in UTF-8" in refused(root)[0]
 
 
 def test_models_by_name(root):

@@ -163,9 +163,12 @@ def approve(
 
     with opened() as here:
         model = here.project.model(model_of(spec, here))
+        before = here.ledger.head().seq
         given = approved(here.project, model, spec, by=by, ledger=here.ledger, note=note)
-        approval = given.approval
+        approval, stood = given.approval, here.ledger.head().seq == before
     assert approval is not None
+    if stood:
+        say(f"it was approved before, and nothing was changed; the approval is {approval.by}'s")
     if as_json:
         show({"spec": given.name, "hash": given.hash, "by": approval.by, "at": approval.at})
         return

@@ -16,6 +16,8 @@ from everloop.errors import EverloopError
 
 __all__ = ["app", "run"]
 
+_INTERRUPTED = 130  # by Ctrl-C, as shells count it
+
 app = typer.Typer(
     cls=Commands,
     name="everloop",
@@ -56,8 +58,12 @@ def run() -> None:
         app(prog_name="everloop")
     except EverloopError as error:
         _end(f"everloop: {error}", error.exit_code)
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:
+            say("everloop: stopped")
+        raise
     except KeyboardInterrupt:
-        _end("everloop: stopped", 130)
+        _end("everloop: stopped", _INTERRUPTED)
     except BrokenPipeError:
         # whoever read our output has gone; there is nobody left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

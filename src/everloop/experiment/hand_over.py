@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from everloop.errors import Refused
+from everloop.errors import Refused, UsageError
 from everloop.ledger import Ledger, SpecApproved
 from everloop.project import Approval, Model, Project, Spec, write_spec
 
@@ -13,8 +13,12 @@ def approve(project: Project, model: Model, spec_name: str, *, by: str, ledger: 
     """The spec with its approval, given to the file as it is now: a later change asks for another.
 
     A second approval of the same file by anyone changes nothing: the first stands. Raises NotFound for an unknown spec,
-    ConfigurationError for one that cannot be read, Refused where `roles` in everloop.yaml let others approve.
+    ConfigurationError for one that cannot be read, UsageError for nobody's name, Refused where `roles` in everloop.yaml
+    let others approve.
     """
+    by = by.strip()
+    if not by:
+        raise UsageError("nobody's name stands under an approval; say who answers for the spec: --by NAME")
     spec = model.spec(spec_name)
     _refuse_stranger(project, by)
     written = ledger.last("spec.written", spec.name)

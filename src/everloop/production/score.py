@@ -85,6 +85,8 @@ def _refuse_place(source: str, target: Path, *, root: Path) -> None:
         raise UsageError(f"{target} would be a Parquet file; name it so, as in {target.with_suffix('.parquet')}")
     if not target.parent.is_dir():
         raise UsageError(f"there is no folder {target.parent} for {target.name}; make it, or name another")
+    if not os.access(target.parent, os.W_OK):
+        raise UsageError(f"{target.name} may not be written into {target.parent} by this user; name another folder")
     if target.exists() and any(target.samefile(file) for file in local_files(source, root=root)):
         raise UsageError(f"{target} is what is to be scored, and would be overwritten; name another file")
 

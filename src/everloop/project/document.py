@@ -96,8 +96,10 @@ def read_document(path: Path, *, name: str | None = None) -> Document:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigurationError([f"{shown}:1: there is no such file"]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError([f"{shown}:1: the file cannot be read: {error}"]) from error
+    except OSError as error:
+        raise ConfigurationError([f"{shown}:1: the file cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError([f"{shown}:1: the file is no text in UTF-8: {error.reason}"]) from error
     return parse_document(text, name=shown)
 
 

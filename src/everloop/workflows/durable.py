@@ -164,4 +164,6 @@ def _said(path: Path, error: exc.SQLAlchemyError) -> WorkflowError | StorageFull
     cause = str(getattr(error, "orig", None) or error).splitlines()[0]
     if "full" in cause:
         return StorageFull(f"{path} cannot grow: {cause}; free some space, nothing was lost")
-    return WorkflowError(f"the runs in {path} cannot be read or written: {cause}; put a backup in its place")
+    damaged = "not a database" in cause or "malformed" in cause
+    advice = "put a backup in its place" if damaged else "check its permissions and the room on its disk"
+    return WorkflowError(f"the runs in {path} cannot be read or written: {cause}; {advice}")
