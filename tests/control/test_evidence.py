@@ -88,3 +88,22 @@ def test_outcomes_mature_by_the_clock(world: World) -> None:
     found = evidence.look(START + DAY + DELAY).comparison
     assert found is not None
     assert "matured positives" in found.sentence
+
+
+def test_rows_since_the_start_are_counted_once_as_they_come(world: World) -> None:
+    champion, challenger = world.version().number, world.version(bias=-5.9).number
+    world.day(0, [1, 2])  # before this rollout
+    begun = prepare(world.model, challenger=challenger, champion=champion, at=START + DAY)
+    evidence = RolloutEvidence(world.project, world.model, world.log, begun)
+    total = 0
+    for k in (1, 2):
+        day = rows_of_day(START + k * DAY, seed=world.seed)
+        morning = day.frame[EVENT_TIME] < START + (k + 0.5) * DAY
+        for rows, until in ((part(day, morning), k + 0.5), (part(day, ~morning), k + 1)):
+            world.serve(rows, [1, 2])
+            world.clock.set(START + until * DAY)
+            total += rows.frame.height
+            assert counted(evidence.look(world.clock.now())) == total
+            assert counted(evidence.look(world.clock.now())) == total
+    world.clock.advance(DAY / 4)
+    assert counted(evidence.look(world.clock.now())) == total
