@@ -52,6 +52,14 @@ def trained(bench: Path) -> Path:
     return shop
 
 
+def test_the_next_command_is_one_that_a_shell_takes(bench: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    shutil.copy(bench / "pay.parquet", tmp_path / "pay.parquet")
+    made = everloop("init", "my shop", "--data", "data/../pay.parquet", cwd=tmp_path)
+    assert (made.code, made.out) == (0, "cd 'my shop' && everloop explore\n")
+    assert f"source: '{tmp_path}/pay.parquet'" in (tmp_path / "my shop" / "fraud" / "model.yaml").read_text()
+
+
 def test_explore_says_what_the_data_looks_like(bench: Path) -> None:
     seen = everloop("explore", "--json", cwd=bench / "shop")
     assert seen.code == 0

@@ -128,6 +128,15 @@ def test_scores_that_move_are_seen() -> None:
         assert said in verdict.sentence
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_all_or_none_flagged_as_expected_is_no_alarm(share: float) -> None:
+    expected = Expected(successes=1_500 * share, n=1_500)
+    for rows in range(50, 400):
+        scores = LiveScores(rows=rows, decisions=round(rows * share), mean=share, column=None)
+        verdict = score_verdict(scores, [], expected=expected, alpha=alpha("score"), weekday="Mon", whole=True)
+        assert not verdict.is_failed, verdict.sentence
+
+
 def test_too_few_rows_are_undecided() -> None:
     random = np.random.default_rng(5)
     baseline, references = reference(random, days=28, rows=300)

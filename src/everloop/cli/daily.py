@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,7 +64,7 @@ def init(
         say(f"note: {note}")
     for model in project.models.values():
         say(f"{model.name}/: model.yaml says what it is, contract.yaml what a row is, features.py what is made of it")
-    lines(f"cd {folder} && everloop explore")
+    lines(f"cd {shlex.quote(str(folder))} && everloop explore")
 
 
 def _write_contracts(project: Project) -> None:

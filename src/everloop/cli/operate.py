@@ -43,10 +43,20 @@ def up(host: Host = None, port: Port = None, workers: Workers = None, as_json: A
         else:
             lines(running.url)
             say(f"{project.name} is up; Ctrl-C stops it")
+            _tell_undeployed()
 
     project = project_here()
     run_up(project, say=say, announce=announce, host=host, port=port, workers=workers)
     say(f"{project.name} is stopped")
+
+
+def _tell_undeployed() -> None:
+    with opened() as here:
+        for name in sorted(here.project.models):
+            if _champion(here, name) is None:
+                say(
+                    f"{name} has no champion yet, so its requests are refused: 'everloop train' makes the first version"
+                )
 
 
 def serve(host: Host = None, port: Port = None, workers: Workers = None, as_json: AsJson = False) -> None:

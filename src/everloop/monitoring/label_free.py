@@ -252,7 +252,8 @@ def _decision_part(live: LiveScores, expected: Expected | None, quiet: Sequence[
         share = min(0.999, expected.point * factor)
         a, b = share * expected.n / spread + 0.5, (1 - share) * expected.n / spread + 0.5
         if factor > 1:
-            tails.append(float(betabinom.sf(math.ceil(live.decisions / spread) - 1, n, a, b)))
+            # rounded apart, all of the rows would be more than there are
+            tails.append(float(betabinom.sf(min(n, math.ceil(live.decisions / spread)) - 1, n, a, b)))
         else:
             tails.append(float(betabinom.cdf(math.floor(live.decisions / spread), n, a, b)))
     words = f"{live.decisions / live.rows:.2%} of {live.rows:,} rows flagged, expected {expected.point:.2%}"

@@ -97,7 +97,7 @@ def _described(template: Template, data: str | Path | None, *, target: str | Non
     source = str(data)
     if "://" not in source:
         # from wherever the command was given; the project reads it from its own folder
-        source = str(Path(source).expanduser().absolute())
+        source = os.path.abspath(Path(source).expanduser())
     lazy = scan(source, root=Path.cwd())
     return template.describe_source(lazy, source=source, target=target)
 

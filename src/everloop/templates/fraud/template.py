@@ -153,7 +153,9 @@ def _wanted(shape: SourceShape) -> dict[str, str | None]:
 
 def _days(span: timedelta) -> str:
     days = span / timedelta(days=1)
-    return f"{days:.0f} days" if days >= 2.5 else f"{days * 24:.0f} hours"
+    if days >= 2.5:
+        return f"{days:.0f} days"
+    return f"{days * 24:.0f} hours" if days * 24 >= 2 else f"{days * 24 * 60:.0f} minutes"
 
 
 def _description(choices: _Choices, *, amount: bool, weeks: bool) -> Description:
