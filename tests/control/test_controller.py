@@ -61,6 +61,7 @@ def test_a_schedule_retrains_and_the_better_challenger_is_promoted_once(trained:
         assert len(fired) == len(set(fired))
         assert ledger.routing("fraud").champion == ledger.rollouts("fraud")[-1].version  # type: ignore[union-attr]
         assert ledger.verify().ok
+        assert {fact.payload["promote"] for fact in ledger.facts(kind="rollout.started")} == {"better"}
         chain = [fact.kind for fact in ledger.chain_of(ledger.last("rollout.promoted").seq)]  # type: ignore[union-attr]
         assert {"rollout.started", "version.registered", "run.started", "schedule.fired"} <= set(chain)
 
@@ -126,6 +127,7 @@ def test_an_alert_is_answered_by_the_policy_and_once_more_when_its_positives_hav
         assert counted == {"alert.opened": 1, "proposal.made": 1, "rollout.promoted": 2}
         _the_second_run_knew_twice_as_much(here)
         assert ledger.routing("fraud").champion == 3  # type: ignore[union-attr]
+        assert {fact.payload["promote"] for fact in ledger.facts(kind="rollout.started")} == {"not_worse"}
         for version in ("v2", "v3"):
             _chain_is_told(why(here.resources.project, ledger, version=version))
         causeless = {fact.kind for fact in ledger.facts(after=ledger.alerts("fraud")[0].seq) if fact.cause is None}
