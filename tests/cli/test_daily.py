@@ -158,6 +158,21 @@ def test_every_list_reads_at_80_columns_and_as_json(trained: Path) -> None:
     run = everloop("run", "show", version["run"], "--json", cwd=trained).json
     assert run["steps"][0]["step"] == "snapshot"
     assert "approved by alice" in everloop("spec", "list", cwd=trained).out
+    shown = {
+        "model": ("model", "show", "v1"),
+        "run": ("run", "show", version["run"]),
+        "fact": ("audit", "show", "1"),
+        "why": ("why", "v1"),
+        "status": ("status",),
+    }
+    for words in shown.values():
+        spoken = everloop(*words, cwd=trained)
+        assert spoken.code == 0, spoken.err
+        assert max(len(line) for line in spoken.out.splitlines()) <= 80, words
+        assert everloop(*words, "--json", cwd=trained).json
+    assert everloop("model", "show", "fraud/v1", "--json", cwd=trained).json == version
+    assert "project.created" in everloop(*shown["fact"], cwd=trained).out
+    assert "there is no fact 999; the last is" in everloop("audit", "show", "999", cwd=trained).err
 
 
 def test_a_file_is_scored_by_the_champion(trained: Path) -> None:

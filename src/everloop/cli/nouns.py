@@ -9,7 +9,7 @@ import typer
 from everloop.cli.commands import Commands
 from everloop.cli.context import me, opened
 from everloop.cli.daily import AsJson, ModelName
-from everloop.cli.output import fields, lines, say, show, table, when
+from everloop.cli.output import fields, json_text, lines, say, show, table, when
 
 if TYPE_CHECKING:
     from everloop.ledger import Fact
@@ -53,6 +53,41 @@ def model_list(model: ModelName = None, as_json: AsJson = False) -> None:
         rows,
         empty="no version yet: 'everloop train' registers the first",
     )
+
+
+@models.command("show")
+def model_show(
+    version: Annotated[str, typer.Argument(help="Such as v2, or fraud/v2.")],
+    model: Annotated[str | None, typer.Option(help="May be left out where the project has one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """One version: where it comes from, what it promises, where its bundle is."""
+    from everloop.control import version_number
+
+    named, number = version_number(version)
+    with opened() as here:
+        chosen = here.project.model(model if named is None else named)
+        found = here.ledger.version(chosen.name, number)
+    if as_json:
+        show(_version_record(found))
+        return
+    fields(
+        {
+            "version": found.name,
+            "role": found.role,
+            "spec": found.spec,
+            "run": found.run,
+            "registered": when(found.at),
+            "bundle": found.bundle,
+        }
+        | {name: _interval(value) for name, value in found.metrics.items()}
+    )
+
+
+def _interval(value: Any) -> str | None:
+    if value["point"] is None:
+        return None
+    return f"{value['point']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
 
 
 def _metric(metrics: Any, name: str) -> str | None:
@@ -315,6 +350,22 @@ def audit_list(
         return
     rows = [(fact.seq, when(fact.at), fact.actor, fact.kind, fact.subject, fact.cause) for fact in found]
     table(("seq", "at", "actor", "kind", "subject", "cause"), rows, empty="no such fact")
+
+
+@audit.command("show")
+def audit_show(
+    seq: Annotated[int, typer.Argument(min=1, help="Its number, as 'audit list' and 'why' give it.")],
+    as_json: AsJson = False,
+) -> None:
+    """One fact with all that it says."""
+    with opened() as here:
+        record = fact_record(here.ledger.fact(seq))
+    if as_json:
+        show(record)
+        return
+    payload = record.pop("payload")
+    fields(record | {"at": when(record["at"])})
+    fields({f"  {name}": value if isinstance(value, str) else json_text(value) for name, value in payload.items()})
 
 
 def fact_record(fact: Fact) -> dict[str, Any]:

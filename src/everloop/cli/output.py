@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-__all__ = ["fields", "folded", "lines", "say", "show", "table", "when", "width"]
+__all__ = ["fields", "folded", "json_text", "lines", "say", "show", "table", "when", "width"]
 
 
 def say(sentence: str) -> None:
@@ -33,9 +33,14 @@ def lines(text: str) -> None:
 
 def show(record: object) -> None:
     """One JSON document on stdout: numbers, text, lists and mappings; times as ISO 8601."""
+    lines(json_text(record))
+
+
+def json_text(record: object) -> str:
+    """The same as text, in one line."""
     import json
 
-    lines(json.dumps(record, default=_plain, ensure_ascii=False, allow_nan=False))
+    return json.dumps(record, default=_plain, ensure_ascii=False, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from everloop.control.chain import Reason, why
+    from everloop.control.chain import Reason, version_number, why
     from everloop.control.controller import Controller
     from everloop.control.decisions import decide
     from everloop.control.doctor import Finding, examine
@@ -50,6 +50,7 @@ __all__ = [
     "status",
     "told_to_stop",
     "up",
+    "version_number",
     "why",
     "work",
 ]
@@ -78,6 +79,7 @@ _PLACES = {
     "status": "overview",
     "told_to_stop": "stopping",
     "up": "supervisor",
+    "version_number": "chain",
     "why": "chain",
     "work": "worker",
 }
