@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import re
+import sqlite3
+from pathlib import Path
+
+import pytest
 
 from everloop import errors
-from everloop.errors import ConfigurationError, EverloopError, Refused
+from everloop.errors import ConfigurationError, EverloopError, Refused, no_room
 
-CLASSES = {name: getattr(errors, name) for name in errors.__all__}
+CLASSES = {name: kind for name in errors.__all__ if inspect.isclass(kind := getattr(errors, name))}
 
 
 def test_the_tree_is_as_it_is_drawn() -> None:
@@ -32,7 +37,7 @@ def test_the_tree_is_as_it_is_drawn() -> None:
 
 def test_every_error_is_listed_and_says_what_it_is_for() -> None:
     defined = {name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, Exception)}
-    assert defined == set(errors.__all__)
+    assert defined == set(CLASSES)
     assert list(errors.__all__) == sorted(errors.__all__)
     assert all(kind.__doc__ for kind in CLASSES.values())
 
@@ -42,3 +47,19 @@ def test_all_mistakes_are_told_at_once_and_a_refusal_keeps_its_evidence() -> Non
     assert str(told).splitlines() == list(told.mistakes)
     refused = Refused("no", evidence_path=".everloop/runs/r-1", verdicts=[{"name": "recall >= 0.75"}])
     assert (str(refused), refused.evidence_path, len(refused.verdicts)) == ("no", ".everloop/runs/r-1", 1)
+
+
+def test_no_room_is_told_in_everybodys_words(tmp_path: Path) -> None:
+    database = sqlite3.connect(tmp_path / "small.db")
+    database.execute("PRAGMA max_page_count = 4")
+    database.execute("CREATE TABLE t (x)")
+    with pytest.raises(sqlite3.Error) as full:
+        database.execute("INSERT INTO t VALUES (zeroblob(100000))")
+    database.close()
+    wrapped = EverloopError("could not be written")
+    wrapped.__cause__ = full.value
+    told = [OSError(code, "as it is") for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
+    told += [OSError("Generic LocalFileSystem error: … No space left on device (os error 28)"), full.value, wrapped]
+    assert all(no_room(error) for error in told)
+    others = [OSError(errno.EACCES, "Permission denied"), sqlite3.OperationalError("database is locked"), ValueError()]
+    assert not any(no_room(error) for error in others)

@@ -32,7 +32,9 @@ EverloopError                     exit 1
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 __all__ = [
     "AlreadyRunning",
@@ -63,6 +65,7 @@ __all__ = [
     "Undecided",
     "UsageError",
     "WorkflowError",
+    "no_room",
 ]
 
 
@@ -198,3 +201,32 @@ class Undecided(EverloopError):
     """The evidence does not say; nothing was changed."""
 
     exit_code = 4
+
+
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SQLITE_NO_ROOM: Final = (13, 778, 4874)  # SQLITE_FULL, SQLITE_IOERR_WRITE, SQLITE_IOERR_SHMSIZE
+_NO_ROOM_WORDS: Final = (
+    "disk is full",
+    "no space left",
+    "file too large",
+    "quota exceeded",
+    *(f"os error {code})" for code in _NO_ROOM),
+)
+
+
+def no_room(error: BaseException) -> bool:
+    """Whether an error, or what it came from, says that the disk is full, a quota used up or a file at its limit.
+
+    Files say it by number, SQLite by numbers of its own, Polars, Delta and SQLAlchemy in the system's words alone.
+    """
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, OSError) and at.errno in _NO_ROOM:
+            return True
+        if getattr(at, "sqlite_errorcode", None) in _SQLITE_NO_ROOM:
+            return True
+        said = str(at).lower()
+        if any(words in said for words in _NO_ROOM_WORDS):
+            return True
+        at = at.__cause__ or at.__context__
+    return False

@@ -106,7 +106,7 @@ def test_a_full_disk_is_said_and_nothing_is_half_written(path: Path, clock: Simu
         def small(connection: sqlite3.Connection, _record: object) -> None:
             connection.execute("PRAGMA max_page_count = 1")
 
-        with pytest.raises(StorageFull, match="cannot grow"):
+        with pytest.raises(StorageFull, match="is full"):
             scenes.notice(ledger, "x" * 1_000_000)
         event.remove(engine, "connect", small)
         engine.dispose()

@@ -8,7 +8,6 @@ partial/…                      being written; what a killed process left is re
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import secrets
@@ -20,7 +19,7 @@ from typing import Final
 
 from everloop.bundle.bundle import Bundle, BundleParts
 from everloop.bundle.manifest import Manifest
-from everloop.errors import BundleCorrupt, BundleError, NotFound, StorageFull
+from everloop.errors import BundleCorrupt, BundleError, NotFound, StorageFull, no_room
 from everloop.ids import content_id
 
 __all__ = ["BundleStore"]
@@ -163,7 +162,7 @@ def _storage(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if no_room(error):
             raise StorageFull(f"the disk of {root} is full; nothing was written: make room and run it again") from error
         raise BundleError(f"{root} cannot be written: {error.strerror}; nothing was written") from error
 

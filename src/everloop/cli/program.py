@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from typing import Annotated
@@ -12,7 +11,7 @@ import typer
 from everloop.cli import daily, demo, nouns, operate
 from everloop.cli.commands import Commands
 from everloop.cli.output import lines, say
-from everloop.errors import EverloopError
+from everloop.errors import EverloopError, no_room
 
 __all__ = ["app", "run"]
 
@@ -79,7 +78,7 @@ def _end(sentence: str, code: int) -> None:
 
 def _sentence(error: Exception) -> str:
     """What a person is told of an error that is none of our tree."""
-    if _is_full_disk(error):
+    if no_room(error):
         place = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
         return f"the disk is full{place}; free some space and run the command again: nothing was half written"
     if isinstance(error, OSError):
@@ -90,17 +89,6 @@ def _sentence(error: Exception) -> str:
 
         return missing_library(error) or _bug_sentence(error)
     return _bug_sentence(error)
-
-
-def _is_full_disk(error: BaseException) -> bool:
-    """Whether the system said so, be it through Polars, Delta or SQLite, which keep its words alone."""
-    words = os.strerror(errno.ENOSPC).lower()
-    at: BaseException | None = error
-    while at is not None:
-        if (isinstance(at, OSError) and at.errno == errno.ENOSPC) or words in str(at).lower():
-            return True
-        at = at.__cause__ or at.__context__
-    return False
 
 
 def _bug_sentence(error: Exception) -> str:

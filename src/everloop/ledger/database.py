@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
-from everloop.errors import Conflict, LedgerError, LedgerUnreadable, StorageFull
+from everloop.errors import Conflict, LedgerError, LedgerUnreadable, StorageFull, no_room
 from everloop.ledger.schema import LOG_SCHEMA, log_metadata, meta
 
 __all__ = ["Database"]
@@ -35,7 +35,6 @@ _APPEND_ONLY: Final = (
     """CREATE TRIGGER IF NOT EXISTS fact_is_never_removed BEFORE DELETE ON fact
        BEGIN SELECT RAISE(ABORT, 'facts are never removed'); END""",
 )
-_FULL: Final = ("disk is full", "no space left", "file too large")
 _BUSY: Final = ("database is locked", "lock timeout", "busy")
 _BROKEN: Final = ("not a database", "malformed", "unsupported file format")
 _FAILING: Final = ("disk i/o error", "unable to open database file", "readonly database")
@@ -212,8 +211,10 @@ class Database:
     def _said(self, error: Exception) -> LedgerError | StorageFull:
         cause = _cause_of(error)
         text = cause.lower()
-        if any(words in text for words in _FULL):
-            return StorageFull(f"the ledger {self.place} cannot grow: {cause}; free some space, nothing was lost")
+        if no_room(error):
+            return StorageFull(
+                f"the disk of the ledger {self.place} is full ({cause}); free some space, nothing was lost"
+            )
         if any(words in text for words in _BUSY):
             return LedgerUnreadable(
                 f"the ledger {self.place} was locked by another process for {self._busy_timeout_s:g} s; "
@@ -250,14 +251,15 @@ def _free_bytes(folder: Path) -> float:
 
 def _cause_of(error: BaseException) -> str:
     """The database's own words: of what came first where we know it, since a failed rollback hides it."""
-    causes = []
+    causes, known = [], []
     at: BaseException | None = error
     while at is not None:
-        causes.append((str(getattr(at, "orig", None) or at).strip().splitlines() or [type(at).__name__])[0])
+        cause = (str(getattr(at, "orig", None) or at).strip().splitlines() or [type(at).__name__])[0]
+        causes.append(cause)
+        if no_room(at) or any(words in cause.lower() for words in (*_BUSY, *_BROKEN, *_FAILING)):
+            known.append(cause)
         at = at.__cause__ or at.__context__
-    ours = (*_FULL, *_BUSY, *_BROKEN, *_FAILING)
-    known = [cause for cause in causes if any(words in cause.lower() for words in ours)]
-    return (known or causes)[0]
+    return known[-1] if known else causes[0]
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

@@ -90,7 +90,7 @@ def _send(request: FitRequest, folder: Path) -> None:
         needed = sum(array.nbytes for array in arrays.values()) / 1e6
         raise FitFailed(
             f"the rows for {request.learner} ({needed:.0f} MB) could not be written to {folder.parent.parent}: "
-            f"{error.strerror}; make room there and run it again"
+            f"{error.strerror or error}; make room there and run it again"
         ) from error
 
 

@@ -10,7 +10,6 @@ the log's tail in the same way. A test reads the tables with `deltalake` itself.
 from __future__ import annotations
 
 import datetime as dt
-import errno
 import io
 import json
 import os
@@ -26,7 +25,7 @@ from typing import Any, Final
 import polars as pl
 
 from everloop.clock import SystemClock, from_us, to_us
-from everloop.errors import StorageFull, TrafficError
+from everloop.errors import StorageFull, TrafficError, no_room
 
 __all__ = ["DataFile", "DeltaLog"]
 
@@ -244,7 +243,7 @@ class DeltaLog:
         except (DeltaError, OSError) as error:
             # It writes its causes below each other, with a terminal's colours.
             said = " ".join(_COLOURS.sub("", str(error)).split())
-            if any(f"os error {code}" in said for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
+            if no_room(error):
                 raise StorageFull(
                     f"no room for the traffic log in {self.folder}: {said}. Free some space there"
                 ) from error

@@ -10,7 +10,6 @@ says up to which block, and the next mover only deletes.
 from __future__ import annotations
 
 import datetime as dt
-import errno
 import fcntl
 import logging
 import os
@@ -24,7 +23,7 @@ from typing import Final, Protocol, Self
 import polars as pl
 
 from everloop.clock import Clock, to_us
-from everloop.errors import AlreadyRunning, StorageFull, TrafficError
+from everloop.errors import AlreadyRunning, StorageFull, TrafficError, no_room
 from everloop.traffic.delta import DataFile, DeltaLog
 from everloop.traffic.records import decode_outcomes, decode_predictions
 from everloop.traffic.spool import KEEP_ROWS, KEEP_S, Durability, connect, databases, is_held
@@ -368,12 +367,7 @@ class Mover:
 
 
 def _as_ours(error: OSError | sqlite3.DatabaseError, folder: Path) -> TrafficError:
-    full = (
-        error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        if isinstance(error, OSError)
-        else getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
-    )
-    if full:
+    if no_room(error):
         return StorageFull(
             f"no room to move traffic to {folder} ({error}); it waits in the spool. Free some space there"
         )

@@ -32,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everloop.clock import Clock, to_us
-from everloop.errors import IdConflict, StorageFull, TrafficError
+from everloop.errors import IdConflict, StorageFull, TrafficError, no_room
 from everloop.traffic.records import OutcomeRecord, PredictionBatch, encode_outcomes, encode_predictions
 
 __all__ = ["Answered", "Durability", "Recorded", "Spool", "file_lock", "pending_rows"]
@@ -394,18 +394,13 @@ def _check_times(name: str, us: npt.NDArray[np.int64]) -> None:
         raise TrafficError(f"{name} lies outside the years 1 to 9999; times are microseconds since 1970-01-01 UTC")
 
 
-_FULL_CODES: Final[frozenset[int]] = frozenset(
-    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
-)
-
-
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
     """Translate what SQLite and the file system say into the tree; the transaction has been rolled back."""
     try:
         yield
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", None) in _FULL_CODES:
+        if no_room(error):
             raise StorageFull(
                 f"no room to record traffic in {folder} ({error}); nothing of it was written. "
                 "Free some space there, or start the mover ('everloop up'), and send it again"

@@ -23,7 +23,7 @@ from dbos._serialization import DBOSPortableJSON  # its pickle-free serializer h
 from dbos._utils import INTERNAL_QUEUE_NAME
 from sqlalchemy import event, exc
 
-from everloop.errors import StorageFull, WorkflowError
+from everloop.errors import StorageFull, WorkflowError, no_room
 
 __all__ = ["Durable", "Interrupted"]
 
@@ -162,8 +162,8 @@ def _sqlite(path: Path) -> sa.Engine:
 
 def _said(path: Path, error: exc.SQLAlchemyError) -> WorkflowError | StorageFull:
     cause = str(getattr(error, "orig", None) or error).splitlines()[0]
-    if "full" in cause:
-        return StorageFull(f"{path} cannot grow: {cause}; free some space, nothing was lost")
+    if no_room(error):
+        return StorageFull(f"the disk of {path} is full ({cause}); free some space, nothing was lost")
     damaged = "not a database" in cause or "malformed" in cause
     advice = "put a backup in its place" if damaged else "check its permissions and the room on its disk"
     return WorkflowError(f"the runs in {path} cannot be read or written: {cause}; {advice}")
