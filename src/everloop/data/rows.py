@@ -102,8 +102,9 @@ def rows_of(
 ) -> Rows:
     """As `load_rows`, of a frame that is already read: a file's or the traffic log's rows."""
     if frame.height == 0:
-        raise NotEnoughData(f"{source} has no rows")
-    refuse_violations(frame, contract, source=source)
+        raise NotEnoughData(f"{source} has no rows; check data.source in {model.name}/model.yaml")
+    remedy = f"correct the rows, or what {model.name}/contract.yaml asks of them"
+    refuse_violations(frame, contract, source=source, remedy=remedy)
     rows = conform(frame, contract)
     left_out: dict[str, int] = {}
     rows = _kept(rows, pl.col(EVENT_TIME).is_not_null(), left_out, "untimed")

@@ -49,13 +49,18 @@ def violations(frame: pl.DataFrame, contract: Contract, *, names: Sequence[str] 
 
 
 def refuse_violations(
-    frame: pl.DataFrame, contract: Contract, *, source: str, names: Sequence[str] | None = None
+    frame: pl.DataFrame,
+    contract: Contract,
+    *,
+    source: str,
+    names: Sequence[str] | None = None,
+    remedy: str = "correct the rows, or leave them out",
 ) -> None:
-    """Raises ContractViolation with every sentence of `violations`."""
+    """Raises ContractViolation with every sentence of `violations`, and `remedy`: what to do next."""
     found = violations(frame, contract, names=names)
     if found:
         sentences = "; ".join(violation.sentence for violation in found)
-        raise ContractViolation(f"{source} breaks the contract: {sentences}")
+        raise ContractViolation(f"{source} breaks the contract: {sentences}; {remedy}")
 
 
 def conform(frame: pl.DataFrame, contract: Contract, *, names: Sequence[str] | None = None) -> pl.DataFrame:
