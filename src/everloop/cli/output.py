@@ -12,17 +12,22 @@ __all__ = ["fields", "folded", "json_text", "lines", "say", "show", "table", "wh
 
 def say(sentence: str) -> None:
     """Talk, for people: stderr. Folded between words on a terminal; elsewhere a line is a line."""
-    print(folded(sentence, indent=2) if sys.stderr.isatty() else sentence, file=sys.stderr, flush=True)
+    print(
+        folded(sentence, indent=2, whole_words=True) if sys.stderr.isatty() else sentence, file=sys.stderr, flush=True
+    )
 
 
-def folded(text: str, *, indent: int) -> str:
-    """The text in lines of the terminal's width, cut between words alone; `indent` spaces begin each further one."""
+def folded(text: str, *, indent: int, whole_words: bool = False) -> str:
+    """The text in lines of the terminal's width, cut between words; `indent` spaces begin each further one.
+
+    whole_words: keep a word that is longer than a line, such as a path that someone will copy.
+    """
     import textwrap
 
-    return "\n".join(
-        textwrap.fill(line, width(), subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
-        for line in text.splitlines()
+    wrapper = textwrap.TextWrapper(
+        width=width(), subsequent_indent=" " * indent, break_long_words=not whole_words, break_on_hyphens=False
     )
+    return "\n".join(wrapper.fill(line) for line in text.splitlines())
 
 
 def lines(text: str) -> None:
