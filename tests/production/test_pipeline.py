@@ -233,14 +233,12 @@ def test_a_run_killed_while_it_fits_leaves_no_fit_behind_and_ends_the_same(train
     program = [sys.executable, "-m", "tests.production.shop", str(root), "r-first", "nowhere"]
     running = psutil.Popen(program, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL)
     assert found.state.is_dir()
-    with Ledger.open(found, clock=SimulatedClock(NOW)) as ledger:
-        while not any(fact.payload["step"] == "split" for fact in ledger.facts(kind="run.step")):
-            with contextlib.suppress(psutil.TimeoutExpired):  # it is still at work
-                raise AssertionError(f"it ended with {running.wait(0.05)}")
-    children = running.children(recursive=True)
+    while not (fitting := fits_of(running)):
+        with contextlib.suppress(psutil.TimeoutExpired):  # it is still at work
+            raise AssertionError(f"it ended with {running.wait(0.05)}")
     running.kill()
     running.wait()
-    _, alive = psutil.wait_procs(children, timeout=30)
+    _, alive = psutil.wait_procs(fitting, timeout=30)
     assert alive == []
     result = train(found, run_id="r-first")
     assert result.status == "finished", result.sentence
@@ -248,3 +246,10 @@ def test_a_run_killed_while_it_fits_leaves_no_fit_behind_and_ends_the_same(train
         assert [version.bundle for version in ledger.versions("fraud")] == [expected]
         assert [fact.payload["step"] for fact in ledger.facts(kind="run.step")] == list(STEPS)
         assert ledger.verify().ok
+
+
+def fits_of(running: psutil.Popen) -> list[psutil.Process]:
+    """The child processes that fit for it now."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [child for child in running.children() if "everloop.models.child" in child.cmdline()]
+    return []
