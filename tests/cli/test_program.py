@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import typer
 from typer.core import TyperGroup
 
@@ -34,8 +35,9 @@ def test_every_command_has_json() -> None:
     assert lacking == []
 
 
-def test_the_help_says_in_a_line_what_each_command_does(tmp_path: Path) -> None:
-    shown = everloop("--help", cwd=tmp_path)
+@pytest.mark.parametrize("words", [(), ("model",), ("spec",), ("run",), ("alert",), ("rollout",), ("audit",)])
+def test_the_help_says_in_a_line_what_each_command_does(tmp_path: Path, words: tuple[str, ...]) -> None:
+    shown = everloop(*words, "--help", cwd=tmp_path)
     assert shown.code == 0
     assert max(len(line) for line in shown.out.splitlines()) <= 80
     assert "..." not in shown.out.partition("Commands:")[2]

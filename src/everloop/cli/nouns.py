@@ -61,7 +61,7 @@ def model_show(
     model: Annotated[str | None, typer.Option(help="May be left out where the project has one.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """One version: where it comes from, what it promises, where its bundle is."""
+    """One version: its origin, what it promises, where it lies."""
     from everloop.control import version_number
 
     named, number = version_number(version)
@@ -265,7 +265,7 @@ def rollout_list(model: ModelName = None, as_json: AsJson = False) -> None:
 
 @rollouts.command("show")
 def rollout_show(model: ModelName = None, as_json: AsJson = False) -> None:
-    """The rollout that goes on: where it stands, and what is known of its challenger by now."""
+    """The open rollout: where it stands, what is known by now."""
     from everloop.control import rollout_now
 
     with opened() as here:
@@ -331,7 +331,7 @@ def rollout_abort(model: ModelName = None, reason: Reason = "", as_json: AsJson 
 
 @rollouts.command("promote")
 def rollout_promote(model: ModelName = None, reason: Reason = "", as_json: AsJson = False) -> None:
-    """Make the challenger champion on one's own name, whatever the evidence."""
+    """Make the challenger champion, on your own name."""
     _rollout_request(model, "promote", reason, as_json=as_json)
 
 
