@@ -14,7 +14,8 @@ from everloop.control import ModelView, Schedule, decide
 from everloop.control import actions as to_do
 from everloop.control.decisions import FIRST_POSITIVES, MOST_PROMOTIONS, positives_needed
 from everloop.control.positives import fitted_until
-from everloop.control.reading import recovered, schedule_of
+from everloop.control.reading import schedule_of
+from everloop.control.recovery import recovered
 
 from .views import DAY, NOW, alert, model, rollout, routing, run, seen, tried, version, view
 

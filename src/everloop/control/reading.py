@@ -6,16 +6,15 @@ costs a query or two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from everloop.control.notices import notice_key
 from everloop.control.positives import ChangedPositives
+from everloop.control.recovery import recovered
 from everloop.control.resources import Resources
 from everloop.control.view import AlertView, ModelView, Schedule, Try, View
-from everloop.ledger import AlertState, Fact, Ledger, RoutingState, RunState, Version
+from everloop.ledger import AlertState, Fact, Ledger, RunState
 from everloop.production import PIPELINE
 from everloop.project import Model, next_due
 from everloop.rollout import load_rollout
@@ -176,38 +175,6 @@ def _try(ledger: Ledger, run: RunState) -> Try:
         as_of=begun.at if as_of is None else _moment(as_of),
         error=error,
     )
-
-
-def recovered(
-    model: Model, alerts: tuple[AlertView, ...], versions: tuple[Version, ...], routing: RoutingState | None
-) -> bool:
-    """Whether the champion, at its gates, did as well as the version that the first alert was about promised.
-
-    One that plainly broke the objective's constraint there did not, whatever its metric.
-    """
-    if routing is None or not alerts:
-        return False
-    alerted = alerts[0].state.record.get("version")
-    metric = model.objective.metric
-    mine, theirs = (_point(versions, number, metric) for number in (routing.champion, alerted))
-    if mine is None or theirs is None or routing.champion == alerted or _breaks(model, versions, routing.champion):
-        return False
-    return mine >= theirs if model.objective.maximise else mine <= theirs
-
-
-def _breaks(model: Model, versions: tuple[Version, ...], number: int | None) -> bool:
-    """Whether even the good end of the constraint's interval missed its bound."""
-    constraint = model.objective.constraint
-    if constraint is None:
-        return False
-    end = _point(versions, number, constraint.metric, end="high" if constraint.op.startswith(">") else "low")
-    return end is not None and not constraint.holds(end)
-
-
-def _point(versions: tuple[Version, ...], number: int | None, metric: str, *, end: str = "point") -> float | None:
-    found = next((version for version in versions if version.number == number), None)
-    value: Mapping[str, Any] | None = None if found is None else found.metrics.get(metric)
-    return None if value is None or value.get(end) is None else float(value[end])
 
 
 def _fired(ledger: Ledger, model: Model) -> Schedule:
