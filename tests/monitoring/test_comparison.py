@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
@@ -11,7 +12,7 @@ from everloop.monitoring import PairedComparison, compare, paired_rows
 from everloop.monitoring.comparison import ALPHA, Compared, Tally, judged
 from everloop.project import Model, parse_model
 
-from .world import DAY, DELAY, START, World, rows_of_day
+from .world import DAY, DELAY, MODEL_YAML, START, World, rows_of_day
 
 
 def model(objective: str = "recall at precision >= 0.80", gates: str = "[beats yardstick]") -> Model:
@@ -223,18 +224,34 @@ def test_through_the_log_only_matured_rows_that_both_scored_count(world: World) 
     assert at_once.outcome == looks[-1].outcome
 
 
-def test_a_champion_whose_catches_are_declined_is_not_beaten_by_an_equal_one(world: World) -> None:
+@pytest.mark.parametrize("absent", ["negative", "unknown"])
+def test_a_champion_whose_catches_are_declined_is_not_beaten_by_an_equal_one(tmp_path: Path, absent: str) -> None:
     """Law 6 where an answer acts on its own outcome."""
+    world = World(tmp_path, model_yaml=MODEL_YAML.replace("absent: negative", f"absent: {absent}"))
     champion = world.version(weights=(0.0, 3.0, 5.0, 0.0), bias=-14.0).number
     equal = world.version(weights=(0.0, 3.0, -5.0, 0.0), bias=-14.0).number
     for k in range(12):
         rows = rows_of_day(START + k * DAY, seed=world.seed, frauds=150)
-        world.serve_declining(rows, [champion, equal], let_through=0.2)
+        world.serve_declining(rows, [champion, equal], let_through=0.2, silent=absent == "negative")
         world.clock.set(START + (k + 1) * DAY)
     found = compare(world.model, world.log, challenger=equal, champion=champion, as_of=world.clock.now())
     assert found.outcome not in ("better", "worse")
     assert "others are left out at random, as often as those" in found.sentence
     assert min(found.evidence["wins"], found.evidence["losses"]) > 10
+
+
+def test_what_is_left_out_does_not_depend_on_how_often_one_looks(world: World) -> None:
+    """The first days are too small to tell why their rows were blocked, and wait for those that tell it."""
+    champion, equal = world.version().number, world.version(bias=-6.2).number
+    often = PairedComparison(world.model, world.log, challenger=equal, champion=champion)
+    for k in range(16):
+        rows = rows_of_day(START + k * DAY, seed=world.seed, rows=300, frauds=1)
+        world.serve_declining(rows, [champion, equal], let_through=0.1)
+        world.clock.set(START + (k + 1) * DAY)
+        often.look(world.clock.now())
+    once = PairedComparison(world.model, world.log, challenger=equal, champion=champion)
+    assert once.look(world.clock.now()) == often.look(world.clock.now())
+    assert often.tally.thinned > often.tally.rows / 2
 
 
 def test_guardrails_get_the_rows_that_both_were_asked(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -200,19 +201,59 @@ def test_rows_whose_answer_kept_their_outcome_from_happening_are_left_out(world:
 
 
 @pytest.mark.parametrize("let_through", [0.1, 0.0])
-def test_what_is_declined_for_its_answer_does_not_look_like_a_fall_of_recall(world: World, let_through: float) -> None:
+@pytest.mark.parametrize("absent", ["negative", "unknown"])
+def test_what_is_declined_for_its_answer_does_not_look_like_a_fall_of_recall(
+    tmp_path: Path, let_through: float, absent: str
+) -> None:
     """Law 7 where an answer acts on its own outcome: all that was missed is seen, and little of what was caught."""
+    world = World(tmp_path, model_yaml=MODEL_YAML.replace("absent: negative", f"absent: {absent}"))
     version, monitor = world.version().number, world.monitor()
     for k in range(8):
         rows = rows_of_day(START + k * DAY, seed=world.seed, frauds=120)
-        world.serve_declining(rows, [version], let_through=let_through)
+        world.serve_declining(rows, [version], let_through=let_through, silent=absent == "negative")
         world.clock.set(START + (k + 1) * DAY)
         monitor.judge()
-    assert [alert.check for alert in world.ledger.alerts("fraud") if alert.evidence_kind == "labels"] == []
-    judged = [fact.payload for fact in world.ledger.facts(kind="check.done") if fact.payload["matured"] is not None]
-    outcomes = [one for one in judged if one["details"]["kind"] == "outcomes"]
+    assert label_alerts(world) == []
+    outcomes = judged_outcomes(world)
     assert len(outcomes) == 6  # none is asked again, also where nothing was let through
     assert sum(one["positives"] for one in outcomes) > 20 or not let_through
+
+
+def test_few_rows_that_are_declined_for_their_answer_do_not_look_like_a_fall_of_recall(world: World) -> None:
+    """Law 7 where a window alone is too small to tell why its rows were blocked; together they tell it."""
+    small = {"rows": 300, "frauds": 4}
+    version, monitor = world.version(days=60, **small).number, world.monitor()
+    for k in range(60):
+        rows = rows_of_day(START + k * DAY, seed=world.seed, **small)
+        world.serve_declining(rows, [version], let_through=0.1)
+        world.clock.set(START + (k + 1) * DAY)
+        monitor.judge()
+    assert label_alerts(world) == []
+    outcomes = judged_outcomes(world)
+    untold = ["too few to tell" in str(one["verdicts"]) for one in outcomes]
+    assert untold[0]
+    assert not any(untold[10:])
+
+
+def test_few_rows_that_are_declined_whatever_their_answer_all_count(world: World) -> None:
+    small = {"rows": 300, "frauds": 4}
+    version, monitor = world.version(days=60, **small).number, world.monitor()
+    for k in range(20):
+        rows = rows_of_day(START + k * DAY, seed=world.seed, **small)
+        world.serve(rows, [version], declined=range(0, rows.frame.height, 10))
+        world.clock.set(START + (k + 1) * DAY)
+        monitor.judge()
+    for one in judged_outcomes(world)[3:]:
+        assert one["matured"] == one["rows"] - one["details"]["numbers"]["blocked"]
+
+
+def label_alerts(world: World) -> list[str]:
+    return [alert.check for alert in world.ledger.alerts("fraud") if alert.evidence_kind == "labels"]
+
+
+def judged_outcomes(world: World) -> list[dict[str, Any]]:
+    judged = [fact.payload for fact in world.ledger.facts(kind="check.done") if fact.payload["matured"] is not None]
+    return [one for one in judged if one["details"]["kind"] == "outcomes"]
 
 
 def test_a_window_is_judged_against_whoever_answered_most_of_it(world: World) -> None:

@@ -169,8 +169,12 @@ class World:
         declined: Sequence[int] = (),
         sides: Sequence[str] | None = None,
         known_after: timedelta = DELAY / 2,
+        silent: bool = True,
     ) -> None:
-        """Rows answered by the first version, scored by all, their frauds known later; all of it in the log."""
+        """Rows answered by the first version, scored by all, their frauds known later; all of it in the log.
+
+        silent: of what is no fraud nothing is said.
+        """
         frame, n = rows.frame, rows.frame.height
         bundles = [self._loaded[version] for version in versions]
         results = [bundle.score_frame(frame) for bundle in bundles]
@@ -197,9 +201,10 @@ class World:
         )
         blocked = set(declined)
         after_us = known_after // timedelta(microseconds=1)
+        told = np.flatnonzero(rows.y | (not silent)).tolist()
         said = [
-            record(ids[place], "fraud", True, int(times[place]) + after_us)
-            for place in np.flatnonzero(rows.y).tolist()
+            record(ids[place], "fraud", bool(rows.y[place]), int(times[place]) + after_us)
+            for place in told
             if place not in blocked
         ]
         said += [record(ids[place], "action", "declined", int(times[place])) for place in sorted(blocked)]
@@ -208,11 +213,12 @@ class World:
             spool.append_outcomes("fraud", said)
         self.move()
 
-    def serve_declining(self, rows: Rows, versions: Sequence[int], *, let_through: float) -> None:
+    def serve_declining(self, rows: Rows, versions: Sequence[int], *, let_through: float, silent: bool = True) -> None:
         """As `serve`: what the first version flags is declined, but for a random share."""
         flagged = np.flatnonzero(self._loaded[versions[0]].score_frame(rows.frame).decision)
         random = np.random.default_rng([self.seed, len(rows.y)])
-        self.serve(rows, versions, declined=flagged[random.random(flagged.size) >= let_through].tolist())
+        declined = flagged[random.random(flagged.size) >= let_through].tolist()
+        self.serve(rows, versions, declined=declined, silent=silent)
 
     def move(self) -> None:
         paths = self.project.paths

@@ -10,7 +10,7 @@ which the two agree says nothing. What it rests on, by the objective:
   What is lacking counts as in a search (`tasks.Task.objective_value`): recall in proportion to the precision reached.
 
 Where an answer acts on its own outcome (`outcome.acts`), the random holdout is compared, and as much of the other rows
-(`matured_rows`): else all that a champion missed would be seen, and hardly anything of what it caught.
+(`monitoring.flagged`): else all that a champion missed would be seen, and hardly anything of what it caught.
 
 The bound is what the owner promised, so the gain decides alone only where it is kept (to within the margin):
 
@@ -36,6 +36,7 @@ from typing import Any, Literal
 import numpy as np
 
 from everloop.clock import Clock
+from everloop.monitoring.flagged import Flagged
 from everloop.monitoring.reading import Matured, matured_rows, version_scores
 from everloop.project import Model, NotWorseGate
 from everloop.stats import BoundedSequence, Interval, SignSequence, wilson
@@ -163,7 +164,8 @@ class PairedComparison:
         self._positive = positive if positive is not None else model.data.positive
         self._margin = model_margin(model) if margin is None else margin
         self._tally = Tally.start(alpha=alpha, constrained=model.objective.constraint is not None)
-        self._flagged = 0, 0
+        self._flagged = Flagged()
+        self._held: list[Matured] = []
         self._until: datetime | None = None
         self._last: Compared | None = None
 
@@ -186,14 +188,9 @@ class PairedComparison:
                 end=ends[-1],
                 as_of=as_of,
                 positive=self._positive,
-                compared=True,
-                flagged=self._flagged,
             )
-            self._flagged = self._flagged[0] + rows.flagged[0], self._flagged[1] + rows.flagged[1]
-            before = self._tally
-            self._tally = replace(before, blocked=before.blocked + rows.blocked, thinned=before.thinned + rows.thinned)
             for cohort in rows.cut(ends):
-                self._tally = self._with(cohort)
+                self._step(cohort)
             self._until = ends[-1]
             self._last = None
         if self._last is None:
@@ -219,11 +216,29 @@ class PairedComparison:
             ends.append(last)
         return begin, ends
 
+    def _step(self, cohort: Matured) -> None:
+        """One step's rows; they wait while too little was flagged to tell how often they are to be seen.
+
+        Step by step, so that what the comparison says does not depend on when it was looked at.
+        """
+        self._flagged += cohort.flagged
+        self._held.append(cohort)
+        share = self._flagged.seen()
+        if share is not None:
+            for held in self._held:
+                self._tally = self._with(held.as_often(share))
+            self._held = []
+
     def _with(self, cohort: Matured) -> Tally:
         scores = cohort.frame["scores"]
         one, two = (version_scores(scores, version) for version in self._versions)
         asked, known = one.asked & two.asked, one.known & two.known
-        tally = replace(self._tally, unscored=self._tally.unscored + int((asked & ~known).sum()))
+        tally = replace(
+            self._tally,
+            blocked=self._tally.blocked + cohort.blocked,
+            thinned=self._tally.thinned + cohort.thinned,
+            unscored=self._tally.unscored + int((asked & ~known).sum()),
+        )
         decisions = one.decision[known], two.decision[known]
         return tally.seen(self._model, cohort.y[known], one.score[known], two.score[known], decisions)
 

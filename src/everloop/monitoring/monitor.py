@@ -20,6 +20,7 @@ from everloop.clock import Clock
 from everloop.data import SCORE
 from everloop.ledger import AlertClosed, Estimate, Ledger
 from everloop.monitoring.alerts import alerts_to_close, alerts_to_open, counted
+from everloop.monitoring.flagged import Flagged
 from everloop.monitoring.label_free import (
     LiveColumn,
     LiveScores,
@@ -33,7 +34,7 @@ from everloop.monitoring.reading import Matured, champion_of, matured_rows, vers
 from everloop.monitoring.reference import WEEKDAYS, Reference, reference_of
 from everloop.monitoring.report import Check, DueWindow, PastWindow, WindowReport, estimate, past_windows
 from everloop.project import METRICS, Model
-from everloop.stats import OnlineBudget, wilson
+from everloop.stats import OnlineBudget, Verdict, wilson
 from everloop.tasks import Evaluation, risk_shares
 from everloop.traffic import TrafficLog, Window, windows
 
@@ -79,7 +80,9 @@ class Monitor:
             DueWindow(kind="outcomes", window=window, due_at=window.end + delay)
             for window in self._open("outcomes", span)
         ]
-        found = [one for one in found if one.due_at <= now and (settled or self._complete(one, now))]
+        found = [one for one in found if one.due_at <= now]
+        if not settled:
+            found = self._complete(found, now)
         books = self._log.count()
         return sorted(
             (one for one in found if self._empty.get(one.name) != books),
@@ -113,20 +116,23 @@ class Monitor:
         # one row of another age must not cost a look at every day since
         return [one for one in windows(begin, span[1] + every, every) if _holds_a_day(one, days)]
 
-    def _complete(self, due: DueWindow, now: datetime) -> bool:
-        """Whether nothing more that is to be judged is on its way; the clock says it, never a row's own time.
+    def _complete(self, due: list[DueWindow], now: datetime) -> list[DueWindow]:
+        """Those to which nothing more that is to be judged is on its way; the clock says it, never a row's own time.
 
         Traffic of another year comes in at any speed. It is whole once nothing comes any more, and at the latest when
         as much time has passed since its first row came as passes between a window's start and when it is due.
         """
-        window, every = due.window, self._model.monitor.every
-        if now - window.end < every + self._model.outcome.delay:
-            return True
-        first = self._log.first_recorded(window.start, window.end)
-        if first is None or now - first >= due.due_at - window.start:
-            return True
+        usual = self._model.monitor.every + self._model.outcome.delay
+        if all(now - one.window.end < usual for one in due):
+            return due
         last = self._log.last_recorded()
-        return last is None or now - last >= _SETTLED
+        if last is None or now - last >= _SETTLED:
+            return due
+        return [one for one in due if now - one.window.end < usual or self._had_its_time(one, now)]
+
+    def _had_its_time(self, due: DueWindow, now: datetime) -> bool:
+        first = self._log.first_recorded(due.window.start, due.window.end)
+        return first is None or now - first >= due.due_at - due.window.start
 
     def _reference(self, version: int) -> Reference:
         if version not in self._references:
@@ -200,10 +206,19 @@ class Monitor:
 
     def _outcomes(self, due: DueWindow, now: datetime) -> WindowReport | None:
         start, end = due.window.start, due.window.end
-        cohort = matured_rows(self._log, self._model, start=start, end=end, as_of=now, compared=True)
-        version = champion_of(cohort.frame)
+        cohort = matured_rows(self._log, self._model, start=start, end=end, as_of=now)
+        version = cohort.version
         if version is None:
-            return _nothing_seen(self._model, due.window, cohort) if cohort.blocked else None
+            return None
+        flagged = cohort.flagged.with_earlier(_flagged(one) for one in reversed(self._served(version)))
+        share = flagged.seen()
+        cohort = cohort if share is None else cohort.as_often(share)
+        numbers: dict[str, Any] = {
+            "blocked": cohort.blocked,
+            "flagged": [cohort.flagged.passed, cohort.flagged.blocked],
+        }
+        if cohort.rows == 0 and cohort.blocked + cohort.thinned:
+            return _nothing_seen(self._model, due.window, version, cohort, numbers)
         reference = self._reference(version)
         cohort = cohort.of_positive(reference.positive)
         scores = version_scores(cohort.frame["scores"], version)
@@ -217,7 +232,11 @@ class Monitor:
             threshold=reference.threshold,
             costs=self._model.objective.costs,
         )
-        checks, metrics = self._label_checks(due.window, version, reference, shares, evaluation)
+        if share is None:
+            checks, metrics = self._untold(flagged), dict[str, Estimate]()
+        else:
+            checks, metrics = self._label_checks(due.window, version, reference, shares, evaluation)
+            numbers["shares"] = {name: list(counts) for name, counts in shares.items()}
         return WindowReport(
             model=self._model.name,
             kind="outcomes",
@@ -226,10 +245,18 @@ class Monitor:
             rows=cohort.rows + cohort.blocked + cohort.thinned,
             checks=tuple(checks),
             metrics=metrics,
-            numbers={"shares": {name: list(counts) for name, counts in shares.items()}, "blocked": cohort.blocked},
+            numbers=numbers,
             matured=int(y.size),
             positives=int(y.sum()),
         )
+
+    def _untold(self, flagged: Flagged) -> list[Check]:
+        """The checks with labels where too little was flagged to tell how often the other rows are to be seen."""
+        said = (
+            f"{flagged.blocked} of {flagged.rows} flagged rows were blocked, too few to tell whether for being flagged"
+        )
+        names = [name for name in self._model.monitor.checks if name in METRICS]
+        return [Check(name=name, verdict=Verdict.undecided(f"{name}: {said}")) for name in names]
 
     def _label_checks(
         self,
@@ -295,17 +322,25 @@ class Monitor:
         return report
 
 
-def _nothing_seen(model: Model, window: Window, cohort: Matured) -> WindowReport:
+def _nothing_seen(
+    model: Model, window: Window, version: int, cohort: Matured, numbers: Mapping[str, Any]
+) -> WindowReport:
     """A window of which no row can be judged: what was flagged was blocked, all of it, and is not known."""
     return WindowReport(
         model=model.name,
         kind="outcomes",
         window=window,
-        version=None,
+        version=version,
         rows=cohort.blocked + cohort.thinned,
         checks=(),
-        numbers={"blocked": cohort.blocked},
+        numbers=numbers,
     )
+
+
+def _flagged(past: PastWindow) -> Flagged:
+    """What was flagged in a matured window; nothing that is known in one judged before that was kept."""
+    passed, blocked = past.numbers.get("flagged", (0, 0))
+    return Flagged(passed=passed, blocked=blocked)
 
 
 def _counted(window: Window, of: tuple[int, int]) -> Counted:

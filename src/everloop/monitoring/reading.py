@@ -10,18 +10,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from everloop.ids import routing_unit
+from everloop.monitoring.flagged import Flagged, seen_as_often
 from everloop.project import Model
-from everloop.stats import wilson
 from everloop.traffic import TrafficLog, Window
 
 __all__ = ["Matured", "VersionScores", "champion_of", "matured_rows", "span_words", "version_scores", "window_name"]
 
 Array = np.ndarray[Any, Any]
-# Blocked by a rule that does not ask the model, few of the positive answers are; blocked for their answer, nearly all.
-_MOSTLY = 0.5
-_THINNING = "outcome.acts"
 _KEPT = ("prediction_id", "event_time", "side", "answered_version", "decision", "scores")
+_ACTED = ("event_time", "side", "answered_version", "decision")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,16 +74,14 @@ class Matured:
     """A matured cohort: rows whose outcome was due and could happen.
 
     frame: `prediction_id, event_time, side, answered_version, decision, scores, outcome, outcome_text`. y: shape (n,),
-    bool. blocked: rows left out because the answer given kept their outcome from happening. thinned: rows left out
-    beside them, so that the others are not seen more often than those. flagged: of the rows answered positively, how
-    many were let through and how many blocked.
+    bool. acted: where answers act on their outcome, every row that was due, with its outcome or without: `event_time,
+    side, answered_version, decision, blocked`; else empty. thinned: rows left out by `as_often`.
     """
 
     frame: pl.DataFrame
     y: Array
-    blocked: int
+    acted: pl.DataFrame
     thinned: int = 0
-    flagged: tuple[int, int] = (0, 0)
 
     @property
     def rows(self) -> int:
@@ -98,17 +93,45 @@ class Matured:
         """How many of them are positive."""
         return int(self.y.sum())
 
+    @property
+    def blocked(self) -> int:
+        """Rows left out because the answer given kept their outcome from happening."""
+        return int(self.acted["blocked"].sum())
+
+    @property
+    def flagged(self) -> Flagged:
+        """What was answered positively, by whether it was let through."""
+        blocked = self.acted.filter("decision")["blocked"]
+        stopped = int(blocked.sum())
+        return Flagged(passed=len(blocked) - stopped, blocked=stopped)
+
+    @property
+    def version(self) -> int | None:
+        """The champion of the rows that can be judged, or of all where none can."""
+        version = champion_of(self.frame)
+        return champion_of(self.acted) if version is None else version
+
     def of_positive(self, positive: bool | int | float | str | None) -> Matured:
         """The cohort with another value as the positive class."""
         return replace(self, y=_truth(self.frame, positive))
 
+    def as_often(self, share: float) -> Matured:
+        """The cohort, with this share of the rows answered negatively: as often as the others were let through."""
+        kept = seen_as_often(self.frame.with_columns(__y=self.y), share)
+        y: Array = kept["__y"].to_numpy()
+        thinned = self.thinned + self.rows - kept.height
+        return replace(self, frame=kept.drop("__y"), y=y, thinned=thinned)
+
     def cut(self, ends: Sequence[datetime]) -> Iterator[Matured]:
-        """The cohort in parts: rows before the first end, before the second … ; none is blocked in the parts."""
-        places = self.frame["event_time"].search_sorted(pl.Series(ends, dtype=pl.Datetime("us", "UTC"))).to_list()
-        begin = 0
-        for place in places:
-            yield Matured(frame=self.frame[begin:place], y=self.y[begin:place], blocked=0)
-            begin = place
+        """The cohort, before any row is thinned, in parts: what is before the first end, before the second …"""
+        at = pl.Series(ends, dtype=pl.Datetime("us", "UTC"))
+        places = [frame["event_time"].search_sorted(at).to_list() for frame in (self.frame, self.acted)]
+        begin = begin_acted = 0
+        for place, place_acted in zip(*places, strict=True):
+            yield Matured(
+                frame=self.frame[begin:place], y=self.y[begin:place], acted=self.acted[begin_acted:place_acted]
+            )
+            begin, begin_acted = place, place_acted
 
 
 def matured_rows(
@@ -119,45 +142,28 @@ def matured_rows(
     end: datetime | None,
     as_of: datetime,
     positive: bool | int | float | str | None = None,
-    compared: bool = False,
-    flagged: tuple[int, int] = (0, 0),
 ) -> Matured:
     """The rows of [start, end) whose outcome was due at `as_of`, with what was known of it then and nothing later.
 
     positive: the target's value that is the positive class; None means 1 or true.
     Rows that were blocked (outcome.acts) are left out: silence says nothing about them. The random holdout was let
-    through and is in.
-    compared: for shares and comparisons, where it counts how often each kind of row is seen. Where most of what was
-    answered positively is blocked, the other rows are left out as often, at random by their id: else every positive
-    that was missed is seen and hardly one that was caught. flagged: as `Matured.flagged`, of cohorts before this one.
+    through and is in. For shares and comparisons take `Matured.as_often` of them.
     """
-    outcome = model.outcome
-    lazy = log.labelled(
-        start, end, as_of=as_of, delay=outcome.delay, absent=outcome.absent, target=model.data.target
-    ).select(*_KEPT, "outcome", "outcome_text")
-    frame, blocked, thinned, through = lazy.collect(), 0, 0, (0, 0)
-    if outcome.acts is not None and frame.height:
-        acts = log.known(as_of, name=outcome.acts.column)
-        values = [str(value) for value in outcome.acts.blocked]
-        stopped = acts.filter(pl.col("outcome_text").is_in(values)).select("prediction_id").collect()
-        kept = frame.join(stopped, on="prediction_id", how="anti", maintain_order="left")
-        passed = int(kept["decision"].sum())
-        through = passed, int(frame["decision"].sum()) - passed
-        frame, blocked = kept, frame.height - kept.height
-        if compared:
-            frame = _as_often(frame, through[0] + flagged[0], through[1] + flagged[1])
-            thinned = kept.height - frame.height
-    return Matured(frame=frame, y=_truth(frame, positive), blocked=blocked, thinned=thinned, flagged=through)
-
-
-def _as_often(rows: pl.DataFrame, passed: int, blocked: int) -> pl.DataFrame:
-    """The rows, those answered negatively as often as those answered positively were let through, if few were."""
-    if wilson(blocked, passed + blocked).low <= _MOSTLY:
-        return rows
-    limit = int(passed / (passed + blocked) * 2**64)
-    ids = zip(rows["prediction_id"], rows["decision"], strict=True)
-    keep = [decided or routing_unit(_THINNING, key) < limit for key, decided in ids]
-    return rows.filter(pl.Series(keep, dtype=pl.Boolean))
+    outcome, acts = model.outcome, model.outcome.acts
+    # a blocked row has no outcome, so the silent ones are left out only after the blocked ones were counted
+    absent = outcome.absent if acts is None else "negative"
+    lazy = log.labelled(start, end, as_of=as_of, delay=outcome.delay, absent=absent, target=model.data.target)
+    frame = lazy.select(*_KEPT, "outcome", "outcome_text").collect()
+    stopped = pl.Series(np.zeros(frame.height, dtype=bool))
+    if acts is not None and frame.height:
+        said = pl.col("outcome_text").is_in([str(value) for value in acts.blocked])
+        ids = log.known(as_of, name=acts.column).filter(said).select("prediction_id").collect()
+        stopped = frame["prediction_id"].is_in(ids["prediction_id"].implode())
+    acted = frame.select(*_ACTED, blocked=stopped) if acts is not None else frame.clear().select(*_ACTED, blocked=False)
+    frame = frame.filter(~stopped)
+    if acts is not None and outcome.absent == "unknown":
+        frame = frame.filter(pl.col("outcome_text").is_not_null())
+    return Matured(frame=frame, y=_truth(frame, positive), acted=acted)
 
 
 def _truth(frame: pl.DataFrame, positive: bool | int | float | str | None) -> Array:
