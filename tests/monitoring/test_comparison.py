@@ -99,6 +99,34 @@ def test_a_challenger_that_catches_far_more_is_better_within_a_day_or_two() -> N
     assert max(days) <= 3
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_gain_too_small_to_be_worth_a_change_is_not_called_better(seed: int) -> None:
+    """Two thresholds of one model differ by a little, and surely; a far better model is still told within days."""
+    said = {least: after(45, (0.75, 0.77), (0.90, 0.85), seed=seed, least=least) for least in ("0", "2%")}
+    assert said["0"].outcome == "better"
+    assert said["2%"].outcome == "not_worse"
+    assert said["2%"].sentence.startswith("v2 is not worse than v1, and not surely better by 0.02: recall 0.7")
+    assert after(7, (0.45, 0.85), (0.90, 0.85), seed=seed, least="2%").outcome == "better"
+
+
+@pytest.mark.parametrize("objective", ["log_loss", "cost(fn=100, fp=1)", "accuracy"])
+def test_of_a_loss_the_least_gain_is_a_share(objective: str) -> None:
+    random, of = np.random.default_rng(7), model(objective)
+    tally = Tally.start(constrained=False)
+    for _ in range(20):
+        y = random.random(2_000) < 0.3
+        champion = np.where(y, 0.6, 0.4) + random.uniform(-0.3, 0.3, y.size)
+        challenger = champion + np.where(y, 0.02, -0.02)
+        scores = [side.clip(0.01, 0.99).astype(np.float32) for side in (champion, challenger)]
+        tally = tally.seen(of, y, *scores, (scores[0] >= 0.5, scores[1] >= 0.5))
+    outcomes = [judged(asking(of, least), tally, margin=0.0, versions=(1, 2)).outcome for least in (0, 0.01, 0.9)]
+    assert outcomes == ["better", "better", "not_worse"]
+
+
+def asking(of: Model, least: float) -> Model:
+    return of.model_copy(update={"rollout": of.rollout.model_copy(update={"least_gain": least})})
+
+
 def test_one_that_catches_less_is_worse_and_stays_so() -> None:
     found = outcomes(np.random.default_rng(2), (0.85, 0.45), 4)
     assert "worse" in found[:2]
@@ -129,9 +157,11 @@ def test_a_hair_below_the_bound_does_not_throw_a_far_better_one_away() -> None:
     assert found.outcome == "better"
 
 
-def after(days: int, recalls: tuple[float, float], precisions: tuple[float, float], *, seed: int = 8) -> Compared:
+def after(
+    days: int, recalls: tuple[float, float], precisions: tuple[float, float], *, seed: int = 8, least: str = "0"
+) -> Compared:
     """What is said after some days of 22 positives, of a champion and a challenger with these qualities."""
-    random, of, tally = np.random.default_rng(seed), model(), Tally.start()
+    random, of, tally = np.random.default_rng(seed), model(gates=f"[]\nrollout: {{least gain: {least}}}"), Tally.start()
     for _ in range(days):
         y = np.arange(2_000) < random.poisson(22)
         luck = random.random(y.size)

@@ -94,6 +94,16 @@ def test_defaults():
     assert read(SHORT + "promote: better\n").promotes_if(answers_alert=True) == "better"
 
 
+def test_a_least_gain_is_a_number_or_a_share():
+    assert read(SHORT).rollout.least_gain == 0
+    for said in ("0.02", "2%"):
+        assert read(SHORT + f"rollout: {{least gain: {said}}}\n").rollout.least_gain == 0.02
+    for wrong in ("much", "-0.1", "2", "nan"):
+        (mistake,) = mistakes_of(SHORT + f"rollout: {{least gain: {wrong}}}\n")
+        assert "rollout.least gain" in mistake
+        assert "is not a gain" in mistake
+
+
 def test_paths():
     model = read(SHORT)
     assert model.contract_path == Path("fraud/contract.yaml")

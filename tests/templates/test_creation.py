@@ -39,6 +39,7 @@ def test_generated_history_makes_a_project_that_reads_its_own_files(tmp_path):
     assert model.outcome.acts.blocked == ("declined",)
     assert model.monitor.false_alarms == Budget(count=1, per=timedelta(days=3650))
     assert model.on_alert == "rollout"
+    assert model.rollout.least_gain == 0.02
     assert (model.positive_label, model.negative_label) == ("fraud", "legitimate")
     contract, features = contract_of(made.project)
     assert {"amount_log", "hour", "night", "day_of_week"} <= set(features.names)

@@ -6,6 +6,7 @@ which the two agree says nothing. What it rests on, by the objective:
 - `recall …`: matured positives that exactly one of the two caught, a fair coin under no difference, however rare
   positives are and however the scores are calibrated (`SignSequence`); within the margin by `BoundedSequence`.
 - any other metric: the losses of `tasks.losses`, champion's minus challenger's (`BoundedSequence`).
+- `rollout.least gain`: a gain that is not surely larger (`BoundedSequence`) is `not_worse`, and not `better`.
 - a constraint such as `precision >= 0.80`: each side's own share over the rows it flagged, with a sequence of its own.
   What is lacking counts as in a search (`tasks.Task.objective_value`): recall in proportion to the precision reached.
 
@@ -286,12 +287,16 @@ def judged(
     """What a tally says."""
     gain = _gain_standing(model, tally, margin=margin)
     promise = _Promise.of(model, tally, margin=margin)
+    small = gain == "better" and not _gains_enough(model, tally)
+    gain = "not_worse" if small else gain
     outcome = gain if promise is None else promise.standing(gain)
     held = outcome == "undecided" and gain in ("better", "not_worse")
     words = "held back from replacing" if held else _WORDS[outcome]
+    asked = f", and not surely better by {model.rollout.least_gain:g}" if small and outcome == "not_worse" else ""
     said = "" if promise is None else promise.said
-    sentence = f"v{versions[1]} is {words} v{versions[0]}: {_gain_words(model, tally)}{said}{_left_out(tally)}"
-    return Compared(outcome=outcome, sentence=sentence, evidence=_evidence(tally, margin, until))
+    sentence = f"v{versions[1]} is {words} v{versions[0]}{asked}: {_gain_words(model, tally)}{said}{_left_out(tally)}"
+    evidence = _evidence(tally, margin, until) | {"least_gain": model.rollout.least_gain}
+    return Compared(outcome=outcome, sentence=sentence, evidence=evidence)
 
 
 _WORDS: Mapping[Standing, str] = {
@@ -309,10 +314,23 @@ def _gain_standing(model: Model, tally: Tally, *, margin: float) -> Standing:
         if signs != "undecided":
             return "not_worse" if signs == "worse" and _within(tally.gains, margin) else signs
         return "not_worse" if _within(tally.gains, margin) else "undecided"
-    scale = 1.0
-    if metric not in ("roc_auc", "average_precision") and tally.counted:
-        scale = max(tally.loss / tally.counted, 1e-9)
-    return tally.gains.standing(margin=margin * scale)
+    return tally.gains.standing(margin=margin * _scale(model, tally))
+
+
+def _scale(model: Model, tally: Tally) -> float:
+    """What a margin of 1 is, in losses: of a loss its own size, so that a margin is a share of it."""
+    if model.objective.metric in ("recall", "roc_auc", "average_precision") or not tally.counted:
+        return 1.0
+    return max(tally.loss / tally.counted, 1e-9)
+
+
+def _gains_enough(model: Model, tally: Tally) -> bool:
+    """Whether the gain is known to be more than the project's least gain."""
+    least = model.rollout.least_gain
+    if least == 0:
+        return True
+    needed = math.log(2 / tally.gains.alpha)
+    return tally.gains.log_evidence(least * _scale(model, tally), above=True) >= needed
 
 
 def _within(gains: BoundedSequence, margin: float) -> bool:

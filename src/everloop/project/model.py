@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, StrictInt, ValidationError
 
 from everloop.errors import NotFound
 from everloop.project.budget import Budget
+from everloop.project.condition import parse_bound
 from everloop.project.document import Document, KeyPath, parse_document, read_document
 from everloop.project.durations import parse_duration
 from everloop.project.exposure import Step, StopRule, parse_step, parse_stop_rule
@@ -63,6 +64,16 @@ def _holdout(value: object) -> float:
     return share
 
 
+def _gain(value: object) -> float:
+    try:
+        gain = parse_bound(str(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is not a gain, such as 0.02 or 2%") from None
+    if not 0 <= gain < 1:
+        raise ValueError(f"{value} is not a gain (0 ≤ gain < 1); 0 asks for any that is sure")
+    return gain
+
+
 def _positive_span(value: object) -> timedelta:
     span = parse_duration(value)
     if span <= timedelta(0):
@@ -112,6 +123,12 @@ class RolloutPlan(Section):
         (parse_stop_rule("errors"),),
         alias="stop if",
         description="errors, latency p99 > 20ms, decision share moves > 10%, score shifts > 0.1",
+    )
+    least_gain: Annotated[float, BeforeValidator(_gain)] = Field(
+        0.0,
+        alias="least gain",
+        description="what a better challenger must surely gain in the objective; in a loss or accuracy a share of the "
+        "champion's loss",
     )
 
 

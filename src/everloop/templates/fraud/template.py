@@ -207,6 +207,7 @@ gates:
 rollout:
   steps: [shadow 1d, 1%, 10%, 50%, 100%]
   stop if: [errors, latency p99 > 100ms, decision share moves > 0.5%]   # 0.5 %: one payment in 200
+  least gain: 0.02                   # what recall must surely gain for a replacement that no alert asked for
 monitor:
   every: 1d
   false_alarms: 1 per 10y                # over all columns, checks and windows together
