@@ -126,6 +126,19 @@ def test_a_model_that_a_gate_refuses_is_exit_code_3_and_one_sentence(trained: Pa
     assert "failed" in [verdict["outcome"] for verdict in again.json["verdicts"]]
 
 
+def test_a_training_that_must_wait_for_positives_is_exit_code_4_and_says_how_long(
+    trained: Path, tmp_path: Path
+) -> None:
+    shop = tmp_path / "shop"
+    shutil.copytree(trained, shop)
+    path = shop / "fraud" / "model.yaml"
+    path.write_text(re.sub(r"holdout: \d+%", "holdout: 1%", path.read_text()))
+    waits = everloop("train", cwd=shop)
+    assert (waits.code, waits.out) == (4, "")
+    assert re.search(r"the newest 1% of the rows .* so \d+ are still to come: about \d+\w+ more", waits.err)
+    assert len(everloop("model", "list", "--json", cwd=shop).json) == 1
+
+
 def test_an_interrupted_search_says_so_and_goes_on_when_it_is_called_again(bench: Path, tmp_path: Path) -> None:
     shop = tmp_path / "shop"
     shutil.copytree(bench / "shop", shop, ignore=shutil.ignore_patterns(".everloop", "specs"))

@@ -155,7 +155,7 @@ def test_what_answers_an_alert_says_so_and_a_scheduled_one_must_be_better() -> N
 
 def test_a_run_that_found_too_little_waits_for_somewhat_more_and_any_other_for_twice_as_much() -> None:
     one = alert(**READY)
-    assert positives_needed(one, (tried(100, status="failed", error="NotEnoughData"),)) == 125
+    assert positives_needed(one, (tried(100, status="failed", error="Undecided"),)) == 125
     assert positives_needed(one, (tried(100, status="failed", error="FitFailed"),)) == 200
     assert positives_needed(one, (tried(0),)) == FIRST_POSITIVES
 

@@ -99,7 +99,7 @@ def positives_needed(alert: AlertView, tries: tuple[Try, ...]) -> int:
     if not tries:
         return FIRST_POSITIVES if alert.by_policy else 0
     last = tries[-1]
-    if last.status == "failed" and last.error == "NotEnoughData":
+    if last.status == "failed" and last.error == "Undecided":
         return max(FIRST_POSITIVES, last.positives + max(_MORE_POSITIVES, last.positives // 4))
     return max(FIRST_POSITIVES, 2 * last.positives)
 

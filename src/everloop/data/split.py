@@ -11,7 +11,7 @@ import polars as pl
 
 from everloop.data.rows import TARGET
 from everloop.data.translate import EVENT_TIME
-from everloop.errors import NotEnoughData
+from everloop.errors import NotEnoughData, Undecided
 from everloop.project import format_duration
 
 __all__ = ["FIRST_SHARES", "MIN_POSITIVES", "Split", "retrain_split", "time_split"]
@@ -57,7 +57,7 @@ def retrain_split(
     """All that is known but the newest `holdout` (a share of the rows), whose older half validates, newer half tests.
 
     The halves are of about equal rows, moved so that each has at least `min_positives`.
-    Raises NotEnoughData saying how many positives are still to come, and about when.
+    Raises Undecided, saying how many positives are still to come, and about when.
     """
     rows = _in_order(frame)
     starts = _starts(rows)
@@ -65,12 +65,12 @@ def retrain_split(
     positive = rows[target].to_numpy()[first:] > 0.5
     have = int(positive.sum())
     if have < 2 * min_positives:
-        raise NotEnoughData(_waiting(rows, first, have, holdout, min_positives))
+        raise Undecided(_waiting(rows, first, have, holdout, min_positives))
     cumulative = np.concatenate([[0], np.cumsum(positive)])
     inner = starts[(starts > first)] - first
     enough = inner[(cumulative[inner] >= min_positives) & (have - cumulative[inner] >= min_positives)]
     if len(enough) == 0:
-        raise NotEnoughData(
+        raise Undecided(
             f"the {have} positives of the newest {holdout:.0%} stand at too few different times to give validation "
             f"and test {min_positives} each; wait for more, or raise train.holdout"
         )
