@@ -2,12 +2,17 @@
 
 import asyncio
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from everloop.serving.app import App
 from everloop.serving.batcher import Batcher, Reply
+from everloop.serving.protocol import Protocol
 
 
 class Told:
@@ -45,13 +50,7 @@ async def answered(app: App, parts, *, last=None):
 def app():
     with ThreadPoolExecutor(max_workers=1) as executor:
         batcher = Batcher(lambda asks: [Reply(status=200, body=b"%d" % len(ask.body)) for ask in asks], executor)
-        yield App(batcher=batcher, pages=Told(), max_body_bytes=80, held_bytes=100, body_s=0.05)
-
-
-@pytest.mark.parametrize("parts", [[], [b"[", b"1"]])
-def test_a_body_that_never_ends_is_given_up(app, parts):
-    status, problem = asyncio.run(answered(app, parts))
-    assert (status, problem["type"]) == (408, "urn:everloop:problem:too-slow")
+        yield App(batcher=batcher, pages=Told(), max_body_bytes=80, held_bytes=100)
 
 
 def test_unfinished_bodies_share_a_room_and_leave_it(app):
@@ -72,3 +71,102 @@ def test_unfinished_bodies_share_a_room_and_leave_it(app):
 def test_a_body_in_parts_has_the_largest_size_too(app):
     status, problem = asyncio.run(answered(app, [b"x" * 40, b"x" * 41]))
     assert (status, problem["type"]) == (413, "urn:everloop:problem:too-large")
+
+
+class Hasty(Protocol):
+    """A connection whose bodies have no time at all beyond the bytes that come together."""
+
+    body_s = 0.0
+
+
+class Patient(Protocol):
+    """A connection that is hasty when the endpoint stops."""
+
+    late_body_s = 0.0
+
+
+@asynccontextmanager
+async def listening(app, protocol):
+    """The port of a real server for `app`, and its state."""
+    state = ServerState()
+    config = uvicorn.Config(app, lifespan="off", log_config=None)
+
+    def connection():
+        return protocol(config=config, server_state=state, app_state={})
+
+    server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], state
+
+
+def written(body, *, length=None):
+    head = "POST /v1/models/fraud/predict HTTP/1.1\r\nHost: x\r\nContent-Length: "
+    return f"{head}{len(body) if length is None else length}\r\n\r\n".encode() + body
+
+
+async def status_and_type(reader):
+    """Of the next answer; the type of a problem, else None."""
+    head = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+    fields = dict(line.lower().split(b": ", 1) for line in head[1:] if line)
+    body = json.loads(await reader.readexactly(int(fields[b"content-length"])))
+    return int(head[0].split()[1]), body["type"].rpartition(":")[2] if isinstance(body, dict) else None
+
+
+@pytest.mark.parametrize("sent", [b"", b"[1"])
+def test_a_body_that_never_ends_is_given_up(app, sent):
+    async def slow():
+        async with listening(app, Hasty) as (port, state):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(written(sent, length=10))
+            found = await status_and_type(reader), await reader.read()
+            writer.close()
+            while state.tasks or state.connections:
+                await asyncio.sleep(0)
+            return found
+
+    assert asyncio.run(slow()) == ((408, "too-slow"), b"")
+
+
+def test_a_whole_request_has_no_limit_and_is_answered_before_a_late_one_behind_it():
+    held = threading.Event()
+
+    def scored(asks):
+        held.wait()
+        return [Reply(status=200, body=b"%d" % len(ask.body)) for ask in asks]
+
+    async def one_behind_the_other():
+        with ThreadPoolExecutor(max_workers=1) as executor:
+            app = App(batcher=Batcher(scored, executor), pages=Told())
+            async with listening(app, Hasty) as (port, state):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(written(b"[1]") + written(b"[2", length=10))
+                while not any(connection.pipeline for connection in state.connections):
+                    await asyncio.sleep(0)
+                for _ in range(3):  # in which the second's time runs out
+                    await asyncio.sleep(0)
+                held.set()
+                found = [await status_and_type(reader), await status_and_type(reader), await reader.read()]
+                writer.close()
+                return found
+
+    assert asyncio.run(one_behind_the_other()) == [(200, None), (408, "too-slow"), b""]
+
+
+def test_an_end_leaves_a_body_on_its_way_little_time_and_is_orderly_whenever_it_comes(app):
+    async def ended(protocol):
+        async with listening(app, protocol) as (port, state):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(written(b"[1", length=10))
+            while not state.tasks:
+                await asyncio.sleep(0)
+            for connection in [*state.connections]:
+                connection.shutdown()
+                connection.shutdown()
+            found = await status_and_type(reader), await reader.read()
+            writer.close()
+            while state.tasks or state.connections:
+                await asyncio.sleep(0)
+            return found
+
+    assert asyncio.run(ended(Patient)) == ((503, "stopping"), b"")
+    assert asyncio.run(ended(Hasty))[1] == b""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Literal, Protocol
@@ -53,9 +52,8 @@ class App:
         pages: Pages,
         max_body_bytes: int = 64_000_000,
         held_bytes: int = 256_000_000,
-        body_s: float = 60.0,
     ) -> None:
-        """max_body_bytes: of one request. held_bytes: of all those together that are not whole yet, for at most body_s.
+        """max_body_bytes: of one request. held_bytes: of all those together that are not whole yet.
 
         A body that comes in one piece is never turned away for the others.
         """
@@ -63,9 +61,6 @@ class App:
         self._max_body_bytes = max_body_bytes
         self._held_limit = held_bytes
         self._held_bytes = 0
-        self._body_s = body_s
-        self._reading: set[asyncio.Timeout] = set()
-        self._stopping = False
         self._pages: Mapping[str, Callable[[], Reply]] = {
             "/healthz": pages.healthz,
             "/metrics": pages.metrics,
@@ -73,13 +68,6 @@ class App:
             "/readyz": pages.readyz,
             "/v1/models": pages.models,
         }
-
-    def stop(self, *, within_s: float) -> None:
-        """Give the bodies that are on their way no longer than `within_s`; whole requests are answered all the same."""
-        self._stopping, self._body_s = True, min(self._body_s, within_s)
-        latest = asyncio.get_running_loop().time() + within_s
-        for limit in self._reading:
-            limit.reschedule(min(latest, latest if (when := limit.when()) is None else when))
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -121,20 +109,6 @@ class App:
         length = _header(scope, b"content-length").lstrip(b"0")
         if length.isdigit() and (len(length) > 15 or int(length) > self._max_body_bytes):
             raise self._too_large()
-        try:
-            async with asyncio.timeout(self._body_s) as limit:
-                self._reading.add(limit)
-                try:
-                    return await self._read(receive)
-                finally:
-                    self._reading.discard(limit)
-        except TimeoutError:
-            if self._stopping:
-                raise Problem(503, "stopping", "the endpoint stops; send this request again") from None
-            detail = f"the body took longer than {self._body_s:g} s; send the rows in several requests"
-            raise Problem(408, "too-slow", detail) from None
-
-    async def _read(self, receive: Receive) -> bytes:
         message = await self._part(receive)
         body: bytes = message.get("body", b"")
         if message.get("more_body", False):

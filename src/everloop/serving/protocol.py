@@ -1,15 +1,16 @@
 """HTTP/1.1 as the endpoint takes it: uvicorn's protocol, bounded, and with problems for answers.
 
-Three things differ. A request's head has a largest size and a longest time, so that no caller can fill the memory or
-hold connections with it. What is no HTTP is answered with a problem. And an `Upgrade` to what is not spoken here
-(Java's client asks every server for `h2c`) is ignored, as RFC 9110 allows, where uvicorn would lose the body.
+Three things differ. A request's head has a largest size, and head and body a longest time each, so that no caller can
+fill the memory or hold connections with them; what comes whole at once costs no timer. What is no HTTP is answered with
+a problem. And an `Upgrade` to what is not spoken here (Java's client asks every server for `h2c`) is ignored, as
+RFC 9110 allows, where uvicorn would lose the body.
 """
 
 from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Literal
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -19,24 +20,32 @@ from everloop.serving.problem import PROBLEM_TYPE, Problem
 __all__ = ["Protocol"]
 
 HEAD_BYTES: Final = 64 * 1024
-HEAD_S: Final = 20.0
 _UPGRADE: Final = (b"upgrade", b"http2-settings", b"connection")
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection.
+
+    head_s, body_s: the longest time of each, from the first of its bytes that leave it unfinished. late_body_s: what a
+    body has left when the endpoint stops.
+    """
+
+    head_s = 20.0
+    body_s = 60.0
+    late_body_s = 2.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; a connection that stays silent is closed as one between two requests is."""
         super().connection_made(transport)
         self._idle_bytes = 0
-        self._in_head = False
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._unfinished: Literal["head", "body"] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopping = False
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
-        self._unset_head_timer()
+        self._unset_timer()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
@@ -58,19 +67,27 @@ class Protocol(HttpToolsProtocol):
         if self._idle_bytes > HEAD_BYTES:
             detail = f"the head of a request is larger than {HEAD_BYTES:,} bytes; send fewer or shorter headers"
             self._refuse(Problem(431, "head-too-large", detail))
-        elif self._in_head and self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_S, self._head_is_late)
+        elif self._unfinished is not None and self._timer is None:
+            self._set_timer()
+
+    def shutdown(self) -> None:
+        """The endpoint stops: whole requests are answered first, and a body on its way has little time left."""
+        self._stopping = True
+        if self._timer is not None:
+            self._unset_timer()
+            self._set_timer()
+        super().shutdown()
 
     def on_message_begin(self) -> None:
         """A request's first line begins."""
-        self._in_head = True
+        self._unfinished = "head"
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """The head is whole; the request is answered from here on."""
         self._progressed()
-        self._in_head = False
-        self._unset_head_timer()
+        self._unfinished = "body"
+        self._unset_timer()
         if not self.parser.should_upgrade():
             super().on_headers_complete()
 
@@ -82,6 +99,8 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._progressed()
+        self._unfinished = None
+        self._unset_timer()
         if not self.parser.should_upgrade():
             super().on_message_complete()
 
@@ -99,23 +118,43 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self, problem: Problem) -> None:
         """Answer with a problem and close."""
         body = problem.body()
+        again = "retry-after: 1\r\n" if problem.status == 503 else ""
         self.transport.write(
             f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\ncontent-type: {PROBLEM_TYPE}\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode()
+            f"content-length: {len(body)}\r\n{again}connection: close\r\n\r\n".encode()
             + body
         )
         self.transport.close()
 
-    def _head_is_late(self) -> None:
-        self._head_timer = None
-        if not self.transport.is_closing():
-            self._refuse(Problem(408, "too-slow", f"the head of a request took longer than {HEAD_S:g} s"))
+    def _is_late(self) -> None:
+        self._timer = None
+        if self.transport.is_closing():
+            return
+        if self._unfinished == "head":
+            if self.cycle is not None and not self.cycle.response_complete:
+                self.cycle.keep_alive = False  # the requests before it are answered, then the connection ends
+            else:
+                self._refuse(Problem(408, "too-slow", f"the head of a request took longer than {self.head_s:g} s"))
+        elif self.pipeline:
+            self._set_timer()  # the requests before it are not answered yet, and until then it is not read
+        elif self.cycle.response_started:
+            self.transport.close()
+        elif self._stopping:
+            self._refuse(Problem(503, "stopping", "the endpoint stops; send this request again"))
+        else:
+            detail = f"the body took longer than {self.body_s:g} s; send the rows in several requests"
+            self._refuse(Problem(408, "too-slow", detail))
 
     def _progressed(self) -> None:
         """What was read is a head that was whole, or a body: what came so far is no longer held here."""
         self._idle_bytes = 0
 
-    def _unset_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _set_timer(self) -> None:
+        whole_s = self.head_s if self._unfinished == "head" else self.body_s
+        left_s = min(whole_s, self.late_body_s) if self._stopping else whole_s
+        self._timer = self.loop.call_later(left_s, self._is_late)
+
+    def _unset_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -30,7 +30,6 @@ from everloop.traffic import Spool, pending_rows
 __all__ = ["bind", "serve"]
 
 _GRACE_S = 30
-_LATE_BODY_S = 2.0
 _WRITE_EVERY_S = 1.0
 
 
@@ -150,13 +149,7 @@ class _Server(uvicorn.Server):
                 backlog=2048,
             )
         )
-        self._app = app
         self._announce = announce
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End; a caller that sends half a body does not hold it up."""
-        self._app.stop(within_s=_LATE_BODY_S)
-        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so."""
