@@ -105,3 +105,13 @@ def test_a_time_the_calendar_lacks_is_refused_before_it_can_stop_the_log(world: 
 def test_a_row_is_the_same_in_any_order_of_its_keys() -> None:
     assert row_digest({"a": 1, "b": {"c": 2, "d": None}}) == row_digest({"b": {"d": None, "c": 2}, "a": 1})
     assert row_digest({"a": 1.0}) != row_digest({"a": 1.5})
+
+
+def test_a_row_is_the_same_however_its_numbers_are_written() -> None:
+    row = {"a": 7.0, "b": -0.0, "c": "7.0", "d": 2.5}
+    assert row_digest(row) == row_digest({"a": 7, "b": 0, "c": "7.0", "d": 2.5})
+    assert row == {"a": 7.0, "b": 0.0, "c": "7.0", "d": 2.5}, "the row itself is left as it came"
+    assert isinstance(row["a"], float)
+    assert row_digest({"a": "x.0,y"}) != row_digest({"a": "x,y"})
+    assert row_digest({"a": 2.0**53}) != row_digest({"a": 2**53 + 1})
+    assert row_digest({"a": True}) != row_digest({"a": 1})

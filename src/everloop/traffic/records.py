@@ -25,6 +25,7 @@ __all__ = ["OutcomeRecord", "PredictionBatch", "row_digest"]
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 # Below it a float and a whole number of the same value are one number.
 _WHOLE = 2.0**53
+_canonical = msgspec.json.Encoder(order="deterministic").encode
 OutcomeValue = bool | int | float | str | None
 
 
@@ -33,11 +34,13 @@ def row_digest(row: Mapping[str, Any]) -> bytes:
 
     Neither the order of keys matters nor how a number is written (7, 7.0, 7e0); values do, to the last digit.
     """
-    plain = {
-        name: int(value) if type(value) is float and value.is_integer() and abs(value) < _WHOLE else value
-        for name, value in row.items()
-    }
-    return hashlib.sha256(msgspec.json.encode(plain, order="deterministic")).digest()
+    written: dict[str, Any] | None = None
+    for name, value in row.items():
+        if type(value) is float and value.is_integer() and -_WHOLE < value < _WHOLE:
+            if written is None:
+                written = dict(row)
+            written[name] = int(value)
+    return hashlib.sha256(_canonical(row if written is None else written)).digest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
