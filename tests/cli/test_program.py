@@ -63,3 +63,30 @@ def test_talk_is_folded_between_words_on_a_terminal_and_a_line_elsewhere(tmp_pat
     plain = everloop(*words, cwd=tmp_path)
     assert len(plain.err.splitlines()) == 1
     assert said.split() == plain.err.split()
+
+
+_PRESSED = """
+import os, signal, sys
+
+class Pressed:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Pressed())
+from everloop.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["everloop.cli.program", "typer", "pydantic", "everloop.cli.nouns"])
+def test_ctrl_c_while_a_command_still_loads_is_one_sentence(module: str, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _PRESSED, module],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "everloop: stopped\n")

@@ -9,7 +9,13 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """The program `everloop`."""
-    from everloop.cli.program import run
+    """The program `everloop`; Ctrl-C ends it in one sentence from the first import on."""
+    try:
+        from everloop.cli.program import run
 
-    run()
+        run()
+    except KeyboardInterrupt:
+        from everloop.cli.output import say
+
+        say("everloop: stopped")
+        raise SystemExit(130) from None  # as shells count it

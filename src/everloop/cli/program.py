@@ -61,8 +61,6 @@ def run() -> None:
         if ended.code == _INTERRUPTED:
             say("everloop: stopped")
         raise
-    except KeyboardInterrupt:
-        _end("everloop: stopped", _INTERRUPTED)
     except BrokenPipeError:
         # whoever read our output has gone; there is nobody left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
