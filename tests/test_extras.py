@@ -77,7 +77,7 @@ def endpoint(shop: Path, **more: str) -> Iterator[str]:
     process = subprocess.Popen(program, cwd=shop, env=environment() | more, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        yield process.stdout.readline().strip().removeprefix("listening on ")
+        yield process.stdout.readline().strip()
     finally:
         process.terminate()
         process.communicate(timeout=30)

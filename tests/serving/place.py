@@ -188,9 +188,9 @@ def endpoint(root: Path, *arguments: str, **environment: str) -> Iterator[Endpoi
         )
     assert process.stdout is not None
     try:
-        line = process.stdout.readline()
-        assert line.startswith("listening on http://"), log.read_text()
-        yield Endpoint(process=process, url=line.removeprefix("listening on ").strip(), log=log)
+        url = process.stdout.readline().strip()
+        assert url.startswith("http://"), log.read_text()
+        yield Endpoint(process=process, url=url, log=log)
     finally:
         if process.poll() is None:
             process.terminate()

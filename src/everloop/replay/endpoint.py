@@ -14,7 +14,6 @@ from everloop.project import Project
 
 __all__ = ["EndpointProcess"]
 
-_LISTENING: Final = "listening on "
 _STOP_S: Final = 40.0
 
 
@@ -36,11 +35,10 @@ class EndpointProcess:
                 text=True,
             )
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line.startswith(_LISTENING):
+        self.url = self._process.stdout.readline().strip()
+        if not self.url:
             self._process.wait()
             raise EverloopError(f"the endpoint did not start; {self.log_path} says why")
-        self.url = line.removeprefix(_LISTENING).strip()
 
     def __enter__(self) -> Self:
         return self

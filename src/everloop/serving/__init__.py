@@ -31,7 +31,7 @@ def run(
 ) -> None:
     """Answer until SIGTERM or SIGINT.
 
-    listening: called once with `http://HOST:PORT`; None says `listening on …` on stdout.
+    listening: called once with `http://HOST:PORT`; None prints it on stdout.
     host, port, workers: as everloop.yaml says unless given; port 0 takes a free one.
     fd: a bound socket to answer on instead. parent: a process whose death ends this one too.
     Raises AlreadyRunning where the port is in use, LedgerUnreadable where the ledger cannot be opened.
@@ -55,7 +55,7 @@ def run(
         if listening is not None:
             listening(url)
             return
-        sys.stdout.write(f"listening on {url}\n")
+        sys.stdout.write(f"{url}\n")
         sys.stdout.flush()
 
     with listener:
