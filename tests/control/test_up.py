@@ -181,18 +181,13 @@ def test_a_port_in_use_is_one_sentence_and_leaves_nothing_running(place: Place) 
 
 
 def test_a_ledger_taken_away_is_said_once_by_each_and_nothing_goes_into_it(place: Place) -> None:
-    root, ledger, kept = (
-        place.project.root,
-        place.project.paths.ledger_db,
-        place.project.paths.ledger_db.parent / "kept",
-    )
+    root, ledger = place.project.root, place.project.paths.ledger_db
+    kept = ledger.with_name("kept.db")
     log = root / "up.log"
     with up(root) as running:
         wait_until(lambda: place.ledger.lease("control") is not None)
         place.ledger.close()
-        kept.mkdir()
-        for name in ("ledger.db", "ledger.db-wal", "ledger.db-shm"):
-            (ledger.parent / name).rename(kept / name)
+        ledger.rename(kept)
         wait_until(lambda: log.read_text().count("was removed while it was in use") >= 2)
         assert running.predict(1)[0]["version"] == 2, "what is served is served on"
         ready = httpx.get(f"{running.url}/readyz").json()
@@ -200,10 +195,9 @@ def test_a_ledger_taken_away_is_said_once_by_each_and_nothing_goes_into_it(place
         status = everloop(root, "status")
         assert (status.returncode, status.stderr.count("\n")) == (1, 1)
         assert "is gone or empty, and held" in status.stderr
-        for name in ("ledger.db", "ledger.db-wal", "ledger.db-shm"):
-            (kept / name).rename(ledger.parent / name)
+        kept.rename(ledger)
         wait_until(lambda: "the ledger can be read again" in log.read_text())
         wait_until(lambda: "the worker goes on" in log.read_text())
         assert running.stop() == 0
-    assert log.read_text().count("was removed while it was in use") == 2
+    assert log.read_text().count("was removed while it was in use") == 2, log.read_text()
     assert place.ledger.verify().ok
