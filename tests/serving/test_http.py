@@ -1,13 +1,20 @@
 import json
+import sqlite3
+import subprocess
+import sys
 
 import httpx
 import jsonschema
 import pytest
 
+from everloop.clock import SystemClock
 from everloop.errors import AlreadyRunning
 from everloop.serving import server
+from everloop.serving.counters import Counters
+from everloop.serving.live import Live
+from everloop.serving.status import Status
 from everloop.traffic import pending_rows
-from tests.serving.place import CONTRACT, row
+from tests.serving.place import CONTRACT, row, wait_until
 
 
 @pytest.fixture
@@ -135,8 +142,9 @@ def test_outcomes_are_recorded_and_bad_ones_told(served):
     assert httpx.post(running.outcomes, json={"id": "pay_1", "froud": 1}).status_code == 422
 
 
-def test_pages(served):
+def test_pages(served, post):
     place, running = served
+    assert post({"rows": [row(k) for k in range(10)]}).status_code == 200
     assert httpx.get(f"{running.url}/healthz").json() == {"status": "ok"}
     ready = running.ready()
     assert ready["ready"]
@@ -147,7 +155,8 @@ def test_pages(served):
     assert 'everloop_rows_total{model="fraud",slot="0",version="1"}' in metrics
     assert 'everloop_score_seconds_bucket{le="+Inf",model="fraud"' in metrics
     assert 'everloop_batch_rows_bucket{le="10",model="fraud",slot="0"}' in metrics
-    assert f"everloop_spool_rows {float(pending_rows(place.project.paths.spool))}" in metrics
+    pending = f"everloop_spool_rows {float(pending_rows(place.project.paths.spool))}"
+    wait_until(lambda: pending in httpx.get(f"{running.url}/metrics").text)
     assert httpx.get(f"{running.url}/v1/models").json()["models"][0]["name"] == "fraud"
 
 
@@ -189,3 +198,42 @@ def test_a_port_in_use_is_one_sentence(served):
     port = int(running.url.rsplit(":", 1)[1])
     with pytest.raises(AlreadyRunning, match=f"port {port} of 127.0.0.1 is in use"):
         server.bind("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("port", [99_999, 65_536, -1])
+def test_a_port_that_cannot_be_is_one_sentence(place, port):
+    ended = subprocess.run(
+        [sys.executable, "-m", "everloop.serving", "--project", str(place.project.root), f"--port={port}"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    sentence = f"{port} is no port; take one of 1 to 65535, or 0, which takes a free one\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", sentence)
+
+
+def test_the_metrics_page_reads_no_file():
+    """It is answered between two predictions: what it says of the spool was counted in another thread before."""
+    counts = iter([3, 4])
+    status = Status(
+        live=lambda: Live(names=frozenset()),
+        counters=Counters(),
+        slot=0,
+        clock=SystemClock(),
+        pending=lambda: next(counts),
+    )
+    assert b"everloop_spool_rows" not in status.metrics().body
+    status.count_spool()
+    for _ in range(2):
+        assert b"everloop_spool_rows 3.0" in status.metrics().body
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), sqlite3.OperationalError("locked")])
+def test_a_spool_that_cannot_be_counted_hides_nothing_else(error):
+    def pending():
+        raise error
+
+    status = Status(
+        live=lambda: Live(names=frozenset()), counters=Counters(), slot=0, clock=SystemClock(), pending=pending
+    )
+    status.count_spool()
+    assert b"everloop_spool_rows" not in status.metrics().body
+    assert status.metrics().status == 200

@@ -1,12 +1,14 @@
 """An id is recorded once, an answer given again, and nothing is written by halves."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from everloop.errors import IdConflict, StorageFull, TrafficError
 from everloop.traffic import PredictionBatch, pending_rows, row_digest
+from everloop.traffic.spool import connect
 
 from .world import MODEL, World, batch, row
 
@@ -100,6 +102,19 @@ def test_ids_are_forgotten_beyond_the_horizon_and_not_before(world: World) -> No
 def test_a_time_the_calendar_lacks_is_refused_before_it_can_stop_the_log(world: World) -> None:
     with world.spool() as spool, pytest.raises(TrafficError, match="event_time lies outside"):
         spool.append_predictions(batch([row("a")], event_time_us=np.array([2**62])))
+
+
+@pytest.mark.parametrize("name", ["plain", "with space", "what?mode=ro#x", "50%20"])
+def test_a_database_is_opened_wherever_it_lies_and_never_made_by_a_reader(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name / "slot-0.db"
+    path.parent.mkdir()
+    with pytest.raises(FileNotFoundError, match="slot-0"):
+        connect(path, durability="process", read_only=True)
+    assert list(path.parent.iterdir()) == []
+    connect(path, durability="process").close()
+    connect(path, durability="process", read_only=True).close()
+    assert pending_rows(path.parent) == 0
+    assert [one.name for one in tmp_path.iterdir()] == [name]
 
 
 def test_a_row_is_the_same_in_any_order_of_its_keys() -> None:

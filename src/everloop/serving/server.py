@@ -31,10 +31,16 @@ __all__ = ["bind", "serve"]
 
 _GRACE_S = 30
 _WRITE_EVERY_S = 1.0
+_LAST_PORT = 65_535
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket on `host:port`, not listening yet. Raises AlreadyRunning where the port is in use."""
+    """A socket on `host:port`, not listening yet.
+
+    Raises AlreadyRunning where the port is in use, UsageError where there can be no such address.
+    """
+    if not 0 <= port <= _LAST_PORT:
+        raise UsageError(f"{port} is no port; take one of 1 to {_LAST_PORT}, or 0, which takes a free one")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -103,7 +109,7 @@ def serve(
 
 
 class _SlotWriter:
-    """Keeps the slot's file fresh, from the watcher's thread."""
+    """Keeps the slot's file and the count of the spool fresh, from the watcher's thread."""
 
     def __init__(self, folder: Path, *, parent: int | None) -> None:
         self._folder = folder
@@ -128,6 +134,7 @@ class _SlotWriter:
             # A full disk stops neither the watcher nor the answers; the next second tries again.
             with contextlib.suppress(OSError):
                 write_slot(self._folder, self.status.record())
+            self.status.count_spool()
 
 
 class _Server(uvicorn.Server):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,12 +24,20 @@ class Status:
     def __init__(
         self, *, live: Callable[[], Live], counters: Counters, slot: int, clock: Clock, pending: Callable[[], int]
     ) -> None:
-        """pending: how many recorded rows are not in the log yet."""
+        """pending: how many recorded rows are not in the log yet; asked by `count_spool` alone."""
         self._live = live
         self._pending = pending
         self._counters = counters
         self._slot = slot
         self._clock = clock
+        self._spool_rows: int | None = None
+
+    def count_spool(self) -> None:
+        """Count the rows in the spool, for `metrics`. It reads files, so no thread that answers may call it."""
+        try:
+            self._spool_rows = self._pending()
+        except (EverloopError, OSError, sqlite3.Error):  # no reason to hide the rest
+            self._spool_rows = None
 
     def record(self) -> SlotRecord:
         """This worker's counts and routings, as its slot's file holds them."""
@@ -56,14 +63,14 @@ class Status:
         return _json(200 if served else 503, body)
 
     def metrics(self) -> Reply:
-        """Prometheus's text format; of this worker, whose slot is a label, and the spool of all."""
+        """Prometheus's text format; of this worker, whose slot is a label, and the spool of all as last counted."""
         from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
         registry = CollectorRegistry()
         families = list(slot_metrics([self.record()]))
-        # A spool that cannot be read is no reason to hide the rest.
-        with contextlib.suppress(EverloopError, OSError, sqlite3.Error):
-            families.append(spool_metric(self._pending()))
+        rows = self._spool_rows
+        if rows is not None:
+            families.append(spool_metric(rows))
         registry.register(_Families(families))
         return Reply(status=200, body=generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 

@@ -15,6 +15,7 @@ one id.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -267,15 +268,23 @@ class Spool:
             if path == self._path:
                 continue
             if path.name not in self._others:
-                self._others[path.name] = connect(path, durability="process", read_only=True)
+                try:
+                    self._others[path.name] = connect(path, durability="process", read_only=True)
+                except FileNotFoundError:  # taken away since it was listed
+                    continue
             yield self._others[path.name]
 
 
 def connect(path: Path, *, durability: Durability, read_only: bool = False) -> sqlite3.Connection:
-    """A connection to a slot's database, made where it does not exist."""
+    """A connection to a slot's database, made where it does not exist; to read only, it raises FileNotFoundError."""
     if not path.exists():
+        if read_only:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         _create(path)
-    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level="IMMEDIATE", check_same_thread=False)
+    address = f"{path.absolute().as_uri()}?mode=rw"  # which SQLite does not make either
+    connection = sqlite3.connect(
+        address, uri=True, timeout=_BUSY_S, isolation_level="IMMEDIATE", check_same_thread=False
+    )
     try:
         if read_only:
             connection.execute("PRAGMA query_only=1")
@@ -334,7 +343,11 @@ def pending_rows(folder: Path) -> int:
         return 0
     rows = 0
     for path in databases(folder):
-        with closing(connect(path, durability="process", read_only=True)) as connection:
+        try:
+            connection = connect(path, durability="process", read_only=True)
+        except FileNotFoundError:  # taken away since it was listed
+            continue
+        with closing(connection):
             rows += connection.execute("SELECT coalesce(sum(rows), 0) FROM block").fetchone()[0]
     return rows
 
