@@ -84,6 +84,14 @@ def test_rollback_returns_to_the_previous_champion_or_says_why_it_cannot(world: 
     assert "v2 gave way to v1: too many complaints" in everloop("why", "v2", cwd=root).out.replace("\n", " ")
 
 
+@pytest.mark.parametrize("reason", ["[urgent] see [/runbook]", "[true, null]", ":warning: [bold]all[/bold]"])
+def test_what_people_wrote_is_shown_as_they_wrote_it(world: World, reason: str) -> None:
+    root = world.project.root
+    deploy(world.ledger, "fraud", world.version(bias=-5.0).number, actor="alice", reason=reason)
+    shown = everloop("audit", "show", str(world.ledger.head().seq), cwd=root)
+    assert (shown.code, reason in shown.out) == (0, True), shown.err
+
+
 def test_a_rollout_shows_where_it_stands_and_what_is_known_of_its_challenger(world: World) -> None:
     root = world.project.root
     refused = everloop("rollout", "show", cwd=root)

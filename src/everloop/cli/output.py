@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["fields", "folded", "json_text", "lines", "say", "show", "table", "when", "width"]
 
@@ -78,7 +81,6 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: st
     if not rows:
         say(empty)
         return
-    from rich.console import Console
     from rich.table import Table
 
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -87,12 +89,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: st
         drawn.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*("–" if cell is None else str(cell) for cell in row))
-    Console(width=width(), highlight=False, soft_wrap=False).print(drawn)
+    _print(drawn)
 
 
 def fields(record: Mapping[str, object]) -> None:
     """Name and value, a line each."""
-    from rich.console import Console
     from rich.table import Table
 
     drawn = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
@@ -100,4 +101,11 @@ def fields(record: Mapping[str, object]) -> None:
     drawn.add_column(overflow="fold")
     for name, value in record.items():
         drawn.add_row(name, "–" if value is None else str(value))
-    Console(width=width(), highlight=False).print(drawn)
+    _print(drawn)
+
+
+def _print(drawn: Table) -> None:
+    """On stdout; what people wrote into a cell, `[urgent]` say, is text and no markup."""
+    from rich.console import Console
+
+    Console(width=width(), highlight=False, markup=False, emoji=False).print(drawn)
