@@ -2,6 +2,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import threading
 
 import httpx
 import jsonschema
@@ -12,6 +13,7 @@ from everloop.errors import AlreadyRunning
 from everloop.serving import server
 from everloop.serving.counters import Counters
 from everloop.serving.live import Live
+from everloop.serving.spool_count import SpoolCount
 from everloop.serving.status import Status
 from everloop.traffic import pending_rows
 from tests.serving.place import CONTRACT, row, wait_until
@@ -210,30 +212,42 @@ def test_a_port_that_cannot_be_is_one_sentence(place, port):
     assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", sentence)
 
 
-def test_the_metrics_page_reads_no_file():
-    """It is answered between two predictions: what it says of the spool was counted in another thread before."""
-    counts = iter([3, 4])
+def test_what_waits_in_the_spool_is_counted_where_nobody_waits_for_it():
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow():
+        begun.set()
+        go_on.wait(10)
+        return 3
+
+    count = SpoolCount(slow, every_s=0.0)
     status = Status(
         live=lambda: Live(names=frozenset()),
         counters=Counters(),
         slot=0,
         clock=SystemClock(),
-        pending=lambda: next(counts),
+        spool_rows=lambda: count.rows,
     )
+    count.start()
+    assert begun.wait(10)
     assert b"everloop_spool_rows" not in status.metrics().body
-    status.count_spool()
-    for _ in range(2):
-        assert b"everloop_spool_rows 3.0" in status.metrics().body
+    go_on.set()
+    wait_until(lambda: b"everloop_spool_rows 3.0" in status.metrics().body)
+    count.stop()
 
 
 @pytest.mark.parametrize("error", [OSError("gone"), sqlite3.OperationalError("locked")])
-def test_a_spool_that_cannot_be_counted_hides_nothing_else(error):
-    def pending():
-        raise error
+def test_a_spool_that_cannot_be_counted_is_counted_again_when_it_can(error):
+    broken = threading.Event()
 
-    status = Status(
-        live=lambda: Live(names=frozenset()), counters=Counters(), slot=0, clock=SystemClock(), pending=pending
-    )
-    status.count_spool()
-    assert b"everloop_spool_rows" not in status.metrics().body
-    assert status.metrics().status == 200
+    def counted():
+        if broken.is_set():
+            raise error
+        return 3
+
+    count = SpoolCount(counted, every_s=0.0)
+    count.start()
+    for rows in (3, None, 3):
+        wait_until(lambda rows=rows: count.rows == rows)
+        broken.clear() if broken.is_set() else broken.set()
+    count.stop()

@@ -23,6 +23,7 @@ from everloop.serving.counters import Counters, read_slot, slot_path, write_slot
 from everloop.serving.live import Live, warmed
 from everloop.serving.pipeline import Pipeline
 from everloop.serving.protocol import Protocol
+from everloop.serving.spool_count import SpoolCount
 from everloop.serving.status import Status
 from everloop.serving.watcher import Watcher
 from everloop.traffic import Spool, pending_rows
@@ -87,29 +88,32 @@ def serve(
         watcher = Watcher(
             ledger=ledger, load=lambda name: warmed(store.load(name)), models=project.models, on_look=writer.look
         )
+        count = SpoolCount(lambda: pending_rows(project.paths.spool))
         status = Status(
             live=lambda: watcher.live,
             counters=counters,
             slot=spool.slot,
             clock=clock,
-            pending=lambda: pending_rows(project.paths.spool),
+            spool_rows=lambda: count.rows,
         )
         writer.status = status
         pipeline = Pipeline(
             live=lambda: watcher.live, spool=spool, clock=clock, counters=counters, max_rows=settings.max_rows
         )
         watcher.start()
+        count.start()
         try:
             with ThreadPoolExecutor(max_workers=1, thread_name_prefix="everloop-score") as executor:
                 app = App(batcher=Batcher(pipeline, executor), pages=status)
                 _Server(app, announce).run(sockets=[listener])
         finally:
+            count.stop()
             watcher.stop()
             writer.write()
 
 
 class _SlotWriter:
-    """Keeps the slot's file and the count of the spool fresh, from the watcher's thread."""
+    """Keeps the slot's file fresh, from the watcher's thread."""
 
     def __init__(self, folder: Path, *, parent: int | None) -> None:
         self._folder = folder
@@ -134,7 +138,6 @@ class _SlotWriter:
             # A full disk stops neither the watcher nor the answers; the next second tries again.
             with contextlib.suppress(OSError):
                 write_slot(self._folder, self.status.record())
-            self.status.count_spool()
 
 
 class _Server(uvicorn.Server):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from everloop.clock import Clock
-from everloop.errors import EverloopError
 from everloop.serving.batcher import Reply
 from everloop.serving.counters import Counters, SlotRecord, SlotRouting, slot_metrics, spool_metric
 from everloop.serving.live import Live
@@ -22,22 +20,20 @@ class Status:
     """The endpoint's pages. Each reads one snapshot, in whatever thread asks."""
 
     def __init__(
-        self, *, live: Callable[[], Live], counters: Counters, slot: int, clock: Clock, pending: Callable[[], int]
+        self,
+        *,
+        live: Callable[[], Live],
+        counters: Counters,
+        slot: int,
+        clock: Clock,
+        spool_rows: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """pending: how many recorded rows are not in the log yet; asked by `count_spool` alone."""
+        """spool_rows: how many recorded rows are not in the log yet, as last counted; it must not read files."""
         self._live = live
-        self._pending = pending
+        self._spool_rows = spool_rows
         self._counters = counters
         self._slot = slot
         self._clock = clock
-        self._spool_rows: int | None = None
-
-    def count_spool(self) -> None:
-        """Count the rows in the spool, for `metrics`. It reads files, so no thread that answers may call it."""
-        try:
-            self._spool_rows = self._pending()
-        except (EverloopError, OSError, sqlite3.Error):  # no reason to hide the rest
-            self._spool_rows = None
 
     def record(self) -> SlotRecord:
         """This worker's counts and routings, as its slot's file holds them."""
@@ -68,7 +64,7 @@ class Status:
 
         registry = CollectorRegistry()
         families = list(slot_metrics([self.record()]))
-        rows = self._spool_rows
+        rows = self._spool_rows()
         if rows is not None:
             families.append(spool_metric(rows))
         registry.register(_Families(families))
