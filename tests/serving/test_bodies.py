@@ -170,3 +170,29 @@ def test_an_end_leaves_a_body_on_its_way_little_time_and_is_orderly_whenever_it_
 
     assert asyncio.run(ended(Patient)) == ((503, "stopping"), b"")
     assert asyncio.run(ended(Hasty))[1] == b""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"", b"\r\n"),  # skipped before a request line, and so no request begins
+        (b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n1", b"1"),  # answered before it is whole
+    ],
+)
+def test_bytes_that_begin_no_request_leave_no_connection_open_for_ever(app, before, after):
+    async def idle():
+        async with listening(app, Protocol) as (port, state):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            if before:
+                writer.write(before)
+                assert await status_and_type(reader) == (404, "not-found")
+            while not state.connections:
+                await asyncio.sleep(0)
+            (connection,) = state.connections
+            connection.timeout_keep_alive = 0  # from the next time on that it is set
+            writer.write(after)
+            ended = await asyncio.wait_for(reader.read(), 10)
+            writer.close()
+            return ended
+
+    assert asyncio.run(idle()) == b""

@@ -41,7 +41,7 @@ class Protocol(HttpToolsProtocol):
         self._unfinished: Literal["head", "body"] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._set_keepalive()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
@@ -67,7 +67,9 @@ class Protocol(HttpToolsProtocol):
         if self._idle_bytes > HEAD_BYTES:
             detail = f"the head of a request is larger than {HEAD_BYTES:,} bytes; send fewer or shorter headers"
             self._refuse(Problem(431, "head-too-large", detail))
-        elif self._unfinished is not None and self._timer is None:
+        elif self._unfinished is None:
+            self._set_keepalive_if_idle()
+        elif self._timer is None:
             self._set_timer()
 
     def shutdown(self) -> None:
@@ -103,6 +105,15 @@ class Protocol(HttpToolsProtocol):
         self._unset_timer()
         if not self.parser.should_upgrade():
             super().on_message_complete()
+
+    def _set_keepalive_if_idle(self) -> None:
+        """Bytes that begin no request, or end one that was answered before, leave no connection without a timer."""
+        answered = self.cycle is None or self.cycle.response_complete
+        if answered and not self.pipeline and self.timeout_keep_alive_task is None and not self.transport.is_closing():
+            self._set_keepalive()
+
+    def _set_keepalive(self) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _stay(self, rest: bytes) -> None:
         """Read the request once more, without the wish to speak something else; its body is the rest of the bytes."""
