@@ -154,6 +154,7 @@ def test_rows_without_an_outcome_are_judged_without_labels(tmp_path: Path) -> No
         ({"s": pl.lit("high")}, {}, ContractViolation, "a number per row is needed"),
         ({}, {"every": timedelta(days=30)}, NotEnoughData, "5 are needed"),
         ({}, {"reference_share": 1.5}, UsageError, "between 0 and 1"),
+        ({}, {"every": timedelta(days=300 * 365)}, NotEnoughData, "5 are needed"),
         ({}, {"every": timedelta(seconds=1)}, UsageError, "more than 10,000 windows of 1s"),
         ({}, {"every": timedelta(0)}, UsageError, "give longer ones (--every)"),
         ({}, {"timezone": "Mars"}, UsageError, "'Mars' is not a time zone"),

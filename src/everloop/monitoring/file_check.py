@@ -259,7 +259,7 @@ class _Plan:
         chosen = _window_length(past, span, reference_share) if every is None else every
         # The last row's own step belongs to the file: half-hourly rows end half an hour after the last.
         step = span / max(1, past.rows - 1)
-        if chosen * _MOST_ASKED_WINDOWS < span:
+        if chosen < span / _MOST_ASKED_WINDOWS:
             raise UsageError(
                 f"{source} spans {_length(span)}, which is more than {_MOST_ASKED_WINDOWS:,} windows of "
                 f"{format_duration(chosen)}; give longer ones (--every)"
