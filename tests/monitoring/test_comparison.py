@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from statistics import NormalDist
 
@@ -282,6 +283,39 @@ def test_what_is_left_out_does_not_depend_on_how_often_one_looks(world: World) -
     once = PairedComparison(world.model, world.log, challenger=equal, champion=champion)
     assert once.look(world.clock.now()) == often.look(world.clock.now())
     assert often.tally.thinned > often.tally.rows / 2
+
+
+def test_where_nothing_flagged_was_let_through_it_is_said_that_nothing_can_be_compared(world: World) -> None:
+    champion, equal = world.version().number, world.version(bias=-6.2).number
+    comparison = PairedComparison(world.model, world.log, challenger=equal, champion=champion)
+    for k in range(4):
+        rows = rows_of_day(START + k * DAY, seed=world.seed, frauds=200)
+        world.serve_declining(rows, [champion, equal], let_through=0.0)
+        world.clock.set(START + (k + 1) * DAY)
+    found = comparison.look(world.clock.now())
+    assert (found.outcome, found.evidence["rows"]) == ("undecided", 0)
+    assert comparison.has_matured
+    assert "nothing that was flagged was let through; let a share of it through to compare on" in found.sentence
+
+
+def test_rows_wait_until_it_can_be_told_how_often_they_are_to_be_seen(world: World) -> None:
+    champion, equal = world.version().number, world.version(bias=-6.2).number
+    comparison = PairedComparison(world.model, world.log, challenger=equal, champion=champion)
+    rows = rows_of_day(START, seed=world.seed, rows=300, frauds=1)
+    world.serve_declining(rows, [champion, equal], let_through=0.0)
+    world.clock.set(START + DAY + DELAY)
+    found = comparison.look(world.clock.now())
+    assert comparison.has_matured
+    assert re.search(r"; \d+ rows wait until enough was flagged to tell how often they are to be seen$", found.sentence)
+
+
+def test_no_precision_is_said_of_a_champion_that_flagged_nothing() -> None:
+    random, of = np.random.default_rng(9), model()
+    y, _, two, (_, flagged) = day(random, (0.0, 0.85))
+    nothing = np.zeros(y.size, bool)
+    tally = Tally.start().seen(of, y, nothing.astype(np.float32), two, (nothing, flagged))
+    said = judged(of, tally, margin=0.02, versions=(1, 2)).sentence
+    assert re.search(r"; precision 0\.\d\d \[0\.\d\d, 0\.\d\d\] where precision >= 0\.80 is asked$", said)
 
 
 def test_guardrails_get_the_rows_that_both_were_asked(world: World) -> None:

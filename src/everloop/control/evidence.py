@@ -132,6 +132,6 @@ class RolloutEvidence:
                 since=since,
             )
         seen = self._comparison.look(now)
-        if self._comparison.tally.rows == 0:
+        if not self._comparison.has_matured:
             return None
         return Comparison(outcome=seen.outcome, sentence=seen.sentence)

@@ -175,6 +175,11 @@ class PairedComparison:
         """What has been seen so far."""
         return self._tally
 
+    @property
+    def has_matured(self) -> bool:
+        """Whether the outcomes of any rows were due, also if none of them can be compared."""
+        return bool(self._held) or self._tally.rows + self._tally.blocked + self._tally.thinned > 0
+
     def look(self, as_of: datetime, *, tail: bool = False) -> Compared:
         """The comparison over all cohorts whose outcome was due at `as_of`.
 
@@ -196,7 +201,12 @@ class PairedComparison:
             self._last = None
         if self._last is None:
             self._last = judged(
-                self._model, self._tally, margin=self._margin, versions=self._versions, until=self._until
+                self._model,
+                self._tally,
+                margin=self._margin,
+                versions=self._versions,
+                until=self._until,
+                waiting=sum(cohort.rows for cohort in self._held),
             )
         return self._last
 
@@ -282,9 +292,15 @@ def model_margin(model: Model) -> float:
 
 
 def judged(
-    model: Model, tally: Tally, *, margin: float, versions: tuple[int, int], until: datetime | None = None
+    model: Model,
+    tally: Tally,
+    *,
+    margin: float,
+    versions: tuple[int, int],
+    until: datetime | None = None,
+    waiting: int = 0,
 ) -> Compared:
-    """What a tally says."""
+    """What a tally says. waiting: rows that count once enough was flagged to tell how often they are to be seen."""
     gain = _gain_standing(model, tally, margin=margin)
     promise = _Promise.of(model, tally, margin=margin)
     small = gain == "better" and not _gains_enough(model, tally)
@@ -294,7 +310,8 @@ def judged(
     words = "held back from replacing" if held else _WORDS[outcome]
     asked = f", and not surely better by {model.rollout.least_gain:g}" if small and outcome == "not_worse" else ""
     said = "" if promise is None else promise.said
-    sentence = f"v{versions[1]} is {words} v{versions[0]}{asked}: {_gain_words(model, tally)}{said}{_left_out(tally)}"
+    sentence = f"v{versions[1]} is {words} v{versions[0]}{asked}: {_gain_words(model, tally)}{said}"
+    sentence += _left_out(tally, waiting)
     evidence = _evidence(tally, margin, until) | {"least_gain": model.rollout.least_gain}
     return Compared(outcome=outcome, sentence=sentence, evidence=evidence)
 
@@ -362,14 +379,15 @@ class _Promise:
         champion = 1.0 - tally.loss / tally.counted if tally.counted else 0.0
         mine = _worth(champion + tally.gains.mean, tally.constraint, bound)
         theirs = _worth(champion, tally.constraint_champion, bound)
+        known = tally.constraint_champion.n > 0
+        theirs_said = f" against {_share(tally.constraint_champion).point:.2f}" if known else ""
         return cls(
             floor=bound - margin,
             challenger=tally.constraint,
             champion=tally.constraint_champion,
             worth_more=mine > theirs,
             worth_less=mine < theirs,
-            said=f"; {constraint.metric} {_share(tally.constraint):.2f} against "
-            f"{_share(tally.constraint_champion).point:.2f} where {constraint} is asked",
+            said=f"; {constraint.metric} {_share(tally.constraint):.2f}{theirs_said} where {constraint} is asked",
         )
 
     def standing(self, gain: Standing) -> Standing:
@@ -426,8 +444,12 @@ def _gain_words(model: Model, tally: Tally) -> str:
     return f"loss less by {tally.gains.interval():.5f} over {tally.counted:,} matured rows ({model.objective.metric})"
 
 
-def _left_out(tally: Tally) -> str:
+def _left_out(tally: Tally, waiting: int) -> str:
     parts = []
+    if tally.rows == 0 and tally.blocked and not waiting:
+        parts.append("nothing that was flagged was let through; let a share of it through to compare on")
+    if waiting:
+        parts.append(f"{waiting:,} rows wait until enough was flagged to tell how often they are to be seen")
     if tally.blocked:
         parts.append(f"{tally.blocked:,} rows whose answer kept their outcome from happening are left out")
     if tally.thinned:

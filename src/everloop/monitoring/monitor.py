@@ -233,7 +233,7 @@ class Monitor:
             costs=self._model.objective.costs,
         )
         if share is None:
-            checks, metrics = self._untold(flagged), dict[str, Estimate]()
+            checks, metrics = _untold(self._model, flagged), dict[str, Estimate]()
         else:
             checks, metrics = self._label_checks(due.window, version, reference, shares, evaluation)
             numbers["shares"] = {name: list(counts) for name, counts in shares.items()}
@@ -243,20 +243,12 @@ class Monitor:
             window=due.window,
             version=version,
             rows=cohort.rows + cohort.blocked + cohort.thinned,
-            checks=tuple(checks),
+            checks=checks,
             metrics=metrics,
             numbers=numbers,
             matured=int(y.size),
             positives=int(y.sum()),
         )
-
-    def _untold(self, flagged: Flagged) -> list[Check]:
-        """The checks with labels where too little was flagged to tell how often the other rows are to be seen."""
-        said = (
-            f"{flagged.blocked} of {flagged.rows} flagged rows were blocked, too few to tell whether for being flagged"
-        )
-        names = [name for name in self._model.monitor.checks if name in METRICS]
-        return [Check(name=name, verdict=Verdict.undecided(f"{name}: {said}")) for name in names]
 
     def _label_checks(
         self,
@@ -265,7 +257,7 @@ class Monitor:
         reference: Reference,
         shares: Mapping[str, tuple[int, int]],
         evaluation: Evaluation,
-    ) -> tuple[list[Check], dict[str, Estimate]]:
+    ) -> tuple[tuple[Check, ...], dict[str, Estimate]]:
         counts = {"rows": evaluation.rows, "positives": evaluation.positives}
         metrics = {name: estimate(wilson(*of), **counts) for name, of in shares.items() if of[1]}
         checks = []
@@ -286,7 +278,7 @@ class Monitor:
                 continue
             if budget is not None:
                 checks.append(Check(name=name, verdict=verdict))
-        return checks, metrics
+        return tuple(checks), metrics
 
     def _served(self, version: int) -> list[PastWindow]:
         """The matured windows of a version, oldest first."""
@@ -326,15 +318,27 @@ def _nothing_seen(
     model: Model, window: Window, version: int, cohort: Matured, numbers: Mapping[str, Any]
 ) -> WindowReport:
     """A window of which no row can be judged: what was flagged was blocked, all of it, and is not known."""
+    why = "no row can be judged, as nothing that was flagged was let through; let a share of it through"
     return WindowReport(
         model=model.name,
         kind="outcomes",
         window=window,
         version=version,
         rows=cohort.blocked + cohort.thinned,
-        checks=(),
+        checks=_undecided(model, why),
         numbers=numbers,
     )
+
+
+def _untold(model: Model, flagged: Flagged) -> tuple[Check, ...]:
+    """The checks with labels where too little was flagged to tell how often the other rows are to be seen."""
+    why = f"{flagged.blocked} of {flagged.rows} flagged rows were blocked, too few to tell whether for being flagged"
+    return _undecided(model, why)
+
+
+def _undecided(model: Model, why: str) -> tuple[Check, ...]:
+    names = [name for name in model.monitor.checks if name in METRICS]
+    return tuple(Check(name=name, verdict=Verdict.undecided(f"{name}: {why}")) for name in names)
 
 
 def _flagged(past: PastWindow) -> Flagged:
