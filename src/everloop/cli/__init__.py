@@ -5,7 +5,10 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 refused or alert, 4 undecided.
 
 from __future__ import annotations
 
-__all__ = ["main"]
+__all__ = ["INTERRUPTED", "main"]
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells count it."""
 
 
 def main() -> None:
@@ -18,4 +21,4 @@ def main() -> None:
         from everloop.cli.output import say
 
         say("everloop: stopped")
-        raise SystemExit(130) from None  # as shells count it
+        raise SystemExit(INTERRUPTED) from None

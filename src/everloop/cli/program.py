@@ -8,14 +8,12 @@ from typing import Annotated
 
 import typer
 
-from everloop.cli import daily, demo, nouns, operate
+from everloop.cli import INTERRUPTED, daily, demo, nouns, operate
 from everloop.cli.commands import Commands
 from everloop.cli.output import lines, say
 from everloop.errors import EverloopError, no_room
 
 __all__ = ["app", "run"]
-
-_INTERRUPTED = 130  # by Ctrl-C, as shells count it
 
 app = typer.Typer(
     cls=Commands,
@@ -58,8 +56,8 @@ def run() -> None:
     except EverloopError as error:
         _end(f"everloop: {error}", error.exit_code)
     except SystemExit as ended:
-        if ended.code == _INTERRUPTED:
-            say("everloop: stopped")
+        if ended.code == INTERRUPTED:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt from None
         raise
     except BrokenPipeError:
         # whoever read our output has gone; there is nobody left to tell
