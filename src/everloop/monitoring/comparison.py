@@ -28,7 +28,6 @@ time, over all looks together.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -344,10 +343,7 @@ def _scale(model: Model, tally: Tally) -> float:
 def _gains_enough(model: Model, tally: Tally) -> bool:
     """Whether the gain is known to be more than the project's least gain."""
     least = model.rollout.least_gain
-    if least == 0:
-        return True
-    needed = math.log(2 / tally.gains.alpha)
-    return tally.gains.log_evidence(least * _scale(model, tally), above=True) >= needed
+    return least == 0 or tally.gains.surely_above(least * _scale(model, tally))
 
 
 def _within(gains: BoundedSequence, margin: float) -> bool:
@@ -393,9 +389,9 @@ class _Promise:
     def standing(self, gain: Standing) -> Standing:
         """What the comparison says, `gain` being what it says of the metric alone."""
         mine, theirs = self.challenger, self.champion
-        if self.worth_less and _surely_below(mine, self.floor) and _surely_apart(mine, theirs):
+        if self.worth_less and mine.surely_below(self.floor) and _surely_apart(mine, theirs):
             return "worse"
-        if self.worth_more and _surely_below(theirs, self.floor) and _surely_apart(theirs, mine):
+        if self.worth_more and theirs.surely_below(self.floor) and _surely_apart(theirs, mine):
             return "better"
         if gain == "worse":
             restores = self.worth_more and theirs.n > 0 and theirs.mean < self.floor
@@ -417,11 +413,6 @@ def _worth(value: float, share: BoundedSequence, bound: float) -> float:
 
 def _share(share: BoundedSequence) -> Interval:
     return wilson(round(share.mean * share.n), share.n)
-
-
-def _surely_below(share: BoundedSequence, bound: float) -> bool:
-    """Whether the share is known to lie below the bound, at the sequence's own alpha."""
-    return share.n > 0 and share.log_evidence(bound, above=False) >= math.log(2 / share.alpha)
 
 
 def _surely_apart(lower: BoundedSequence, higher: BoundedSequence) -> bool:

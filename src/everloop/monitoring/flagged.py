@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-import polars as pl
+import numpy as np
 
 from everloop.ids import routing_unit
 from everloop.stats import wilson
@@ -58,11 +58,8 @@ class Flagged:
         return None if self.rows < ENOUGH else 1.0
 
 
-def seen_as_often(frame: pl.DataFrame, share: float) -> pl.DataFrame:
-    """The rows, of those answered negatively a share, at random by `prediction_id`; the same ones at every call."""
-    if share >= 1.0:
-        return frame
+def seen_as_often(ids: Iterable[str], decisions: Iterable[bool], share: float) -> np.ndarray[Any, Any]:
+    """Which rows to see, shape (n,), bool: of those answered negatively a share, at random by id, always the same."""
     limit = int(share * 2**64)
-    ids = zip(frame["prediction_id"], frame["decision"], strict=True)
-    keep = [bool(decided) or routing_unit(_THINNING, key) < limit for key, decided in ids]
-    return frame.filter(pl.Series(keep, dtype=pl.Boolean))
+    pairs = zip(ids, decisions, strict=True)
+    return np.array([bool(decided) or routing_unit(_THINNING, key) < limit for key, decided in pairs], dtype=bool)

@@ -117,10 +117,11 @@ class Matured:
 
     def as_often(self, share: float) -> Matured:
         """The cohort, with this share of the rows answered negatively: as often as the others were let through."""
-        kept = seen_as_often(self.frame.with_columns(__y=self.y), share)
-        y: Array = kept["__y"].to_numpy()
-        thinned = self.thinned + self.rows - kept.height
-        return replace(self, frame=kept.drop("__y"), y=y, thinned=thinned)
+        if share >= 1.0:
+            return self
+        kept = seen_as_often(self.frame["prediction_id"], self.frame["decision"], share)
+        thinned = self.thinned + int((~kept).sum())
+        return replace(self, frame=self.frame.filter(kept), y=self.y[kept], thinned=thinned)
 
     def cut(self, ends: Sequence[datetime]) -> Iterator[Matured]:
         """The cohort, before any row is thinned, in parts: what is before the first end, before the second …"""

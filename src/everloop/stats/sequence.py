@@ -124,6 +124,14 @@ class BoundedSequence:
         """
         return self._log_wealth(float(self._scaled(mean)), up=above)
 
+    def surely_above(self, mean: float) -> bool:
+        """Whether the mean is known to be above `mean`; wrong at most alpha / 2 of the time, over all looks."""
+        return self.log_evidence(mean, above=True) >= math.log(2 / self.alpha)
+
+    def surely_below(self, mean: float) -> bool:
+        """Whether the mean is known to be below `mean`; wrong at most alpha / 2 of the time, over all looks."""
+        return self.log_evidence(mean, above=False) >= math.log(2 / self.alpha)
+
     def interval(self) -> Interval:
         """The mean with all values that were never rejected; [lower, upper] before the first row."""
         needed = math.log(2 / self.alpha)
@@ -143,12 +151,11 @@ class BoundedSequence:
         better: the mean is above 0. not_worse: it is above −margin. worse: it is below 0, and not within the
         margin either. Each of better and worse is wrong at most alpha / 2 of the time, over all looks.
         """
-        needed = math.log(2 / self.alpha)
-        if self.log_evidence(0.0, above=True) >= needed:
+        if self.surely_above(0.0):
             return "better"
-        if margin > 0 and self.log_evidence(-margin, above=True) >= needed:
+        if margin > 0 and self.surely_above(-margin):
             return "not_worse"
-        return "worse" if self.log_evidence(0.0, above=False) >= needed else "undecided"
+        return "worse" if self.surely_below(0.0) else "undecided"
 
     def verdict(self, *, margin: float = 0.0, what: str = "the challenger's gain") -> Verdict:
         """passed when better or not worse by `margin`, failed when worse, else undecided."""
