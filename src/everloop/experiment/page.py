@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 
 from jinja2 import Environment
 
 from everloop.experiment.charts import charts
 from everloop.experiment.exploration import Exploration
+from everloop.experiment.page_parts import chart_scripts, chart_values, write_whole
 
 __all__ = ["exploration_page", "write_page"]
 
@@ -60,29 +59,15 @@ charts.forEach((spec, at) => vegaEmbed("#chart" + at, spec, {actions: false}));
 """
 
 
-def _in_script(value: object) -> str:
-    # a `</script>` in a column's name must not end the script
-    return json.dumps(value).replace("<", "\\u003c")
-
-
 def exploration_page(seen: Exploration) -> str:
     """The page, complete: no address in it is fetched."""
-    import vl_convert
-    from markupsafe import Markup
-
     drawn = charts(seen)
     specs = [chart.to_dict() for chart in drawn.values()]
     page = Environment(autoescape=True).from_string(_PAGE)
-    # both are ours, and what they hold of the data is escaped for a script above
-    bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stubs forget the default
-    scripts = Markup(bundle.replace("</script>", "<\\/script>"))  # noqa: S704
-    values = Markup(_in_script(specs))  # noqa: S704
+    scripts, values = chart_scripts(), chart_values(specs)
     return page.render(seen=seen, titles=list(drawn), scripts=scripts, specs=values)
 
 
 def write_page(seen: Exploration, path: Path) -> None:
     """Write the page to `path`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(exploration_page(seen), encoding="utf-8")
-    os.replace(draft, path)
+    write_whole(path, exploration_page(seen))
