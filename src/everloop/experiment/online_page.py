@@ -71,7 +71,12 @@ def online_chart(plan: OnlinePlan) -> alt.LayerChart:
         scale=alt.Scale(type="log", nice=False),
         axis=alt.Axis(format="~%", values=[0.001, 0.01, 0.1, 0.5]),
     )
-    days = alt.Y("days:Q", title="days", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", tickCount=6))
+    days = alt.Y(
+        "days:Q",
+        title="days",
+        scale=alt.Scale(type="log"),
+        axis=alt.Axis(format="~s", values=[10**power for power in range(10)]),
+    )
     tips = ["line:N", alt.Tooltip("share:Q", format=".2%"), alt.Tooltip("days:Q", format=",.1f")]
     lines = (
         alt.Chart(alt.InlineData(values=_lines(plan)))
@@ -81,8 +86,8 @@ def online_chart(plan: OnlinePlan) -> alt.LayerChart:
     asked = [{"share": plan.asked.share, "days": plan.arms.once.days, "line": _ONCE}]
     point = alt.Chart(alt.InlineData(values=asked)).mark_point(size=90, filled=True, color=_RED)
     limit = alt.Chart(alt.InlineData(values=[{"days": plan.asked.days, "text": f"asked: {lasting(plan.asked.days)}"}]))
-    named = limit.mark_text(align="right", dx=-4, dy=-7, color=_GREY).encode(
-        y="days:Q", x=alt.value(_WIDTH), text="text:N"
+    named = limit.mark_text(align="left", dx=4, dy=-7, color="#52606d").encode(
+        y="days:Q", x=alt.value(0), text="text:N"
     )
     at = alt.Chart(alt.InlineData(values=[{"share": plan.asked.share}])).mark_rule(strokeDash=[2, 3], color=_GREY)
     rule = limit.mark_rule(strokeDash=[5, 4]).encode(y="days:Q")

@@ -16,6 +16,7 @@ def change(plan: OnlinePlan) -> str:
     """`recall 0.75 against 0.80`, with as many digits as the difference has."""
     base, gain = plan.baseline, plan.effect.absolute
     digits = max(2, -math.floor(math.log10(gain)))
+    digits += abs(round(gain, digits) - gain) > gain / 10
     return f"{base.metric} {base.value:.{digits}f} against {base.better_by(gain):.{digits}f}"
 
 
@@ -117,7 +118,8 @@ def _of_pairs(model: Model, plan: OnlinePlan) -> Iterator[str]:
         yield "whose answer was given changes the target rate, so nothing can be paired"
         return
     yield (
-        f"paired: the two versions are taken to be alike by a correlation of {plan.asked.correlation:g}, row by row; "
+        f"paired, rows count as they are, as in a rollout; the two versions are taken to be alike by a correlation of "
+        f"{plan.asked.correlation:g}, row by row; "
         "--correlation says another, and in a shadow 'everloop rollout show' counts where they differ"
     )
     if base.metric != model.objective.metric:
