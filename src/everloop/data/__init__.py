@@ -17,7 +17,7 @@ from everloop.data.node import Node
 from everloop.data.profile import Profile
 from everloop.data.rows import TARGET, WEIGHT, Rows, load_rows, rows_of
 from everloop.data.sampling import FitSample, fit_sample
-from everloop.data.source import collect, local_files, scan
+from everloop.data.source import collect, local_files, scan, source_error
 from everloop.data.split import FIRST_SHARES, MIN_POSITIVES, Split, retrain_split, time_split
 from everloop.data.translate import EVENT_TIME, columns_read, translate
 from everloop.data.tree import FeatureTree
@@ -72,6 +72,7 @@ __all__ = [
     "rows_hash",
     "rows_of",
     "scan",
+    "source_error",
     "time_split",
     "translate",
     "utc_times",
