@@ -155,11 +155,10 @@ def classes_chart(seen: Exploration, *, most: int = 30) -> alt.FacetChart:
     colours = alt.Scale(domain=[low, high], range=[_GREY, _RED])
     bars = (
         alt.Chart(_data(rows))
-        .mark_bar()
+        .mark_bar(opacity=0.6)
         .encode(
             x=alt.X("at:O", title=None, axis=None),
-            xOffset=alt.XOffset("class:N", sort=[low, high]),
-            y=alt.Y("share:Q", title=None, axis=alt.Axis(format="%", tickCount=3)),
+            y=alt.Y("share:Q", title=None, stack=None, axis=alt.Axis(format="%", tickCount=3)),
             color=alt.Color("class:N", scale=colours, title=None, legend=alt.Legend(orient="top")),
             tooltip=["bin:N", "class:N", alt.Tooltip("share:Q", format=".2%")],
         )

@@ -117,7 +117,9 @@ def _told(model: Model, read: Survey, *, seed: int, threads: int) -> _Told:
     clocks = tuple(name for at, name in enumerate(names) if _only_grows(matrix[:, at]))
     categorical = frozenset(column.name for column in read.contract.feature_columns if column.type == "string")
     groups = correlated_groups(matrix, names, categorical=categorical, seed=seed)
-    surprising = tuple(group for group in groups if not _of_one_column(group, tree))
+    surprising = tuple(
+        group for group in groups if not _of_one_column(group, tree) and not set(group.features) <= set(clocks)
+    )
     numeric = read.target is not None and read.target.numeric
     if np.ptp(rows.y) == 0:
         return _Told(clocks=clocks, groups=groups, surprising=surprising)

@@ -9,9 +9,10 @@ from markupsafe import Markup
 
 from everloop.experiment.charts import charts
 from everloop.experiment.exploration import Exploration
+from everloop.experiment.feature_table import FeatureTable
 from everloop.experiment.html import STYLE, html_page, svg, template, write_whole
 
-__all__ = ["exploration_fragment", "exploration_page", "write_page"]
+__all__ = ["exploration_fragment", "exploration_page", "feature_fragment", "write_page"]
 
 _BODY: Final = """<h1>{{ seen.model }}: what the data looks like</h1>
 <p>{{ "{:,}".format(seen.rows) }} rows × {{ seen.columns | length }} columns from <code>{{ seen.source }}</code>
@@ -92,3 +93,24 @@ def exploration_fragment(seen: Exploration) -> str:
 def write_page(seen: Exploration, path: Path) -> None:
     """Write the page to `path`, whole or not at all."""
     write_whole(path, exploration_page(seen))
+
+
+_FEATURES: Final = """<h2>{{ table.model }}: {{ table.features | length }} features on
+{{ "{:,}".format(table.rows) }} rows</h2>
+<table><tr><th>feature</th><th>expression</th><th class="n">µs per 1,000 rows</th><th class="n">missing</th>
+<th class="n">area alone</th><th class="n">bits</th><th class="n">lost when shuffled</th><th class="n">in a forest</th>
+<th class="n">moved</th></tr>
+{% for line in table.features if line.row_wise %}<tr><td>{{ line.name }}</td>
+<td><code>{{ line.expression }}</code></td>
+<td class="n">{{ "%.0f" | format(line.us_per_1000) if line.derived else "–" }}</td>
+<td class="n">{{ "%.3g %%" | format(100 * line.missing) if line.missing else "–" }}</td>
+{% for value in (line.auc, line.information, line.permutation, line.forest, line.psi) -%}
+<td class="n">{{ "%.3f" | format(value) if value is not none else "–" }}</td>{% endfor %}</tr>
+{% endfor %}</table>
+<ul>{% for sentence in table.sentences %}<li>{{ sentence }}</li>{% endfor %}</ul>
+"""
+
+
+def feature_fragment(table: FeatureTable) -> str:
+    """The features as a notebook shows them."""
+    return f'<style>{STYLE}</style><div class="everloop">{template(_FEATURES).render(table=table)}</div>'

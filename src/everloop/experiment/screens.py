@@ -87,16 +87,16 @@ def _over_time(seen: Exploration) -> Iterator[Text]:
     if len(seen.periods) >= 2:
         most = max(period.rows for period in seen.periods)
         yield Text()
-        yield Text.assemble(("volume ", "bold"), sparkline([p.rows for p in seen.periods]), f" ≤ {most:,}")
-        yield from _rates([period.rate for period in seen.periods], "target ", numeric=numeric)
+        yield Text.assemble(("volume  ", "bold"), sparkline([p.rows for p in seen.periods]), f" ≤ {most:,}")
+        yield from _rates([period.rate for period in seen.periods], "target  ", numeric=numeric)
     for part in dict.fromkeys(season.part for season in seen.seasons):
         shown = [season for season in seen.seasons if season.part == part]
-        line = f"{part:<7}{sparkline([season.rows for season in shown])}"
+        line = f"{part:<8}{sparkline([season.rows for season in shown])}"
         yield Text.assemble(*_halves_bold(line), *_season_rates(shown, numeric=numeric))
 
 
 def _halves_bold(line: str) -> tuple[tuple[str, str], str]:
-    return (line[:7], "bold"), line[7:]
+    return (line[:8], "bold"), line[8:]
 
 
 def _season_rates(shown: Sequence[Season], *, numeric: bool) -> Iterator[str]:
