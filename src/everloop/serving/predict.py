@@ -193,8 +193,8 @@ class Predictor:
 
     def _count(self, model: LiveModel, decoded: _Good, scored: _Scored, batch: PredictionBatch) -> None:
         self._counters.batch(model.name, rows=len(scored.scores))
-        for column, rows in model.champion.features.unseen(decoded.frame, scored.features).items():
-            self._counters.unseen(model.name, column, rows=rows)
+        for name, unseen in model.champion.features.unseen(decoded.frame, scored.features).items():
+            self._counters.unseen(model.name, name, rows=unseen)
         for column, version in enumerate(scored.versions):
             failed = int(np.isnan(scored.scores[:, column]).sum())
             self._counters.scored(
