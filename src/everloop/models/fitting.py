@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from everloop.bundle.graph import Graph
 from everloop.clock import SystemClock
 from everloop.errors import NotEnoughData
 from everloop.models.agreement import COMPARED_ROWS, largest_difference
+from everloop.models.calibration import Calibration, calibrated, check_calibration
 from everloop.models.class_weight import BALANCED, balance
 from everloop.models.early_stopping import check_validation
 from everloop.models.graphs import serving_graph
@@ -18,6 +20,7 @@ from everloop.models.learner import Learner, Training, Validation
 from everloop.models.missing import filled, fills
 from everloop.models.params import resolve_params, told_params
 from everloop.models.registry import learner as find_learner
+from everloop.models.score_map import ScoreMap, check_map
 from everloop.models.space import Value
 
 __all__ = ["FitRequest", "FitResult", "checked", "fit_here"]
@@ -32,6 +35,7 @@ class FitRequest:
     X: float32, shape (n, k). y: shape (n,), 0 or 1. weight: shape (n,), positive; None is 1 for every row.
     validation: rows not in X, by which a fit may stop early, and the first of which graph and model are compared on;
         where there are none, rows of X are compared.
+    calibration: `none`, `logistic`, `isotonic` or `auto`: see `CALIBRATIONS`; all but none are fitted on `validation`.
     seed: with the rest it determines the graph, to the byte. threads: never changes what comes out.
     """
 
@@ -44,6 +48,7 @@ class FitRequest:
     validation: Validation | None = None
     threads: int = 1
     task: str = "classification"
+    calibration: str = "none"
 
     def __post_init__(self) -> None:
         """Validation rows that are none are no validation."""
@@ -59,6 +64,7 @@ class FitResult:
         tries only where they are not their defaults.
     agreement: the largest difference of a graph's and its model's score on the rows compared.
     fit_s: what the fit alone took. rounds: how many trees or epochs were kept, None where it did not stop early.
+    calibration: what was found, None where none was asked for.
     """
 
     graph: bytes
@@ -66,12 +72,14 @@ class FitResult:
     agreement: float
     params: dict[str, Value]
     rounds: int | None = None
+    calibration: Calibration | None = None
 
 
 def fit_here(request: FitRequest) -> FitResult:
     """Fit in this process: for a worker that is already apart. `fit` does the same in a child that can be stopped.
 
-    Raises ConfigurationError for the hyperparameters, NotEnoughData for one class only, GraphDisagrees.
+    Raises ConfigurationError for what was asked, NotEnoughData for one class only or too few rows to calibrate on,
+    GraphDisagrees.
     """
     from threadpoolctl import threadpool_limits
 
@@ -85,23 +93,39 @@ def fit_here(request: FitRequest) -> FitResult:
         warnings.simplefilter("ignore")
         model = item.fit(training)
         fit_s = clock.monotonic_s() - started_s
-        graph = serving_graph(model.onnx(), fill=fill, row_block=item.row_block)
+        converted = model.onnx()
+        graph = serving_graph(converted, fill=fill, row_block=item.row_block)
         rows = request.X if request.validation is None else request.validation.X[:COMPARED_ROWS]
         agreement = largest_difference(graph, model, rows, fill=fill, seed=request.seed)
+        found, calibration = _calibration(request, graph)
+        if found is not None:
+            before = Graph(graph)
+            graph = serving_graph(converted, fill=fill, row_block=item.row_block, calibration=found)
+            check_map(graph, before, found, rows)
     return FitResult(
         graph=graph,
         fit_s=fit_s,
         agreement=agreement,
         params=told_params(item, params),
         rounds=getattr(model, "rounds", None),
+        calibration=calibration,
     )
 
 
+def _calibration(request: FitRequest, graph: bytes) -> tuple[ScoreMap | None, Calibration | None]:
+    """What was asked for, found on the validation rows' scores by the graph; nothing where nothing was."""
+    if request.calibration == "none" or request.validation is None:
+        return None, None
+    scores = Graph(graph).scores(np.asarray(request.validation.X))
+    return calibrated(request.calibration, scores, request.validation, seed=request.seed)
+
+
 def checked(request: FitRequest) -> tuple[Learner, dict[str, Value]]:
-    """The learner of `request` and all its hyperparameters. Raises ConfigurationError with every mistake of them."""
+    """The learner of `request` and all its hyperparameters. Raises ConfigurationError for what is wrong."""
     item = find_learner(request.learner, task=request.task)
     params = resolve_params(item, request.params)
     check_validation(request.learner, params, request.validation)
+    check_calibration(request.calibration, request.validation)
     return item, params
 
 

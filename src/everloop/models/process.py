@@ -20,6 +20,7 @@ import numpy as np
 from everloop import errors
 from everloop.clock import Clock, SystemClock
 from everloop.errors import ConfigurationError, EverloopError, FitFailed, StepTimeout
+from everloop.models.calibration import Calibration
 from everloop.models.fitting import FitRequest, FitResult, checked
 
 __all__ = ["fit", "fit_all"]
@@ -73,6 +74,7 @@ def _send(request: FitRequest, folder: Path) -> None:
         "seed": request.seed,
         "threads": request.threads,
         "task": request.task,
+        "calibration": request.calibration,
         "arrays": sorted(arrays),
     }
     try:
@@ -163,7 +165,8 @@ def _receive(request: FitRequest, folder: Path) -> FitResult:
     if "error" in answer:
         raise _error(request, answer["error"], answer["sentence"])
     graph = (folder / "graph.onnx").read_bytes()
-    return FitResult(graph=graph, **answer)
+    calibration = answer.pop("calibration")
+    return FitResult(graph=graph, **answer, calibration=None if calibration is None else Calibration(**calibration))
 
 
 def _error(request: FitRequest, kind: str, sentence: str) -> EverloopError:
