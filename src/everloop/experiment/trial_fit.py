@@ -32,6 +32,7 @@ class TrialTask:
     """What one worker does. rows: the folder of the parts; graph: where the fitted graph goes.
 
     parent: the process that searches; a worker ends with it. calibration: as model.yaml's search says it.
+    own: the model's learners.py, where it has one.
     """
 
     number: int
@@ -45,6 +46,7 @@ class TrialTask:
     graph: Path
     parent: int = 0
     calibration: str = "none"
+    own: Path | None = None
 
 
 def write_part(folder: Path, name: str, *, X: Array, y: Array, weight: Array) -> None:
@@ -103,6 +105,7 @@ def _tried(task: TrialTask, fields: dict[str, Any]) -> Trial:
         seed=task.seed,
         task=task.task,
         calibration=task.calibration,
+        own=task.own,
     )
     result: FitResult = fit_here(request)
     scores = Graph(result.graph).scores(X_validation)

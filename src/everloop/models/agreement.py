@@ -33,7 +33,13 @@ def largest_difference(graph: bytes, model: FittedModel, rows: np.ndarray, *, fi
         rows = rows[np.sort(rng.choice(len(rows), COMPARED_ROWS, replace=False))]
     holes = np.where(rng.random(rows.shape) < _HOLES, np.float32(np.nan), rows)
     both = np.concatenate([rows, holes]).astype(np.float32)
-    difference = np.abs(Graph(graph).scores(both) - model.scores(filled(both, fill)))
+    scores = np.asarray(model.scores(filled(both, fill)))
+    if scores.shape != (len(both),):
+        raise GraphDisagrees(
+            f"the model's scores of {len(both):,} rows have the shape {scores.shape} and not one number per row, the "
+            "probability of the positive class"
+        )
+    difference = np.abs(Graph(graph).scores(both) - scores)
     worst = float(difference.max())
     if not worst <= AGREEMENT:
         wrong = int((~(difference <= AGREEMENT)).sum())

@@ -5,25 +5,28 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from everloop.bundle.graph import Graph
 from everloop.clock import SystemClock
-from everloop.errors import NotEnoughData
+from everloop.errors import EverloopError, FitFailed, NotEnoughData
 from everloop.models.agreement import COMPARED_ROWS, largest_difference
 from everloop.models.calibration import Calibration, calibrated, check_calibration
 from everloop.models.class_weight import BALANCED, balance
 from everloop.models.early_stopping import check_validation
 from everloop.models.graphs import serving_graph
-from everloop.models.learner import Learner, Training, Validation
+from everloop.models.learner import FittedModel, Learner, Training, Validation
 from everloop.models.missing import filled, fills
+from everloop.models.own_learner import fit_mistake
 from everloop.models.params import resolve_params, told_params
 from everloop.models.registry import learner as find_learner
 from everloop.models.score_map import ScoreMap, check_map
 from everloop.models.space import Value
 
-__all__ = ["FitRequest", "FitResult", "checked", "fit_here"]
+__all__ = ["FitRequest", "FitResult", "checked", "fit_here", "fit_with"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,7 @@ class FitRequest:
     validation: rows not in X, by which a fit may stop early, and the first of which graph and model are compared on;
         where there are none, rows of X are compared.
     calibration: `none`, `logistic`, `isotonic` or `auto`: see `CALIBRATIONS`; all but none are fitted on `validation`.
+    own: the learners.py that defines the learner, where it is none of everloop's.
     seed: with the rest it determines the graph, to the byte. threads: never changes what comes out.
     """
 
@@ -49,6 +53,7 @@ class FitRequest:
     threads: int = 1
     task: str = "classification"
     calibration: str = "none"
+    own: Path | None = None
 
     def __post_init__(self) -> None:
         """Validation rows that are none are no validation."""
@@ -81,9 +86,14 @@ def fit_here(request: FitRequest) -> FitResult:
     Raises ConfigurationError for what was asked, NotEnoughData for one class only or too few rows to calibrate on,
     GraphDisagrees.
     """
+    item, params = checked(request)
+    return fit_with(item, request, params)
+
+
+def fit_with(item: Learner, request: FitRequest, params: dict[str, Value]) -> FitResult:
+    """Fit `item`, whatever name it has in the request; params: all of its hyperparameters. Raises as `fit_here`."""
     from threadpoolctl import threadpool_limits
 
-    item, params = checked(request)
     fill = fills(request.X, reads_missing=item.reads_missing)
     training = _training(request, params, fill)
     clock = SystemClock()
@@ -91,10 +101,9 @@ def fit_here(request: FitRequest) -> FitResult:
     # BLAS adds up in another order with more threads, so it always has one
     with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = item.fit(training)
+        model = _model(item, request, training)
         fit_s = clock.monotonic_s() - started_s
-        converted = model.onnx()
-        graph = serving_graph(converted, fill=fill, row_block=item.row_block)
+        converted, graph = _graph(item, model, fill)
         rows = request.X if request.validation is None else request.validation.X[:COMPARED_ROWS]
         agreement = largest_difference(graph, model, rows, fill=fill, seed=request.seed)
         found, calibration = _calibration(request, graph)
@@ -122,11 +131,41 @@ def _calibration(request: FitRequest, graph: bytes) -> tuple[ScoreMap | None, Ca
 
 def checked(request: FitRequest) -> tuple[Learner, dict[str, Value]]:
     """The learner of `request` and all its hyperparameters. Raises ConfigurationError for what is wrong."""
-    item = find_learner(request.learner, task=request.task)
+    item = find_learner(request.learner, task=request.task, own=request.own)
     params = resolve_params(item, request.params)
     check_validation(request.learner, params, request.validation)
     check_calibration(request.calibration, request.validation)
     return item, params
+
+
+def _model(item: Learner, request: FitRequest, training: Training) -> FittedModel:
+    try:
+        model = item.fit(training)
+    except EverloopError:
+        raise
+    except Exception as error:
+        if request.own is None:
+            raise
+        raise fit_mistake(request.own, item.name, error) from error
+    if not all(callable(getattr(model, method, None)) for method in ("scores", "onnx")):
+        raise FitFailed(
+            f"fitting {item.name} gave a {type(model).__name__}, which has no scores(X) and onnx(); "
+            "where it is scikit-learn's, return FittedPipeline(estimator)"
+        )
+    return model
+
+
+def _graph(item: Learner, model: FittedModel, fill: np.ndarray) -> tuple[Any, bytes]:
+    """The converter's model and the graph that is served."""
+    try:
+        converted = model.onnx()
+        return converted, serving_graph(converted, fill=fill, row_block=item.row_block)
+    except Exception as error:  # converters raise whatever they come upon
+        said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        raise FitFailed(
+            f"the model of {item.name} could not be made into an ONNX graph, which is what is served: "
+            f"{type(error).__name__}: {said[:200]}; take an estimator that its converter knows"
+        ) from error
 
 
 def _training(request: FitRequest, params: dict[str, Value], fill: np.ndarray) -> Training:

@@ -75,6 +75,7 @@ def _send(request: FitRequest, folder: Path) -> None:
         "threads": request.threads,
         "task": request.task,
         "calibration": request.calibration,
+        "own": None if request.own is None else str(request.own.resolve()),
         "arrays": sorted(arrays),
     }
     try:

@@ -36,7 +36,7 @@ from everloop.data import (
 )
 from everloop.errors import ContractViolation, Refused
 from everloop.ledger import DataSpan, Estimate, VerdictRecord, VersionRegistered
-from everloop.models import FitRequest, FitResult, Validation, fit_all
+from everloop.models import FitRequest, FitResult, Validation, fit_all, own_content
 from everloop.production.gates import GateEvidence, GateVerdict, judge_gates, refusal
 from everloop.production.judged import JudgedModel, estimates, judge_bundle, judge_graph
 from everloop.production.rows import everything_known
@@ -53,6 +53,7 @@ __all__ = ["check", "evaluate", "fit", "gate", "package", "register", "release",
 YARDSTICK_ROWS = 100_000
 YARDSTICKS = ("constant", "logistic")
 CANDIDATE = "candidate"
+_LEARNERS = "learners.py"
 
 
 def _resources(context: RunContext) -> PipelineResources:
@@ -172,7 +173,8 @@ def fit(context: RunContext, state: State) -> State:
     model, spec = _model(context, state), _spec(context, state)
     parts, tree = _split(context, state), _features(model, spec)
     own = _fit_request(parts, tree, spec.learner, spec.hyperparameters, seed=spec.seed, most=model.train.rows)
-    own = replace(own, calibration=spec.calibration)
+    own = replace(own, calibration=spec.calibration, own=model.own_learners)
+    content = _keep_learners(context, model, spec)
     others = [_fit_request(parts, tree, name, {}, seed=spec.seed, most=YARDSTICK_ROWS) for name in YARDSTICKS]
 
     def fitted(requests: Sequence[FitRequest]) -> list[FitResult]:
@@ -188,7 +190,17 @@ def fit(context: RunContext, state: State) -> State:
         (result,), yardsticks = pool.map(fitted, ([own], others))
     for name, found in zip((CANDIDATE, *YARDSTICKS), (result, *yardsticks), strict=True):
         _write(context.workdir / f"{name}.onnx", found.graph)
-    return {"fit": _fitted(result)}
+    if own_content([spec.learner], own=model.own_learners) != content:
+        raise Refused(f"{model.name}/{_LEARNERS} was changed while {spec.learner} was fitted; start another run")
+    return {"fit": _fitted(result) | ({} if content is None else {"own_learners": content})}
+
+
+def _keep_learners(context: RunContext, model: Model, spec: Spec) -> str | None:
+    """A copy of the learners.py that the spec's learner is from, and its sha256; None where it is everloop's own."""
+    content = own_content([spec.learner], own=model.own_learners)
+    if content is not None and model.own_learners is not None:
+        _write(context.workdir / _LEARNERS, model.own_learners.read_bytes())
+    return content
 
 
 def _fitted(result: FitResult) -> dict[str, Any]:
@@ -293,6 +305,8 @@ def package(context: RunContext, state: State) -> State:
             calibration=state["fit"].get("calibration", {}).get("method", "none"),
         )
     )
+    if "own_learners" in state["fit"]:
+        bundles.write_evidence(bundle, _LEARNERS, (context.workdir / _LEARNERS).read_bytes())
     return {"bundle": bundle}
 
 
