@@ -41,8 +41,9 @@ def model_list(model: ModelName = None, as_json: AsJson = False) -> None:
     with opened() as here:
         names = [here.project.model(model).name] if model else sorted(here.project.models)
         versions = [version for name in names for version in here.ledger.versions(name)]
+        records = [_version_record(version, here.project) for version in versions] if as_json else []
     if as_json:
-        show([_version_record(version) for version in versions])
+        show(records)
         return
     rows = [
         (version.name, version.role, version.spec, version.run, when(version.at), _metric(version.metrics, "recall"))
@@ -68,8 +69,9 @@ def model_show(
     with opened() as here:
         chosen = here.project.model(model if named is None else named)
         found = here.ledger.version(chosen.name, number)
+        record = _version_record(found, here.project)
     if as_json:
-        show(_version_record(found))
+        show(record)
         return
     fields(
         {
@@ -79,9 +81,22 @@ def model_show(
             "run": found.run,
             "registered": when(found.at),
             "bundle": found.bundle,
+            "calibration": record["calibration"],
         }
         | {name: _interval(value) for name, value in found.metrics.items()}
     )
+
+
+def _calibration(project: Any, bundle: str) -> str | None:
+    """How the version's graph makes probabilities of its scores; None where the bundle is not on this machine."""
+    from everloop.bundle import BundleStore
+    from everloop.errors import NotFound
+
+    try:
+        said = BundleStore(project.paths.bundles).manifest(bundle).calibration
+    except NotFound:
+        return None
+    return said if isinstance(said, str) else "none"
 
 
 def _interval(value: Any) -> str | None:
@@ -95,9 +110,10 @@ def _metric(metrics: Any, name: str) -> str | None:
     return None if value is None or value["point"] is None else f"{value['point']:.3f}"
 
 
-def _version_record(version: Any) -> dict[str, Any]:
+def _version_record(version: Any, project: Any) -> dict[str, Any]:
     names = ("model", "number", "bundle", "run", "spec", "spec_hash", "at", "role", "metrics", "data", "trigger")
-    return {"name": version.name} | {name: getattr(version, name) for name in names}
+    record = {"name": version.name} | {name: getattr(version, name) for name in names}
+    return record | {"calibration": _calibration(project, version.bundle)}
 
 
 @specs.command("list")

@@ -6,6 +6,7 @@ The libraries that fit and draw load when they are called.
 
 from everloop.experiment.exploration import Exploration
 from everloop.experiment.explore import explore
+from everloop.experiment.feature_table import FeatureLine, FeatureTable, feature_table, feature_table_screen
 from everloop.experiment.finding import Finding
 from everloop.experiment.hand_over import approve
 from everloop.experiment.leaderboard import DataUsed, Judged, Leaderboard, leaderboard_screen
@@ -21,6 +22,8 @@ __all__ = [
     "FIT_ROWS",
     "DataUsed",
     "Exploration",
+    "FeatureLine",
+    "FeatureTable",
     "Finding",
     "Judged",
     "Leaderboard",
@@ -30,6 +33,8 @@ __all__ = [
     "approve",
     "exploration_screen",
     "explore",
+    "feature_table",
+    "feature_table_screen",
     "leaderboard_screen",
     "online_screen",
     "plan_online",

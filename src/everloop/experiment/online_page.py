@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 import altair as alt
-from jinja2 import Environment
 
+from everloop.experiment.html import html_page, template
 from everloop.experiment.online_plan import Need, OnlinePlan, lasting, percent, plain
-from everloop.experiment.page_parts import chart_scripts, chart_values
 
 __all__ = ["online_chart", "online_page"]
 
@@ -18,27 +17,10 @@ _BLUE, _RED, _GREY = "#3b6ea5", "#c8503c", "#9aa5b1"
 _ONCE, _HALF, _MOST = "A/B judged once", "A/B any time, 1 in 2", "A/B any time, 9 in 10"
 _PAIRED: Final = "paired, any time, 9 in 10"
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ plan.title }}</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1f2933; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; } p.lead { font-size: 1.1rem; padding-left: .8rem;
-border-left: 4px solid {{ "#3b8a5a" if plan.enough else "#c8503c" }}; }
-table { border-collapse: collapse; font-size: 13px; } td, th { padding: 2px 12px 2px 0; text-align: left; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; } tr:nth-child(even) { background: #f5f7fa; }
-p.by, li { color: #616e7c; font-size: 13px; }
-</style>
-<script>{{ scripts }}</script>
-</head>
-<body>
-<h1>{{ plan.title }}</h1>
-<p class="lead">{{ plan.sentence }}</p>
+_BODY: Final = """<h1>{{ plan.title }}</h1>
+<p class="lead {{ "fine" if plan.enough else "stop" }}">{{ plan.sentence }}</p>
 <h2>Days until the answer, by the share of {{ plan.volume.users }} that see the challenger</h2>
-<div id="chart0"></div>
+<div class="wide" id="chart0"></div>
 <h2>What it takes</h2>
 <table><tr><th>comparison</th><th class="n">{{ plan.baseline.counted }}, challenger</th><th class="n">champion</th>
 <th class="n">rows in all</th><th class="n">takes</th></tr>
@@ -49,15 +31,8 @@ p.by, li { color: #616e7c; font-size: 13px; }
 <h2>What it rests on</h2>
 <table>{% for name, said in facts %}<tr><th>{{ name }}</th><td>{{ said }}</td></tr>
 {% endfor %}</table>
-<ul>{% for note in plan.notes %}<li>{{ note }}</li>
+<ul class="by">{% for note in plan.notes %}<li>{{ note }}</li>
 {% endfor %}</ul>
-<p class="by">Made by everloop.</p>
-<script>
-const charts = {{ specs }};
-charts.forEach((spec, at) => vegaEmbed("#chart" + at, spec, {actions: false}));
-</script>
-</body>
-</html>
 """
 
 
@@ -136,13 +111,8 @@ def _facts(plan: OnlinePlan) -> list[tuple[str, str]]:
 
 def online_page(plan: OnlinePlan) -> str:
     """The page, complete: no address in it is fetched."""
-    page = Environment(autoescape=True).from_string(_PAGE)
     courses = [plan.arms, *([] if plan.paired is None else [plan.paired])]
-    return page.render(
-        plan=plan,
-        needs=_needs(plan),
-        sentences=[course.sentence for course in courses],
-        facts=_facts(plan),
-        scripts=chart_scripts(),
-        specs=chart_values([online_chart(plan).to_dict()]),
+    body = template(_BODY).render(
+        plan=plan, needs=_needs(plan), sentences=[course.sentence for course in courses], facts=_facts(plan)
     )
+    return html_page(plan.title, body, {"days": online_chart(plan)})

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
 
-from everloop.bundle import Bundle, Graph
+from everloop.bundle import Bundle
 from everloop.clock import Clock
 from everloop.data import EVENT_TIME, MIN_POSITIVES, TARGET, WEIGHT, fit_sample
 from everloop.errors import EverloopError, NotEnoughData
+from everloop.improvement.refit import refitted
 from everloop.project import Objective, Spec
 from everloop.stats import Interval, jsonable, wilson
 from everloop.tasks import choose_threshold, decided
@@ -23,7 +25,6 @@ __all__ = ["FIT_ROWS", "Repair", "retrain_estimate"]
 FIT_ROWS: Final = 40_000
 _LEAST_HELD: Final = 8
 _HELD_ROWS: Final = 60_000
-_LIMIT_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +66,14 @@ def retrain_estimate(
     subject: str,
     clock: Clock,
     fit_rows: int = FIT_ROWS,
+    own: Path | None = None,
 ) -> Repair:
     """Fit the champion's spec on all known rows but the newest positives of the change, and judge it on those.
 
     known: matured rows in order of time. since: when the change began; None takes the newest twentieth of the rows.
     The threshold is chosen on one half of the held-out rows and judged on the other, both ways round, so that few
     positives tell as much as they can; the champion keeps its own. subject: what positives are called.
+    own: the model's learners.py, where it has one.
     """
     times, positive = known[EVENT_TIME], known[TARGET].to_numpy() > 0.5
     begin = times[-1] - (times[-1] - times[0]) / 20 if since is None else since
@@ -85,7 +88,7 @@ def retrain_estimate(
         )
     cut = int(np.searchsorted(times.to_physical().to_numpy(), times.to_physical()[int(new[len(new) // 2])]))
     try:
-        caught = _tried(known, cut, bundle, spec, clock=clock, fit_rows=fit_rows)
+        caught = _tried(known, cut, bundle, spec, clock=clock, fit_rows=fit_rows, own=own)
     except EverloopError as error:
         return Repair(sentence=f"a retrain could not be estimated: {error}", known_positives=len(new), needed=needed)
     retrained, champion = caught["retrained"], caught["champion"]
@@ -107,24 +110,12 @@ def retrain_estimate(
 
 
 def _tried(
-    known: pl.DataFrame, cut: int, bundle: Bundle, spec: Spec, *, clock: Clock, fit_rows: int
+    known: pl.DataFrame, cut: int, bundle: Bundle, spec: Spec, *, clock: Clock, fit_rows: int, own: Path | None
 ) -> Mapping[str, Interval]:
-    from everloop.models import FitRequest, fit
-
     train, held = known[:cut], known[cut:]
-    learn = fit_sample(train[TARGET].to_numpy(), train[WEIGHT].to_numpy(), most=fit_rows, seed=spec.seed)
     judge = fit_sample(held[TARGET].to_numpy(), held[WEIGHT].to_numpy(), most=_HELD_ROWS, seed=spec.seed)
     matrix = bundle.features.matrix(held[judge.rows])
-    request = FitRequest(
-        learner=spec.learner,
-        params=dict(spec.hyperparameters),
-        X=bundle.features.matrix(train[learn.rows]),
-        y=train[TARGET].to_numpy()[learn.rows],
-        weight=learn.weight,
-        compare=matrix[:2_000],
-        seed=spec.seed,
-    )
-    graph = Graph(fit(request, time_limit_s=_LIMIT_S, clock=clock).graph)
+    graph = refitted(train, bundle.features, spec, spec.hyperparameters, most=fit_rows, clock=clock, own=own)
     y = held[TARGET].to_numpy()[judge.rows] > 0.5
     objective = Objective.parse(spec.objective)
     decision = _crossed(objective, y, graph.scores(matrix), judge.weight, seed=spec.seed)

@@ -5,25 +5,35 @@
 """
 
 from everloop.models.agreement import AGREEMENT
+from everloop.models.calibration import CALIBRATIONS, Calibration
+from everloop.models.class_weight import scale_pos_weight
+from everloop.models.early_stopping import stops_early
 from everloop.models.fitting import FitRequest, FitResult, fit_here
-from everloop.models.learner import FittedModel, Learner, Training, defaults, search_space
+from everloop.models.learner import FittedModel, Learner, Training, Validation, defaults, search_space, weighted_up
+from everloop.models.own_learner import own_learner
 from everloop.models.params import resolve_params
 from everloop.models.process import fit, fit_all
-from everloop.models.registry import learner, learners
-from everloop.models.space import Choice, Distribution, Float, Hyperparameter, Int, Value
+from everloop.models.registry import learner, learners, own_content
+from everloop.models.sklearn_graph import FittedPipeline
+from everloop.models.space import Choice, Distribution, Float, Hyperparameter, Int, Native, Value
 
 __all__ = [
     "AGREEMENT",
+    "CALIBRATIONS",
+    "Calibration",
     "Choice",
     "Distribution",
     "FitRequest",
     "FitResult",
     "FittedModel",
+    "FittedPipeline",
     "Float",
     "Hyperparameter",
     "Int",
     "Learner",
+    "Native",
     "Training",
+    "Validation",
     "Value",
     "defaults",
     "fit",
@@ -31,6 +41,11 @@ __all__ = [
     "fit_here",
     "learner",
     "learners",
+    "own_content",
+    "own_learner",
     "resolve_params",
+    "scale_pos_weight",
     "search_space",
+    "stops_early",
+    "weighted_up",
 ]

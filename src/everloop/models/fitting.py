@@ -5,20 +5,28 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from everloop.bundle.graph import Graph
 from everloop.clock import SystemClock
-from everloop.errors import NotEnoughData
-from everloop.models.agreement import largest_difference
+from everloop.errors import EverloopError, FitFailed, NotEnoughData
+from everloop.models.agreement import COMPARED_ROWS, largest_difference
+from everloop.models.calibration import Calibration, calibrated, check_calibration
+from everloop.models.class_weight import BALANCED, balance
+from everloop.models.early_stopping import check_validation
 from everloop.models.graphs import serving_graph
-from everloop.models.learner import Training
+from everloop.models.learner import FittedModel, Learner, Training, Validation
 from everloop.models.missing import filled, fills
-from everloop.models.params import resolve_params
+from everloop.models.own_learner import fit_mistake
+from everloop.models.params import resolve_params, told_params
 from everloop.models.registry import learner as find_learner
+from everloop.models.score_map import ScoreMap, check_map
 from everloop.models.space import Value
 
-__all__ = ["FitRequest", "FitResult", "fit_here"]
+__all__ = ["FitRequest", "FitResult", "checked", "fit_here", "fit_with"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +36,10 @@ class FitRequest:
     learner: its name, such as `xgboost`.
     params: hyperparameters by canonical or native name; what is not said has its default.
     X: float32, shape (n, k). y: shape (n,), 0 or 1. weight: shape (n,), positive; None is 1 for every row.
-    compare: rows not in X, shape (m, k), on which graph and model are compared; None takes rows of X.
+    validation: rows not in X, by which a fit may stop early, and the first of which graph and model are compared on;
+        where there are none, rows of X are compared.
+    calibration: `none`, `logistic`, `isotonic` or `auto`: see `CALIBRATIONS`; all but none are fitted on `validation`.
+    own: the learners.py that defines the learner, where it is none of everloop's.
     seed: with the rest it determines the graph, to the byte. threads: never changes what comes out.
     """
 
@@ -38,35 +49,51 @@ class FitRequest:
     y: np.ndarray
     seed: int
     weight: np.ndarray | None = None
-    compare: np.ndarray | None = None
+    validation: Validation | None = None
     threads: int = 1
     task: str = "classification"
+    calibration: str = "none"
+    own: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Validation rows that are none are no validation."""
+        if self.validation is not None and len(self.validation.y) == 0:
+            object.__setattr__(self, "validation", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitResult:
     """What came out.
 
-    graph: the ONNX graph's bytes, for `bundle.Graph`. params: every hyperparameter, by canonical name.
+    graph: the ONNX graph's bytes, for `bundle.Graph`. params: hyperparameters by canonical name; those that no search
+        tries only where they are not their defaults.
     agreement: the largest difference of a graph's and its model's score on the rows compared.
-    fit_s: what the fit alone took.
+    fit_s: what the fit alone took. rounds: how many trees or epochs were kept, None where it did not stop early.
+    calibration: what was found, None where none was asked for.
     """
 
     graph: bytes
     fit_s: float
     agreement: float
     params: dict[str, Value]
+    rounds: int | None = None
+    calibration: Calibration | None = None
 
 
 def fit_here(request: FitRequest) -> FitResult:
     """Fit in this process: for a worker that is already apart. `fit` does the same in a child that can be stopped.
 
-    Raises ConfigurationError for the hyperparameters, NotEnoughData for one class only, GraphDisagrees.
+    Raises ConfigurationError for what was asked, NotEnoughData for one class only or too few rows to calibrate on,
+    GraphDisagrees.
     """
+    item, params = checked(request)
+    return fit_with(item, request, params)
+
+
+def fit_with(item: Learner, request: FitRequest, params: dict[str, Value]) -> FitResult:
+    """Fit `item`, whatever name it has in the request; params: all of its hyperparameters. Raises as `fit_here`."""
     from threadpoolctl import threadpool_limits
 
-    item = find_learner(request.learner, task=request.task)
-    params = resolve_params(item, request.params)
     fill = fills(request.X, reads_missing=item.reads_missing)
     training = _training(request, params, fill)
     clock = SystemClock()
@@ -74,12 +101,71 @@ def fit_here(request: FitRequest) -> FitResult:
     # BLAS adds up in another order with more threads, so it always has one
     with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = item.fit(training)
+        model = _model(item, request, training)
         fit_s = clock.monotonic_s() - started_s
-        graph = serving_graph(model.onnx(), fill=fill, row_block=item.row_block)
-        rows = request.X if request.compare is None or len(request.compare) == 0 else request.compare
+        converted, graph = _graph(item, model, fill)
+        rows = request.X if request.validation is None else request.validation.X[:COMPARED_ROWS]
         agreement = largest_difference(graph, model, rows, fill=fill, seed=request.seed)
-    return FitResult(graph=graph, fit_s=fit_s, agreement=agreement, params=params)
+        found, calibration = _calibration(request, graph)
+        if found is not None:
+            before = Graph(graph)
+            graph = serving_graph(converted, fill=fill, row_block=item.row_block, calibration=found)
+            check_map(graph, before, found, rows)
+    return FitResult(
+        graph=graph,
+        fit_s=fit_s,
+        agreement=agreement,
+        params=told_params(item, params),
+        rounds=getattr(model, "rounds", None),
+        calibration=calibration,
+    )
+
+
+def _calibration(request: FitRequest, graph: bytes) -> tuple[ScoreMap | None, Calibration | None]:
+    """What was asked for, found on the validation rows' scores by the graph; nothing where nothing was."""
+    if request.calibration == "none" or request.validation is None:
+        return None, None
+    scores = Graph(graph).scores(np.asarray(request.validation.X))
+    return calibrated(request.calibration, scores, request.validation, seed=request.seed)
+
+
+def checked(request: FitRequest) -> tuple[Learner, dict[str, Value]]:
+    """The learner of `request` and all its hyperparameters. Raises ConfigurationError for what is wrong."""
+    item = find_learner(request.learner, task=request.task, own=request.own)
+    params = resolve_params(item, request.params)
+    check_validation(request.learner, params, request.validation)
+    check_calibration(request.calibration, request.validation)
+    return item, params
+
+
+def _model(item: Learner, request: FitRequest, training: Training) -> FittedModel:
+    try:
+        model = item.fit(training)
+    except EverloopError:
+        raise
+    except Exception as error:
+        if request.own is None:
+            raise
+        raise fit_mistake(request.own, item.name, error) from error
+    if not all(callable(getattr(model, method, None)) for method in ("scores", "onnx")):
+        raise FitFailed(
+            f"fitting {item.name} gave a {type(model).__name__}, which has no scores(X) and onnx(); "
+            "where it is scikit-learn's, return FittedPipeline(estimator)"
+        )
+    return model
+
+
+def _graph(item: Learner, model: FittedModel, fill: np.ndarray) -> tuple[Any, bytes]:
+    """The converter's model and the graph that is served."""
+    try:
+        converted = model.onnx()
+        return converted, serving_graph(converted, fill=fill, row_block=item.row_block)
+    except Exception as error:  # converters raise whatever they come upon
+        said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        raise FitFailed(
+            f"the model of {item.name} could not be made into an ONNX graph, which is what is served: "
+            f"{type(error).__name__}: {said[:200]}; take an estimator that its converter knows"
+        ) from error
 
 
 def _training(request: FitRequest, params: dict[str, Value], fill: np.ndarray) -> Training:
@@ -92,5 +178,22 @@ def _training(request: FitRequest, params: dict[str, Value], fill: np.ndarray) -
             "take a longer span, or look at the target"
         )
     weight = np.ones(len(y)) if request.weight is None else np.asarray(request.weight, dtype=np.float64)
-    X = filled(request.X, fill)
-    return Training(X=X, y=y, weight=weight, params=params, seed=request.seed, threads=request.threads)
+    if params.get("scale_pos_weight") == BALANCED:
+        params = params | {"scale_pos_weight": balance(y, weight)}
+    return Training(
+        X=filled(request.X, fill),
+        y=y,
+        weight=weight,
+        params=params,
+        seed=request.seed,
+        threads=request.threads,
+        validation=_filled(request.validation, fill),
+    )
+
+
+def _filled(validation: Validation | None, fill: np.ndarray) -> Validation | None:
+    """The validation rows as a learner gets them."""
+    if validation is None:
+        return None
+    y = np.asarray(validation.y).astype(np.int8)
+    return Validation(X=filled(np.asarray(validation.X), fill), y=y, weight=validation.weights)

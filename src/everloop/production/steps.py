@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ from everloop.data import (
 )
 from everloop.errors import ContractViolation, Refused
 from everloop.ledger import DataSpan, Estimate, VerdictRecord, VersionRegistered
-from everloop.models import FitRequest, FitResult, fit_all
+from everloop.models import FitRequest, FitResult, Validation, fit_all, own_content
 from everloop.production.gates import GateEvidence, GateVerdict, judge_gates, refusal
 from everloop.production.judged import JudgedModel, estimates, judge_bundle, judge_graph
 from everloop.production.rows import everything_known
@@ -52,6 +53,7 @@ __all__ = ["check", "evaluate", "fit", "gate", "package", "register", "release",
 YARDSTICK_ROWS = 100_000
 YARDSTICKS = ("constant", "logistic")
 CANDIDATE = "candidate"
+_LEARNERS = "learners.py"
 
 
 def _resources(context: RunContext) -> PipelineResources:
@@ -171,6 +173,8 @@ def fit(context: RunContext, state: State) -> State:
     model, spec = _model(context, state), _spec(context, state)
     parts, tree = _split(context, state), _features(model, spec)
     own = _fit_request(parts, tree, spec.learner, spec.hyperparameters, seed=spec.seed, most=model.train.rows)
+    own = replace(own, calibration=spec.calibration, own=model.own_learners)
+    content = _keep_learners(context, model, spec)
     others = [_fit_request(parts, tree, name, {}, seed=spec.seed, most=YARDSTICK_ROWS) for name in YARDSTICKS]
 
     def fitted(requests: Sequence[FitRequest]) -> list[FitResult]:
@@ -186,7 +190,27 @@ def fit(context: RunContext, state: State) -> State:
         (result,), yardsticks = pool.map(fitted, ([own], others))
     for name, found in zip((CANDIDATE, *YARDSTICKS), (result, *yardsticks), strict=True):
         _write(context.workdir / f"{name}.onnx", found.graph)
-    return {"fit": {"seconds": round(result.fit_s, 3), "agreement": result.agreement, "params": result.params}}
+    if own_content([spec.learner], own=model.own_learners) != content:
+        raise Refused(f"{model.name}/{_LEARNERS} was changed while {spec.learner} was fitted; start another run")
+    return {"fit": _fitted(result) | ({} if content is None else {"own_learners": content})}
+
+
+def _keep_learners(context: RunContext, model: Model, spec: Spec) -> str | None:
+    """A copy of the learners.py that the spec's learner is from, and its sha256; None where it is everloop's own."""
+    content = own_content([spec.learner], own=model.own_learners)
+    if content is not None and model.own_learners is not None:
+        _write(context.workdir / _LEARNERS, model.own_learners.read_bytes())
+    return content
+
+
+def _fitted(result: FitResult) -> dict[str, Any]:
+    """What the run says of its fit."""
+    said = {"seconds": round(result.fit_s, 3), "agreement": result.agreement, "params": result.params}
+    if result.rounds is not None:
+        said["rounds"] = result.rounds
+    if result.calibration is not None:
+        said["calibration"] = result.calibration.to_dict()
+    return said
 
 
 def _fit_request(
@@ -200,7 +224,11 @@ def _fit_request(
         X=tree.matrix(parts.train[chosen.rows]),
         y=y[chosen.rows],
         weight=chosen.weight,
-        compare=tree.matrix(parts.validation.head(20_000)),
+        validation=Validation(
+            X=tree.matrix(parts.validation),
+            y=parts.validation[TARGET].to_numpy(),
+            weight=parts.validation[WEIGHT].to_numpy(),
+        ),
         seed=seed,
     )
 
@@ -274,8 +302,11 @@ def package(context: RunContext, state: State) -> State:
             target=model.data.target,
             positive=model.positive_label,
             negative=model.negative_label,
+            calibration=state["fit"].get("calibration", {}).get("method", "none"),
         )
     )
+    if "own_learners" in state["fit"]:
+        bundles.write_evidence(bundle, _LEARNERS, (context.workdir / _LEARNERS).read_bytes())
     return {"bundle": bundle}
 
 

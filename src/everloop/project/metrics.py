@@ -1,6 +1,6 @@
 """The names of metrics and learners that may stand in a model.yaml.
 
-How they are computed belongs to tasks/ and models/.
+How they are computed belongs to tasks/ and models/; so do the ways of calibration.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
-__all__ = ["LEARNERS", "METRICS", "MetricName", "did_you_mean", "metric_name"]
+__all__ = ["LEARNERS", "METRICS", "Calibrate", "MetricName", "did_you_mean", "metric_name"]
 
 LEARNERS: Final = ("constant", "logistic", "random_forest", "xgboost", "lightgbm", "neural_network")
+
+Calibrate = Literal["none", "logistic", "isotonic", "auto"]
+"""How scores become probabilities; `auto` as the validation rows surely ask for, `none` leaves them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, StrictInt, ValidationError
+from pydantic import BeforeValidator, Field, StrictInt, ValidationError, ValidationInfo
 
 from everloop.errors import NotFound
 from everloop.project.budget import Budget
@@ -16,7 +16,7 @@ from everloop.project.document import Document, KeyPath, parse_document, read_do
 from everloop.project.durations import parse_duration
 from everloop.project.exposure import Step, StopRule, parse_step, parse_stop_rule
 from everloop.project.gates import Gate, MetricGate, NotWorseGate, parse_gate
-from everloop.project.metrics import LEARNERS, METRICS, did_you_mean, metric_name
+from everloop.project.metrics import LEARNERS, METRICS, Calibrate, did_you_mean, metric_name
 from everloop.project.objective import Objective
 from everloop.project.outcome import DataSection, OutcomeSection
 from everloop.project.schedule import check_schedule
@@ -36,6 +36,7 @@ __all__ = [
     "read_model",
 ]
 
+_OWN_LEARNERS = "learners.py"
 CHECKS = ("schema", "drift", "score")
 """The checks that are not metrics."""
 
@@ -44,8 +45,9 @@ def _list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-def _learner(value: object) -> object:
-    if value not in LEARNERS:
+def _learner(value: object, info: ValidationInfo) -> object:
+    own = bool(info.context) and isinstance(value, str) and value.isidentifier()
+    if value not in LEARNERS and not own:  # what learners.py defines is known once it is run, by those who fit
         raise ValueError(f"{value!r} is not a learner{did_you_mean(str(value), LEARNERS) or ' ' + str(LEARNERS)}")
     return value
 
@@ -89,7 +91,13 @@ class SearchSection(Section):
 
     learners: Annotated[
         tuple[Annotated[str, BeforeValidator(_learner)], ...], BeforeValidator(_list), Field(min_length=1)
-    ] = Field(LEARNERS[1:], description="the constant is tried in any case, as a yardstick")
+    ] = Field(
+        LEARNERS[1:],
+        description="those of learners.py too; the constant is tried in any case, as a yardstick",
+    )
+    calibration: Calibrate = Field(
+        "none", description="none, logistic, isotonic, or auto: the one that validation rows ask for"
+    )
     trials: Annotated[StrictInt, Field(ge=1)] = Field(40, description="fits, over all learners")
     minutes: Annotated[float, Field(gt=0)] | None = Field(None, description="stop earlier after this long")
     seed: StrictInt = Field(0, description="the same seed, data and lock give the same trials")
@@ -190,6 +198,11 @@ class Model(ModelFile):
         return self.folder / "features.py"
 
     @property
+    def own_learners(self) -> Path | None:
+        """The learners.py that defines learners of this project's own; None where there is none."""
+        return self.folder / _OWN_LEARNERS if _own(self.folder) else None
+
+    @property
     def specs_folder(self) -> Path:
         """Where the specs lie."""
         return self.folder / "specs"
@@ -257,7 +270,7 @@ def _model(document: Document, *, folder: Path) -> tuple[Model | None, tuple[str
     if document.mistakes and not document.value:
         return None, document.mistakes
     try:
-        read = ModelFile.model_validate(document.value)
+        read = ModelFile.model_validate(document.value, context={"own": True} if _own(folder) else None)
     except ValidationError as error:
         found = sorted({document.mistake(*item) for item in sentences(error, ModelFile)}, key=_line)
         return None, (*document.mistakes, *found)
@@ -266,6 +279,10 @@ def _model(document: Document, *, folder: Path) -> tuple[Model | None, tuple[str
     mistakes = (*document.mistakes, *(document.mistake(*item) for item in crossed))
     values = {name: getattr(placed, name) for name in ModelFile.model_fields}
     return None if mistakes else Model.model_construct(**values, name=folder.name, folder=folder), mistakes
+
+
+def _own(folder: Path) -> bool:
+    return (folder / _OWN_LEARNERS).is_file()
 
 
 def _line(mistake: str) -> tuple[int, str]:

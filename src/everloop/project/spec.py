@@ -11,10 +11,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, Field, StrictInt, ValidationError
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    StrictInt,
+    ValidationError,
+    model_serializer,
+)
 
 from everloop.errors import ConfigurationError
 from everloop.project.document import dump_yaml, parse_document, read_document
+from everloop.project.metrics import Calibrate
 from everloop.project.section import Section, sentences
 
 __all__ = ["Approval", "Spec", "parse_spec", "read_spec", "spec_text", "write_spec"]
@@ -52,6 +60,8 @@ class Spec(Section):
     features: names in the order of the matrix; empty means all that the contract and features.py have.
     threshold: of the decision, as the search chose it on its validation rows, and what `expected` holds for. A run,
         whose model has seen other rows, chooses its own for the objective on its own validation rows.
+    calibration: of the learner's scores, fitted on a run's own validation rows; `none` is not written down, so that a
+        spec without it is what it was.
     expected: metric -> {low, point, high, level} on test rows, {} where nothing was measured.
     yardsticks: learner -> metric -> value on the same rows.
     data: what it was found on: rows, positives, start, end, source, hash, window.
@@ -63,6 +73,7 @@ class Spec(Section):
     learner: str
     hyperparameters: Mapping[str, Any] = Field(default_factory=dict)
     features: tuple[str, ...] = ()
+    calibration: Calibrate = "none"
     threshold: float | None = None
     seed: StrictInt = 0
     expected: Mapping[str, Any] = Field(default_factory=dict)
@@ -73,6 +84,13 @@ class Spec(Section):
     diff: Mapping[str, Any] = Field(default_factory=dict)
     created_at: Annotated[datetime | None, BeforeValidator(_moment)] = None
     approval: Approval | None = None
+
+    @model_serializer(mode="wrap")
+    def _written(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = written(self)
+        if values.get("calibration") == "none":
+            del values["calibration"]
+        return values
 
     @classmethod
     def new(cls, *, name: str, objective: str, learner: str, **rest: Any) -> Spec:
