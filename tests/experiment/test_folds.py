@@ -97,13 +97,6 @@ def test_rarer_positives_get_more_folds() -> None:
     assert len(found.folds) == 2
 
 
-def test_a_fold_without_positives_is_told_by_name() -> None:
-    times, y = rows()
-    y[1_100:1_400] = 0
-    with pytest.raises(NotEnoughData, match=r"what judges fold 3 .* has no positive rows.*fewer folds"):
-        plan_folds(times, y, FoldsPlan(count=4), delay=timedelta(0))
-
-
 @pytest.mark.parametrize(
     ("said", "count", "by_time"),
     [("auto", None, None), (5, 5, None), ("3 by time", 3, True), ("4  stratified", 4, False)],

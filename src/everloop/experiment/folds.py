@@ -69,16 +69,13 @@ def plan_folds(
     """The folds that `wanted` asks for, of rows in order of time.
 
     times_us: shape (n,), ascending; y: shape (n,), the target. delay: the outcome's. numeric: the target is a number.
-    Raises NotEnoughData where a fold would lack a class, or rows.
+    Raises NotEnoughData where a fold would lack rows; whether it lacks a class is for the task to say.
     """
     by_time = wanted.by_time
     if by_time is None:
         by_time = np.unique(times_us).size >= _LEAST_TIMES
     count = wanted.count or _as_the_data_asks(y, numeric=numeric)
-    found = _by_time(times_us, count, delay) if by_time else _stratified(y, count, numeric=numeric, seed=seed)
-    if not numeric:
-        _refuse_one_class(found, y)
-    return found
+    return _by_time(times_us, count, delay) if by_time else _stratified(y, count, numeric=numeric, seed=seed)
 
 
 def _as_the_data_asks(y: Floats, *, numeric: bool) -> int:
@@ -154,18 +151,3 @@ def _dealt(y: Floats, shares: Sequence[float], *, numeric: bool, seed: int) -> N
         rows = rng.permutation(np.flatnonzero(strata == stratum))
         part[rows] = np.minimum(np.searchsorted(ends, (np.arange(rows.size) + 0.5) / rows.size), len(shares) - 1)
     return part
-
-
-def _refuse_one_class(found: Folds, y: Floats) -> None:
-    parts = [(f"the test part ({found.test.size:,} rows)", found.test)]
-    for number, fold in enumerate(found.folds, 1):
-        parts.append((f"what fold {number} is fitted on ({fold.fitted.size:,} rows)", fold.fitted))
-        parts.append((f"what judges fold {number} ({fold.judged.size:,} rows)", fold.judged))
-    for name, rows in parts:
-        positives = int(y[rows].sum())
-        if positives in (0, rows.size):
-            only = "no positive" if positives == 0 else "only positive"
-            fewer = "" if len(found.folds) == 1 else ", or take fewer folds"
-            raise NotEnoughData(
-                f"{name} has {only} rows; a search needs both classes in each: take a longer span{fewer}"
-            )

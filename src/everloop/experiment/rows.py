@@ -1,4 +1,4 @@
-"""The rows of a search: features, target and weights of the three parts, in order of time."""
+"""The rows of a search: features, target and weights in order of time, and which of them are for what."""
 
 from __future__ import annotations
 
@@ -9,21 +9,15 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from everloop.clock import Clock
-from everloop.data import (
-    TARGET,
-    WEIGHT,
-    FeatureTree,
-    load_features,
-    load_rows,
-    read_contract,
-    time_split,
-)
+from everloop.data import EVENT_TIME, load_features, load_rows, read_contract
 from everloop.errors import NotEnoughData
+from everloop.experiment.folds import Fold, Folds, plan_folds
 from everloop.experiment.leaderboard import DataUsed
-from everloop.project import Model, Project
+from everloop.experiment.trial_rows import TrialRows, trial_rows
+from everloop.project import FoldsPlan, Model, Project, format_duration
+from everloop.tasks import Task, get_task
 
 __all__ = ["Part", "SearchRows", "load_search_rows"]
 
@@ -32,25 +26,26 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Part:
-    """X: Float32, shape (n, k); y: shape (n,), 0 or 1; weight: shape (n,), > 0."""
+    """X: Float32, shape (n, k); y: shape (n,), 0 or 1, or numbers; weight: shape (n,), > 0."""
 
     X: Array
     y: Array
     weight: Array
 
-    @property
-    def counts(self) -> tuple[int, int]:
-        """Rows and positives."""
-        return len(self.y), int(self.y.sum())
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SearchRows:
-    """Train is the oldest part, test the newest. content: the rows' content hash; hash: that of rows and features."""
+    """All rows that are known, X: Float32, shape (n, k); y, weight: shape (n,).
 
-    train: Part
-    validation: Part
-    test: Part
+    folds: which of them a trial is fitted and judged on, and which are the test's. content: the rows' content hash;
+    hash: that of rows, features and folds.
+    """
+
+    X: Array
+    y: Array
+    weight: Array
+    folds: Folds
+    task: Task
     features: tuple[str, ...]
     source: str
     content: str
@@ -59,62 +54,112 @@ class SearchRows:
     end: datetime
     left_out: Mapping[str, int]
 
-    def used(self) -> DataUsed:
+    @property
+    def test(self) -> Part:
+        """What the winner is judged by, and no trial ever sees."""
+        return self.part(self.folds.test)
+
+    def part(self, places: Array) -> Part:
+        """The rows at `places`."""
+        return Part(X=self.X[places], y=self.y[places], weight=self.weight[places])
+
+    def for_trials(self, *, fit_rows: int, seed: int) -> TrialRows:
+        """What workers get: no test row is among them."""
+        seen = np.setdiff1d(np.arange(len(self.y)), self.folds.test)
+        place = np.full(len(self.y), -1)
+        place[seen] = np.arange(seen.size)
+        folds = [Fold(fitted=place[fold.fitted], judged=place[fold.judged]) for fold in self.folds.folds]
+        return trial_rows(
+            self.X[seen],
+            self.y[seen],
+            self.weight[seen],
+            folds,
+            fit_rows=fit_rows,
+            numeric=not self.task.decides,
+            seed=seed,
+        )
+
+    def used(self, *, fit_rows: int) -> DataUsed:
         """What the leaderboard and the spec say of the rows."""
+        newest = self.folds.folds[-1]
         return DataUsed(
             source=self.source,
             hash=self.content,
             start=self.start,
             end=self.end,
             features=self.features,
-            train=self.train.counts,
-            validation=self.validation.counts,
-            test=self.test.counts,
-            fit_rows=len(self.train.y),
+            rows=len(self.y),
+            positives=self.task.positives(self.y),
+            train=self._counts(newest.fitted),
+            validation=self._counts(np.concatenate([fold.judged for fold in self.folds.folds])),
+            test=self._counts(self.folds.test),
+            folds=len(self.folds.folds),
+            by_time=self.folds.by_time,
+            gap=format_duration(self.folds.gap) if self.folds.gap else None,
+            note=self.folds.note,
+            fit_rows=min(fit_rows, newest.fitted.size),
             left_out=dict(self.left_out),
         )
 
+    def _counts(self, places: Array) -> tuple[int, int]:
+        return int(places.size), self.task.positives(self.y[places])
 
-def load_search_rows(project: Project, model: Model, *, clock: Clock) -> SearchRows:
-    """What is known now of the model's source, as features, split 70/15/15 by time.
 
-    Raises what loading rows and features raises, and NotEnoughData where a part lacks a class.
+def load_search_rows(
+    project: Project, model: Model, *, clock: Clock, folds: FoldsPlan | None = None, seed: int = 0
+) -> SearchRows:
+    """What is known now of the model's source, as features, and split into folds and a test part.
+
+    folds: model.yaml's where None. seed: of folds that are dealt.
+    Raises what loading rows and features raises, and NotEnoughData where a part lacks a class, or a second outcome.
     """
     contract = read_contract(model)
     tree = load_features(model.features_path, contract).tree()
     rows = load_rows(model, contract, as_of=clock.now())
-    split = time_split(rows.frame)
-    parts = {
-        name: _part(frame, tree)
-        for name, frame in (("training", split.train), ("validation", split.validation), ("test", split.test))
-    }
-    for name, part in parts.items():
-        _refuse_one_class(name, part, model)
+    task = get_task(model.task)
+    planned = plan_folds(
+        rows.frame[EVENT_TIME].to_physical().to_numpy(),
+        rows.y,
+        model.search.folds if folds is None else folds,
+        delay=model.outcome.delay,
+        numeric=not task.decides,
+        seed=seed,
+    )
+    _refuse_nothing_to_learn(planned, rows.y, model, task)
     start, end = rows.span
     content = rows.content
     return SearchRows(
-        train=parts["training"],
-        validation=parts["validation"],
-        test=parts["test"],
+        X=tree.matrix(rows.frame),
+        y=rows.y,
+        weight=rows.weight,
+        folds=planned,
+        task=task,
         features=tree.names,
         source=rows.source,
         content=content,
-        hash=hashlib.sha256(content.encode() + tree.to_json()).hexdigest(),
+        hash=hashlib.sha256(content.encode() + tree.to_json() + _places(planned)).hexdigest(),
         start=start,
         end=end,
         left_out=rows.left_out,
     )
 
 
-def _part(frame: pl.DataFrame, tree: FeatureTree) -> Part:
-    return Part(X=tree.matrix(frame), y=frame[TARGET].to_numpy(), weight=frame[WEIGHT].to_numpy())
+def _places(planned: Folds) -> bytes:
+    return b"".join(part.astype(np.int64).tobytes() for fold in planned.folds for part in (fold.fitted, fold.judged))
 
 
-def _refuse_one_class(name: str, part: Part, model: Model) -> None:
-    count, positives = part.counts
-    if positives in (0, count):
-        only = "no positive" if positives == 0 else "only positive"
-        raise NotEnoughData(
-            f"the {name} part of {model.name} ({count:,} rows, split by time) has {only} rows; "
-            f"a search needs both classes in each part: take a longer span"
-        )
+def _refuse_nothing_to_learn(planned: Folds, y: Array, model: Model, task: Task) -> None:
+    parts = [("test part", planned.test)]
+    for number, fold in enumerate(planned.folds, 1):
+        which = "" if len(planned.folds) == 1 else f" of fold {number}"
+        parts += [(f"training part{which}", fold.fitted), (f"validation part{which}", fold.judged)]
+    for name, places in parts:
+        lacking = task.lacks(y[places])
+        if lacking is not None:
+            needed = "both classes in each part" if task.decides else "outcomes that differ in each part"
+            how = "split by time" if planned.by_time else "dealt at random"
+            fewer = "" if len(planned.folds) == 1 else ", or fewer folds"
+            raise NotEnoughData(
+                f"the {name} of {model.name} ({places.size:,} rows, {how}) has {lacking}; "
+                f"a search needs {needed}: take a longer span{fewer}"
+            )

@@ -1,44 +1,59 @@
 """The search: yardsticks, then trials over learners and their spaces, kept as each ends; then the winner, judged.
 
-What may be looked at when (law 8): trials are fitted on training rows, ranked with their thresholds on validation rows,
-later in time; the winner alone, and the yardsticks, meet the test rows, latest in time, once all is decided.
+What may be looked at when (law 8): trials are fitted and judged on folds, each judged on rows newer than those it was
+fitted on; the winner alone, and the yardsticks, meet the test rows, the newest of all, once all is decided.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
+import numpy as np
 
 from everloop.clock import Clock
-from everloop.data import fit_sample
-from everloop.errors import AlreadyRunning, ConfigurationError
+from everloop.errors import AlreadyRunning, ConfigurationError, FitFailed
+from everloop.experiment.choice import RIVALS, choose, overlap
+from everloop.experiment.crew import Crew
 from everloop.experiment.leaderboard import Leaderboard, ranked
 from everloop.experiment.rows import SearchRows, load_search_rows
-from everloop.experiment.suggest import BATCH, Suggester, Suggestion
-from everloop.experiment.trial_fit import TrialTask, run_trial, write_part
-from everloop.experiment.trials import Trial, TrialLog
+from everloop.experiment.schedule import Schedule
+from everloop.experiment.space import LearnerSpace, learner_spaces
+from everloop.experiment.suggest import Suggester, Suggestion
+from everloop.experiment.trial_fit import TrialTask
+from everloop.experiment.trial_store import TrialStore
+from everloop.experiment.trials import Trial
 from everloop.experiment.verdicts import judge_winner
-from everloop.models import Learner, defaults, learner, learners, own_content
-from everloop.project import Model, Objective, Project, ProjectLock
+from everloop.experiment.workers import DaskWorkers, LokyWorkers, Workers
+from everloop.models import Learner, defaults, learner, learners, own_content, resolve_params
+from everloop.project import FoldsPlan, Model, Objective, Project, ProjectLock, SearchMethod, Spec, quantile_level
 
-__all__ = ["FIT_ROWS", "Progress", "search"]
-
-Progress = Callable[[Trial, int, int], None]
-"""Called for every trial as it ends: the trial, how many have ended, how many there will be."""
+__all__ = ["FIT_ROWS", "TRIALS", "Progress", "search"]
 
 FIT_ROWS: Final = 100_000
 """How many rows a trial is fitted on at most; production fits on all of them, or on `train.rows`."""
 
+TRIALS: Final = 40
+"""How many configurations are tried where nobody says; of a grid all of them."""
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Bounds = tuple[float | None, ...]
+
 _LIBRARIES: Final = ("lightgbm", "numpy", "optuna", "scikit-learn", "xgboost-cpu", "xgboost", "onnxmltools", "skl2onnx")
+
+
+class Progress(Protocol):
+    """Called as a search begins, with no trial, and for every trial as it ends."""
+
+    def __call__(self, trial: Trial | None, best: Trial | None, ended: int, of: int | None) -> None:
+        """The trial, the best so far, how many have ended, and how many there will be; None where nobody knows yet."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,32 +61,47 @@ class _Plan:
     """Everything that decides what a search's trials are, but for how many there are of them."""
 
     objective: Objective
-    learners: tuple[Learner, ...]
+    spaces: dict[str, LearnerSpace]
+    said: dict[str, Any]
     yardsticks: tuple[Learner, ...]
+    method: SearchMethod
     seed: int
     fit_rows: int
     data_hash: str
     model: str
     task: str
+    champion: Suggestion | None = None
+    grid_trials: int | None = None
     calibration: str = "none"
+    quantiles: tuple[str, ...] = ()
     own: Path | None = None
+    time_limit_s: float | None = None
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Of the quantiles that the objective asks for."""
+        return tuple(quantile_level(name) for name in self.quantiles)
 
     @property
     def id(self) -> str:
         """The same for the same plan, data and libraries: a search that was killed is found again by it."""
-        plan: dict[str, Any] = {
+        names = list(self.spaces)
+        plan = {
             "model": self.model,
             "objective": str(self.objective),
-            "learners": [item.name for item in self.learners],
+            "learners": names,
+            "space": self.said,
+            "method": self.method,
+            "grid_trials": self.grid_trials,
+            "champion": None if self.champion is None else [self.champion.learner, dict(self.champion.params)],
             "seed": self.seed,
             "fit_rows": self.fit_rows,
             "data": self.data_hash,
+            "calibration": self.calibration,
+            "quantiles": self.quantiles,
+            "own_learners": own_content(names, own=self.own),
             "libraries": _versions(),
         }
-        if self.calibration != "none":
-            plan["calibration"] = self.calibration
-        if (content := own_content(plan["learners"], own=self.own)) is not None:
-            plan["own_learners"] = content
         return hashlib.sha256(msgspec.json.encode(plan, order="sorted")).hexdigest()[:12]
 
 
@@ -92,64 +122,106 @@ def search(
     model: Model,
     *,
     clock: Clock,
+    method: SearchMethod | None = None,
     trials: int | None = None,
+    folds: FoldsPlan | None = None,
     seed: int | None = None,
     jobs: int | None = None,
     minutes: float | None = None,
+    champion: Spec | None = None,
     fit_rows: int = FIT_ROWS,
     progress: Progress | None = None,
 ) -> Leaderboard:
     """Search for the best configuration of `model`.
 
-    trials: beside the yardsticks; seed: decides every trial; both, and minutes, are model.yaml's where None.
-    jobs: processes, the machine's cores where None; it never changes what is found. minutes: no new batch of trials is
-    begun after them. fit_rows: more training rows are sampled, the rarer class whole and the other weighted up.
+    method, trials (beside the yardsticks), folds, seed, jobs (processes, one thread each) and minutes (no trial is begun
+    after them) are model.yaml's where None. jobs never change what is found, and minutes only how much of it.
+    champion: the spec that production trains, which is always trial one. fit_rows: more rows are sampled for a fit, the
+    rarer class whole and the other weighted up.
+    Trials are fitted on the Dask cluster that everloop.yaml names, else in processes of this machine.
 
     Called again with the same settings on the same data it goes on where it was, and with more trials it adds them.
-    Raises NotEnoughData where a part of the rows lacks a class, AlreadyRunning where the same search runs elsewhere.
+    Interrupted (Ctrl-C) it ends with what there is.
+    Raises NotEnoughData where a part of the rows lacks a class, ConfigurationError for a space that is none,
+    AlreadyRunning where the same search runs elsewhere, KeyboardInterrupt where it was stopped before any trial ended.
     """
     started_s = clock.monotonic_s()
-    rows = load_search_rows(project, model, clock=clock)
+    spaces = learner_spaces(_learners(model), model.search.space)
+    chosen_seed = model.search.seed if seed is None else seed
+    rows = load_search_rows(project, model, clock=clock, folds=folds, seed=chosen_seed)
+    count = model.search.trials if trials is None else trials
+    chosen_method = model.search.method if method is None else method
     plan = _Plan(
         objective=model.objective,
-        learners=_learners(model),
+        spaces=spaces,
+        said={name: dict(said) for name, said in model.search.space.items()},
         yardsticks=tuple(item for item in learners(model.task).values() if item.yardstick),
-        seed=model.search.seed if seed is None else seed,
+        method=chosen_method,
+        grid_trials=count if chosen_method == "grid" else None,
+        seed=chosen_seed,
         fit_rows=fit_rows,
         data_hash=rows.hash,
         model=model.name,
         task=model.task,
+        champion=_as_suggestion(champion, model),
         calibration=model.search.calibration,
+        quantiles=model.quantiles if model.objective.metric == "pinball" else (),
         own=model.own_learners,
+        time_limit_s=model.search.trial_timeout.total_seconds(),
     )
     folder = project.state / "searches" / plan.id
-    count = model.search.trials if trials is None else trials
     limit = model.search.minutes if minutes is None else minutes
     deadline_s = None if limit is None else started_s + 60 * limit
-    with _OnlySearch(folder), _Trials(plan, folder, jobs=_processes(jobs), count=count, progress=progress) as running:
-        running.lay_out(rows)
-        running.run(go_on=lambda: deadline_s is None or clock.monotonic_s() < deadline_s)
-        winner, verdict = judge_winner(
-            running.best(),
-            running.yardsticks(),
-            rows,
-            graph=running.graph_of,
-            objective=plan.objective,
-            seed=plan.seed,
-            task=plan.task,
-        )
-        return Leaderboard(
-            search=plan.id,
-            model=model.name,
-            objective=str(plan.objective),
-            maximise=plan.objective.maximise,
-            seed=plan.seed,
-            trials=ranked(running.ended(), maximise=plan.objective.maximise),
-            winner=winner,
-            verdict=verdict,
-            data=replace(rows.used(), fit_rows=min(fit_rows, len(rows.train.y))),
-            seconds=clock.monotonic_s() - started_s,
-        )
+    if count is None and chosen_method != "grid":
+        count = TRIALS
+    with _OnlySearch(folder), _workers(project, model, folder, jobs) as workers:
+        workers.lay_out(rows.for_trials(fit_rows=fit_rows, seed=chosen_seed))
+        running = _Searching(plan, folder, workers, count=count, progress=progress)
+        stopped = running.run(go_on=lambda: deadline_s is None or clock.monotonic_s() < deadline_s)
+        return _judged(running, plan, rows, model, stopped=stopped, seconds=lambda: clock.monotonic_s() - started_s)
+
+
+def _judged(
+    running: _Searching, plan: _Plan, rows: SearchRows, model: Model, *, stopped: bool, seconds: Callable[[], float]
+) -> Leaderboard:
+    """Choose, and hold the choice against the yardsticks on the test rows."""
+    choice = choose(
+        running.ended(),
+        rows,
+        predictions=running.predictions_of,
+        objective=plan.objective,
+        cheapest=model.search.choose == "cheapest",
+        task=plan.task,
+        levels=plan.levels,
+        seed=plan.seed,
+    )
+    winner, verdict = judge_winner(
+        choice.winner,
+        running.yardsticks(),
+        rows,
+        graph=running.graph_of,
+        objective=plan.objective,
+        seed=plan.seed,
+        task=plan.task,
+        levels=plan.levels,
+    )
+    return Leaderboard(
+        search=plan.id,
+        model=model.name,
+        task=model.task,
+        quantiles=model.quantiles,
+        objective=str(plan.objective),
+        maximise=plan.objective.maximise,
+        method=plan.method,
+        seed=plan.seed,
+        trials=ranked(running.ended(), maximise=plan.objective.maximise),
+        behind=dict(choice.behind),
+        winner=winner,
+        verdict=verdict,
+        data=rows.used(fit_rows=plan.fit_rows),
+        stopped=stopped,
+        seconds=seconds(),
+    )
 
 
 def _learners(model: Model) -> tuple[Learner, ...]:
@@ -166,10 +238,21 @@ def _learners(model: Model) -> tuple[Learner, ...]:
     return tuple(found)
 
 
-def _processes(jobs: int | None) -> int:
+def _as_suggestion(champion: Spec | None, model: Model) -> Suggestion | None:
+    """The champion's configuration, with all its hyperparameters by canonical name."""
+    if champion is None:
+        return None
+    item = learner(champion.learner, task=model.task, own=model.own_learners)
+    return Suggestion(learner=item.name, params=resolve_params(item, champion.hyperparameters))
+
+
+def _workers(project: Project, model: Model, folder: Path, jobs: int | None) -> Workers:
+    if project.settings.dask is not None:
+        return DaskWorkers(project.settings.dask)
     import joblib
 
-    return max(1, joblib.cpu_count() if jobs is None else jobs)
+    wanted = model.search.jobs if jobs is None else jobs
+    return LokyWorkers(folder / "rows", jobs=max(1, joblib.cpu_count() if wanted is None else wanted))
 
 
 class _OnlySearch:
@@ -191,154 +274,120 @@ class _OnlySearch:
         self._lock.__exit__(None, None, None)
 
 
-class _Trials:
+class _Searching:
     """The trials of one search while it runs: suggested, fitted in workers, kept on disk."""
 
-    def __init__(self, plan: _Plan, folder: Path, *, jobs: int, count: int, progress: Progress | None) -> None:
-        self._plan, self._folder, self._jobs, self._count = plan, folder, jobs, count
-        self._progress = progress
-        self._log = TrialLog(folder / "trials.jsonl")
-        self._counted: list[tuple[str, int]] = []
+    def __init__(
+        self, plan: _Plan, folder: Path, workers: Workers, *, count: int | None, progress: Progress | None
+    ) -> None:
+        self._plan, self._workers, self._count, self._progress = plan, workers, count, progress
+        self._crew = Crew(workers)
+        self._store = TrialStore(folder)
+        self._told: list[tuple[str, int]] = []
+        self._total: int | None = None
 
-    def __enter__(self) -> _Trials:
-        return self
+    def run(self, *, go_on: Callable[[], bool]) -> bool:
+        """Fit every trial that has not ended yet, the yardsticks first. Whether it was stopped by hand."""
+        suggester = Suggester(
+            self._plan.spaces,
+            method=self._plan.method,
+            seed=self._plan.seed,
+            maximise=self._plan.objective.maximise,
+            first=self._plan.champion,
+            count=self._plan.grid_trials,
+        )
+        yardsticks = [Suggestion(learner=item.name, params=defaults(item)) for item in self._plan.yardsticks]
+        schedule = Schedule(suggester, yardsticks=yardsticks, count=self._count, go_on=go_on)
+        try:
+            self._tell(None, schedule)
+            self._fit(schedule)
+        except KeyboardInterrupt:
+            self._workers.renew()
+            if not self._done():
+                raise
+            return True
+        return False
 
-    def __exit__(self, *error: object) -> None:
-        """The rows are in the source; what is kept of a search are its trials and the best graphs."""
-        shutil.rmtree(self._folder / "rows", ignore_errors=True)
-        if self._jobs > 1:
-            from joblib.externals.loky import get_reusable_executor
-
-            get_reusable_executor().shutdown(wait=True)
-
-    def lay_out(self, rows: SearchRows) -> None:
-        """Write training and validation rows where workers read them; test rows stay here."""
-        target = self._folder / "rows"
-        target.mkdir(parents=True, exist_ok=True)
-        train, validation = rows.train, rows.validation
-        sample = fit_sample(train.y, train.weight, most=self._plan.fit_rows, seed=self._plan.seed)
-        write_part(target, "train", X=train.X[sample.rows], y=train.y[sample.rows], weight=sample.weight)
-        write_part(target, "validation", X=validation.X, y=validation.y, weight=validation.weight)
-
-    def run(self, *, go_on: Callable[[], bool]) -> None:
-        """Every trial that has not ended yet, in batches; the yardsticks with the first."""
-        suggester = Suggester(self._plan.learners, seed=self._plan.seed, maximise=self._plan.objective.maximise)
-        first = [self._yardstick(number, item) for number, item in enumerate(self._plan.yardsticks, 1)]
-        for start in range(0, self._count, BATCH):
-            if start and not go_on():
+    def _fit(self, schedule: Schedule) -> None:
+        """Keep the workers busy until the schedule has no more for them."""
+        while True:
+            while self._crew.has_room and (planned := schedule.next()) is not None:
+                task = self._task(planned.kind, planned.number, planned.suggestion, bounds=planned.bounds)
+                kept = self._store.ended(task)
+                if kept is None:
+                    self._crew.give(task)
+                else:
+                    self._end(kept, schedule)
+            if not self._crew.busy:
                 return
-            asked = suggester.ask(min(BATCH, self._count - start))
-            tasks = [self._trial(start + at, suggestion) for at, suggestion in enumerate(asked, 1)]
-            self._fit(first + tasks)
-            first = []
-            suggester.tell([self._log.trials["trial", task.number].value for task in tasks])
-            self._prune()
+            for result in self._crew.wait():
+                self._store.keep(result)
+                self._end(result.trial, schedule)
+            self._store.keep_graphs_of(self._wanted())
 
-    def _yardstick(self, number: int, item: Learner) -> TrialTask:
-        return self._task("yardstick", number, Suggestion(learner=item.name, params=defaults(item)))
+    def _end(self, trial: Trial, schedule: Schedule) -> None:
+        self._told.append((trial.kind, trial.number))
+        schedule.ended(trial)
+        self._tell(trial, schedule)
 
-    def _trial(self, number: int, suggestion: Suggestion) -> TrialTask:
-        return self._task("trial", number, suggestion)
+    def _tell(self, trial: Trial | None, schedule: Schedule) -> None:
+        if self._progress is not None:
+            done = self._done()
+            self._progress(trial, done[0] if done else None, len(self._told), schedule.total)
 
-    def _task(self, kind: str, number: int, suggestion: Suggestion) -> TrialTask:
+    def _task(
+        self, kind: Literal["trial", "yardstick"], number: int, suggestion: Suggestion, *, bounds: Bounds = ()
+    ) -> TrialTask:
+        own = self._plan.own if kind == "trial" else None
         return TrialTask(
             number=number,
-            kind="trial" if kind == "trial" else "yardstick",
+            kind=kind,
             learner=suggestion.learner,
             params=suggestion.params,
             seed=self._plan.seed,
             objective=self._plan.objective,
             task=self._plan.task,
-            rows=self._folder / "rows",
-            graph=self._graph_path(kind, number),
-            parent=os.getpid(),
+            bounds=bounds,
             calibration=self._plan.calibration if kind == "trial" else "none",
-            own=self._plan.own if kind == "trial" else None,
+            quantiles=self._plan.levels,
+            own=own,
+            own_source=None if own is None else own.read_bytes(),
+            time_limit_s=self._plan.time_limit_s,
+            parent=os.getpid(),
         )
-
-    def _graph_path(self, kind: str, number: int) -> Path:
-        return self._folder / "graphs" / f"{kind}-{number}.onnx"
-
-    def _has_ended(self, task: TrialTask) -> bool:
-        kept = self._log.trials.get((task.kind, task.number))
-        return kept is not None and kept.learner == task.learner and task.params.items() <= kept.hyperparameters.items()
-
-    def _fit(self, tasks: Sequence[TrialTask]) -> None:
-        for task in tasks:
-            if self._has_ended(task):
-                self._tell(self._log.trials[task.kind, task.number])
-        waiting = [task for task in tasks if not self._has_ended(task)]
-        try:
-            for trial in _fitted(waiting, jobs=self._jobs):
-                self._keep(trial)
-        except BrokenProcessPool:
-            # one of them took its process down (memory, a library's crash): alone, each shows which
-            for task in waiting:
-                if not self._has_ended(task):
-                    self._keep(_fitted_apart(task))
-
-    def _keep(self, trial: Trial) -> None:
-        self._log.append(trial)
-        self._tell(trial)
-
-    def _tell(self, trial: Trial) -> None:
-        self._counted.append((trial.kind, trial.number))
-        if self._progress is not None:
-            self._progress(trial, len(self._counted), self._count + len(self._plan.yardsticks))
 
     def ended(self) -> list[Trial]:
         """The trials that this search asked for, in the order they ended."""
-        return [self._log.trials[key] for key in self._counted]
+        return [self._store.trials[key] for key in self._told]
 
     def yardsticks(self) -> list[Trial]:
         """The yardsticks that did not fail."""
         return [trial for trial in self.ended() if trial.kind == "yardstick" and trial.value is not None]
 
-    def best(self) -> Trial | None:
-        """The best trial, yardsticks aside; None where all failed."""
-        return self._best_of(self.ended())
+    def _done(self) -> tuple[Trial, ...]:
+        """The trials that went through all folds, yardsticks aside, the best first."""
+        done = [trial for trial in self.ended() if trial.kind == "trial" and trial.status == "done"]
+        return ranked(done, maximise=self._plan.objective.maximise)
 
-    def _best_of(self, trials: Sequence[Trial]) -> Trial | None:
-        done = [trial for trial in trials if trial.kind == "trial" and trial.value is not None]
-        return ranked(done, maximise=self._plan.objective.maximise)[0] if done else None
+    def _wanted(self) -> set[str]:
+        """Whose graphs may still be handed over: those near the best of all that are kept on disk."""
+        kept = [t for t in self._store.trials.values() if t.kind == "trial" and t.status == "done"]
+        order = ranked(kept, maximise=self._plan.objective.maximise)
+        return {trial.name for trial in order[:RIVALS] if overlap(order[0], trial)}
+
+    def predictions_of(self, trial: Trial) -> Array:
+        """What the trial said of the judged rows; fitted again where the file was removed."""
+        found = self._store.predictions(trial)
+        return self._again(trial)[0] if found is None else found
 
     def graph_of(self, trial: Trial) -> bytes:
-        """The graph of the best trial, or of a yardstick; fitted again where its file was removed."""
-        path = self._graph_path(trial.kind, trial.number)
-        if not path.exists():
-            suggestion = Suggestion(learner=trial.learner, params=trial.hyperparameters)
-            run_trial(self._task(trial.kind, trial.number, suggestion))
-        return path.read_bytes()
+        """The trial's graph; fitted again where the file was removed."""
+        found = self._store.graph(trial)
+        return self._again(trial)[1] if found is None else found
 
-    def _prune(self) -> None:
-        """Graphs of forests are large: only the best trial's is needed any more."""
-        # of all that are kept on disk: a search that goes on has better ones than those it has told of so far
-        best = self._best_of(list(self._log.trials.values()))
-        for path in (self._folder / "graphs").glob("trial-*.onnx"):
-            if best is None or path != self._graph_path("trial", best.number):
-                path.unlink()
-
-
-def _fitted(tasks: Sequence[TrialTask], *, jobs: int) -> Iterator[Trial]:
-    """The trials as they end, in any order."""
-    from joblib import Parallel, delayed
-
-    parallel = Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-    yield from parallel(delayed(run_trial)(task) for task in tasks)
-
-
-def _fitted_apart(task: TrialTask) -> Trial:
-    """One trial in a process of its own, whose death is the trial's failure."""
-    try:
-        # two workers for one task: joblib runs a single worker's tasks in this very process
-        return next(_fitted([task], jobs=2))
-    except BrokenProcessPool:
-        sentence = "the process that fitted it died, most likely for want of memory; try fewer or smaller trees"
-        return Trial(
-            number=task.number,
-            kind=task.kind,
-            learner=task.learner,
-            hyperparameters=dict(task.params),
-            status="failed",
-            sentence=sentence,
-        )
+    def _again(self, trial: Trial) -> tuple[Array, bytes]:
+        suggestion = Suggestion(learner=trial.learner, params=trial.hyperparameters)
+        result = self._crew.alone(self._task(trial.kind, trial.number, suggestion))
+        if result.predictions is None:
+            raise FitFailed(f"trial {trial.name} could not be fitted again: {result.trial.sentence}")
+        return result.predictions, result.graph

@@ -1,26 +1,30 @@
-"""Which trial comes next: Bayesian search over learners and their spaces, the same for the same seed.
+"""Which trial comes next, by Optuna: over a grid, at random, or Bayesian; the same for the same seed.
 
-Trials are suggested in batches of `BATCH`, and a batch's results are told in the order of their numbers once all
-are there. So the suggestions depend on the seed and the results alone, not on how many processes fit, nor on which of
-them is done first, nor on whether the search was killed and told its results again.
+Trial k is suggested knowing the results of trials 1 … k − `LAG`, told in the order of their numbers, and of no other. So
+up to `LAG` trials run at once without waiting for each other, and the suggestions depend on the seed and the results
+alone: not on how many processes fit, nor on which of them is done first, nor on whether the search was killed.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from everloop.models import Choice, Distribution, Hyperparameter, Int, Learner, Value, search_space
+import numpy as np
+
+from everloop.experiment.space import LearnerSpace, grid
+from everloop.models import Choice, Distribution, Int, Value
+from everloop.project import SearchMethod
 
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["BATCH", "Suggester", "Suggestion"]
+__all__ = ["LAG", "Suggester", "Suggestion"]
 
-BATCH: Final = 8
-_RANDOM_AFTER_DEFAULTS: Final = 5
+LAG: Final = 8
+_RANDOM_AFTER_STARTS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,74 +35,125 @@ class Suggestion:
     params: Mapping[str, Value]
 
 
-def _start(item: Hyperparameter) -> Value:
-    """What the sampler is told of the default: a choice as its place, a number moved into what is searched.
-
-    A penalty of 0, for one, is on no logarithmic scale.
-    """
-    value = item.clean(item.default)
-    if isinstance(item.search, Choice):
-        return item.search.options.index(value)
-    if item.search.holds(value):
-        return value
-    assert not isinstance(value, str)
-    return item.clean(item.search.low if value < item.search.low else item.search.high)
-
-
 class Suggester:
     """One search's suggestions. It lives as long as the search and keeps nothing on disk."""
 
-    def __init__(self, learners: Sequence[Learner], *, seed: int, maximise: bool) -> None:
-        """The first suggestions are the learners' defaults, in order; then a few at random; then the search learns."""
+    def __init__(
+        self,
+        spaces: Mapping[str, LearnerSpace],
+        *,
+        method: SearchMethod = "bayesian",
+        seed: int,
+        maximise: bool,
+        first: Suggestion | None = None,
+        count: int | None = None,
+    ) -> None:
+        """spaces: by learner. first: the champion's own configuration, which is always trial one.
+
+        count: how many will be asked for; of a larger grid that many points are drawn, None takes all of it.
+        A random and a Bayesian search begin with the learners as they are, in order.
+        """
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._learners = {learner.name: learner for learner in learners}
+        self._spaces = spaces
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "group is an experimental feature"
-            sampler = optuna.samplers.TPESampler(
-                seed=seed,
-                multivariate=True,
-                group=True,
-                constant_liar=True,
-                n_startup_trials=len(self._learners) + _RANDOM_AFTER_DEFAULTS,
+            self._study = optuna.create_study(
+                sampler=_sampler(method, seed=seed, learners=len(spaces)),
+                direction="maximize" if maximise else "minimize",
             )
-        self._study = optuna.create_study(sampler=sampler, direction="maximize" if maximise else "minimize")
-        self._asked: list[optuna.trial.Trial] = []
-        for learner in learners:
-            searched = [item for item in learner.hyperparameters if item.searched]
-            values = {f"{learner.name}.{item.name}": _start(item) for item in searched}
-            self._study.enqueue_trial({"learner": learner.name, **values})
+        self._asked: dict[int, optuna.trial.Trial | None] = {}
+        self._first = first
+        self._inside = first is not None and first.learner in spaces and spaces[first.learner].holds(first.params)
+        points = _points(spaces, method, count=None if count is None else count - (first is not None), seed=seed)
+        self._left = len(points) + (first is not None) if method == "grid" else None
+        if first is not None and self._inside:
+            points.insert(0, (first.learner, dict(first.params)))
+        for name, values in points:
+            self._study.enqueue_trial(self._told(name, values))
 
-    def ask(self, count: int) -> list[Suggestion]:
-        """The next `count` suggestions, at most a batch, before any of them is told."""
+    @property
+    def size(self) -> int | None:
+        """How many suggestions there are; None where there is no end to them."""
+        return self._left
+
+    def ask(self) -> Suggestion | None:
+        """The suggestion for the next trial; None where a grid has no more.
+
+        Trial k is to be asked for when 1 … k − `LAG` were told, and no other.
+        """
+        number = len(self._asked) + 1
+        if self._left is not None and number > self._left:
+            return None
+        first = self._first if number == 1 else None
+        if first is not None and not self._inside:
+            self._asked[number] = None
+            return first
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return [self._ask() for _ in range(count)]
+            trial = self._study.ask()
+            suggestion = self._suggested(trial)
+        self._asked[number] = trial
+        return suggestion if first is None else first
 
-    def _ask(self) -> Suggestion:
-        trial = self._study.ask()
-        self._asked.append(trial)
-        name = trial.suggest_categorical("learner", list(self._learners))
-        space = search_space(self._learners[name])
-        params = {key: _suggested(trial, f"{name}.{key}", item) for key, item in space.items()}
-        return Suggestion(learner=name, params=params)
+    def _suggested(self, trial: optuna.trial.Trial) -> Suggestion:
+        name = str(trial.suggest_categorical("learner", list(self._spaces)))
+        space = self._spaces[name]
+        params = {key: _chosen(trial, f"{name}.{key}", item) for key, item in space.searched.items()}
+        return Suggestion(learner=name, params={**space.fixed, **params})
 
-    def tell(self, values: Sequence[float | None]) -> None:
-        """The results of what was asked last, in the order it was asked; None for a trial that failed."""
+    def tell(self, number: int, value: float | None) -> None:
+        """The result of trial `number`, in the order of the numbers; None for one that failed."""
         import optuna
 
-        asked, self._asked = self._asked, []
-        for trial, value in zip(asked, values, strict=True):
-            failed = optuna.trial.TrialState.FAIL
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self._study.tell(trial, value, state=failed if value is None else None)
+        trial = self._asked[number]
+        if trial is None:
+            return
+        failed = optuna.trial.TrialState.FAIL
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._study.tell(trial, value, state=failed if value is None else None)
+
+    def _told(self, name: str, values: Mapping[str, Value]) -> dict[str, Any]:
+        space = self._spaces[name].searched
+        return {"learner": name} | {f"{name}.{key}": _as_told(space[key], values[key]) for key in space}
 
 
-def _suggested(trial: optuna.trial.Trial, name: str, space: Distribution) -> Value:
+def _points(
+    spaces: Mapping[str, LearnerSpace], method: SearchMethod, *, count: int | None, seed: int
+) -> list[tuple[str, dict[str, Value]]]:
+    """Where the search begins; of a grid everywhere it goes."""
+    if method != "grid":
+        return [(name, dict(space.start)) for name, space in spaces.items()]
+    points = list(grid(spaces))
+    if count is None or count >= len(points):
+        return points
+    places = np.random.default_rng(seed).permutation(len(points))[: max(count, 0)]
+    return [points[place] for place in places]
+
+
+def _sampler(method: SearchMethod, *, seed: int, learners: int) -> optuna.samplers.BaseSampler:
+    import optuna
+
+    if method != "bayesian":
+        return optuna.samplers.RandomSampler(seed=seed)
+    return optuna.samplers.TPESampler(
+        seed=seed,
+        multivariate=True,
+        group=True,
+        constant_liar=True,
+        n_startup_trials=learners + _RANDOM_AFTER_STARTS,
+    )
+
+
+def _as_told(space: Distribution, value: Value) -> Value:
+    """What Optuna is told: an option by its place, so that it is what it was, whatever type it has."""
+    return space.options.index(value) if isinstance(space, Choice) else value
+
+
+def _chosen(trial: optuna.trial.Trial, name: str, space: Distribution) -> Value:
     if isinstance(space, Choice):
-        # by place, so that an option is what it was, whatever type it has
         place = trial.suggest_categorical(name, list(range(len(space.options))))
         return space.options[int(place or 0)]
     if isinstance(space, Int):

@@ -1,38 +1,50 @@
-"""One trial, in a worker process: fit, make the graph, choose the threshold and judge, all on rows the worker is given.
+"""One trial, in a worker process: on every fold fit, make the graph, choose the threshold and judge.
 
-A worker gets training and validation rows. It never sees a test row, so no threshold can come from one.
+A worker gets the rows of the folds. It never sees a test row, so no threshold can come from one.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import tempfile
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from everloop.bundle import Graph
 from everloop.errors import EverloopError
-from everloop.experiment.judging import judged
-from everloop.experiment.trials import Trial
+from everloop.experiment.judging import Judgement, judged
+from everloop.experiment.trial_rows import FoldRows, TrialRows, read_trial_rows
+from everloop.experiment.trials import FoldScore, Trial, combined
 from everloop.models import FitRequest, FitResult, Validation, Value, fit_here
-from everloop.project import Objective
+from everloop.project import Objective, format_duration
+from everloop.tasks import get_task
 
-__all__ = ["TrialTask", "part", "run_trial", "write_part"]
+__all__ = ["OUT_OF_MEMORY", "TrialResult", "TrialTask", "run_trial", "run_trial_at"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+_TIMED_ROWS: Final = 20_000
+_TO_END_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialTask:
-    """What one worker does. rows: the folder of the parts; graph: where the fitted graph goes.
+    """What one worker does.
 
-    parent: the process that searches; a worker ends with it. calibration: as model.yaml's search says it.
-    own: the model's learners.py, where it has one.
+    bounds: for each fold but the last, the value that the folds so far must reach together for the next to be worth a
+    fit; None where nothing is known yet. time_limit_s: a trial that takes longer has failed; None waits.
+    calibration: as model.yaml's search says it. quantiles: levels that the objective asks for, else none.
+    own: the model's learners.py, where it has one; own_source: what is in it, for a worker on another machine.
+    parent: the process that searches, where it is on this machine; a worker ends with it.
     """
 
     number: int
@@ -42,40 +54,99 @@ class TrialTask:
     seed: int
     objective: Objective
     task: str
-    rows: Path
-    graph: Path
-    parent: int = 0
+    bounds: tuple[float | None, ...] = ()
     calibration: str = "none"
+    quantiles: tuple[float, ...] = ()
     own: Path | None = None
+    own_source: bytes | None = None
+    time_limit_s: float | None = None
+    parent: int = 0
 
 
-def write_part(folder: Path, name: str, *, X: Array, y: Array, weight: Array) -> None:
-    """Lay a part of the rows where workers read them."""
-    for what, array in (("X", X), ("y", y), ("weight", weight)):
-        np.save(folder / f"{name}-{what}.npy", array, allow_pickle=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrialResult:
+    """A trial that ended. graph: the newest fold's, empty where it failed.
+
+    predictions: float32, shape (n, 1 + q), score and quantiles on the judged rows of every fold, one after another.
+    """
+
+    trial: Trial
+    graph: bytes = b""
+    predictions: Array | None = None
 
 
-def part(folder: Path, name: str) -> tuple[Array, Array, Array]:
-    """Features, target and weights of a part, read as they are needed."""
-    X, y, weight = (
-        np.load(folder / f"{name}-{what}.npy", mmap_mode="r", allow_pickle=False) for what in ("X", "y", "weight")
-    )
-    return X, y, weight
+def run_trial_at(task: TrialTask, folder: Path, laid: int) -> TrialResult:
+    """`run_trial` on the rows that lie in `folder`."""
+    return run_trial(task, read_trial_rows(folder, laid))
 
 
-def run_trial(task: TrialTask) -> Trial:
-    """The trial's result; a fit that fails is one too, with the sentence that says why."""
+def run_trial(task: TrialTask, rows: TrialRows) -> TrialResult:
+    """The trial's result; a fit that fails, or takes too long, is one too, with the sentence that says why."""
     _end_with(task.parent)
     fields: dict[str, Any] = {"number": task.number, "kind": task.kind, "learner": task.learner}
     try:
-        return _tried(task, fields)
+        with _own(task) as own, _limited(task.time_limit_s):
+            return _tried(task, rows, fields, own)
     except EverloopError as error:
         sentence = str(error)
-    except (
-        Exception
-    ) as error:  # a worker's loop: whatever a library raises is this trial's result, not the search's end
+    except _TookTooLong:
+        sentence = _too_long(task.time_limit_s)
+    except MemoryError:
+        sentence = OUT_OF_MEMORY
+    except Exception as error:  # a worker's loop: what a library raises is this trial's result, not the search's end
         sentence = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-    return Trial(**fields, hyperparameters=dict(task.params), status="failed", sentence=sentence)
+    return TrialResult(trial=Trial(**fields, hyperparameters=dict(task.params), status="failed", sentence=sentence))
+
+
+OUT_OF_MEMORY: Final = "the process that fitted it ran out of memory, or died of it; try fewer or smaller trees"
+
+
+class _TookTooLong(BaseException):
+    """Raised in the thread that fits, once its time is over: no library's `except Exception` keeps it."""
+
+
+def _too_long(limit_s: float | None) -> str:
+    from datetime import timedelta
+
+    limit = "its limit" if limit_s is None else format_duration(timedelta(seconds=limit_s))
+    return f"it took longer than {limit}, and was ended; search.trial_timeout in model.yaml gives more"
+
+
+@contextmanager
+def _limited(limit_s: float | None) -> Iterator[None]:
+    """After `limit_s` the thread in here is stopped where it next runs Python; one that never does takes its process
+    down soon after, which is the trial's failure too."""
+    if limit_s is None:
+        yield
+        return
+    thread, over = threading.get_ident(), threading.Event()
+
+    def stop() -> None:
+        if over.wait(limit_s):
+            return
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(_TookTooLong))
+        if not over.wait(_TO_END_S):
+            os._exit(1)
+
+    watch = threading.Thread(target=stop, daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watch.join()
+
+
+@contextmanager
+def _own(task: TrialTask) -> Iterator[Path | None]:
+    """The learners.py, also on a machine that has the project nowhere."""
+    if task.own is None or task.own_source is None or task.own.exists():
+        yield task.own
+        return
+    with tempfile.TemporaryDirectory(prefix="everloop-learners-") as folder:
+        path = Path(folder) / task.own.name
+        path.write_bytes(task.own_source)
+        yield path
 
 
 @cache
@@ -92,42 +163,118 @@ def _watch(parent: int) -> None:
     os._exit(1)
 
 
-def _tried(task: TrialTask, fields: dict[str, Any]) -> Trial:
-    X, y, weight = map(np.asarray, part(task.rows, "train"))
-    X_validation, truth, weights = map(np.asarray, part(task.rows, "validation"))
-    request = FitRequest(
-        learner=task.learner,
-        params=task.params,
-        X=X,
-        y=y,
-        weight=weight,
-        validation=Validation(X=X_validation, y=truth, weight=weights),
-        seed=task.seed,
-        task=task.task,
-        calibration=task.calibration,
-        own=task.own,
-    )
-    result: FitResult = fit_here(request)
-    scores = Graph(result.graph).scores(X_validation)
-    found = judged(task.objective, truth, scores, weights, seed=task.seed, task=task.task)
-    _write(task.graph, result.graph)
-    return Trial(
+def _tried(task: TrialTask, rows: TrialRows, fields: dict[str, Any], own: Path | None) -> TrialResult:
+    scored: list[FoldScore] = []
+    said: list[Array] = []
+    result: FitResult | None = None
+    given_up = ""
+    for at, fold in enumerate(rows.folds):
+        result, found, predictions = _fitted(task, rows, fold, own)
+        scored.append(found)
+        said.append(predictions)
+        given_up = _given_up(task, scored, at, len(rows.folds))
+        if given_up:
+            break
+    assert result is not None
+    value, interval = combined(scored)
+    newest = scored[-1]
+    trial = Trial(
         **fields,
         hyperparameters=result.params,
-        status="done",
+        status="pruned" if given_up else "done",
+        value=value,
+        interval=interval.to_dict(),
+        threshold=newest.threshold,
+        metrics=_mean_metrics(scored),
+        folds=tuple(scored),
+        fit_s=round(sum(fold.fit_s for fold in scored), 3),
+        us_per_row=_us_per_row(result.graph, rows.X[rows.folds[-1].judged[:_TIMED_ROWS]]),
+        graph_bytes=len(result.graph),
+        rows=newest.rows,
+        rounds=newest.rounds,
+        calibration=None if result.calibration is None else result.calibration.method,
+        sentence=given_up,
+    )
+    return TrialResult(trial=trial, graph=result.graph, predictions=np.concatenate(said))
+
+
+def _given_up(task: TrialTask, scored: Sequence[FoldScore], at: int, folds: int) -> str:
+    """Why no further fold is fitted; empty where one is, or where this is the last."""
+    bound = task.bounds[at] if at < len(task.bounds) else None
+    if bound is None or at + 1 >= folds:
+        return ""
+    value, _ = combined(scored)
+    behind = value < bound if task.objective.maximise else value > bound
+    if not behind:
+        return ""
+    return f"given up after {at + 1} of {folds} folds: {value:.4g}, half of those before it did better than {bound:.4g}"
+
+
+def _fitted(
+    task: TrialTask, rows: TrialRows, fold: FoldRows, own: Path | None
+) -> tuple[FitResult, FoldScore, Array]:
+    fitted, held = np.asarray(fold.fitted), np.asarray(fold.judged)
+    X_judged, truth, weight = (np.asarray(array[held]) for array in (rows.X, rows.y, rows.weight))
+    result = fit_here(
+        FitRequest(
+            learner=task.learner,
+            params=task.params,
+            X=np.asarray(rows.X[fitted]),
+            y=np.asarray(rows.y[fitted]),
+            weight=np.asarray(fold.weight),
+            validation=Validation(X=X_judged, y=truth, weight=weight),
+            seed=task.seed,
+            task=task.task,
+            calibration=task.calibration,
+            quantiles=task.quantiles,
+            own=own,
+        )
+    )
+    scores, quantiles = Graph(result.graph).predictions(X_judged)
+    found = judged(
+        task.objective,
+        truth,
+        scores,
+        weight,
+        seed=task.seed,
+        task=task.task,
+        quantiles=quantiles,
+        levels=task.quantiles,
+    )
+    columns = [scores] if quantiles is None else [scores, *quantiles.T]
+    predictions = np.column_stack(columns).astype(np.float32)
+    return result, _fold_score(found, truth, result, fitted.size, task.task), predictions
+
+
+def _fold_score(found: Judgement, truth: Array, result: FitResult, rows: int, task: str) -> FoldScore:
+    return FoldScore(
         value=found.value,
         interval=found.interval.to_dict(),
+        worth=float(get_task(task).positives(truth)),
         threshold=found.threshold,
         metrics=found.metrics,
         fit_s=round(result.fit_s, 3),
-        rows=len(y),
+        rows=rows,
         rounds=result.rounds,
-        calibration=None if result.calibration is None else result.calibration.method,
     )
 
 
-def _write(path: Path, graph: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_bytes(graph)
-    draft.replace(path)
+def _mean_metrics(folds: Sequence[FoldScore]) -> dict[str, float]:
+    worth = np.array([fold.worth for fold in folds])
+    names = set.intersection(*(set(fold.metrics) for fold in folds))
+    return {
+        name: float(np.average([fold.metrics[name] for fold in folds], weights=worth))
+        for name in folds[-1].metrics
+        if name in names
+    }
+
+
+def _us_per_row(graph: bytes, X: Array) -> float:
+    """What a row costs through the graph among many, in µs: the best of three times."""
+    loaded, rows = Graph(graph), np.asarray(X)
+    took_s = []
+    for _ in range(3):
+        started_s = time.perf_counter()
+        loaded.scores(rows)
+        took_s.append(time.perf_counter() - started_s)
+    return round(1e6 * min(took_s) / max(1, len(rows)), 3)

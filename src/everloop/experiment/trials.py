@@ -6,40 +6,81 @@ A search that was killed finds every trial that had ended; a line that the kill 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
 
-from everloop.errors import DataError
+from everloop.errors import DataError, StorageFull, no_room
 from everloop.models import Value
 from everloop.stats import Interval
 
-__all__ = ["Trial", "TrialLog"]
+__all__ = ["FoldScore", "Trial", "TrialLog", "combined", "mean_interval_of"]
+
+
+class FoldScore(msgspec.Struct, frozen=True, kw_only=True):
+    """What a trial's fit on one fold was worth on its judged rows.
+
+    value: the objective at `threshold`; interval: its 95 % one. worth: how much the fold counts in the trial's value:
+    its judged positives, or rows. metrics: the others at the threshold. fit_s: what the fit took.
+    rows: how many it was fitted on. rounds: trees or epochs that were kept, None where the fit did not stop early.
+    """
+
+    value: float
+    interval: dict[str, float]
+    worth: float
+    threshold: float | None
+    metrics: dict[str, float]
+    fit_s: float
+    rows: int
+    rounds: int | None = None
+
+
+def mean_interval_of(parts: Sequence[Interval], worth: Sequence[float]) -> Interval:
+    """The mean of the parts' points by what each is worth, and its interval.
+
+    Their rows are different ones, so the distances from the points to the ends add up as independent errors do.
+    """
+    share = np.array(worth) / np.sum(worth)
+    point = float(share @ np.array([part.point for part in parts]))
+    below = float(np.sqrt(((share * np.array([part.point - part.low for part in parts])) ** 2).sum()))
+    above = float(np.sqrt(((share * np.array([part.high - part.point for part in parts])) ** 2).sum()))
+    return Interval(low=point - below, point=point, high=point + above, level=parts[0].level)
+
+
+def combined(folds: Sequence[FoldScore]) -> tuple[float, Interval]:
+    """What a trial is worth over these folds, with its 95 % interval."""
+    found = mean_interval_of([Interval.from_dict(fold.interval) for fold in folds], [fold.worth for fold in folds])
+    return found.point, found
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """One fit with its score on the validation rows.
+    """One configuration, fitted and judged on each fold.
 
     number: yardsticks and trials count on their own, from 1. hyperparameters: all of them, by canonical name.
-    value: the objective at `threshold`, None where the trial failed; interval: its 95 % one.
-    metrics: other metrics at the threshold. fit_s: what the fit took; rows: how many it was fitted on.
-    rounds: how many trees or epochs were kept, None where the fit did not stop early.
+    status: `pruned` where it was so far behind after the folds it has that the others were spared.
+    value: the objective, the folds' mean by what they are worth, None where the trial failed; interval: its 95 % one.
+    threshold, rows, rounds: of the newest fold, whose model the trial's graph is. metrics: the folds' means.
+    fit_s: of all folds. us_per_row: what a row costs through the graph, in µs; graph_bytes: how large the graph is.
     calibration: the method that its graph ends in, None where none was asked for.
-    sentence: why it failed.
+    sentence: why it failed, or was given up.
     """
 
     number: int
     kind: Literal["trial", "yardstick"]
     learner: str
     hyperparameters: dict[str, Value]
-    status: Literal["done", "failed"]
+    status: Literal["done", "failed", "pruned"]
     value: float | None = None
     interval: dict[str, float] | None = None
     threshold: float | None = None
     metrics: dict[str, float] = {}
+    folds: tuple[FoldScore, ...] = ()
     fit_s: float = 0.0
+    us_per_row: float = 0.0
+    graph_bytes: int = 0
     rows: int = 0
     rounds: int | None = None
     calibration: str | None = None
@@ -52,7 +93,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def range(self) -> Interval | None:
-        """The objective's interval on the validation rows."""
+        """The objective's interval on the judged rows."""
         return None if self.interval is None else Interval.from_dict(self.interval)
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,7 +110,7 @@ class TrialLog:
     """The trials of one search on disk, append-only. One process writes."""
 
     def __init__(self, path: Path) -> None:
-        """Open or begin the file; half a last line, left by a kill, is cut off."""
+        """Open or begin the file; half a last line, left by a kill or a full disk, is cut off."""
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._trials = _read(path)
@@ -80,11 +121,19 @@ class TrialLog:
         return self._trials
 
     def append(self, trial: Trial) -> None:
-        """Keep `trial`: when this returns, it is on the disk."""
-        with self._path.open("ab") as handle:
-            handle.write(msgspec.json.encode(_Line(trial=trial)) + b"\n")
-            handle.flush()
-            os.fsync(handle.fileno())
+        """Keep `trial`: when this returns, it is on the disk. Raises StorageFull, and the trials before it stay."""
+        try:
+            with self._path.open("ab") as handle:
+                handle.write(msgspec.json.encode(_Line(trial=trial)) + b"\n")
+                handle.flush()
+                os.fsync(handle.fileno())
+        except OSError as error:
+            if no_room(error):
+                raise StorageFull(
+                    f"the disk of {self._path.parent} is full; {len(self._trials)} trials are kept there: make room and "
+                    "run the same search again, it goes on where it was"
+                ) from error
+            raise
         self._trials[trial.kind, trial.number] = trial
 
 

@@ -1,12 +1,14 @@
-"""`search.folds` of a model.yaml: how often a trial is fitted, each time judged on other rows."""
+"""How a search goes through its space, and how often each trial is fitted: `search.method` and `search.folds`."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
-__all__ = ["FoldsPlan"]
+__all__ = ["FoldsPlan", "SearchMethod"]
+
+SearchMethod = Literal["grid", "random", "bayesian"]
 
 _MOST: Final = 20
 _SENTENCE: Final = re.compile(r"(\d+)(?:\s+(by time|stratified))?")
@@ -14,8 +16,11 @@ _SENTENCE: Final = re.compile(r"(\d+)(?:\s+(by time|stratified))?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldsPlan:
-    """count: None as the data asks. by_time: True each fold is judged on newer rows, False dealt at random with their
-    share of positives, None by time wherever the rows stand at different times."""
+    """How the rows of a search are split.
+
+    count: None as the data asks. by_time: True each fold is judged on newer rows, False dealt at random with their
+    share of positives, None by time wherever the rows stand at different times.
+    """
 
     count: int | None = None
     by_time: bool | None = None

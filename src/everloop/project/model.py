@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StrictInt, ValidationError, ValidationInfo
 
@@ -15,6 +16,7 @@ from everloop.project.condition import parse_bound
 from everloop.project.document import Document, KeyPath, parse_document, read_document
 from everloop.project.durations import parse_duration
 from everloop.project.exposure import Step, StopRule, parse_step, parse_stop_rule
+from everloop.project.folds import FoldsPlan, SearchMethod
 from everloop.project.gates import Gate, MetricGate, NotWorseGate, parse_gate
 from everloop.project.metrics import LEARNERS, METRICS, Calibrate, did_you_mean, metric_name
 from everloop.project.objective import Objective
@@ -98,8 +100,25 @@ class SearchSection(Section):
     calibration: Calibrate = Field(
         "none", description="none, logistic, isotonic, or auto: the one that validation rows ask for"
     )
-    trials: Annotated[StrictInt, Field(ge=1)] = Field(40, description="fits, over all learners")
-    minutes: Annotated[float, Field(gt=0)] | None = Field(None, description="stop earlier after this long")
+    method: SearchMethod = Field("bayesian", description="grid, random or bayesian")
+    trials: Annotated[StrictInt, Field(ge=1)] | None = Field(
+        None, description="configurations over all learners; left out: 40, or the whole grid"
+    )
+    minutes: Annotated[float, Field(gt=0)] | None = Field(None, description="begin no trial after this long")
+    folds: Annotated[FoldsPlan, BeforeValidator(FoldsPlan.parse)] = Field(
+        FoldsPlan(), description="auto, 5, 5 by time, 5 stratified: how often a trial is fitted, each time judged anew"
+    )
+    jobs: Annotated[StrictInt, Field(ge=1)] | None = Field(
+        None, description="processes, one thread each; left out: one per core"
+    )
+    space: Mapping[str, Mapping[str, Any]] = Field(
+        default_factory=dict,
+        description="{xgboost: {max_depth: [3, 5], eta: {low: 0.01, high: 0.3, log: true}}}; left out: the learner's",
+    )
+    trial_timeout: Span = Field(timedelta(hours=1), description="a trial that takes longer has failed")
+    choose: Literal["cheapest", "best"] = Field(
+        "cheapest", description="of the trials that the data cannot tell from the best: the smallest graph, or the best"
+    )
     seed: StrictInt = Field(0, description="the same seed, data and lock give the same trials")
 
 
