@@ -27,7 +27,7 @@ from everloop.experiment.suggest import BATCH, Suggester, Suggestion
 from everloop.experiment.trial_fit import TrialTask, run_trial, write_part
 from everloop.experiment.trials import Trial, TrialLog
 from everloop.experiment.verdicts import judge_winner
-from everloop.models import Learner, defaults, learner, learners, own_content
+from everloop.models import Learner, defaults, learner, learners, own_content, search_space
 from everloop.project import Model, Objective, Project, ProjectLock
 
 __all__ = ["FIT_ROWS", "Progress", "search"]
@@ -235,7 +235,9 @@ class _Trials:
             self._prune()
 
     def _yardstick(self, number: int, item: Learner) -> TrialTask:
-        return self._task("yardstick", number, Suggestion(learner=item.name, params=defaults(item)))
+        searched = search_space(item)
+        params = {name: value for name, value in defaults(item).items() if name in searched}
+        return self._task("yardstick", number, Suggestion(learner=item.name, params=params))
 
     def _trial(self, number: int, suggestion: Suggestion) -> TrialTask:
         return self._task("trial", number, suggestion)
