@@ -19,7 +19,7 @@ from everloop.bundle import BundleParts, BundleStore, Manifest
 from everloop.data import Baseline
 from everloop.errors import BundleCorrupt, BundleError, NotFound
 from everloop.ids import content_id
-from tests.bundle.parts import ROOT, PlainBaseline, frame
+from tests.bundle.parts import ROOT, PlainBaseline, frame, parts
 
 
 def test_what_is_written_is_loaded(tmp_path: Path, logistic: BundleParts) -> None:
@@ -35,6 +35,18 @@ def test_what_is_written_is_loaded(tmp_path: Path, logistic: BundleParts) -> Non
     assert bundle.manifest == store.manifest(bundle_id)
     assert bundle.threshold == 0.3
     assert (bundle.label(True), bundle.label(False)) == ("fraud", "legitimate")
+
+
+def test_a_bundle_without_calibration_is_what_it_was() -> None:
+    plain = parts("constant", graph=b"x")
+    manifest = plain.manifest(plain.files())
+    assert manifest.id == "83ee31673fa2f379687082711bf963d7bbc6f624748885dd5da41530111527c2"
+    mapped = replace(plain, calibration="isotonic")
+    said = mapped.manifest(mapped.files())
+    assert said.id != manifest.id
+    assert Manifest.from_json(said.to_json()) == said
+    assert json.loads(said.to_json())["calibration"] == "isotonic"
+    assert Manifest.from_json(manifest.to_json()) == manifest
 
 
 def test_frames_are_scored_and_decided_alike_in_any_cut(tmp_path: Path, logistic: BundleParts) -> None:

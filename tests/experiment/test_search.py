@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,10 +17,11 @@ from rich.console import Console
 
 from everloop.clock import SimulatedClock, SystemClock
 from everloop.data import EVENT_TIME
-from everloop.errors import AlreadyRunning, NotEnoughData, Refused
+from everloop.errors import AlreadyRunning, ConfigurationError, NotEnoughData, Refused
 from everloop.experiment import Leaderboard, Trial, leaderboard_screen, search, write_winner
 from everloop.experiment.trial_fit import TrialTask, run_trial, write_part
 from everloop.experiment.trials import TrialLog
+from everloop.experiment.winner import winner_spec
 from everloop.ledger import Ledger
 from everloop.project import Objective, ProjectLock
 from tests.experiment.made import START, opened, payments, project
@@ -264,3 +266,87 @@ def test_a_trial_that_fails_is_kept_with_its_sentence(tmp_path: Path) -> None:
 def test_times_are_never_features(board: Leaderboard) -> None:
     assert board.data.features == ("v0", "v1", "v2", "v3", "amount", "amount_log", "night")
     assert EVENT_TIME not in board.data.features
+
+
+TREES = """\
+from everloop.models import FittedPipeline, Hyperparameter, Int, own_learner, weighted_up
+
+@own_learner
+class ExtraTrees:
+    name = "extra_trees"
+    hyperparameters = (Hyperparameter(name="n_estimators", search=Int(20, 60), default=30, minimum=1),)
+
+    def fit(self, training):
+        from sklearn.ensemble import ExtraTreesClassifier
+
+        model = ExtraTreesClassifier(training.params["n_estimators"], max_depth=8, random_state=training.seed)
+        return FittedPipeline(model.fit(training.X, training.y, sample_weight=weighted_up(training)))
+"""
+
+
+def with_own(root: Path, text: str = TREES, *, learners: str = "logistic, extra_trees") -> Path:
+    """A project whose learners.py defines one; gives that file."""
+    project(root, payments())
+    path = root / "fraud" / "learners.py"
+    path.write_text(text)
+    yaml = root / "fraud" / "model.yaml"
+    yaml.write_text(yaml.read_text().replace("logistic, lightgbm", learners))
+    return path
+
+
+def test_a_projects_own_learner_is_searched_in_any_number_of_processes(tmp_path: Path) -> None:
+    path = with_own(tmp_path / "p")
+    one = search(*opened(tmp_path / "p"), clock=CLOCK, trials=4, jobs=1)
+    shutil.rmtree(tmp_path / "p" / ".everloop")
+    two = search(*opened(tmp_path / "p"), clock=CLOCK, trials=4, jobs=2)
+    assert same(one, two)
+    assert {trial.learner for trial in one.trials if trial.kind == "trial"} == {"logistic", "extra_trees"}
+    assert all(trial.status == "done" for trial in one.trials)
+    path.write_text(TREES.replace("max_depth=8", "max_depth=3"))
+    other = search(*opened(tmp_path / "p"), clock=CLOCK, trials=2, jobs=1)
+    assert other.search != one.search  # the file is part of what the search is
+
+
+def test_a_learners_file_that_nothing_uses_changes_no_search(tmp_path: Path) -> None:
+    plain = found(tmp_path / "a", trials=2)
+    with_own(tmp_path / "b", "1 / 0\n", learners="logistic, lightgbm")
+    assert same(search(*opened(tmp_path / "b"), clock=CLOCK, trials=2, jobs=1), plain)
+
+
+def test_every_unknown_learner_is_told_before_anything_is_fitted(tmp_path: Path) -> None:
+    with_own(tmp_path / "p", learners="extra_tres, xgbost, logistic")
+    with pytest.raises(ConfigurationError) as caught:
+        search(*opened(tmp_path / "p"), clock=CLOCK, trials=2, jobs=1)
+    assert caught.value.mistakes == (
+        "learner: classification has no learner 'extra_tres'; did you mean 'extra_trees', which "
+        "fraud/learners.py:4 defines?",
+        "learner: classification has no learner 'xgbost'; did you mean 'xgboost'?",
+    )
+    (tmp_path / "p" / "fraud" / "learners.py").unlink()
+    with pytest.raises(ConfigurationError, match="'extra_tres' is not a learner"):
+        opened(tmp_path / "p")
+
+
+def calibrated(root: Path, method: str) -> Leaderboard:
+    project(root, payments())
+    yaml = root / "fraud" / "model.yaml"
+    yaml.write_text(yaml.read_text().replace("search: {", f"search: {{calibration: {method}, "))
+    return search(*opened(root), clock=CLOCK, trials=3, jobs=1)
+
+
+def test_the_spec_says_the_calibration_that_the_winner_had(tmp_path: Path) -> None:
+    plain, mapped = found(tmp_path / "plain", trials=3), calibrated(tmp_path / "mapped", "logistic")
+    assert mapped.search != plain.search
+    assert {trial.calibration for trial in plain.trials} == {None}
+    assert {trial.calibration for trial in mapped.trials if trial.kind == "trial"} == {"logistic"}
+    assert {trial.calibration for trial in mapped.trials if trial.kind == "yardstick"} == {None}
+    before, after = (
+        {trial.number: trial.metrics["average_precision"] for trial in board.trials if trial.kind == "trial"}
+        for board in (plain, mapped)
+    )
+    assert after == pytest.approx(before, abs=1e-6)
+    for board, said in ((plain, "none"), (mapped, "logistic")):
+        assert winner_spec(board, name="fraud-s1", clock=CLOCK).calibration == said
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(leaderboard_screen(mapped))
+    assert "calibration=logistic" in console.export_text()

@@ -1,11 +1,10 @@
-"""Laws that every learner keeps."""
+"""Laws of our own learners, beside those of the suite in test_suite.py."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx
 import pytest
-from sklearn.metrics import roc_auc_score
 
 from everloop.bundle import Graph
 from everloop.errors import GraphDisagrees, NotEnoughData
@@ -38,33 +37,16 @@ def test_graph_and_model_agree_on_new_rows_with_missing_values(name: str, fitted
     assert fitted[name].agreement <= 1e-5
 
 
-@every_learner
-def test_scores_are_probabilities_and_all_but_the_constant_learn(name: str, fitted: dict[str, FitResult]) -> None:
-    fresh, y = rows(4000, seed=2)
-    scores = Graph(fitted[name].graph).scores(fresh)
-    assert scores.dtype == np.float32
-    assert scores.shape == (4000,)
-    assert np.all((scores >= 0) & (scores <= 1))
-    if name == "constant":
-        assert len(np.unique(scores)) == 1
-        assert scores[0] == np.float32(request(name).y.mean())
-    else:
-        assert roc_auc_score(y, scores) > 0.75
+def test_the_constant_is_the_share_of_positives(fitted: dict[str, FitResult]) -> None:
+    scores = Graph(fitted["constant"].graph).scores(rows(100, seed=2)[0])
+    assert set(scores.tolist()) == {np.float32(request("constant").y.mean())}
 
 
 @every_learner
-def test_threads_do_not_change_the_graph(name: str, fitted: dict[str, FitResult]) -> None:
-    assert fit_here(request(name, threads=2)).graph == fitted[name].graph
-
-
-@every_learner
-def test_weights_count_and_only_their_ratios_do(name: str, fitted: dict[str, FitResult]) -> None:
+def test_only_the_ratios_of_weights_count(name: str) -> None:
     y = request(name).y
     same = fit_here(request(name, weight=np.full(len(y), 4.0))).graph
     assert same == fit_here(request(name, weight=np.ones(len(y)))).graph
-    heavier = fit_here(request(name, weight=np.where(y == 1, 8.0, 1.0))).graph
-    X, _ = rows(1000, seed=3)
-    assert Graph(heavier).scores(X).mean() > Graph(fitted[name].graph).scores(X).mean() + 0.05
 
 
 @every_learner

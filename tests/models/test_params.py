@@ -10,9 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everloop.errors import ConfigurationError, NotFound
-from everloop.models import Choice, Distribution, Float, Int, defaults, learner, learners, resolve_params, search_space
+from everloop.models import (
+    Choice,
+    Distribution,
+    Float,
+    Hyperparameter,
+    Int,
+    Learner,
+    defaults,
+    fit_here,
+    learner,
+    learners,
+    resolve_params,
+    search_space,
+)
 from everloop.models.lightgbm import float32_floor
-from tests.models.rows import NAMES
+from everloop.models.params import NOT_HERE
+from tests.models.rows import NAMES, SMALL, request
 
 GRID: dict[str, list[Any]] = {
     "max_depth": [3, 5, 7, 10],
@@ -63,6 +77,201 @@ def test_every_mistake_is_told_at_once() -> None:
 def test_what_is_no_number_is_refused(value: object) -> None:
     with pytest.raises(ConfigurationError, match="is not a number"):
         resolve_params(learner("xgboost"), {"learning_rate": value})
+
+
+@pytest.mark.parametrize("name", ["seed", "random_state", "n_jobs", "nthread", "verbosity", "verbose", "eval_metric"])
+@pytest.mark.parametrize("item", learners("classification").values(), ids=NAMES)
+def test_what_is_said_elsewhere_is_told_where(item: Learner, name: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        resolve_params(item, {name: 7})
+    (mistake,) = caught.value.mistakes
+    assert mistake.startswith(f"hyperparameters.{name}: ")
+    assert ("`seed: 7`" in mistake) == (name in ("seed", "random_state"))
+    assert "no such hyperparameter" not in mistake
+
+
+OURS_IN_LIGHTGBM = {
+    "learning_rate": "learning_rate",
+    "n_estimators": "num_iterations",
+    "subsample": "bagging_fraction",
+    "colsample_bytree": "feature_fraction",
+    "reg_alpha": "lambda_l1",
+    "reg_lambda": "lambda_l2",
+    "max_bin": "max_bin",
+    "num_leaves": "num_leaves",
+    "max_depth": "max_depth",
+    "min_child_samples": "min_data_in_leaf",
+    "min_child_weight": "min_sum_hessian_in_leaf",
+    "min_split_gain": "min_gain_to_split",
+    "scale_pos_weight": "scale_pos_weight",
+    "early_stopping_rounds": "early_stopping_round",
+}
+
+
+def test_every_alias_that_lightgbm_has_is_known() -> None:
+    """Held against the installed library's own table, so that a new alias is not missed."""
+    from lightgbm.basic import _ConfigAliases
+
+    item = learner("lightgbm")
+    assert OURS_IN_LIGHTGBM.keys() == {each.name for each in item.hyperparameters}
+    for each in item.hyperparameters:
+        theirs = set(_ConfigAliases.get(OURS_IN_LIGHTGBM[each.name]))
+        assert theirs <= set(each.names), each.name
+    (balance,) = (each for each in item.hyperparameters if each.name == "scale_pos_weight")
+    assert set(_ConfigAliases.get("is_unbalance")) <= set(balance.names)
+    for fixed in ("objective", "boosting"):
+        assert set(_ConfigAliases.get(fixed)) <= item.fixed.keys()
+    for elsewhere in ("seed", "num_threads", "verbosity", "metric"):
+        assert set(_ConfigAliases.get(elsewhere)) <= NOT_HERE.keys()
+
+
+# what XGBoost's own configuration calls it: the library says which names are one, and takes no notice of others
+OURS_IN_XGBOOST = {
+    "learning_rate": ("learning_rate", "eta"),
+    "max_depth": ("max_depth",),
+    "min_child_weight": ("min_child_weight",),
+    "gamma": ("gamma", "min_split_loss"),
+    "subsample": ("subsample",),
+    "colsample_bytree": ("colsample_bytree",),
+    "reg_lambda": ("reg_lambda", "lambda"),
+    "reg_alpha": ("reg_alpha", "alpha"),
+    "max_bin": ("max_bin",),
+    "scale_pos_weight": ("scale_pos_weight",),
+}
+SAID_TO_TRAIN = {"n_estimators": ("num_boost_round",), "early_stopping_rounds": ("early_stopping_rounds",)}
+
+
+def xgboost_config(params: dict[str, Any]) -> str:
+    import xgboost
+
+    rows = xgboost.DMatrix(np.zeros((4, 1)), label=np.array([0, 1, 0, 1]))
+    booster = xgboost.train({"objective": "binary:logistic", "tree_method": "hist", **params}, rows, num_boost_round=1)
+    return str(booster.save_config())
+
+
+def test_every_alias_that_xgboost_has_is_known() -> None:
+    """Two names are one where the installed library ends in the same configuration."""
+    import inspect
+
+    import xgboost
+
+    item = learner("xgboost")
+    table = {each.name: each for each in item.hyperparameters}
+    assert table.keys() == OURS_IN_XGBOOST.keys() | SAID_TO_TRAIN.keys()
+    plain = xgboost_config({})
+    for name, theirs in OURS_IN_XGBOOST.items():
+        assert set(theirs) <= set(table[name].names)
+        value = 3 if name in ("max_depth", "max_bin") else 0.37
+        configs = {xgboost_config({alias: value}) for alias in theirs}
+        assert len(configs) == 1, name
+        assert configs != {plain}, name
+    said = inspect.signature(xgboost.train).parameters
+    for name, theirs in SAID_TO_TRAIN.items():
+        assert set(theirs) <= set(table[name].names) & said.keys()
+    assert {"num_round", "nrounds"} <= set(table["n_estimators"].names)  # of its command line, and of R
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "ours"),
+    [
+        ("logistic", "linear_model.LogisticRegression", {"C", "max_iter", "class_weight"}),
+        (
+            "random_forest",
+            "ensemble.RandomForestClassifier",
+            {"n_estimators", "max_depth", "min_samples_leaf", "max_features", "class_weight"},
+        ),
+        (
+            "neural_network",
+            "neural_network.MLPClassifier",
+            {"hidden_layer_sizes", "learning_rate_init", "max_iter", "batch_size", "alpha", "n_iter_no_change"},
+        ),
+        (
+            "lightgbm",
+            "ensemble.HistGradientBoostingClassifier",
+            {
+                "learning_rate", "max_iter", "max_leaf_nodes", "max_depth", "min_samples_leaf", "l2_regularization",
+                "max_bins", "n_iter_no_change", "class_weight",
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_scikit_learns_own_names_are_known(name: str, kind: str, ours: set[str]) -> None:
+    import importlib
+    import inspect
+
+    module, _, estimator = kind.partition(".")
+    theirs = inspect.signature(getattr(importlib.import_module(f"sklearn.{module}"), estimator)).parameters.keys()
+    assert ours <= theirs
+    assert ours <= {known for each in learner(name).hyperparameters for known in each.names}
+    assert {"random_state", "verbose"} & theirs <= NOT_HERE.keys()
+
+
+@pytest.mark.parametrize(("said", "ours"), [([64, 32], "64-32"), ([16], "16"), (32, "32")])
+def test_hidden_layers_are_read_as_scikit_learn_writes_them(said: object, ours: str) -> None:
+    assert resolve_params(learner("neural_network"), {"hidden_layer_sizes": said})["hidden"] == ours
+    with pytest.raises(ConfigurationError, match=r"\[7\] is not one of 16, 32, 64, \[16\].*; hidden says it in other"):
+        resolve_params(learner("neural_network"), {"hidden_layer_sizes": [7]})
+
+
+WEIGHTED = tuple(name for name in NAMES if name != "constant")
+
+
+@pytest.mark.parametrize("name", WEIGHTED)
+@pytest.mark.parametrize(
+    ("said", "ours"),
+    [
+        ({"scale_pos_weight": "balanced"}, "balanced"),
+        ({"class_weight": "balanced"}, "balanced"),
+        ({"class_weight": None}, 1.0),
+        ({"is_unbalance": True}, "balanced"),
+        ({"unbalance": True}, "balanced"),
+        ({"unbalanced_sets": False}, 1.0),
+        ({"scale_pos_weight": 7}, 7.0),
+    ],
+)
+def test_class_weights_have_one_meaning_under_every_name(name: str, said: dict[str, object], ours: object) -> None:
+    params = resolve_params(learner(name), said)
+    assert params["scale_pos_weight"] == ours
+    assert resolve_params(learner(name), params) == params
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({"class_weight": "balanced", "is_unbalance": True}, "is_unbalance: .* has it already as 'class_weight'"),
+        ({"scale_pos_weight": 2, "class_weight": "balanced"}, "class_weight: .* already as 'scale_pos_weight'"),
+        ({"scale_pos_weight": "balancd"}, "'balancd' is not a number nor balanced; the default of"),
+        ({"class_weight": "fair"}, "'fair' is not one of balanced, null; scale_pos_weight says it in other ways"),
+        ({"class_weight": {"0": 1, "1": 8}}, "is not one of balanced, null; scale_pos_weight says it in other ways"),
+        ({"is_unbalance": 1}, "1 is not one of true, false"),
+    ],
+)
+def test_class_weights_that_say_nothing_are_told(said: dict[str, object], sentence: str) -> None:
+    for name in WEIGHTED:
+        with pytest.raises(ConfigurationError, match=sentence):
+            resolve_params(learner(name), said)
+
+
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_balanced_is_the_ratio_of_the_rows_that_are_learned_from(name: str) -> None:
+    asked = request(name)
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(asked.y))
+    ratio = float(weight[asked.y == 0].sum() / weight[asked.y == 1].sum())
+    balanced, said = (
+        fit_here(request(name, weight=weight, params=SMALL[name] | {"scale_pos_weight": value}))
+        for value in ("balanced", ratio)
+    )
+    assert balanced.graph == said.graph
+    assert balanced.params["scale_pos_weight"] == "balanced"
+
+
+def test_a_table_that_is_wrong_is_told_where_it_is_made() -> None:
+    with pytest.raises(ConfigurationError, match="hyperparameter depth: its default 0 is not from 1 to 9"):
+        Hyperparameter(name="depth", search=Int(1, 9), default=0, minimum=1, maximum=9)
+    with pytest.raises(ConfigurationError, match="a search looks from 1 to 99, which does not lie within 1 to 9"):
+        Hyperparameter(name="depth", search=Int(1, 99), default=3, minimum=1, maximum=9)
+    with pytest.raises(ConfigurationError, match="its default 'all' is a word, and a search begins at a number"):
+        Hyperparameter(name="depth", search=Int(1, 9), default="all", words=("all",))
 
 
 def test_unknown_learners_and_tasks_name_the_known() -> None:

@@ -94,6 +94,34 @@ def test_defaults():
     assert read(SHORT + "promote: better\n").promotes_if(answers_alert=True) == "better"
 
 
+def test_a_search_may_ask_for_calibration():
+    assert read(SHORT).search.calibration == "none"
+    for said in ("none", "logistic", "isotonic", "auto"):
+        assert read(SHORT + f"search: {{calibration: {said}}}\n").search.calibration == said
+    (mistake,) = mistakes_of(SHORT + "search: {calibration: isotonc}\n")
+    assert mistake.endswith(
+        "search.calibration: 'isotonc' is not one of none, logistic, isotonic, auto; did you mean 'isotonic'?"
+    )
+
+
+def test_names_that_are_not_ours_are_left_to_learners_py(tmp_path):
+    text = SHORT + "search: {learners: [xgboost, extra_trees]}\n"
+    folder = tmp_path / "fraud"
+    folder.mkdir()
+    (mistake,) = parse_model(text, name="fraud", folder=folder)[1]
+    assert "search.learners[1]: 'extra_trees' is not a learner" in mistake
+    (folder / "learners.py").write_text("raise SystemExit('reading a model.yaml runs nothing')\n")
+    model, mistakes = parse_model(text, name="fraud", folder=folder)
+    assert mistakes == ()
+    assert model is not None
+    assert model.search.learners == ("xgboost", "extra_trees")
+    assert model.own_learners == folder / "learners.py"
+    assert read(SHORT).own_learners is None
+    for wrong in ("extra trees", "3", "[]"):
+        (mistake,) = parse_model(text.replace("extra_trees", wrong), name="fraud", folder=folder)[1]
+        assert "search.learners[1]" in mistake
+
+
 def test_a_least_gain_is_a_number_or_a_share():
     assert read(SHORT).rollout.least_gain == 0
     for said in ("0.02", "2%"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from everloop.errors import EverloopError
+from everloop.ids import content_id
 
 __all__ = ["mistake_in", "run_file"]
 
@@ -29,7 +30,7 @@ class _FreshLoader(SourceFileLoader):
 
 def run_file(path: Path, *, shown: str, refused: Refused) -> ModuleType:
     """The module that the file makes. Raises what `refused` makes of `shown:line: sentence` where it cannot be run."""
-    name = f"_everloop_{path.stem}_{abs(hash(path.resolve()))}"
+    name = f"_everloop_{path.stem}_{content_id(str(path.resolve()).encode())[:12]}"
     spec = spec_from_file_location(name, path, loader=_FreshLoader(name, str(path)))
     assert spec is not None
     assert spec.loader is not None

@@ -8,7 +8,7 @@ from everloop.models.agreement import AGREEMENT
 from everloop.models.calibration import CALIBRATIONS, Calibration
 from everloop.models.class_weight import scale_pos_weight
 from everloop.models.early_stopping import stops_early
-from everloop.models.fitting import FitRequest, FitResult, fit_here
+from everloop.models.fitting import FitRequest, FitResult, fit_here, fit_with
 from everloop.models.learner import FittedModel, Learner, Training, Validation, defaults, search_space, weighted_up
 from everloop.models.own_learner import own_learner
 from everloop.models.params import resolve_params
@@ -39,6 +39,7 @@ __all__ = [
     "fit",
     "fit_all",
     "fit_here",
+    "fit_with",
     "learner",
     "learners",
     "own_content",

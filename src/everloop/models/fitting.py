@@ -26,7 +26,7 @@ from everloop.models.registry import learner as find_learner
 from everloop.models.score_map import ScoreMap, check_map
 from everloop.models.space import Value
 
-__all__ = ["FitRequest", "FitResult", "checked", "fit_here", "fit_with"]
+__all__ = ["FitRequest", "FitResult", "checked_params", "fit_here", "fit_with", "found_learner"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,14 +86,14 @@ def fit_here(request: FitRequest) -> FitResult:
     Raises ConfigurationError for what was asked, NotEnoughData for one class only or too few rows to calibrate on,
     GraphDisagrees.
     """
-    item, params = checked(request)
-    return fit_with(item, request, params)
+    return fit_with(found_learner(request), request)
 
 
-def fit_with(item: Learner, request: FitRequest, params: dict[str, Value]) -> FitResult:
-    """Fit `item`, whatever name it has in the request; params: all of its hyperparameters. Raises as `fit_here`."""
+def fit_with(item: Learner, request: FitRequest) -> FitResult:
+    """Fit `item`, whatever name the request has for it. Raises as `fit_here`."""
     from threadpoolctl import threadpool_limits
 
+    params = checked_params(item, request)
     fill = fills(request.X, reads_missing=item.reads_missing)
     training = _training(request, params, fill)
     clock = SystemClock()
@@ -129,13 +129,17 @@ def _calibration(request: FitRequest, graph: bytes) -> tuple[ScoreMap | None, Ca
     return calibrated(request.calibration, scores, request.validation, seed=request.seed)
 
 
-def checked(request: FitRequest) -> tuple[Learner, dict[str, Value]]:
-    """The learner of `request` and all its hyperparameters. Raises ConfigurationError for what is wrong."""
-    item = find_learner(request.learner, task=request.task, own=request.own)
+def found_learner(request: FitRequest) -> Learner:
+    """The learner that the request names. Raises ConfigurationError that names the likely one."""
+    return find_learner(request.learner, task=request.task, own=request.own)
+
+
+def checked_params(item: Learner, request: FitRequest) -> dict[str, Value]:
+    """Every hyperparameter of `item`. Raises ConfigurationError for what cannot be fitted as it is asked."""
     params = resolve_params(item, request.params)
-    check_validation(request.learner, params, request.validation)
+    check_validation(item.name, params, request.validation)
     check_calibration(request.calibration, request.validation)
-    return item, params
+    return params
 
 
 def _model(item: Learner, request: FitRequest, training: Training) -> FittedModel:
@@ -164,7 +168,7 @@ def _graph(item: Learner, model: FittedModel, fill: np.ndarray) -> tuple[Any, by
         said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         raise FitFailed(
             f"the model of {item.name} could not be made into an ONNX graph, which is what is served: "
-            f"{type(error).__name__}: {said[:200]}; take an estimator that its converter knows"
+            f"{type(error).__name__}: {said[:200].rstrip('.')}; take an estimator that its converter knows"
         ) from error
 
 

@@ -14,12 +14,22 @@ from everloop.models.early_stopping import EARLY_STOPPING, Patience, validation_
 from everloop.models.learner import Training, Validation, weighted_up
 from everloop.models.log_loss import log_loss
 from everloop.models.sklearn_graph import FittedPipeline
-from everloop.models.space import Choice, Float, Hyperparameter, Int, Value
+from everloop.models.space import Choice, Float, Hyperparameter, Int, Native, Value
 
 __all__ = ["NeuralNetwork"]
 
+_HIDDEN: Final = ("16", "32", "64", "32-16", "64-32")
+
+
+def _layer_sizes() -> Native:
+    """scikit-learn's name, whose values are a width or a list of them."""
+    widths = {ours: [int(width) for width in ours.split("-")] for ours in _HIDDEN}
+    single = tuple((width[0], ours) for ours, width in widths.items() if len(width) == 1)
+    return Native(name="hidden_layer_sizes", meanings=(*single, *((width, ours) for ours, width in widths.items())))
+
+
 _HYPERPARAMETERS: Final = (
-    Hyperparameter(name="hidden", search=Choice(("16", "32", "64", "32-16", "64-32")), default="32"),
+    Hyperparameter(name="hidden", search=Choice(_HIDDEN), default="32", natives=(_layer_sizes(),)),
     Hyperparameter(
         name="learning_rate",
         search=Float(3e-4, 1e-2, log=True),

@@ -1,0 +1,12 @@
+"""Conformance suites that we ship: subclass one in your own tests, and pytest holds your part against our laws.
+
+from everloop.testing import LearnerSuite
+
+class TestExtraTrees(LearnerSuite):
+    learner = ExtraTrees()
+"""
+
+from everloop.testing.learner_suite import LearnerSuite
+from everloop.testing.planted_rows import planted_rows
+
+__all__ = ["LearnerSuite", "planted_rows"]
