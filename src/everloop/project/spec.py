@@ -15,10 +15,12 @@ from pydantic import BeforeValidator, Field, StrictInt, ValidationError
 
 from everloop.errors import ConfigurationError
 from everloop.project.document import dump_yaml, parse_document, read_document
+from everloop.project.quantiles import Quantiles
 from everloop.project.section import Section, sentences
 
 __all__ = ["Approval", "Spec", "parse_spec", "read_spec", "spec_text", "write_spec"]
 
+_LATER: Final = frozenset({"quantiles"})
 _NAME: Final = re.compile(r"(?P<model>.+)-s(?P<number>[1-9]\d*)")
 
 
@@ -51,7 +53,9 @@ class Spec(Section):
 
     features: names in the order of the matrix; empty means all that the contract and features.py have.
     threshold: of the decision, as the search chose it on its validation rows, and what `expected` holds for. A run,
-        whose model has seen other rows, chooses its own for the objective on its own validation rows.
+        whose model has seen other rows, chooses its own for the objective on its own validation rows. None where
+        nothing is decided, as in a regression.
+    quantiles: what a regression answers beside its score; where there are none, neither file nor hash has the key.
     expected: metric -> {low, point, high, level} on test rows, {} where nothing was measured.
     yardsticks: learner -> metric -> value on the same rows.
     data: what it was found on: rows, positives, start, end, source, hash, window.
@@ -64,6 +68,7 @@ class Spec(Section):
     hyperparameters: Mapping[str, Any] = Field(default_factory=dict)
     features: tuple[str, ...] = ()
     threshold: float | None = None
+    quantiles: Quantiles = ()
     seed: StrictInt = 0
     expected: Mapping[str, Any] = Field(default_factory=dict)
     yardsticks: Mapping[str, Any] = Field(default_factory=dict)
@@ -96,8 +101,14 @@ class Spec(Section):
     @property
     def hash(self) -> str:
         """sha256 of the canonical JSON without `approval`: what an approval is given to."""
-        values = self.model_dump(mode="json", by_alias=True, exclude={"approval"})
+        values = self._record()
+        del values["approval"]
         return hashlib.sha256(_canonical(values)).hexdigest()
+
+    def _record(self) -> dict[str, Any]:
+        """Plain JSON. A key that came later is left out where it says nothing, so that older specs keep their hash."""
+        values = self.model_dump(mode="json", by_alias=True)
+        return {key: value for key, value in values.items() if key not in _LATER or value}
 
     def approved(self, approval: Approval | None) -> Spec:
         """The same spec with another approval block; its hash stays."""
@@ -138,7 +149,7 @@ def parse_spec(text: str, *, shown: str = "spec") -> Spec:
 
 def spec_text(spec: Spec) -> str:
     """The spec as YAML that people read; `parse_spec` gives it back."""
-    values = spec.model_dump(mode="json", by_alias=True)
+    values = spec._record()
     head = (
         f"# {spec.name}: what production trains. Review it, then: everloop approve {spec.name} --by NAME\n"
         "# A changed key gives another hash, and with it asks for another approval. Its threshold is the search's;\n"
