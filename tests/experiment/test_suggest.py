@@ -34,7 +34,7 @@ def test_every_learner_is_first_tried_as_it_is() -> None:
     first = asked(3)[: len(NAMES)]
     assert [suggestion.learner for suggestion in first] == list(NAMES)
     by_name = {item.name: item for item in LEARNERS}
-    assert all(s.params.keys() == defaults(by_name[s.learner]).keys() for s in first)
+    assert all(s.params.keys() == search_space(by_name[s.learner]).keys() for s in first)
     assert first[0].params == defaults(by_name["logistic"])
 
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from everloop.errors import ConfigurationError, FitFailed, NotEnoughData, StepTimeout
-from everloop.models import FitResult, fit, fit_all
+from everloop.models import FitResult, Validation, fit, fit_all
 from tests.models.rows import request
 
 ENDLESS = {"n_estimators": 20_000, "max_depth": 20}
@@ -24,7 +24,7 @@ def fitting_children() -> list[psutil.Process]:
 
 def test_the_child_gives_the_same_graph(fitted: dict[str, FitResult], tmp_path: Path) -> None:
     X = request("xgboost").X
-    result = fit(request("xgboost", compare=X[:100]), scratch=tmp_path)
+    result = fit(request("xgboost", validation=Validation(X=X[:100], y=request("xgboost").y[:100])), scratch=tmp_path)
     assert result.graph == fitted["xgboost"].graph
     assert result.params == fitted["xgboost"].params
     assert result.fit_s > 0

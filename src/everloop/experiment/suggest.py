@@ -66,7 +66,8 @@ class Suggester:
         self._study = optuna.create_study(sampler=sampler, direction="maximize" if maximise else "minimize")
         self._asked: list[optuna.trial.Trial] = []
         for learner in learners:
-            values = {f"{learner.name}.{item.name}": _start(item) for item in learner.hyperparameters}
+            searched = [item for item in learner.hyperparameters if item.searched]
+            values = {f"{learner.name}.{item.name}": _start(item) for item in searched}
             self._study.enqueue_trial({"learner": learner.name, **values})
 
     def ask(self, count: int) -> list[Suggestion]:

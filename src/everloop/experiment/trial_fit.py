@@ -19,7 +19,7 @@ from everloop.bundle import Graph
 from everloop.errors import EverloopError
 from everloop.experiment.judging import judged
 from everloop.experiment.trials import Trial
-from everloop.models import FitRequest, FitResult, Value, fit_here
+from everloop.models import FitRequest, FitResult, Validation, Value, fit_here
 from everloop.project import Objective
 
 __all__ = ["TrialTask", "part", "run_trial", "write_part"]
@@ -90,21 +90,20 @@ def _watch(parent: int) -> None:
 
 
 def _tried(task: TrialTask, fields: dict[str, Any]) -> Trial:
-    X, y, weight = part(task.rows, "train")
-    X_validation, y_validation, weight_validation = part(task.rows, "validation")
+    X, y, weight = map(np.asarray, part(task.rows, "train"))
+    X_validation, truth, weights = map(np.asarray, part(task.rows, "validation"))
     request = FitRequest(
         learner=task.learner,
         params=task.params,
-        X=np.asarray(X),
-        y=np.asarray(y),
-        weight=np.asarray(weight),
-        compare=np.asarray(X_validation),
+        X=X,
+        y=y,
+        weight=weight,
+        validation=Validation(X=X_validation, y=truth, weight=weights),
         seed=task.seed,
         task=task.task,
     )
     result: FitResult = fit_here(request)
-    scores = Graph(result.graph).scores(np.asarray(X_validation))
-    truth, weights = np.asarray(y_validation), np.asarray(weight_validation)
+    scores = Graph(result.graph).scores(X_validation)
     found = judged(task.objective, truth, scores, weights, seed=task.seed, task=task.task)
     _write(task.graph, result.graph)
     return Trial(
@@ -117,6 +116,7 @@ def _tried(task: TrialTask, fields: dict[str, Any]) -> Trial:
         metrics=found.metrics,
         fit_s=round(result.fit_s, 3),
         rows=len(y),
+        rounds=result.rounds,
     )
 
 

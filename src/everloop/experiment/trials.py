@@ -25,6 +25,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     number: yardsticks and trials count on their own, from 1. hyperparameters: all of them, by canonical name.
     value: the objective at `threshold`, None where the trial failed; interval: its 95 % one.
     metrics: other metrics at the threshold. fit_s: what the fit took; rows: how many it was fitted on.
+    rounds: how many trees or epochs were kept, None where the fit did not stop early.
     sentence: why it failed.
     """
 
@@ -39,6 +40,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
     fit_s: float = 0.0
     rows: int = 0
+    rounds: int | None = None
     sentence: str = ""
 
     @property

@@ -10,10 +10,11 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from everloop.bundle import Bundle, Graph
+from everloop.bundle import Bundle
 from everloop.clock import Clock
 from everloop.data import EVENT_TIME, MIN_POSITIVES, TARGET, WEIGHT, fit_sample
 from everloop.errors import EverloopError, NotEnoughData
+from everloop.improvement.refit import refitted
 from everloop.project import Objective, Spec
 from everloop.stats import Interval, jsonable, wilson
 from everloop.tasks import choose_threshold, decided
@@ -23,7 +24,6 @@ __all__ = ["FIT_ROWS", "Repair", "retrain_estimate"]
 FIT_ROWS: Final = 40_000
 _LEAST_HELD: Final = 8
 _HELD_ROWS: Final = 60_000
-_LIMIT_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,22 +109,10 @@ def retrain_estimate(
 def _tried(
     known: pl.DataFrame, cut: int, bundle: Bundle, spec: Spec, *, clock: Clock, fit_rows: int
 ) -> Mapping[str, Interval]:
-    from everloop.models import FitRequest, fit
-
     train, held = known[:cut], known[cut:]
-    learn = fit_sample(train[TARGET].to_numpy(), train[WEIGHT].to_numpy(), most=fit_rows, seed=spec.seed)
     judge = fit_sample(held[TARGET].to_numpy(), held[WEIGHT].to_numpy(), most=_HELD_ROWS, seed=spec.seed)
     matrix = bundle.features.matrix(held[judge.rows])
-    request = FitRequest(
-        learner=spec.learner,
-        params=dict(spec.hyperparameters),
-        X=bundle.features.matrix(train[learn.rows]),
-        y=train[TARGET].to_numpy()[learn.rows],
-        weight=learn.weight,
-        compare=matrix[:2_000],
-        seed=spec.seed,
-    )
-    graph = Graph(fit(request, time_limit_s=_LIMIT_S, clock=clock).graph)
+    graph = refitted(train, bundle.features, spec, spec.hyperparameters, most=fit_rows, clock=clock)
     y = held[TARGET].to_numpy()[judge.rows] > 0.5
     objective = Objective.parse(spec.objective)
     decision = _crossed(objective, y, graph.scores(matrix), judge.weight, seed=spec.seed)

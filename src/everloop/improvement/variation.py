@@ -10,11 +10,11 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from everloop.bundle import Graph
 from everloop.clock import Clock
 from everloop.data import EVENT_TIME, TARGET, WEIGHT, FeatureTree, fit_sample
 from everloop.errors import EverloopError
-from everloop.models import FitRequest, fit, learner, resolve_params
+from everloop.improvement.refit import refitted
+from everloop.models import learner, resolve_params
 from everloop.project import Objective, Spec
 from everloop.tasks import Evaluation, paired_interval
 
@@ -23,7 +23,6 @@ __all__ = ["Variation", "best_variation", "variants"]
 _FIT_ROWS: Final = 25_000
 _HELD_ROWS: Final = 20_000
 _LEAST_POSITIVES: Final = 30
-_LIMIT_S: Final = 60.0
 _METRIC: Final = "average_precision"
 
 
@@ -99,18 +98,8 @@ def _judged(
     known: pl.DataFrame, cut: int, tree: FeatureTree, spec: Spec, params: Mapping[str, object], *, clock: Clock
 ) -> Evaluation:
     train, held = known[:cut], known[cut:]
-    learn = fit_sample(train[TARGET].to_numpy(), train[WEIGHT].to_numpy(), most=_FIT_ROWS, seed=spec.seed)
     judge = fit_sample(held[TARGET].to_numpy(), held[WEIGHT].to_numpy(), most=_HELD_ROWS, seed=spec.seed)
     matrix = tree.matrix(held[judge.rows])
-    request = FitRequest(
-        learner=spec.learner,
-        params=params,
-        X=tree.matrix(train[learn.rows]),
-        y=train[TARGET].to_numpy()[learn.rows],
-        weight=learn.weight,
-        compare=matrix[:2_000],
-        seed=spec.seed,
-    )
-    scores = Graph(fit(request, time_limit_s=_LIMIT_S, clock=clock).graph).scores(matrix)
+    scores = refitted(train, tree, spec, params, most=_FIT_ROWS, clock=clock).scores(matrix)
     y = held[TARGET].to_numpy()[judge.rows] > 0.5
     return Evaluation(y=y, score=scores, weight=judge.weight, costs=Objective.parse(spec.objective).costs)

@@ -5,12 +5,13 @@
 """
 
 from everloop.models.agreement import AGREEMENT
+from everloop.models.early_stopping import stops_early
 from everloop.models.fitting import FitRequest, FitResult, fit_here
-from everloop.models.learner import FittedModel, Learner, Training, defaults, search_space
+from everloop.models.learner import FittedModel, Learner, Training, Validation, defaults, search_space
 from everloop.models.params import resolve_params
 from everloop.models.process import fit, fit_all
 from everloop.models.registry import learner, learners
-from everloop.models.space import Choice, Distribution, Float, Hyperparameter, Int, Value
+from everloop.models.space import Choice, Distribution, Float, Hyperparameter, Int, Native, Value
 
 __all__ = [
     "AGREEMENT",
@@ -23,7 +24,9 @@ __all__ = [
     "Hyperparameter",
     "Int",
     "Learner",
+    "Native",
     "Training",
+    "Validation",
     "Value",
     "defaults",
     "fit",
@@ -33,4 +36,5 @@ __all__ = [
     "learners",
     "resolve_params",
     "search_space",
+    "stops_early",
 ]

@@ -11,12 +11,14 @@ from everloop.errors import GraphDisagrees
 from everloop.models.learner import FittedModel
 from everloop.models.missing import filled
 
-__all__ = ["AGREEMENT", "largest_difference"]
+__all__ = ["AGREEMENT", "COMPARED_ROWS", "largest_difference"]
 
 AGREEMENT: Final = 1e-4
 """How far a graph's score may be from its model's, on any row. Float32 sums differ by about 1e-6."""
 
-_COMPARED_ROWS: Final = 20_000
+COMPARED_ROWS: Final = 20_000
+"""How many rows are compared at most."""
+
 _HOLES: Final = 0.1
 
 
@@ -27,8 +29,8 @@ def largest_difference(graph: bytes, model: FittedModel, rows: np.ndarray, *, fi
     fill: float32, shape (k,), as the graph has it. Raises GraphDisagrees above `AGREEMENT`.
     """
     rng = np.random.default_rng(seed)
-    if len(rows) > _COMPARED_ROWS:
-        rows = rows[np.sort(rng.choice(len(rows), _COMPARED_ROWS, replace=False))]
+    if len(rows) > COMPARED_ROWS:
+        rows = rows[np.sort(rng.choice(len(rows), COMPARED_ROWS, replace=False))]
     holes = np.where(rng.random(rows.shape) < _HOLES, np.float32(np.nan), rows)
     both = np.concatenate([rows, holes]).astype(np.float32)
     difference = np.abs(Graph(graph).scores(both) - model.scores(filled(both, fill)))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
+from everloop.models.class_weight import scale_pos_weight
+from everloop.models.early_stopping import EARLY_STOPPING
 from everloop.models.space import Float, Hyperparameter, Int
 
 __all__ = ["SHARED"]
@@ -31,6 +34,7 @@ SHARED: Final = (
             "num_iterations",
             "num_iteration",
             "num_trees",
+            "num_tree",
             "n_iter",
             "max_iter",
         ),
@@ -66,11 +70,6 @@ SHARED: Final = (
         aliases=("alpha", "lambda_l1", "l1_regularization"),
     ),
     Hyperparameter(name="max_bin", search=Int(63, 255), default=255, minimum=2, maximum=65_535, aliases=("max_bins",)),
-    Hyperparameter(
-        name="scale_pos_weight",
-        search=Float(1.0, 100.0, log=True),
-        default=1.0,
-        minimum=1e-6,
-        maximum=1e6,
-    ),
+    scale_pos_weight(),
+    replace(EARLY_STOPPING, aliases=(*EARLY_STOPPING.aliases, "early_stopping")),
 )

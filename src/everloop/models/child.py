@@ -7,11 +7,13 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
 from everloop.models.fitting import FitRequest, fit_here
+from everloop.models.learner import Validation
 
 __all__ = ["main"]
 
@@ -26,14 +28,18 @@ def main(folders: Sequence[Path]) -> None:
             _write(folder, {"error": type(error).__name__, "sentence": str(error)})
             return
         (folder / "graph.onnx").write_bytes(result.graph)
-        _write(folder, {"fit_s": result.fit_s, "agreement": result.agreement, "params": result.params})
+        answer = {field.name: getattr(result, field.name) for field in fields(result)}
+        del answer["graph"]
+        _write(folder, answer)
 
 
 def _request(folder: Path) -> FitRequest:
     said = json.loads((folder / "request.json").read_bytes())
     names = said.pop("arrays")
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
-    return FitRequest(**said, **arrays)
+    judged = {name: arrays.pop(f"validation_{name}", None) for name in ("X", "y", "weight")}
+    validation = None if judged["X"] is None else Validation(**judged)
+    return FitRequest(**said, **arrays, validation=validation)
 
 
 def _write(folder: Path, answer: dict[str, object]) -> None:

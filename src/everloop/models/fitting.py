@@ -10,15 +10,17 @@ import numpy as np
 
 from everloop.clock import SystemClock
 from everloop.errors import NotEnoughData
-from everloop.models.agreement import largest_difference
+from everloop.models.agreement import COMPARED_ROWS, largest_difference
+from everloop.models.class_weight import BALANCED, balance
+from everloop.models.early_stopping import check_validation
 from everloop.models.graphs import serving_graph
-from everloop.models.learner import Training
+from everloop.models.learner import Learner, Training, Validation
 from everloop.models.missing import filled, fills
-from everloop.models.params import resolve_params
+from everloop.models.params import resolve_params, told_params
 from everloop.models.registry import learner as find_learner
 from everloop.models.space import Value
 
-__all__ = ["FitRequest", "FitResult", "fit_here"]
+__all__ = ["FitRequest", "FitResult", "checked", "fit_here"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,8 @@ class FitRequest:
     learner: its name, such as `xgboost`.
     params: hyperparameters by canonical or native name; what is not said has its default.
     X: float32, shape (n, k). y: shape (n,), 0 or 1. weight: shape (n,), positive; None is 1 for every row.
-    compare: rows not in X, shape (m, k), on which graph and model are compared; None takes rows of X.
+    validation: rows not in X, by which a fit may stop early, and the first of which graph and model are compared on;
+        where there are none, rows of X are compared.
     seed: with the rest it determines the graph, to the byte. threads: never changes what comes out.
     """
 
@@ -38,24 +41,31 @@ class FitRequest:
     y: np.ndarray
     seed: int
     weight: np.ndarray | None = None
-    compare: np.ndarray | None = None
+    validation: Validation | None = None
     threads: int = 1
     task: str = "classification"
+
+    def __post_init__(self) -> None:
+        """Validation rows that are none are no validation."""
+        if self.validation is not None and len(self.validation.y) == 0:
+            object.__setattr__(self, "validation", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitResult:
     """What came out.
 
-    graph: the ONNX graph's bytes, for `bundle.Graph`. params: every hyperparameter, by canonical name.
+    graph: the ONNX graph's bytes, for `bundle.Graph`. params: hyperparameters by canonical name; those that no search
+        tries only where they are not their defaults.
     agreement: the largest difference of a graph's and its model's score on the rows compared.
-    fit_s: what the fit alone took.
+    fit_s: what the fit alone took. rounds: how many trees or epochs were kept, None where it did not stop early.
     """
 
     graph: bytes
     fit_s: float
     agreement: float
     params: dict[str, Value]
+    rounds: int | None = None
 
 
 def fit_here(request: FitRequest) -> FitResult:
@@ -65,8 +75,7 @@ def fit_here(request: FitRequest) -> FitResult:
     """
     from threadpoolctl import threadpool_limits
 
-    item = find_learner(request.learner, task=request.task)
-    params = resolve_params(item, request.params)
+    item, params = checked(request)
     fill = fills(request.X, reads_missing=item.reads_missing)
     training = _training(request, params, fill)
     clock = SystemClock()
@@ -77,9 +86,23 @@ def fit_here(request: FitRequest) -> FitResult:
         model = item.fit(training)
         fit_s = clock.monotonic_s() - started_s
         graph = serving_graph(model.onnx(), fill=fill, row_block=item.row_block)
-        rows = request.X if request.compare is None or len(request.compare) == 0 else request.compare
+        rows = request.X if request.validation is None else request.validation.X[:COMPARED_ROWS]
         agreement = largest_difference(graph, model, rows, fill=fill, seed=request.seed)
-    return FitResult(graph=graph, fit_s=fit_s, agreement=agreement, params=params)
+    return FitResult(
+        graph=graph,
+        fit_s=fit_s,
+        agreement=agreement,
+        params=told_params(item, params),
+        rounds=getattr(model, "rounds", None),
+    )
+
+
+def checked(request: FitRequest) -> tuple[Learner, dict[str, Value]]:
+    """The learner of `request` and all its hyperparameters. Raises ConfigurationError with every mistake of them."""
+    item = find_learner(request.learner, task=request.task)
+    params = resolve_params(item, request.params)
+    check_validation(request.learner, params, request.validation)
+    return item, params
 
 
 def _training(request: FitRequest, params: dict[str, Value], fill: np.ndarray) -> Training:
@@ -92,5 +115,22 @@ def _training(request: FitRequest, params: dict[str, Value], fill: np.ndarray) -
             "take a longer span, or look at the target"
         )
     weight = np.ones(len(y)) if request.weight is None else np.asarray(request.weight, dtype=np.float64)
-    X = filled(request.X, fill)
-    return Training(X=X, y=y, weight=weight, params=params, seed=request.seed, threads=request.threads)
+    if params.get("scale_pos_weight") == BALANCED:
+        params = params | {"scale_pos_weight": balance(y, weight)}
+    return Training(
+        X=filled(request.X, fill),
+        y=y,
+        weight=weight,
+        params=params,
+        seed=request.seed,
+        threads=request.threads,
+        validation=_filled(request.validation, fill),
+    )
+
+
+def _filled(validation: Validation | None, fill: np.ndarray) -> Validation | None:
+    """The validation rows as a learner gets them."""
+    if validation is None:
+        return None
+    y = np.asarray(validation.y).astype(np.int8)
+    return Validation(X=filled(np.asarray(validation.X), fill), y=y, weight=validation.weights)

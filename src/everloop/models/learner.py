@@ -10,7 +10,24 @@ import numpy as np
 
 from everloop.models.space import Distribution, Hyperparameter, Value
 
-__all__ = ["FittedModel", "Learner", "Training", "defaults", "search_space", "weighted_up"]
+__all__ = ["FittedModel", "Learner", "Training", "Validation", "defaults", "search_space", "upweighted", "weighted_up"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Validation:
+    """Rows that a fit does not learn from, later in time than those it does. No test row is among them.
+
+    X: float32, shape (n, k). y: shape (n,). weight: shape (n,), positive; None is 1 for every row.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray | None = None
+
+    @property
+    def weights(self) -> np.ndarray:
+        """float64, shape (n,), 1 each where none were given."""
+        return np.ones(len(self.y)) if self.weight is None else np.asarray(self.weight, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +40,7 @@ class Training:
     params: every hyperparameter of the learner, by canonical name.
     seed: the fit is a function of it and of the rest.
     threads: how many threads a fit may use; never what comes out.
+    validation: X and y as above; to stop early by and for nothing else. None where there are no such rows.
     """
 
     X: np.ndarray
@@ -31,10 +49,14 @@ class Training:
     params: Mapping[str, Value]
     seed: int
     threads: int = 1
+    validation: Validation | None = None
 
 
 class FittedModel(Protocol):
-    """A model as its own library has it; it lives as long as the process that fitted it."""
+    """A model as its own library has it; it lives as long as the process that fitted it.
+
+    One that stopped early also says `rounds: int`, how many trees or epochs it kept.
+    """
 
     def scores(self, X: np.ndarray) -> np.ndarray:
         """The probability of the positive class, float64, shape (n,), by the library's own code."""
@@ -84,8 +106,8 @@ class Learner(Protocol):
 
 
 def search_space(learner: Learner) -> dict[str, Distribution]:
-    """Where a search looks for the learner's hyperparameters, by canonical name."""
-    return {hyperparameter.name: hyperparameter.search for hyperparameter in learner.hyperparameters}
+    """Where a search looks for the learner's hyperparameters, by canonical name; those that it tries."""
+    return {item.name: item.search for item in learner.hyperparameters if item.searched}
 
 
 def defaults(learner: Learner) -> dict[str, Value]:
@@ -101,5 +123,10 @@ def weighted_up(training: Training) -> np.ndarray:
     Mean 1, so that a penalty or a minimum of weight in a leaf means the same for 1,000 rows and for a sample that
     stands for 1,000,000.
     """
-    weight = training.weight * np.where(training.y == 1, float(training.params["scale_pos_weight"]), 1.0)
-    return np.asarray(weight / weight.mean(), dtype=np.float64)
+    return upweighted(training.y, training.weight, training.params)
+
+
+def upweighted(y: np.ndarray, weight: np.ndarray, params: Mapping[str, Value]) -> np.ndarray:
+    """`weighted_up` of any rows; shape (n,)."""
+    found = weight * np.where(y == 1, float(params.get("scale_pos_weight", 1.0)), 1.0)
+    return np.asarray(found / found.mean(), dtype=np.float64)

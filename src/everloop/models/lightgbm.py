@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from everloop.models.boosting import SHARED
-from everloop.models.learner import Training
+from everloop.models.early_stopping import log_loss, validation_weight
+from everloop.models.learner import Training, Validation
 from everloop.models.space import Float, Hyperparameter, Int, Value
 
 __all__ = ["LightGBM", "float32_floor"]
@@ -21,7 +22,7 @@ _HYPERPARAMETERS: Final = (
         default=31,
         minimum=2,
         maximum=4096,
-        aliases=("max_leaves", "num_leaf", "max_leaf_nodes"),
+        aliases=("max_leaves", "max_leaf", "num_leaf", "max_leaf_nodes"),
     ),
     Hyperparameter(name="max_depth", search=Int(3, 10), default=8, minimum=1, maximum=50),
     Hyperparameter(
@@ -30,14 +31,14 @@ _HYPERPARAMETERS: Final = (
         default=20,
         minimum=0,
         maximum=1e9,
-        aliases=("min_data_in_leaf", "min_data", "min_samples_leaf"),
+        aliases=("min_data_in_leaf", "min_data", "min_data_per_leaf", "min_samples_leaf"),
     ),
     Hyperparameter(
         name="min_child_weight",
         search=Float(1e-3, 20.0, log=True),
         default=1e-3,
         maximum=1e12,
-        aliases=("min_sum_hessian_in_leaf", "min_hessian"),
+        aliases=("min_sum_hessian_in_leaf", "min_sum_hessian_per_leaf", "min_sum_hessian", "min_hessian"),
     ),
     Hyperparameter(
         name="min_split_gain",
@@ -72,6 +73,7 @@ def _exact_in_float32(model_text: str) -> str:
 class _FittedLightGBM:
     booster: Any
     columns: int
+    rounds: int | None = None
 
     def scores(self, X: np.ndarray) -> np.ndarray:
         return np.asarray(self.booster.predict(X, num_threads=1), dtype=np.float64)
@@ -94,7 +96,10 @@ class LightGBM:
     reads_missing: bool = True
     hyperparameters: tuple[Hyperparameter, ...] = _HYPERPARAMETERS
     fixed: Mapping[str, tuple[Value, ...]] = field(
-        default_factory=lambda: {"objective": ("binary",), "boosting_type": ("gbdt",), "boosting": ("gbdt",)}
+        default_factory=lambda: (
+            dict.fromkeys(("objective", "objective_type", "application", "app", "loss"), ("binary",))
+            | dict.fromkeys(("boosting_type", "boosting", "boost"), ("gbdt",))
+        )
     )
     row_block: int = 1
 
@@ -103,7 +108,7 @@ class LightGBM:
         import lightgbm
 
         params: dict[str, Any] = dict(training.params)
-        rounds = params.pop("n_estimators")
+        rounds, patience = params.pop("n_estimators"), params.pop("early_stopping_rounds")
         native = params | {
             "objective": "binary",
             "bagging_freq": int(params["subsample"] < 1.0),
@@ -112,9 +117,29 @@ class LightGBM:
             "num_threads": training.threads,
             "seed": training.seed,
             "verbosity": -1,
+            "metric": "None",
         }
         weight = training.weight / training.weight.mean()
         rows = lightgbm.Dataset(training.X, label=training.y, weight=weight, params=native, free_raw_data=True)
-        booster = lightgbm.train(native, rows, num_boost_round=rounds)
-        exact = lightgbm.Booster(model_str=_exact_in_float32(booster.model_to_string()))
-        return _FittedLightGBM(exact, training.X.shape[1])
+        stopping = _stopping(training, training.validation, rows, patience) if patience and training.validation else {}
+        booster = lightgbm.train(native, rows, num_boost_round=rounds, **stopping)
+        kept = booster.best_iteration if stopping else booster.current_iteration()
+        exact = lightgbm.Booster(model_str=_exact_in_float32(booster.model_to_string(num_iteration=kept)))
+        return _FittedLightGBM(exact, training.X.shape[1], kept if stopping else None)
+
+
+def _stopping(training: Training, validation: Validation, rows: Any, patience: int) -> dict[str, Any]:
+    """What `lightgbm.train` is given so that it stops by our log-loss on the validation rows."""
+    import lightgbm
+
+    weight = validation_weight(training, validation)
+    judged = lightgbm.Dataset(validation.X, label=validation.y, weight=weight, reference=rows)
+
+    def loss(scores: np.ndarray, _: Any) -> tuple[str, float, bool]:
+        return "log_loss", log_loss(validation.y, scores, weight), False
+
+    return {
+        "valid_sets": [judged],
+        "feval": loss,
+        "callbacks": [lightgbm.early_stopping(patience, first_metric_only=True, verbose=False)],
+    }

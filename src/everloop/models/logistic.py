@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from everloop.models.class_weight import scale_pos_weight
 from everloop.models.learner import Training, weighted_up
 from everloop.models.sklearn_graph import FittedPipeline
 from everloop.models.space import Float, Hyperparameter, Int, Value
@@ -16,7 +17,7 @@ __all__ = ["Logistic"]
 
 _HYPERPARAMETERS: Final = (
     Hyperparameter(name="C", search=Float(1e-4, 1e2, log=True), default=1.0, minimum=1e-8, maximum=1e8),
-    Hyperparameter(name="scale_pos_weight", search=Float(1.0, 100.0, log=True), default=1.0, minimum=1e-6, maximum=1e6),
+    scale_pos_weight(),
     Hyperparameter(name="max_iter", search=Int(50, 200), default=100, minimum=1, maximum=100_000),
 )
 

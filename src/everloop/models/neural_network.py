@@ -9,7 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from everloop.models.learner import Training, weighted_up
+from everloop.models.class_weight import scale_pos_weight
+from everloop.models.early_stopping import EARLY_STOPPING, Patience, log_loss, validation_weight
+from everloop.models.learner import Training, Validation, weighted_up
 from everloop.models.sklearn_graph import FittedPipeline
 from everloop.models.space import Choice, Float, Hyperparameter, Int, Value
 
@@ -36,7 +38,8 @@ _HYPERPARAMETERS: Final = (
         maximum=1e6,
         aliases=("alpha", "weight_decay", "l2_regularization"),
     ),
-    Hyperparameter(name="scale_pos_weight", search=Float(1.0, 100.0, log=True), default=1.0, minimum=1e-6, maximum=1e6),
+    scale_pos_weight(),
+    EARLY_STOPPING,
 )
 
 
@@ -54,7 +57,7 @@ class NeuralNetwork:
     row_block: int = 16
 
     def fit(self, training: Training) -> FittedPipeline:
-        """A fixed number of epochs: no row is put aside for early stopping."""
+        """A fixed number of epochs, or as many as the validation rows ask for: no training row is put aside."""
         from sklearn.neural_network import MLPClassifier
         from sklearn.pipeline import Pipeline
         from sklearn.preprocessing import StandardScaler
@@ -71,7 +74,32 @@ class NeuralNetwork:
             n_iter_no_change=params["epochs"] + 1,
             random_state=training.seed,
         )
+        rounds = None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "did not converge": a number of epochs is what was asked
-            model.fit(X, training.y, sample_weight=weighted_up(training))
-        return FittedPipeline(Pipeline([("scale", scale), ("model", model)]))
+            if params["early_stopping_rounds"] and training.validation is not None:
+                rounds = _fit_by_epochs(model, X, training, training.validation, scale)
+            else:
+                model.fit(X, training.y, sample_weight=weighted_up(training))
+        return FittedPipeline(Pipeline([("scale", scale), ("model", model)]), rounds)
+
+
+def _fit_by_epochs(model: Any, X: np.ndarray, training: Training, validation: Validation, scale: Any) -> int:
+    """Fit until the validation rows' log-loss no longer falls; keep the best epoch's weights and say which it was.
+
+    Epochs share one stream of random numbers and Adam's moments, as those of a whole fit do.
+    """
+    params: Mapping[str, Any] = training.params
+    judged = scale.transform(validation.X.astype(np.float64)).astype(np.float32)
+    weight, judged_weight = weighted_up(training), validation_weight(training, validation)
+    model.set_params(random_state=np.random.RandomState(training.seed))
+    patience = Patience(params["early_stopping_rounds"])
+    best: tuple[list[np.ndarray], list[np.ndarray]] = [], []
+    for _ in range(params["epochs"]):
+        model.partial_fit(X, training.y, sample_weight=weight, classes=[0, 1])
+        if patience.better(log_loss(validation.y, model.predict_proba(judged)[:, 1], judged_weight)):
+            best = [layer.copy() for layer in model.coefs_], [layer.copy() for layer in model.intercepts_]
+        elif patience.is_over:
+            break
+    model.coefs_, model.intercepts_ = best
+    return patience.best

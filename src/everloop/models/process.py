@@ -20,9 +20,7 @@ import numpy as np
 from everloop import errors
 from everloop.clock import Clock, SystemClock
 from everloop.errors import ConfigurationError, EverloopError, FitFailed, StepTimeout
-from everloop.models.fitting import FitRequest, FitResult
-from everloop.models.params import resolve_params
-from everloop.models.registry import learner as find_learner
+from everloop.models.fitting import FitRequest, FitResult, checked
 
 __all__ = ["fit", "fit_all"]
 
@@ -58,7 +56,7 @@ def fit_all(
     Raises what `fit_here` raises for the first that fails, and FitFailed where the child gave nothing.
     """
     for request in requests:
-        resolve_params(find_learner(request.learner, task=request.task), request.params)
+        checked(request)
     with tempfile.TemporaryDirectory(prefix="everloop-fit-", dir=scratch) as name:
         folders = [Path(name) / str(place) for place in range(len(requests))]
         for request, folder in zip(requests, folders, strict=True):
@@ -68,11 +66,7 @@ def fit_all(
 
 
 def _send(request: FitRequest, folder: Path) -> None:
-    arrays = {"X": request.X, "y": np.asarray(request.y).astype(np.int8)}
-    if request.weight is not None:
-        arrays["weight"] = np.asarray(request.weight, dtype=np.float64)
-    if request.compare is not None:
-        arrays["compare"] = request.compare
+    arrays = _arrays(request)
     said = {
         "learner": request.learner,
         "params": dict(request.params),
@@ -92,6 +86,18 @@ def _send(request: FitRequest, folder: Path) -> None:
             f"the rows for {request.learner} ({needed:.0f} MB) could not be written to {folder.parent.parent}: "
             f"{error.strerror or error}; make room there and run it again"
         ) from error
+
+
+def _arrays(request: FitRequest) -> dict[str, np.ndarray]:
+    """The rows by the names of their files; `child` puts them together again."""
+    arrays = {"X": request.X, "y": np.asarray(request.y).astype(np.int8)}
+    if request.weight is not None:
+        arrays["weight"] = np.asarray(request.weight, dtype=np.float64)
+    if request.validation is not None:
+        arrays["validation_X"] = request.validation.X
+        arrays["validation_y"] = np.asarray(request.validation.y).astype(np.int8)
+        arrays["validation_weight"] = request.validation.weights
+    return arrays
 
 
 def _run(
@@ -157,7 +163,7 @@ def _receive(request: FitRequest, folder: Path) -> FitResult:
     if "error" in answer:
         raise _error(request, answer["error"], answer["sentence"])
     graph = (folder / "graph.onnx").read_bytes()
-    return FitResult(graph=graph, fit_s=answer["fit_s"], agreement=answer["agreement"], params=answer["params"])
+    return FitResult(graph=graph, **answer)
 
 
 def _error(request: FitRequest, kind: str, sentence: str) -> EverloopError:

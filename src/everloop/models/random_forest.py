@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from everloop.models.class_weight import scale_pos_weight
 from everloop.models.learner import Training, weighted_up
 from everloop.models.sklearn_graph import FittedPipeline
 from everloop.models.space import Float, Hyperparameter, Int, Value
@@ -35,9 +36,7 @@ _HYPERPARAMETERS: Final = (
     Hyperparameter(name="max_features", search=Float(0.05, 0.2), default=0.15, minimum=1e-3, maximum=1.0),
     Hyperparameter(name="tree_rows", search=Int(5_000, 20_000, log=True), default=15_000, minimum=1, maximum=1e9),
     # 10 where nothing is said: a tree draws few rows, and at 0.2 % it would see a handful of positives
-    Hyperparameter(
-        name="scale_pos_weight", search=Float(1.0, 100.0, log=True), default=10.0, minimum=1e-6, maximum=1e6
-    ),
+    scale_pos_weight(default=10.0),
 )
 # a tree looks at every row of its array, drawn or not: with 200,000 of them most of its time goes there
 _POOL_ROWS: Final = 40_000

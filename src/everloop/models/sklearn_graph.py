@@ -12,9 +12,10 @@ __all__ = ["FittedPipeline"]
 
 @dataclass(frozen=True, slots=True)
 class FittedPipeline:
-    """A fitted scikit-learn estimator that has `predict_proba`."""
+    """A fitted scikit-learn estimator that has `predict_proba`. rounds: how many it kept, where it stopped early."""
 
     estimator: Any
+    rounds: int | None = None
 
     def scores(self, X: np.ndarray) -> np.ndarray:
         """The probability of the positive class, float64, shape (n,)."""

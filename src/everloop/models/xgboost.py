@@ -10,7 +10,8 @@ import numpy as np
 
 from everloop.models.boosting import SHARED
 from everloop.models.constant import FittedConstant
-from everloop.models.learner import Training
+from everloop.models.early_stopping import log_loss, validation_weight
+from everloop.models.learner import Training, Validation
 from everloop.models.space import Float, Hyperparameter, Int, Value
 
 __all__ = ["XGBoost"]
@@ -38,6 +39,7 @@ _HYPERPARAMETERS: Final = (
 @dataclass(frozen=True, slots=True)
 class _FittedXGBoost:
     estimator: Any
+    rounds: int | None = None
 
     def scores(self, X: np.ndarray) -> np.ndarray:
         return np.asarray(self.estimator.predict_proba(X)[:, 1], dtype=np.float64)
@@ -74,7 +76,9 @@ class XGBoost:
         """`base_score` is said, not estimated, so that nothing depends on how the rows are spread over workers."""
         from xgboost import XGBClassifier
 
-        params: Mapping[str, Any] = training.params
+        params: dict[str, Any] = dict(training.params)
+        patience = params.pop("early_stopping_rounds")
+        stopping, judged = _stopping(training, training.validation, patience)
         weight = training.weight / training.weight.mean()
         model = XGBClassifier(
             **params,
@@ -84,6 +88,26 @@ class XGBoost:
             random_state=training.seed,
             n_jobs=training.threads,
             verbosity=0,
+            **stopping,
         )
-        model.fit(training.X, training.y, sample_weight=weight)
-        return _FittedXGBoost(model)
+        model.fit(training.X, training.y, sample_weight=weight, **judged)
+        return _FittedXGBoost(model, model.get_booster().num_boosted_rounds() if stopping else None)
+
+
+def _stopping(
+    training: Training, validation: Validation | None, patience: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What XGBoost's estimator and its `fit` are given so that it stops by our log-loss on the validation rows."""
+    if not patience or validation is None:
+        return {}, {}
+    from xgboost.callback import EarlyStopping
+
+    def loss(y: np.ndarray, scores: np.ndarray, sample_weight: np.ndarray) -> float:
+        return log_loss(y, scores, sample_weight)
+
+    stop = EarlyStopping(rounds=patience, metric_name="loss", maximize=False, save_best=True)
+    weight = validation_weight(training, validation)
+    return (
+        {"eval_metric": loss, "disable_default_eval_metric": True, "callbacks": [stop]},
+        {"eval_set": [(validation.X, validation.y)], "sample_weight_eval_set": [weight], "verbose": False},
+    )

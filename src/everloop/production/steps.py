@@ -35,7 +35,7 @@ from everloop.data import (
 )
 from everloop.errors import ContractViolation, Refused
 from everloop.ledger import DataSpan, Estimate, VerdictRecord, VersionRegistered
-from everloop.models import FitRequest, FitResult, fit_all
+from everloop.models import FitRequest, FitResult, Validation, fit_all
 from everloop.production.gates import GateEvidence, GateVerdict, judge_gates, refusal
 from everloop.production.judged import JudgedModel, estimates, judge_bundle, judge_graph
 from everloop.production.rows import everything_known
@@ -186,7 +186,13 @@ def fit(context: RunContext, state: State) -> State:
         (result,), yardsticks = pool.map(fitted, ([own], others))
     for name, found in zip((CANDIDATE, *YARDSTICKS), (result, *yardsticks), strict=True):
         _write(context.workdir / f"{name}.onnx", found.graph)
-    return {"fit": {"seconds": round(result.fit_s, 3), "agreement": result.agreement, "params": result.params}}
+    return {"fit": _fitted(result)}
+
+
+def _fitted(result: FitResult) -> dict[str, Any]:
+    """What the run says of its fit."""
+    said = {"seconds": round(result.fit_s, 3), "agreement": result.agreement, "params": result.params}
+    return said if result.rounds is None else said | {"rounds": result.rounds}
 
 
 def _fit_request(
@@ -200,7 +206,11 @@ def _fit_request(
         X=tree.matrix(parts.train[chosen.rows]),
         y=y[chosen.rows],
         weight=chosen.weight,
-        compare=tree.matrix(parts.validation.head(20_000)),
+        validation=Validation(
+            X=tree.matrix(parts.validation),
+            y=parts.validation[TARGET].to_numpy(),
+            weight=parts.validation[WEIGHT].to_numpy(),
+        ),
         seed=seed,
     )
 

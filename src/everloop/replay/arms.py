@@ -166,7 +166,7 @@ def _weekly(plan: ArmsPlan, rows: _Rows, model: Model, spec: Spec, first: Flags)
 
 def _retrained(rows: _Rows, model: Model, spec: Spec, *, as_of: np.datetime64) -> tuple[Graph, float] | None:
     """The spec fitted on what is known, and its threshold; None where that lacks a class, so the last one stays."""
-    from everloop.models import FitRequest, fit_here
+    from everloop.models import FitRequest, Validation, fit_here
 
     newest = as_of - np.timedelta64(model.outcome.delay)
     oldest = rows.times[0] if model.train.window is None else newest - np.timedelta64(model.train.window)
@@ -182,7 +182,7 @@ def _retrained(rows: _Rows, model: Model, spec: Spec, *, as_of: np.datetime64) -
         X=rows.features[train[sample.rows]],
         y=y[sample.rows],
         weight=sample.weight,
-        compare=rows.features[validation[:2_000]],
+        validation=Validation(X=rows.features[validation], y=rows.y[validation]),
         seed=spec.seed,
     )
     try:
