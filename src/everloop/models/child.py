@@ -35,11 +35,11 @@ def main(folders: Sequence[Path]) -> None:
 
 def _request(folder: Path) -> FitRequest:
     said = json.loads((folder / "request.json").read_bytes())
-    names = said.pop("arrays")
+    names, quantiles = said.pop("arrays"), tuple(said.pop("quantiles"))
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
     judged = {name: arrays.pop(f"validation_{name}", None) for name in ("X", "y", "weight")}
     validation = None if judged["X"] is None else Validation(**judged)
-    return FitRequest(**said, **arrays, validation=validation)
+    return FitRequest(**said, **arrays, validation=validation, quantiles=quantiles)
 
 
 def _write(folder: Path, answer: dict[str, object]) -> None:
