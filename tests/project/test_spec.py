@@ -56,6 +56,19 @@ def test_an_approval_leaves_the_hash_and_every_other_key_changes_it():
     assert reordered.hash == SPEC.hash
 
 
+def test_a_spec_without_calibration_is_what_it_was():
+    assert SPEC.hash == "b2e35d434a3617189136044de1708fdd2c6f5b1117d86829e9238d9a497e73d5"
+    assert "calibration" not in spec_text(SPEC)
+    said = parse_spec(spec_text(SPEC) + "calibration: none\n")
+    assert said == SPEC
+    assert said.hash == SPEC.hash
+    mapped = SPEC.model_copy(update={"calibration": "isotonic"})
+    assert parse_spec(spec_text(mapped)) == mapped
+    assert mapped.hash != SPEC.hash
+    with pytest.raises(ConfigurationError, match=r"calibration: 'isotonik' is not one of .*did you mean 'isotonic'"):
+        parse_spec(spec_text(mapped).replace("isotonic", "isotonik"))
+
+
 def test_a_name_is_a_model_and_a_number():
     with pytest.raises(ValueError, match="fraud-s0"):
         Spec.new(name="fraud-s0", objective="f1", learner="x")

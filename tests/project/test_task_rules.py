@@ -95,6 +95,10 @@ def test_every_objective_of_a_regression_is_read(objective):
             ("objective:", "search: {learners: [logistic]}\nobjective:"),
             "7: search.learners[0]: 'logistic' is no learner of a regression (constant, linear, random_forest",
         ),
+        (
+            ("objective:", "search: {calibration: auto}\nobjective:"),
+            "7: search.calibration: a regression answers no probability",
+        ),
         (("objective:", "quantiles: [p90, p10]\nobjective:"), "7: quantiles: p10 does not come after p90"),
         (("objective:", "quantiles: [10]\nobjective:"), "7: quantiles: 10 is not a quantile, such as p10"),
         (("objective:", "quantiles: [p0]\nobjective:"), "7: quantiles: 'p0' is not a quantile"),

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 import numpy as np
 import polars as pl
+from msgspec import UNSET
 
 from everloop.bundle.graph import Graph
 from everloop.bundle.manifest import Manifest, sums
@@ -37,7 +38,8 @@ class BundleParts:
     """What a bundle is made of; equal parts give equal ids.
 
     graph: the bytes that `models.fit` gave. metrics: deterministic ones only, no timings.
-    baseline: the reference of this version, from `data`. The others as `Manifest` has them.
+    baseline: the reference of this version, from `data`. calibration: the method that the graph ends in.
+    The others as `Manifest` has them.
     """
 
     graph: bytes
@@ -53,6 +55,7 @@ class BundleParts:
     positive: str
     negative: str
     task: str = "classification"
+    calibration: str = "none"
 
     def files(self) -> dict[str, bytes]:
         """The files beside the manifest."""
@@ -77,6 +80,7 @@ class BundleParts:
             threshold=float(self.threshold),
             metrics={name: float(value) for name, value in self.metrics.items()},
             files=sums(files),
+            calibration=UNSET if self.calibration == "none" else self.calibration,
         )
 
 

@@ -24,6 +24,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     target: the column that is predicted; positive, negative: what a decision is called.
     threshold: a score ≥ it is decided `positive`. metrics: on the test rows, by name, such as `recall`.
     files: name → sha256 of every file beside the manifest; evidence is not among them.
+    calibration: the method by which the graph makes probabilities of its scores; not there where it does not.
     """
 
     model: str
@@ -37,6 +38,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     threshold: float
     metrics: dict[str, float]
     files: dict[str, str]
+    calibration: str | msgspec.UnsetType = msgspec.UNSET
     schema: int = SCHEMA
 
     def to_json(self) -> bytes:

@@ -68,8 +68,9 @@ def model_show(
     with opened() as here:
         chosen = here.project.model(model if named is None else named)
         found = here.ledger.version(chosen.name, number)
+        calibration = _calibration(here.project, found.bundle)
     if as_json:
-        show(_version_record(found))
+        show(_version_record(found) | {"calibration": calibration})
         return
     fields(
         {
@@ -79,9 +80,22 @@ def model_show(
             "run": found.run,
             "registered": when(found.at),
             "bundle": found.bundle,
+            "calibration": calibration,
         }
         | {name: _interval(value) for name, value in found.metrics.items()}
     )
+
+
+def _calibration(project: Any, bundle: str) -> str | None:
+    """How the version's graph makes probabilities of its scores; None where the bundle is not on this machine."""
+    from everloop.bundle import BundleStore
+    from everloop.errors import NotFound
+
+    try:
+        said = BundleStore(project.paths.bundles).manifest(bundle).calibration
+    except NotFound:
+        return None
+    return said if isinstance(said, str) else "none"
 
 
 def _interval(value: Any) -> str | None:

@@ -127,6 +127,12 @@ def _metric(trial: Trial, name: str) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
+def _settings(trial: Trial) -> dict[str, object]:
+    """What the trial was fitted with, and what came of it on the way."""
+    found = {"rounds": trial.rounds, "calibration": trial.calibration}
+    return {**trial.hyperparameters, **{name: value for name, value in found.items() if value not in (None, "none")}}
+
+
 def _winner_lines(board: Leaderboard) -> list[Text]:
     from rich.text import Text
 
@@ -136,7 +142,7 @@ def _winner_lines(board: Leaderboard) -> list[Text]:
         rows, positives = board.data.test
         head = f"On {rows:,} test rows with {positives:,} positives that no trial had seen:"
         lines += [Text.assemble(("Winner: ", "bold"), f"trial {winner.trial.name}, {winner.trial.learner}"), Text(head)]
-        settings = " ".join(f"{name}={_short(value)}" for name, value in winner.trial.hyperparameters.items())
+        settings = " ".join(f"{name}={_short(value)}" for name, value in _settings(winner.trial).items())
         shown = {board.objective: winner.objective}
         shown |= {name: winner.metrics[name] for name in _SHOWN if name in winner.metrics and name != board.objective}
         shown |= {f"better than {name} by": gap for name, gap in winner.against.items()}

@@ -53,11 +53,12 @@ class _Plan:
     data_hash: str
     model: str
     task: str
+    calibration: str = "none"
 
     @property
     def id(self) -> str:
         """The same for the same plan, data and libraries: a search that was killed is found again by it."""
-        plan = {
+        plan: dict[str, object] = {
             "model": self.model,
             "objective": str(self.objective),
             "learners": [item.name for item in self.learners],
@@ -66,6 +67,8 @@ class _Plan:
             "data": self.data_hash,
             "libraries": _versions(),
         }
+        if self.calibration != "none":
+            plan["calibration"] = self.calibration
         return hashlib.sha256(msgspec.json.encode(plan, order="sorted")).hexdigest()[:12]
 
 
@@ -113,6 +116,7 @@ def search(
         data_hash=rows.hash,
         model=model.name,
         task=model.task,
+        calibration=model.search.calibration,
     )
     folder = project.state / "searches" / plan.id
     count = model.search.trials if trials is None else trials
@@ -230,6 +234,7 @@ class _Trials:
             rows=self._folder / "rows",
             graph=self._graph_path(kind, number),
             parent=os.getpid(),
+            calibration=self._plan.calibration if kind == "trial" else "none",
         )
 
     def _graph_path(self, kind: str, number: int) -> Path:

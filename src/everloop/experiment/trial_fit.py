@@ -31,7 +31,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class TrialTask:
     """What one worker does. rows: the folder of the parts; graph: where the fitted graph goes.
 
-    parent: the process that searches; a worker ends with it.
+    parent: the process that searches; a worker ends with it. calibration: as model.yaml's search says it.
     """
 
     number: int
@@ -44,6 +44,7 @@ class TrialTask:
     rows: Path
     graph: Path
     parent: int = 0
+    calibration: str = "none"
 
 
 def write_part(folder: Path, name: str, *, X: Array, y: Array, weight: Array) -> None:
@@ -101,6 +102,7 @@ def _tried(task: TrialTask, fields: dict[str, Any]) -> Trial:
         validation=Validation(X=X_validation, y=truth, weight=weights),
         seed=task.seed,
         task=task.task,
+        calibration=task.calibration,
     )
     result: FitResult = fit_here(request)
     scores = Graph(result.graph).scores(X_validation)
@@ -117,6 +119,7 @@ def _tried(task: TrialTask, fields: dict[str, Any]) -> Trial:
         fit_s=round(result.fit_s, 3),
         rows=len(y),
         rounds=result.rounds,
+        calibration=None if result.calibration is None else result.calibration.method,
     )
 
 

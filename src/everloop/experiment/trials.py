@@ -26,6 +26,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     value: the objective at `threshold`, None where the trial failed; interval: its 95 % one.
     metrics: other metrics at the threshold. fit_s: what the fit took; rows: how many it was fitted on.
     rounds: how many trees or epochs were kept, None where the fit did not stop early.
+    calibration: the method that its graph ends in, None where none was asked for.
     sentence: why it failed.
     """
 
@@ -41,6 +42,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     fit_s: float = 0.0
     rows: int = 0
     rounds: int | None = None
+    calibration: str | None = None
     sentence: str = ""
 
     @property

@@ -38,7 +38,7 @@ def _data(board: Leaderboard) -> dict[str, Any]:
 def _flat(spec: Spec) -> dict[str, Any]:
     named = {f"hyperparameters.{name}": value for name, value in spec.hyperparameters.items()}
     plain = {"learner": spec.learner, "objective": spec.objective, "threshold": spec.threshold, "seed": spec.seed}
-    return {**plain, "features": list(spec.features), **named}
+    return {**plain, "calibration": spec.calibration, "features": list(spec.features), **named}
 
 
 def _diff(parent: Spec | None, child: Spec) -> dict[str, Any]:
@@ -58,6 +58,7 @@ def winner_spec(board: Leaderboard, *, name: str, clock: Clock, parent: Spec | N
     fields: Mapping[str, Any] = {
         "hyperparameters": dict(winner.trial.hyperparameters),
         "features": board.data.features,
+        "calibration": "none" if winner.trial.calibration is None else winner.trial.calibration,
         "threshold": winner.trial.threshold,
         "seed": board.seed,
         "expected": _estimates(winner, board.objective),

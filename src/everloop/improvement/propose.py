@@ -97,6 +97,7 @@ def _next(
         learner=parent.learner,
         hyperparameters=dict(variation.hyperparameters),
         features=parent.features,
+        calibration=parent.calibration,
         seed=parent.seed,
         expected=_expected(investigation),
         data={**data, "alert": alert.alert, "attempt": attempt},

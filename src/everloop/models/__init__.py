@@ -5,6 +5,7 @@
 """
 
 from everloop.models.agreement import AGREEMENT
+from everloop.models.calibration import CALIBRATIONS, Calibration
 from everloop.models.early_stopping import stops_early
 from everloop.models.fitting import FitRequest, FitResult, fit_here
 from everloop.models.learner import FittedModel, Learner, Training, Validation, defaults, search_space
@@ -15,6 +16,8 @@ from everloop.models.space import Choice, Distribution, Float, Hyperparameter, I
 
 __all__ = [
     "AGREEMENT",
+    "CALIBRATIONS",
+    "Calibration",
     "Choice",
     "Distribution",
     "FitRequest",

@@ -30,6 +30,7 @@ def main(folders: Sequence[Path]) -> None:
         (folder / "graph.onnx").write_bytes(result.graph)
         answer = {field.name: getattr(result, field.name) for field in fields(result)}
         del answer["graph"]
+        answer["calibration"] = None if result.calibration is None else result.calibration.to_dict()
         _write(folder, answer)
 
 

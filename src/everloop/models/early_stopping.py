@@ -17,10 +17,15 @@ from everloop.errors import ConfigurationError
 from everloop.models.learner import Training, Validation, upweighted
 from everloop.models.space import Hyperparameter, Int, Value
 
-__all__ = ["EARLY_STOPPING", "Patience", "check_validation", "log_loss", "stops_early", "validation_weight"]
+__all__ = [
+    "EARLY_STOPPING",
+    "Patience",
+    "check_validation",
+    "stops_early",
+    "validation_weight",
+]
 
 _NAME: Final = "early_stopping_rounds"
-_CERTAINTY: Final = 1e-7  # a float32 has nothing between 1 and the next probability that would be worth more
 
 EARLY_STOPPING: Final = Hyperparameter(
     name=_NAME,
@@ -32,15 +37,6 @@ EARLY_STOPPING: Final = Hyperparameter(
     searched=False,
 )
 """Rounds without a better validation log-loss after which a fit ends; 0 is never."""
-
-
-def log_loss(y: np.ndarray, score: np.ndarray, weight: np.ndarray) -> float:
-    """The weighted mean log-loss, in nats.
-
-    y: shape (n,), 0 or 1. score: shape (n,), a probability, cut at 1e-7 from both ends. weight: shape (n,), positive.
-    """
-    p = np.clip(np.asarray(score, dtype=np.float64), _CERTAINTY, 1 - _CERTAINTY)
-    return float(np.average(-np.log(np.where(y == 1, p, 1 - p)), weights=weight))
 
 
 def validation_weight(training: Training, validation: Validation) -> np.ndarray:

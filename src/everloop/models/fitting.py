@@ -8,17 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from everloop.bundle.graph import Graph
 from everloop.clock import SystemClock
 from everloop.errors import NotEnoughData
 from everloop.models.agreement import COMPARED_ROWS, largest_difference
+from everloop.models.calibration import Calibration, calibrated, check_calibration
 from everloop.models.class_weight import BALANCED, balance
 from everloop.models.early_stopping import check_validation
 from everloop.models.graphs import serving_graph
-from everloop.models.learner import Learner, Training, Validation, target_type
+from everloop.models.learner import FittedModel, Learner, Training, Validation, target_type
 from everloop.models.missing import filled, fills
 from everloop.models.params import resolve_params, told_params
 from everloop.models.registry import learner as find_learner
 from everloop.models.regression import check_quantiles, fit_numbers, refuse_one_outcome
+from everloop.models.score_map import ScoreMap, check_map
 from everloop.models.space import Value
 
 __all__ = ["FitRequest", "FitResult", "checked", "fit_here"]
@@ -34,6 +37,7 @@ class FitRequest:
         for every row.
     validation: rows not in X, by which a fit may stop early, and the first of which graph and model are compared on;
         where there are none, rows of X are compared.
+    calibration: `none`, `logistic`, `isotonic` or `auto`: see `CALIBRATIONS`; all but none are fitted on `validation`.
     seed: with the rest it determines the graph, to the byte. threads: never changes what comes out.
     quantiles: levels in (0, 1), rising, that a regression's graph gives beside its score; they need validation rows.
     """
@@ -48,6 +52,7 @@ class FitRequest:
     threads: int = 1
     task: str = "classification"
     quantiles: tuple[float, ...] = ()
+    calibration: str = "none"
 
     def __post_init__(self) -> None:
         """Validation rows that are none are no validation."""
@@ -63,6 +68,7 @@ class FitResult:
         tries only where they are not their defaults.
     agreement: the largest difference of a graph's and its model's score on the rows compared.
     fit_s: what the fit alone took. rounds: how many trees or epochs were kept, None where it did not stop early.
+    calibration: what was found, None where none was asked for.
     """
 
     graph: bytes
@@ -70,49 +76,89 @@ class FitResult:
     agreement: float
     params: dict[str, Value]
     rounds: int | None = None
+    calibration: Calibration | None = None
 
 
 def fit_here(request: FitRequest) -> FitResult:
     """Fit in this process: for a worker that is already apart. `fit` does the same in a child that can be stopped.
 
-    Raises ConfigurationError for the hyperparameters, NotEnoughData for one class only, GraphDisagrees.
+    Raises ConfigurationError for what was asked, NotEnoughData for one class only or too few rows to calibrate on,
+    GraphDisagrees.
     """
     from threadpoolctl import threadpool_limits
 
     item, params = checked(request)
     fill = fills(request.X, reads_missing=item.reads_missing)
     training = _training(request, params, fill)
-    rows = request.X if request.validation is None else request.validation.X[:COMPARED_ROWS]
-    clock = SystemClock()
-    started_s = clock.monotonic_s()
     # BLAS adds up in another order with more threads, so it always has one
     with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if request.task == "regression":
-            numbers = fit_numbers(item, training, request.quantiles)
-            model, fit_s = numbers.model, clock.monotonic_s() - started_s
-            graph = numbers.graph(fill=fill, row_block=item.row_block)
-            agreement = numbers.largest_difference(graph, rows, fill=fill, seed=request.seed)
-        else:
-            model = item.fit(training)
-            fit_s = clock.monotonic_s() - started_s
-            graph = serving_graph(model.onnx(), fill=fill, row_block=item.row_block)
-            agreement = largest_difference(graph, model, rows, fill=fill, seed=request.seed)
+        model, graph, agreement, fit_s, calibration = (
+            _of_numbers(request, item, training, fill)
+            if request.task == "regression"
+            else _of_classes(request, item, training, fill)
+        )
     return FitResult(
         graph=graph,
         fit_s=fit_s,
         agreement=agreement,
         params=told_params(item, params),
         rounds=getattr(model, "rounds", None),
+        calibration=calibration,
     )
 
 
+_Made = tuple[FittedModel, bytes, float, float, Calibration | None]
+"""A model, its graph, how far they differ, the seconds of the fit, and how the scores were calibrated."""
+
+
+def _of_classes(request: FitRequest, item: Learner, training: Training, fill: np.ndarray) -> _Made:
+    clock = SystemClock()
+    started_s = clock.monotonic_s()
+    model = item.fit(training)
+    fit_s = clock.monotonic_s() - started_s
+    converted = model.onnx()
+    graph = serving_graph(converted, fill=fill, row_block=item.row_block)
+    rows = _compared(request)
+    agreement = largest_difference(graph, model, rows, fill=fill, seed=request.seed)
+    found, calibration = _calibration(request, graph)
+    if found is not None:
+        before = Graph(graph)
+        graph = serving_graph(converted, fill=fill, row_block=item.row_block, calibration=found)
+        check_map(graph, before, found, rows)
+    return model, graph, agreement, fit_s, calibration
+
+
+def _of_numbers(request: FitRequest, item: Learner, training: Training, fill: np.ndarray) -> _Made:
+    clock = SystemClock()
+    started_s = clock.monotonic_s()
+    numbers = fit_numbers(item, training, request.quantiles)
+    fit_s = clock.monotonic_s() - started_s
+    graph = numbers.graph(fill=fill, row_block=item.row_block)
+    agreement = numbers.largest_difference(graph, _compared(request), fill=fill, seed=request.seed)
+    return numbers.model, graph, agreement, fit_s, None
+
+
+def _compared(request: FitRequest) -> np.ndarray:
+    """The rows that graph and model are compared on."""
+    return request.X if request.validation is None else request.validation.X[:COMPARED_ROWS]
+
+
+def _calibration(request: FitRequest, graph: bytes) -> tuple[ScoreMap | None, Calibration | None]:
+    """What was asked for, found on the validation rows' scores by the graph; nothing where nothing was."""
+    if request.calibration == "none" or request.validation is None:
+        return None, None
+    scores = Graph(graph).scores(np.asarray(request.validation.X))
+    return calibrated(request.calibration, scores, request.validation, seed=request.seed)
+
+
 def checked(request: FitRequest) -> tuple[Learner, dict[str, Value]]:
-    """The learner of `request` and all its hyperparameters. Raises ConfigurationError with every mistake of them."""
+    """The learner of `request` and all its hyperparameters. Raises ConfigurationError for what is wrong."""
     item = find_learner(request.learner, task=request.task)
     params = resolve_params(item, request.params)
     check_validation(request.learner, params, request.validation)
     check_quantiles(request.learner, request.quantiles, request.validation, task=request.task)
+    check_calibration(request.calibration, request.validation, task=request.task)
     return item, params
 
 

@@ -1,6 +1,7 @@
 """A converter's ONNX model → the graph that is served: same arithmetic, names of ours, nothing random, nothing spare.
 
-    input (n, k) float32 → what is not finite becomes its column's fill → the model → second class → score (n,) float32
+    input (n, k) float32 → what is not finite becomes its column's fill → the model → second class
+        → the calibration, where there is one → score (n,) float32
 
 Converters put random names, versions and a label output into what they write; here they are left behind, so that the
 same model gives the same bytes.
@@ -14,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from everloop.bundle.graph import ROW_BLOCK_KEY
+from everloop.models.score_map import ScoreMap
 
 __all__ = ["core", "inlet", "served", "serving_graph"]
 
@@ -22,21 +24,24 @@ _ML_OPSET: Final = 1
 _IR_VERSION: Final = 8
 
 
-def serving_graph(model: Any, *, fill: np.ndarray, row_block: int) -> bytes:
+def serving_graph(model: Any, *, fill: np.ndarray, row_block: int, calibration: ScoreMap | None = None) -> bytes:
     """The bytes of the graph that is served.
 
     model: `onnx.ModelProto` with one input, whose last output are the class probabilities, shape (n, 2).
     fill: float32, shape (k,): what a missing value becomes, NaN where the model reads it itself.
     row_block: how many rows the graph must be given at once, kept in its metadata for `bundle.Graph`.
+    calibration: what makes probabilities of the scores; None leaves them as the model has them.
     """
     from onnx import TensorProto, helper, numpy_helper
 
     nodes, constants = core(model)
-    last = helper.make_node("Gather", ["probabilities", "positive"], ["score"], name="score", axis=1)
+    raw = "score" if calibration is None else "raw"
+    last = helper.make_node("Gather", ["probabilities", "positive"], [raw], name=raw, axis=1)
+    mapping, numbers = ([], []) if calibration is None else calibration.nodes(raw, "score")
     before, filling = inlet(fill)
-    tensors = [*filling, numpy_helper.from_array(np.array(1, dtype=np.int64), "positive"), *constants]
+    tensors = [*filling, numpy_helper.from_array(np.array(1, dtype=np.int64), "positive"), *constants, *numbers]
     score = helper.make_tensor_value_info("score", TensorProto.FLOAT, [None])
-    return served([*before, *nodes, last], [score], tensors, columns=len(fill), row_block=row_block)
+    return served([*before, *nodes, last, *mapping], [score], tensors, columns=len(fill), row_block=row_block)
 
 
 def inlet(fill: np.ndarray) -> tuple[list[Any], list[Any]]:

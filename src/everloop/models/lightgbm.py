@@ -9,8 +9,9 @@ from typing import Any, Final
 import numpy as np
 
 from everloop.models.boosting import SHARED
-from everloop.models.early_stopping import log_loss, validation_weight
+from everloop.models.early_stopping import validation_weight
 from everloop.models.learner import Training, Validation
+from everloop.models.log_loss import log_loss
 from everloop.models.space import Float, Hyperparameter, Int, Value
 
 __all__ = ["LightGBM", "exact_in_float32", "float32_floor"]

@@ -10,8 +10,9 @@ from typing import Any, Final
 import numpy as np
 
 from everloop.models.class_weight import scale_pos_weight
-from everloop.models.early_stopping import EARLY_STOPPING, Patience, log_loss, validation_weight
+from everloop.models.early_stopping import EARLY_STOPPING, Patience, validation_weight
 from everloop.models.learner import Training, Validation, weighted_up
+from everloop.models.log_loss import log_loss
 from everloop.models.sklearn_graph import FittedPipeline
 from everloop.models.space import Choice, Float, Hyperparameter, Int, Value
 

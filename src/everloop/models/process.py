@@ -20,6 +20,7 @@ import numpy as np
 from everloop import errors
 from everloop.clock import Clock, SystemClock
 from everloop.errors import ConfigurationError, EverloopError, FitFailed, StepTimeout
+from everloop.models.calibration import Calibration
 from everloop.models.fitting import FitRequest, FitResult, checked
 from everloop.models.learner import target_type
 
@@ -75,6 +76,7 @@ def _send(request: FitRequest, folder: Path) -> None:
         "threads": request.threads,
         "task": request.task,
         "quantiles": list(request.quantiles),
+        "calibration": request.calibration,
         "arrays": sorted(arrays),
     }
     try:
@@ -165,7 +167,8 @@ def _receive(request: FitRequest, folder: Path) -> FitResult:
     if "error" in answer:
         raise _error(request, answer["error"], answer["sentence"])
     graph = (folder / "graph.onnx").read_bytes()
-    return FitResult(graph=graph, **answer)
+    calibration = answer.pop("calibration")
+    return FitResult(graph=graph, **answer, calibration=None if calibration is None else Calibration(**calibration))
 
 
 def _error(request: FitRequest, kind: str, sentence: str) -> EverloopError:

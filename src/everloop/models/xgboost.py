@@ -10,8 +10,9 @@ import numpy as np
 
 from everloop.models.boosting import SHARED
 from everloop.models.constant import FittedConstant
-from everloop.models.early_stopping import log_loss, validation_weight
+from everloop.models.early_stopping import validation_weight
 from everloop.models.learner import Training, Validation
+from everloop.models.log_loss import log_loss
 from everloop.models.space import Float, Hyperparameter, Int, Value
 
 __all__ = ["XGBoost"]

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,6 +172,7 @@ def fit(context: RunContext, state: State) -> State:
     model, spec = _model(context, state), _spec(context, state)
     parts, tree = _split(context, state), _features(model, spec)
     own = _fit_request(parts, tree, spec.learner, spec.hyperparameters, seed=spec.seed, most=model.train.rows)
+    own = replace(own, calibration=spec.calibration)
     others = [_fit_request(parts, tree, name, {}, seed=spec.seed, most=YARDSTICK_ROWS) for name in YARDSTICKS]
 
     def fitted(requests: Sequence[FitRequest]) -> list[FitResult]:
@@ -192,7 +194,11 @@ def fit(context: RunContext, state: State) -> State:
 def _fitted(result: FitResult) -> dict[str, Any]:
     """What the run says of its fit."""
     said = {"seconds": round(result.fit_s, 3), "agreement": result.agreement, "params": result.params}
-    return said if result.rounds is None else said | {"rounds": result.rounds}
+    if result.rounds is not None:
+        said["rounds"] = result.rounds
+    if result.calibration is not None:
+        said["calibration"] = result.calibration.to_dict()
+    return said
 
 
 def _fit_request(
@@ -284,6 +290,7 @@ def package(context: RunContext, state: State) -> State:
             target=model.data.target,
             positive=model.positive_label,
             negative=model.negative_label,
+            calibration=state["fit"].get("calibration", {}).get("method", "none"),
         )
     )
     return {"bundle": bundle}

@@ -1,6 +1,6 @@
 """The names of metrics and learners that may stand in a model.yaml.
 
-How they are computed belongs to tasks/ and models/.
+How they are computed belongs to tasks/ and models/; so do the ways of calibration.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
-__all__ = ["LEARNERS", "METRICS", "TASK_LEARNERS", "MetricName", "did_you_mean", "metric_name"]
+__all__ = ["LEARNERS", "METRICS", "TASK_LEARNERS", "Calibrate", "MetricName", "did_you_mean", "metric_name"]
 
 LEARNERS: Final = ("constant", "logistic", "random_forest", "xgboost", "lightgbm", "neural_network")
 """Of classification."""
@@ -24,6 +24,9 @@ TASK_LEARNERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     }
 )
 """By task, its constant first."""
+
+Calibrate = Literal["none", "logistic", "isotonic", "auto"]
+"""How scores become probabilities; `auto` as the validation rows surely ask for, `none` leaves them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from everloop.project.document import Document, KeyPath, parse_document, read_do
 from everloop.project.durations import parse_duration
 from everloop.project.exposure import Step, StopRule, parse_step, parse_stop_rule
 from everloop.project.gates import Gate, MetricGate, NotWorseGate, parse_gate
-from everloop.project.metrics import LEARNERS, METRICS, TASK_LEARNERS, did_you_mean
+from everloop.project.metrics import LEARNERS, METRICS, TASK_LEARNERS, Calibrate, did_you_mean
 from everloop.project.objective import Objective
 from everloop.project.outcome import DataSection, OutcomeSection
 from everloop.project.quantiles import Quantiles
@@ -93,6 +93,9 @@ class SearchSection(Section):
     learners: Annotated[
         tuple[Annotated[str, BeforeValidator(_learner)], ...], BeforeValidator(_list), Field(min_length=1)
     ] = Field(LEARNERS[1:], description="the constant is tried in any case, as a yardstick")
+    calibration: Calibrate = Field(
+        "none", description="none, logistic, isotonic, or auto: the one that validation rows ask for"
+    )
     trials: Annotated[StrictInt, Field(ge=1)] = Field(40, description="fits, over all learners")
     minutes: Annotated[float, Field(gt=0)] | None = Field(None, description="stop earlier after this long")
     seed: StrictInt = Field(0, description="the same seed, data and lock give the same trials")

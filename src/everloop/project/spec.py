@@ -9,18 +9,27 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, Field, StrictInt, ValidationError
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    StrictInt,
+    ValidationError,
+    model_serializer,
+)
 
 from everloop.errors import ConfigurationError
 from everloop.project.document import dump_yaml, parse_document, read_document
+from everloop.project.metrics import Calibrate
 from everloop.project.quantiles import Quantiles
 from everloop.project.section import Section, sentences
 
 __all__ = ["Approval", "Spec", "parse_spec", "read_spec", "spec_text", "write_spec"]
 
-_LATER: Final = frozenset({"quantiles"})
+_LATER: Final[Mapping[str, Any]] = MappingProxyType({"calibration": "none", "quantiles": []})
 _NAME: Final = re.compile(r"(?P<model>.+)-s(?P<number>[1-9]\d*)")
 
 
@@ -55,7 +64,8 @@ class Spec(Section):
     threshold: of the decision, as the search chose it on its validation rows, and what `expected` holds for. A run,
         whose model has seen other rows, chooses its own for the objective on its own validation rows. None where
         nothing is decided, as in a regression.
-    quantiles: what a regression answers beside its score; where there are none, neither file nor hash has the key.
+    calibration: of the learner's scores, fitted on a run's own validation rows. quantiles: what a regression answers
+        beside its score. Where there is none, neither file nor hash has the key: a spec without it is what it was.
     expected: metric -> {low, point, high, level} on test rows, {} where nothing was measured.
     yardsticks: learner -> metric -> value on the same rows.
     data: what it was found on: rows, positives, start, end, source, hash, window.
@@ -67,6 +77,7 @@ class Spec(Section):
     learner: str
     hyperparameters: Mapping[str, Any] = Field(default_factory=dict)
     features: tuple[str, ...] = ()
+    calibration: Calibrate = "none"
     threshold: float | None = None
     quantiles: Quantiles = ()
     seed: StrictInt = 0
@@ -78,6 +89,12 @@ class Spec(Section):
     diff: Mapping[str, Any] = Field(default_factory=dict)
     created_at: Annotated[datetime | None, BeforeValidator(_moment)] = None
     approval: Approval | None = None
+
+    @model_serializer(mode="wrap")
+    def _written(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A key that came later is left out where it says nothing, so that older specs keep their hash."""
+        values: dict[str, Any] = written(self)
+        return {key: value for key, value in values.items() if key not in _LATER or _plain(value) != _LATER[key]}
 
     @classmethod
     def new(cls, *, name: str, objective: str, learner: str, **rest: Any) -> Spec:
@@ -101,18 +118,16 @@ class Spec(Section):
     @property
     def hash(self) -> str:
         """sha256 of the canonical JSON without `approval`: what an approval is given to."""
-        values = self._record()
-        del values["approval"]
+        values = self.model_dump(mode="json", by_alias=True, exclude={"approval"})
         return hashlib.sha256(_canonical(values)).hexdigest()
-
-    def _record(self) -> dict[str, Any]:
-        """Plain JSON. A key that came later is left out where it says nothing, so that older specs keep their hash."""
-        values = self.model_dump(mode="json", by_alias=True)
-        return {key: value for key, value in values.items() if key not in _LATER or value}
 
     def approved(self, approval: Approval | None) -> Spec:
         """The same spec with another approval block; its hash stays."""
         return self.model_copy(update={"approval": approval})
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _canonical(values: object) -> bytes:
@@ -149,7 +164,7 @@ def parse_spec(text: str, *, shown: str = "spec") -> Spec:
 
 def spec_text(spec: Spec) -> str:
     """The spec as YAML that people read; `parse_spec` gives it back."""
-    values = spec._record()
+    values = spec.model_dump(mode="json", by_alias=True)
     head = (
         f"# {spec.name}: what production trains. Review it, then: everloop approve {spec.name} --by NAME\n"
         "# A changed key gives another hash, and with it asks for another approval. Its threshold is the search's;\n"

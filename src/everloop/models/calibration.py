@@ -1,0 +1,136 @@
+"""Which map, if any, makes probabilities of a model's scores: asked of the validation rows, part of what is served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from everloop.errors import ConfigurationError, NotEnoughData
+from everloop.models.isotonic_map import IsotonicMap
+from everloop.models.learner import Validation
+from everloop.models.log_loss import log_losses
+from everloop.models.logistic_map import LogisticMap
+from everloop.models.score_map import ScoreMap
+
+__all__ = ["CALIBRATIONS", "Calibration", "calibrated", "check_calibration"]
+
+CALIBRATIONS: Final = ("none", "logistic", "isotonic", "auto")
+"""What a spec may say. `auto` takes the map that the validation rows surely ask for, and none where they do not."""
+
+_FOLDS: Final = 5
+_SURE: Final = 1.96  # standard errors: a 95 % interval
+
+
+class _Fit(Protocol):
+    def __call__(self, scores: np.ndarray, y: np.ndarray, weight: np.ndarray) -> ScoreMap: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Method:
+    """least: how many rows of each class it takes to fit the map, and to see what it is worth."""
+
+    fit: _Fit
+    least: int
+
+
+_METHODS: Final[Mapping[str, _Method]] = MappingProxyType(
+    {"logistic": _Method(fit=LogisticMap.fit, least=30), "isotonic": _Method(fit=IsotonicMap.fit, least=100)}
+)
+"""The simpler first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How scores became probabilities.
+
+    method: `none`, `logistic` or `isotonic`. parameters: of the map, {} for none.
+    log_loss_before, log_loss_after: weighted means on the validation rows, in nats; after is out of fold: each fifth of
+        the rows by a map that was fitted on the others.
+    """
+
+    method: str
+    parameters: dict[str, list[float]]
+    log_loss_before: float
+    log_loss_after: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "method": self.method,
+            "parameters": self.parameters,
+            "log_loss_before": self.log_loss_before,
+            "log_loss_after": self.log_loss_after,
+        }
+
+
+def check_calibration(method: str, validation: Validation | None, *, task: str = "classification") -> None:
+    """Raise ConfigurationError where `method` is none of ours, of no probability, or has no rows to be fitted on."""
+    if method not in CALIBRATIONS:
+        raise ConfigurationError([f"calibration: {method!r} is not one of {', '.join(CALIBRATIONS)}"])
+    if method != "none" and task != "classification":
+        raise ConfigurationError([f"calibration: a {task} answers no probability that could be calibrated; say none"])
+    if method != "none" and validation is None:
+        raise ConfigurationError(
+            [f"calibration: {method} asks the validation rows and the fit has none; give it some, or say none"]
+        )
+
+
+def calibrated(
+    method: str, scores: np.ndarray, validation: Validation, *, seed: int
+) -> tuple[ScoreMap | None, Calibration]:
+    """The map that `method`, not `none`, finds for the graph's scores on the validation rows, and what it is worth.
+
+    scores: float32, shape (n,). Raises NotEnoughData where a map was asked for by name and a class has too few rows.
+    """
+    y, weight = np.asarray(validation.y), validation.weights
+    before = log_losses(y, scores)
+    rarer = int(min((y == 1).sum(), (y != 1).sum()))
+    chosen, after = None, before
+    for name, candidate in _METHODS.items():
+        if method not in (name, "auto"):
+            continue
+        if rarer < candidate.least:
+            _refuse_few(method, candidate.least, rarer)
+            continue
+        found = log_losses(y, _out_of_fold(candidate.fit, scores, y, weight, seed=seed))
+        if method == name or _surely_gains(after - found, weight):
+            chosen, after = name, found
+    fitted = None if chosen is None else _METHODS[chosen].fit(scores, y, weight)
+    return fitted, Calibration(
+        method="none" if fitted is None else fitted.method,
+        parameters={} if fitted is None else fitted.parameters,
+        log_loss_before=float(np.average(before, weights=weight)),
+        log_loss_after=float(np.average(after, weights=weight)),
+    )
+
+
+def _refuse_few(method: str, least: int, rarer: int) -> None:
+    if method != "auto":
+        raise NotEnoughData(
+            f"calibration: {method} needs {least} rows of each class among the validation rows, and the rarer has "
+            f"{rarer}; hold out more, or take calibration: auto"
+        )
+
+
+def _out_of_fold(fit: _Fit, scores: np.ndarray, y: np.ndarray, weight: np.ndarray, *, seed: int) -> np.ndarray:
+    """Every row's probability by a map that was fitted on the other folds; a class is spread evenly over them."""
+    order = np.random.default_rng(seed).permutation(len(y))
+    order = order[np.argsort(y[order], kind="stable")]
+    fold = np.empty(len(y), dtype=np.int64)
+    fold[order] = np.arange(len(y)) % _FOLDS
+    found = np.empty(len(y))
+    for number in range(_FOLDS):
+        rest, part = fold != number, fold == number
+        found[part] = fit(scores[rest], y[rest], weight[rest]).apply(scores[part])
+    return found
+
+
+def _surely_gains(gain: np.ndarray, weight: np.ndarray) -> bool:
+    """Whether the weighted mean of the rows' gains lies above 0 with all of its 95 % interval."""
+    mean = float(np.average(gain, weights=weight))
+    error = float(np.sqrt(np.sum(np.square(weight * (gain - mean))))) / float(weight.sum())
+    return mean > _SURE * error
