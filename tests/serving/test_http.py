@@ -251,3 +251,19 @@ def test_a_spool_that_cannot_be_counted_is_counted_again_when_it_can(error):
         wait_until(lambda rows=rows: count.rows == rows)
         broken.clear() if broken.is_set() else broken.set()
     count.stop()
+
+
+def test_an_unseen_category_is_answered_as_a_missing_one_and_counted(served, post):
+    _, running = served
+    rows = [
+        row(900_001, country="XX"),
+        row(900_002, country=None),
+        row(900_003, country="CH"),
+        row(900_004, country="YY"),
+    ]
+    reply = post({"rows": rows})
+    assert reply.status_code == 200
+    unseen, missing, known, other = (result["score"] for result in reply.json()["results"])
+    assert unseen == missing == other != known
+    counted = 'everloop_unseen_categories_total{column="country",model="fraud",slot="0"} 2.0'
+    wait_until(lambda: counted in httpx.get(f"{running.url}/metrics").text)

@@ -12,7 +12,7 @@ from everloop.cli.context import Opened, me, opened, project_here
 from everloop.cli.output import fields, lines, say, show, when
 
 if TYPE_CHECKING:
-    from everloop.project import Project
+    from everloop.project import Model, Project
     from everloop.workflows import RunResult
 
 __all__ = ["AsJson", "ModelName", "add_to", "model_of"]
@@ -85,6 +85,9 @@ def _note_creation(project: Project, template: str) -> None:
 
 def explore(
     model: ModelName = None,
+    features: Annotated[
+        bool, typer.Option("--features", help="Every feature: expression, cost, what it tells, how it moved.")
+    ] = False,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Write the HTML page too.")] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -94,6 +97,9 @@ def explore(
 
     project = project_here()
     chosen = project.model(model)
+    if features:
+        _explore_features(project, chosen, as_json=as_json)
+        return
     out = project.state / "reports" / f"{chosen.name}-explore.html" if page else None
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -104,6 +110,16 @@ def explore(
     _print(exploration_screen(found))
     wrong = any(finding.weight == "stop" for finding in found.findings)
     say("next: put right what is marked ✗, then everloop search" if wrong else "next: everloop search")
+
+
+def _explore_features(project: Project, model: Model, *, as_json: bool) -> None:
+    from everloop.experiment import feature_table, feature_table_screen
+
+    table = feature_table(project, model)
+    if as_json:
+        show(table.to_dict())
+        return
+    _print(feature_table_screen(table))
 
 
 def _print(renderable: Any) -> None:

@@ -5,6 +5,7 @@
 
 from everloop.experiment.exploration import Exploration
 from everloop.experiment.explore import explore
+from everloop.experiment.feature_table import FeatureLine, FeatureTable, feature_table, feature_table_screen
 from everloop.experiment.finding import Finding
 from everloop.experiment.hand_over import approve
 from everloop.experiment.leaderboard import DataUsed, Judged, Leaderboard, leaderboard_screen
@@ -17,6 +18,8 @@ __all__ = [
     "FIT_ROWS",
     "DataUsed",
     "Exploration",
+    "FeatureLine",
+    "FeatureTable",
     "Finding",
     "Judged",
     "Leaderboard",
@@ -25,6 +28,8 @@ __all__ = [
     "approve",
     "exploration_screen",
     "explore",
+    "feature_table",
+    "feature_table_screen",
     "leaderboard_screen",
     "search",
     "winner_spec",
