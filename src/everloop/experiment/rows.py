@@ -24,6 +24,7 @@ from everloop.data import (
 from everloop.errors import NotEnoughData
 from everloop.experiment.leaderboard import DataUsed
 from everloop.project import Model, Project
+from everloop.tasks import Task, get_task
 
 __all__ = ["Part", "SearchRows", "load_search_rows"]
 
@@ -32,16 +33,20 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Part:
-    """X: Float32, shape (n, k); y: shape (n,), 0 or 1; weight: shape (n,), > 0."""
+    """X: Float32, shape (n, k); y: shape (n,), 0 or 1, or numbers; weight: shape (n,), > 0.
+
+    positives: how many rows are; all of them in a regression.
+    """
 
     X: Array
     y: Array
     weight: Array
+    positives: int
 
     @property
     def counts(self) -> tuple[int, int]:
         """Rows and positives."""
-        return len(self.y), int(self.y.sum())
+        return len(self.y), self.positives
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -78,18 +83,18 @@ class SearchRows:
 def load_search_rows(project: Project, model: Model, *, clock: Clock) -> SearchRows:
     """What is known now of the model's source, as features, split 70/15/15 by time.
 
-    Raises what loading rows and features raises, and NotEnoughData where a part lacks a class.
+    Raises what loading rows and features raises, and NotEnoughData where a part lacks a class, or a second outcome.
     """
     contract = read_contract(model)
     tree = load_features(model.features_path, contract).tree()
     rows = load_rows(model, contract, as_of=clock.now())
-    split = time_split(rows.frame)
+    split, task = time_split(rows.frame), get_task(model.task)
     parts = {
-        name: _part(frame, tree)
+        name: _part(frame, tree, task)
         for name, frame in (("training", split.train), ("validation", split.validation), ("test", split.test))
     }
     for name, part in parts.items():
-        _refuse_one_class(name, part, model)
+        _refuse_nothing_to_learn(name, part, model, task)
     start, end = rows.span
     content = rows.content
     return SearchRows(
@@ -106,15 +111,16 @@ def load_search_rows(project: Project, model: Model, *, clock: Clock) -> SearchR
     )
 
 
-def _part(frame: pl.DataFrame, tree: FeatureTree) -> Part:
-    return Part(X=tree.matrix(frame), y=frame[TARGET].to_numpy(), weight=frame[WEIGHT].to_numpy())
+def _part(frame: pl.DataFrame, tree: FeatureTree, task: Task) -> Part:
+    y = frame[TARGET].to_numpy()
+    return Part(X=tree.matrix(frame), y=y, weight=frame[WEIGHT].to_numpy(), positives=task.positives(y))
 
 
-def _refuse_one_class(name: str, part: Part, model: Model) -> None:
-    count, positives = part.counts
-    if positives in (0, count):
-        only = "no positive" if positives == 0 else "only positive"
+def _refuse_nothing_to_learn(name: str, part: Part, model: Model, task: Task) -> None:
+    lacking = task.lacks(part.y)
+    if lacking is not None:
+        needed = "both classes in each part" if task.decides else "outcomes that differ in each part"
         raise NotEnoughData(
-            f"the {name} part of {model.name} ({count:,} rows, split by time) has {only} rows; "
-            f"a search needs both classes in each part: take a longer span"
+            f"the {name} part of {model.name} ({len(part.y):,} rows, split by time) has {lacking}; "
+            f"a search needs {needed}: take a longer span"
         )

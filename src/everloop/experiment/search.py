@@ -28,7 +28,8 @@ from everloop.experiment.trial_fit import TrialTask, run_trial, write_part
 from everloop.experiment.trials import Trial, TrialLog
 from everloop.experiment.verdicts import judge_winner
 from everloop.models import Learner, defaults, learner, learners
-from everloop.project import Model, Objective, Project, ProjectLock
+from everloop.project import Model, Objective, Project, ProjectLock, quantile_level
+from everloop.tasks import get_task
 
 __all__ = ["FIT_ROWS", "Progress", "search"]
 
@@ -54,6 +55,12 @@ class _Plan:
     model: str
     task: str
     calibration: str = "none"
+    quantiles: tuple[str, ...] = ()
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Of the quantiles that the objective asks for."""
+        return tuple(quantile_level(name) for name in self.quantiles)
 
     @property
     def id(self) -> str:
@@ -69,6 +76,8 @@ class _Plan:
         }
         if self.calibration != "none":
             plan["calibration"] = self.calibration
+        if self.quantiles:
+            plan["quantiles"] = self.quantiles
         return hashlib.sha256(msgspec.json.encode(plan, order="sorted")).hexdigest()[:12]
 
 
@@ -117,6 +126,7 @@ def search(
         model=model.name,
         task=model.task,
         calibration=model.search.calibration,
+        quantiles=model.quantiles if model.objective.metric == "pinball" else (),
     )
     folder = project.state / "searches" / plan.id
     count = model.search.trials if trials is None else trials
@@ -133,10 +143,13 @@ def search(
             objective=plan.objective,
             seed=plan.seed,
             task=plan.task,
+            levels=plan.levels,
         )
         return Leaderboard(
             search=plan.id,
             model=model.name,
+            task=model.task,
+            quantiles=model.quantiles,
             objective=str(plan.objective),
             maximise=plan.objective.maximise,
             seed=plan.seed,
@@ -198,7 +211,8 @@ class _Trials:
         target = self._folder / "rows"
         target.mkdir(parents=True, exist_ok=True)
         train, validation = rows.train, rows.validation
-        sample = fit_sample(train.y, train.weight, most=self._plan.fit_rows, seed=self._plan.seed)
+        numeric = not get_task(self._plan.task).decides
+        sample = fit_sample(train.y, train.weight, most=self._plan.fit_rows, seed=self._plan.seed, numeric=numeric)
         write_part(target, "train", X=train.X[sample.rows], y=train.y[sample.rows], weight=sample.weight)
         write_part(target, "validation", X=validation.X, y=validation.y, weight=validation.weight)
 
@@ -235,6 +249,7 @@ class _Trials:
             graph=self._graph_path(kind, number),
             parent=os.getpid(),
             calibration=self._plan.calibration if kind == "trial" else "none",
+            quantiles=self._plan.levels,
         )
 
     def _graph_path(self, kind: str, number: int) -> Path:

@@ -32,6 +32,7 @@ class TrialTask:
     """What one worker does. rows: the folder of the parts; graph: where the fitted graph goes.
 
     parent: the process that searches; a worker ends with it. calibration: as model.yaml's search says it.
+    quantiles: levels that the objective asks for, else none: each costs a fit.
     """
 
     number: int
@@ -45,6 +46,7 @@ class TrialTask:
     graph: Path
     parent: int = 0
     calibration: str = "none"
+    quantiles: tuple[float, ...] = ()
 
 
 def write_part(folder: Path, name: str, *, X: Array, y: Array, weight: Array) -> None:
@@ -103,10 +105,20 @@ def _tried(task: TrialTask, fields: dict[str, Any]) -> Trial:
         seed=task.seed,
         task=task.task,
         calibration=task.calibration,
+        quantiles=task.quantiles,
     )
     result: FitResult = fit_here(request)
-    scores = Graph(result.graph).scores(X_validation)
-    found = judged(task.objective, truth, scores, weights, seed=task.seed, task=task.task)
+    scores, quantiles = Graph(result.graph).predictions(X_validation)
+    found = judged(
+        task.objective,
+        truth,
+        scores,
+        weights,
+        seed=task.seed,
+        task=task.task,
+        quantiles=quantiles,
+        levels=task.quantiles,
+    )
     _write(task.graph, result.graph)
     return Trial(
         **fields,

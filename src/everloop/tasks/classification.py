@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from everloop.project import Objective
 from everloop.stats import Interval
 from everloop.tasks.evaluation import Evaluation, decided, paired_interval
@@ -40,6 +42,17 @@ class Classification:
     def decides(self) -> bool:
         """True: a score at or above the threshold is flagged."""
         return True
+
+    def positives(self, y: Array) -> int:
+        """Rows of the positive class."""
+        return int(np.count_nonzero(y))
+
+    def lacks(self, y: Array) -> str | None:
+        """The class of which there are no rows."""
+        count = self.positives(y)
+        if 0 < count < np.size(y):
+            return None
+        return "no positive rows" if count == 0 else "only positive rows"
 
     def evaluate(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from everloop.errors import NotEnoughData
-from everloop.stats import Interval, mean_interval
+from everloop.stats import Interval, effective_n, mean_interval, wilson
 from everloop.tasks.numeric_metrics import NUMERIC_METRICS, row_parts
 from everloop.tasks.task import Array
 
@@ -93,12 +93,13 @@ class NumericEvaluation:
             return replace(found, high=max(found.point, min(1.0, found.high)))
         return replace(found, low=max(0.0, found.low))  # no error is below 0, though a normal interval may be
 
-    def coverage(self) -> float:
-        """The weighted share of outcomes from the lowest quantile to the highest. Raises ValueError without two."""
+    def coverage(self, *, level: float = 0.95) -> Interval | None:
+        """The share of outcomes from the lowest quantile to the highest, with its interval; None without two."""
         if self.quantiles is None or len(self.levels) < 2:
-            raise ValueError("coverage needs two quantiles at least, and this evaluation has fewer")
+            return None
         inside = (self.y >= self.quantiles[:, 0]) & (self.y <= self.quantiles[:, -1])
-        return float(np.average(inside, weights=self.weights))
+        n = effective_n(self.weights)
+        return wilson(min(n, float(np.average(inside, weights=self.weights)) * n), n, level=level)
 
     def _parts(self, metric: str) -> tuple[Floats, Array]:
         if metric not in NUMERIC_METRICS:

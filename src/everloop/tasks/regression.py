@@ -41,6 +41,15 @@ class Regression:
         """False: there is no threshold, and no two classes."""
         return False
 
+    def positives(self, y: Array) -> int:
+        """Every row."""
+        return int(np.size(y))
+
+    def lacks(self, y: Array) -> str | None:
+        """A second outcome, where all are the same."""
+        outcomes = np.asarray(y)
+        return None if outcomes.size and outcomes.min() < outcomes.max() else "no two different outcomes"
+
     def evaluate(
         self,
         y: Array,

@@ -99,6 +99,14 @@ class Task(Protocol):
         """Whether a score is compared with a threshold, so that there are positives, and both classes are needed."""
         ...
 
+    def positives(self, y: Array) -> int:
+        """How many rows tell something rare: positives in classification, every row in regression."""
+        ...
+
+    def lacks(self, y: Array) -> str | None:
+        """What is missing in rows that teach nothing, such as `no positive rows`; None where nothing is."""
+        ...
+
     def evaluate(
         self,
         y: Array,
