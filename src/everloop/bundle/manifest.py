@@ -22,7 +22,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     spec_hash: of the spec it was trained from. features: their names, in the order of the graph's input.
     target: the column that is predicted; positive, negative: what a decision is called.
-    threshold: a score ≥ it is decided `positive`. All three are None where nothing is decided. metrics: on the test rows, by name, such as `recall`.
+    threshold: a score ≥ it is decided `positive`. All three are None where nothing is decided.
+    metrics: on the test rows, by name, such as `recall`.
     files: name → sha256 of every file beside the manifest; evidence is not among them.
     quantiles: what the graph gives beside the score, such as p10; not there where it gives none.
     error_bound: how far off live errors are cut, in the target's unit; of a regression alone.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from everloop.cli.context import Opened, me, opened, project_here
-from everloop.cli.output import fields, lines, say, show, when
+from everloop.cli.output import draw, fields, lines, say, show, when
 
 if TYPE_CHECKING:
     from everloop.project import Model, Project
@@ -107,7 +107,7 @@ def explore(
     if as_json:
         show(found.to_dict())
         return
-    _print(exploration_screen(found))
+    draw(exploration_screen(found))
     wrong = any(finding.weight == "stop" for finding in found.findings)
     say("next: put right what is marked ✗, then everloop search" if wrong else "next: everloop search")
 
@@ -119,15 +119,7 @@ def _explore_features(project: Project, model: Model, *, as_json: bool) -> None:
     if as_json:
         show(table.to_dict())
         return
-    _print(feature_table_screen(table))
-
-
-def _print(renderable: Any) -> None:
-    from rich.console import Console
-
-    from everloop.cli.output import width
-
-    Console(width=width(), highlight=False).print(renderable)
+    draw(feature_table_screen(table))
 
 
 def search(
@@ -159,7 +151,7 @@ def search(
         )
         progress.close()
         if not as_json:
-            _print(leaderboard_screen(board))
+            draw(leaderboard_screen(board))
         spec = write_winner(chosen, board, ledger=here.ledger, clock=here.clock, actor=me())
         path = chosen.spec_path(spec.number).relative_to(here.project.root)
     if as_json:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import CodeType, ModuleType
 from typing import Any, Final
 
 import polars as pl
 
 from everloop.data.contract import Contract
 from everloop.data.node import Node
+from everloop.data.python_file import mistake_in, run_file
 from everloop.data.translate import EVENT_TIME, translate
 from everloop.data.tree import FeatureTree
 from everloop.errors import FeatureRefused
@@ -69,7 +65,7 @@ def read_features(path: Path) -> list[tuple[str, pl.Expr]]:
     """The pairs that the file's `@features` generators yield, not yet checked against a contract."""
     if not path.exists():
         return []
-    module = _imported(path)
+    module = run_file(path, shown=str(path), refused=FeatureRefused)
     pairs: list[tuple[str, pl.Expr]] = []
     for definition in vars(module).values():
         if callable(definition) and getattr(definition, _MARK, False):
@@ -82,46 +78,12 @@ def read_features(path: Path) -> list[tuple[str, pl.Expr]]:
     return pairs
 
 
-class _FreshLoader(SourceFileLoader):
-    """Reads the source each time and writes no cache beside it: a person may save twice within a second."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        path = self.get_filename(fullname)
-        code: CodeType = self.source_to_code(self.get_data(path), path)
-        return code
-
-
-def _imported(path: Path) -> ModuleType:
-    name = f"_everloop_features_{abs(hash(path.resolve()))}"
-    spec = spec_from_file_location(name, path, loader=_FreshLoader(name, str(path)))
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise FeatureRefused(f"{path}:{error.lineno}: {error.msg}") from error
-    except Exception as error:  # anything may be raised by a person's own file; it becomes one sentence
-        raise _mistake(path, error) from error
-    finally:
-        del sys.modules[name]
-    return module
-
-
-def _mistake(path: Path, error: Exception) -> FeatureRefused:
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    where = f"{path}:{lines[-1]}" if lines else str(path)
-    first = next(iter(str(error).splitlines()), "")
-    return FeatureRefused(f"{where}: {type(error).__name__}: {first}")
-
-
 def _pairs(path: Path, definition: Callable[[], Any]) -> list[tuple[str, pl.Expr]]:
     name = getattr(definition, "__name__", "features")
     try:
         yielded = list(definition())
-    except Exception as error:  # as above
-        raise _mistake(path, error) from error
+    except Exception as error:  # anything may be raised by a person's own file
+        raise FeatureRefused(mistake_in(path, error, shown=str(path))) from error
     for pair in yielded:
         good = isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], pl.Expr)
         if not good:

@@ -27,7 +27,9 @@ STYLE: Final = """
 .everloop tr:nth-child(even) { background: #f5f7fa; }
 .everloop li.stop::marker { content: "✗ "; color: #c8503c; }
 .everloop li.warn::marker { content: "! "; color: #b7791f; }
-.everloop li.note::marker { content: "· "; } .everloop p.by { color: #616e7c; font-size: 13px; }
+.everloop li.note::marker { content: "· "; } .everloop .by { color: #616e7c; font-size: 13px; }
+.everloop p.lead { font-size: 1.1rem; padding-left: .8rem; border-left: 4px solid #9aa5b1; }
+.everloop p.lead.stop { border-color: #c8503c; } .everloop p.lead.fine { border-color: #3b8a5a; }
 .everloop .wide { overflow-x: auto; }
 """
 

@@ -14,20 +14,20 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from everloop.clock import Clock
 from everloop.data import fit_sample
-from everloop.errors import AlreadyRunning
+from everloop.errors import AlreadyRunning, ConfigurationError
 from everloop.experiment.leaderboard import Leaderboard, ranked
 from everloop.experiment.rows import SearchRows, load_search_rows
 from everloop.experiment.suggest import BATCH, Suggester, Suggestion
 from everloop.experiment.trial_fit import TrialTask, run_trial, write_part
 from everloop.experiment.trials import Trial, TrialLog
 from everloop.experiment.verdicts import judge_winner
-from everloop.models import Learner, defaults, learner, learners
+from everloop.models import Learner, defaults, learner, learners, own_content
 from everloop.project import Model, Objective, Project, ProjectLock, quantile_level
 from everloop.tasks import get_task
 
@@ -56,6 +56,7 @@ class _Plan:
     task: str
     calibration: str = "none"
     quantiles: tuple[str, ...] = ()
+    own: Path | None = None
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -65,7 +66,7 @@ class _Plan:
     @property
     def id(self) -> str:
         """The same for the same plan, data and libraries: a search that was killed is found again by it."""
-        plan: dict[str, object] = {
+        plan: dict[str, Any] = {
             "model": self.model,
             "objective": str(self.objective),
             "learners": [item.name for item in self.learners],
@@ -78,6 +79,8 @@ class _Plan:
             plan["calibration"] = self.calibration
         if self.quantiles:
             plan["quantiles"] = self.quantiles
+        if (content := own_content(plan["learners"], own=self.own)) is not None:
+            plan["own_learners"] = content
         return hashlib.sha256(msgspec.json.encode(plan, order="sorted")).hexdigest()[:12]
 
 
@@ -118,7 +121,7 @@ def search(
     rows = load_search_rows(project, model, clock=clock)
     plan = _Plan(
         objective=model.objective,
-        learners=tuple(learner(name, task=model.task) for name in dict.fromkeys(model.search.learners)),
+        learners=_learners(model),
         yardsticks=tuple(item for item in learners(model.task).values() if item.yardstick),
         seed=model.search.seed if seed is None else seed,
         fit_rows=fit_rows,
@@ -127,6 +130,7 @@ def search(
         task=model.task,
         calibration=model.search.calibration,
         quantiles=model.quantiles if model.objective.metric == "pinball" else (),
+        own=model.own_learners,
     )
     folder = project.state / "searches" / plan.id
     count = model.search.trials if trials is None else trials
@@ -159,6 +163,20 @@ def search(
             data=replace(rows.used(), fit_rows=min(fit_rows, len(rows.train.y))),
             seconds=clock.monotonic_s() - started_s,
         )
+
+
+def _learners(model: Model) -> tuple[Learner, ...]:
+    """What is tried, each once. Raises ConfigurationError for every name that neither everloop nor learners.py has."""
+    found: list[Learner] = []
+    mistakes: list[str] = []
+    for name in dict.fromkeys(model.search.learners):
+        try:
+            found.append(learner(name, task=model.task, own=model.own_learners))
+        except ConfigurationError as error:
+            mistakes += [mistake for mistake in error.mistakes if mistake not in mistakes]
+    if mistakes:
+        raise ConfigurationError(mistakes)
+    return tuple(found)
 
 
 def _processes(jobs: int | None) -> int:
@@ -250,6 +268,7 @@ class _Trials:
             parent=os.getpid(),
             calibration=self._plan.calibration if kind == "trial" else "none",
             quantiles=self._plan.levels,
+            own=self._plan.own if kind == "trial" else None,
         )
 
     def _graph_path(self, kind: str, number: int) -> Path:

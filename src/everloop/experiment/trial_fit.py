@@ -32,6 +32,7 @@ class TrialTask:
     """What one worker does. rows: the folder of the parts; graph: where the fitted graph goes.
 
     parent: the process that searches; a worker ends with it. calibration: as model.yaml's search says it.
+    own: the model's learners.py, where it has one.
     quantiles: levels that the objective asks for, else none: each costs a fit.
     """
 
@@ -47,6 +48,7 @@ class TrialTask:
     parent: int = 0
     calibration: str = "none"
     quantiles: tuple[float, ...] = ()
+    own: Path | None = None
 
 
 def write_part(folder: Path, name: str, *, X: Array, y: Array, weight: Array) -> None:
@@ -106,6 +108,7 @@ def _tried(task: TrialTask, fields: dict[str, Any]) -> Trial:
         task=task.task,
         calibration=task.calibration,
         quantiles=task.quantiles,
+        own=task.own,
     )
     result: FitResult = fit_here(request)
     scores, quantiles = Graph(result.graph).predictions(X_validation)

@@ -115,7 +115,7 @@ def _variation(model: Model, parent: Spec, investigation: Investigation, known: 
     rows = matured(known.frame, as_of=clock.now(), delay=model.outcome.delay)
     tree = load_features(model.features_path, read_contract(model)).tree()
     tree = tree.only(parent.features) if parent.features else tree
-    return best_variation(rows, tree, parent, since=investigation.since, clock=clock)
+    return best_variation(rows, tree, parent, since=investigation.since, clock=clock, own=model.own_learners)
 
 
 def _expected(investigation: Investigation) -> dict[str, Any]:

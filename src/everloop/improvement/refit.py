@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -21,15 +22,23 @@ _LIMIT_S: Final = 60.0
 
 
 def refitted(
-    train: pl.DataFrame, tree: FeatureTree, spec: Spec, params: Mapping[str, object], *, most: int, clock: Clock
+    train: pl.DataFrame,
+    tree: FeatureTree,
+    spec: Spec,
+    params: Mapping[str, object],
+    *,
+    most: int,
+    clock: Clock,
+    own: Path | None = None,
 ) -> Graph:
     """The graph of the spec's learner with `params`, fitted on at most `most` of the rows, which are in order of time.
 
-    Where it stops early, the newest tenth of the rows says when; held-out rows are for judging it and for nothing else.
+    own: the model's learners.py, where it has one. Where it stops early, the newest tenth of the rows says when:
+    held-out rows are for judging it and for nothing else.
     Raises what `models.fit` raises.
     """
     validation = None
-    if stops_early(resolve_params(learner(spec.learner), params)):
+    if stops_early(resolve_params(learner(spec.learner, own=own), params)):
         cut = int(train.height * (1 - _VALIDATION_SHARE))
         newest, train = train[cut:], train[:cut]
         validation = Validation(X=tree.matrix(newest), y=_target(newest), weight=newest[WEIGHT].to_numpy())
@@ -43,6 +52,7 @@ def refitted(
         weight=learn.weight,
         validation=validation,
         seed=spec.seed,
+        own=own,
     )
     return Graph(fit(request, time_limit_s=_LIMIT_S, clock=clock).graph)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -65,12 +66,14 @@ def retrain_estimate(
     subject: str,
     clock: Clock,
     fit_rows: int = FIT_ROWS,
+    own: Path | None = None,
 ) -> Repair:
     """Fit the champion's spec on all known rows but the newest positives of the change, and judge it on those.
 
     known: matured rows in order of time. since: when the change began; None takes the newest twentieth of the rows.
     The threshold is chosen on one half of the held-out rows and judged on the other, both ways round, so that few
     positives tell as much as they can; the champion keeps its own. subject: what positives are called.
+    own: the model's learners.py, where it has one.
     """
     times, positive = known[EVENT_TIME], known[TARGET].to_numpy() > 0.5
     begin = times[-1] - (times[-1] - times[0]) / 20 if since is None else since
@@ -85,7 +88,7 @@ def retrain_estimate(
         )
     cut = int(np.searchsorted(times.to_physical().to_numpy(), times.to_physical()[int(new[len(new) // 2])]))
     try:
-        caught = _tried(known, cut, bundle, spec, clock=clock, fit_rows=fit_rows)
+        caught = _tried(known, cut, bundle, spec, clock=clock, fit_rows=fit_rows, own=own)
     except EverloopError as error:
         return Repair(sentence=f"a retrain could not be estimated: {error}", known_positives=len(new), needed=needed)
     retrained, champion = caught["retrained"], caught["champion"]
@@ -107,12 +110,12 @@ def retrain_estimate(
 
 
 def _tried(
-    known: pl.DataFrame, cut: int, bundle: Bundle, spec: Spec, *, clock: Clock, fit_rows: int
+    known: pl.DataFrame, cut: int, bundle: Bundle, spec: Spec, *, clock: Clock, fit_rows: int, own: Path | None
 ) -> Mapping[str, Interval]:
     train, held = known[:cut], known[cut:]
     judge = fit_sample(held[TARGET].to_numpy(), held[WEIGHT].to_numpy(), most=_HELD_ROWS, seed=spec.seed)
     matrix = bundle.features.matrix(held[judge.rows])
-    graph = refitted(train, bundle.features, spec, spec.hyperparameters, most=fit_rows, clock=clock)
+    graph = refitted(train, bundle.features, spec, spec.hyperparameters, most=fit_rows, clock=clock, own=own)
     y = held[TARGET].to_numpy()[judge.rows] > 0.5
     objective = Objective.parse(spec.objective)
     decision = _crossed(objective, y, graph.scores(matrix), judge.weight, seed=spec.seed)

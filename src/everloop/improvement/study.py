@@ -134,7 +134,15 @@ def study_errors(scene: Scene) -> ErrorStudy:
         subject=scene.subject,
     )
     recent = profiled_rows(known.filter(pl.col(EVENT_TIME) >= since), scene.bundle, most=PROFILED_ROWS)
-    repair = retrain_estimate(known, scene.bundle, scene.spec, since=since, subject=scene.subject, clock=scene.clock)
+    repair = retrain_estimate(
+        known,
+        scene.bundle,
+        scene.spec,
+        since=since,
+        subject=scene.subject,
+        clock=scene.clock,
+        own=scene.model.own_learners,
+    )
     return ErrorStudy(
         compared=compared,
         examined=examined,

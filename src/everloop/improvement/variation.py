@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -35,16 +36,19 @@ class Variation:
     sentence: str
 
 
-def variants(spec: Spec) -> list[dict[str, object]]:
-    """The spec's hyperparameters made larger one by one: more trees, deeper ones; none where it has neither."""
-    item = learner(spec.learner)
-    own = resolve_params(item, spec.hyperparameters)
+def variants(spec: Spec, *, own: Path | None = None) -> list[dict[str, object]]:
+    """The spec's hyperparameters made larger one by one: more trees, deeper ones; none where it has neither.
+
+    own: the model's learners.py, where it has one.
+    """
+    item = learner(spec.learner, own=own)
+    now = resolve_params(item, spec.hyperparameters)
     found: list[dict[str, object]] = []
     for hyperparameter in item.hyperparameters:
-        value = own[hyperparameter.name]
+        value = now[hyperparameter.name]
         if isinstance(value, str | bool):
             continue
-        if hyperparameter.name == "max_depth" and "num_leaves" in own:
+        if hyperparameter.name == "max_depth" and "num_leaves" in now:
             continue  # leaves bound those trees
         larger = {"n_estimators": value * 1.5, "max_depth": value + 2, "num_leaves": value * 2}.get(hyperparameter.name)
         if larger is None or value <= 0:
@@ -58,32 +62,39 @@ def variants(spec: Spec) -> list[dict[str, object]]:
 
 
 def best_variation(
-    known: pl.DataFrame, tree: FeatureTree, spec: Spec, *, since: datetime | None, clock: Clock
+    known: pl.DataFrame,
+    tree: FeatureTree,
+    spec: Spec,
+    *,
+    since: datetime | None,
+    clock: Clock,
+    own: Path | None = None,
 ) -> Variation:
     """The spec's own hyperparameters, or a variant whose average precision on the newest rows is clearly higher.
 
     known: matured rows in order of time; the newer half of the positives since the change, or of all, is held out.
     Clearly: the paired 95 % interval of the difference lies above 0, by as many variants as there are.
     """
-    own = Variation(hyperparameters=dict(spec.hyperparameters), changed=(), sentence="the champion's hyperparameters")
-    tried = variants(spec)
+    same = Variation(hyperparameters=dict(spec.hyperparameters), changed=(), sentence="the champion's hyperparameters")
+    tried = variants(spec, own=own)
     positive = known[TARGET].to_numpy() > 0.5
     recent = positive if since is None else positive & (known[EVENT_TIME] >= since).to_numpy()
     places = np.flatnonzero(recent)
     if not tried or len(places) < 2 * _LEAST_POSITIVES:
-        return own
+        return same
     cut = int(places[len(places) // 2])
     try:
         evaluations = [
-            _judged(known, cut, tree, spec, params, clock=clock) for params in (dict(spec.hyperparameters), *tried)
+            _judged(known, cut, tree, spec, params, clock=clock, own=own)
+            for params in (dict(spec.hyperparameters), *tried)
         ]
     except EverloopError:
-        return own  # the parent's were served; that a variant cannot be fitted speaks against the variant alone
+        return same  # the parent's were served; that a variant cannot be fitted speaks against the variant alone
     level = 1 - 0.05 / len(tried)
     gains = [paired_interval(_METRIC, one, evaluations[0], level=level) for one in evaluations[1:]]
     best = int(np.argmax([gain.point for gain in gains]))
     if gains[best].low <= 0:
-        return own
+        return same
     before = spec.hyperparameters
     changed = tuple(name for name, value in tried[best].items() if name not in before or before[name] != value)
     said = ", ".join(f"{name} {tried[best][name]}" for name in changed)
@@ -95,11 +106,18 @@ def best_variation(
 
 
 def _judged(
-    known: pl.DataFrame, cut: int, tree: FeatureTree, spec: Spec, params: Mapping[str, object], *, clock: Clock
+    known: pl.DataFrame,
+    cut: int,
+    tree: FeatureTree,
+    spec: Spec,
+    params: Mapping[str, object],
+    *,
+    clock: Clock,
+    own: Path | None,
 ) -> Evaluation:
     train, held = known[:cut], known[cut:]
     judge = fit_sample(held[TARGET].to_numpy(), held[WEIGHT].to_numpy(), most=_HELD_ROWS, seed=spec.seed)
     matrix = tree.matrix(held[judge.rows])
-    scores = refitted(train, tree, spec, params, most=_FIT_ROWS, clock=clock).scores(matrix)
+    scores = refitted(train, tree, spec, params, most=_FIT_ROWS, clock=clock, own=own).scores(matrix)
     y = held[TARGET].to_numpy()[judge.rows] > 0.5
     return Evaluation(y=y, score=scores, weight=judge.weight, costs=Objective.parse(spec.objective).costs)

@@ -6,12 +6,16 @@
 
 from everloop.models.agreement import AGREEMENT
 from everloop.models.calibration import CALIBRATIONS, Calibration
+from everloop.models.class_weight import scale_pos_weight
 from everloop.models.early_stopping import stops_early
 from everloop.models.fitting import FitRequest, FitResult, fit_here
-from everloop.models.learner import FittedModel, Learner, Training, Validation, defaults, search_space
+from everloop.models.learner import FittedModel, Learner, Training, Validation, defaults, search_space, weighted_up
+from everloop.models.own_learner import own_learner
 from everloop.models.params import resolve_params
 from everloop.models.process import fit, fit_all
-from everloop.models.registry import learner, learners
+from everloop.models.registry import learner, learners, own_content
+from everloop.models.regression.sklearn_graph import FittedRegressor
+from everloop.models.sklearn_graph import FittedPipeline
 from everloop.models.space import Choice, Distribution, Float, Hyperparameter, Int, Native, Value
 
 __all__ = [
@@ -23,6 +27,8 @@ __all__ = [
     "FitRequest",
     "FitResult",
     "FittedModel",
+    "FittedPipeline",
+    "FittedRegressor",
     "Float",
     "Hyperparameter",
     "Int",
@@ -37,7 +43,11 @@ __all__ = [
     "fit_here",
     "learner",
     "learners",
+    "own_content",
+    "own_learner",
     "resolve_params",
+    "scale_pos_weight",
     "search_space",
     "stops_early",
+    "weighted_up",
 ]

@@ -11,7 +11,7 @@ from everloop.errors import GraphDisagrees
 from everloop.models.learner import FittedModel
 from everloop.models.missing import filled
 
-__all__ = ["AGREEMENT", "COMPARED_ROWS", "compared_rows", "largest_difference", "refuse_disagreement"]
+__all__ = ["AGREEMENT", "COMPARED_ROWS", "checked_scores", "compared_rows", "largest_difference", "refuse_disagreement"]
 
 AGREEMENT: Final = 1e-4
 """How far a graph's score may be from its model's, on any row. Float32 sums differ by about 1e-6."""
@@ -29,7 +29,18 @@ def largest_difference(graph: bytes, model: FittedModel, rows: np.ndarray, *, fi
     fill: float32, shape (k,), as the graph has it. Raises GraphDisagrees above `AGREEMENT`.
     """
     both = compared_rows(rows, seed=seed)
-    return refuse_disagreement(np.abs(Graph(graph).scores(both) - model.scores(filled(both, fill))))
+    return refuse_disagreement(np.abs(Graph(graph).scores(both) - checked_scores(model, filled(both, fill))))
+
+
+def checked_scores(model: FittedModel, rows: np.ndarray) -> np.ndarray:
+    """The model's scores of `rows`, shape (n,). Raises GraphDisagrees where they are not one number per row."""
+    scores = np.asarray(model.scores(rows))
+    if scores.shape != (len(rows),):
+        raise GraphDisagrees(
+            f"the model's scores of {len(rows):,} rows have the shape {scores.shape} and not one number per row, the "
+            "probability of the positive class, or of a regression the number itself"
+        )
+    return scores
 
 
 def compared_rows(rows: np.ndarray, *, seed: int) -> np.ndarray:

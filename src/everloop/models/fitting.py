@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from everloop.bundle.graph import Graph
 from everloop.clock import SystemClock
-from everloop.errors import NotEnoughData
+from everloop.errors import EverloopError, FitFailed, NotEnoughData
 from everloop.models.agreement import COMPARED_ROWS, largest_difference
 from everloop.models.calibration import Calibration, calibrated, check_calibration
 from everloop.models.class_weight import BALANCED, balance
@@ -18,13 +21,16 @@ from everloop.models.early_stopping import check_validation
 from everloop.models.graphs import serving_graph
 from everloop.models.learner import FittedModel, Learner, Training, Validation, target_type
 from everloop.models.missing import filled, fills
+from everloop.models.own_learner import fit_mistake
 from everloop.models.params import resolve_params, told_params
 from everloop.models.registry import learner as find_learner
 from everloop.models.regression import check_quantiles, fit_numbers, refuse_one_outcome
 from everloop.models.score_map import ScoreMap, check_map
 from everloop.models.space import Value
 
-__all__ = ["FitRequest", "FitResult", "checked", "fit_here"]
+Graphs = TypeVar("Graphs")
+
+__all__ = ["FitRequest", "FitResult", "checked", "fit_here", "fit_with"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +44,7 @@ class FitRequest:
     validation: rows not in X, by which a fit may stop early, and the first of which graph and model are compared on;
         where there are none, rows of X are compared.
     calibration: `none`, `logistic`, `isotonic` or `auto`: see `CALIBRATIONS`; all but none are fitted on `validation`.
+    own: the learners.py that defines the learner, where it is none of everloop's.
     seed: with the rest it determines the graph, to the byte. threads: never changes what comes out.
     quantiles: levels in (0, 1), rising, that a regression's graph gives beside its score; they need validation rows.
     """
@@ -53,6 +60,7 @@ class FitRequest:
     task: str = "classification"
     quantiles: tuple[float, ...] = ()
     calibration: str = "none"
+    own: Path | None = None
 
     def __post_init__(self) -> None:
         """Validation rows that are none are no validation."""
@@ -85,9 +93,14 @@ def fit_here(request: FitRequest) -> FitResult:
     Raises ConfigurationError for what was asked, NotEnoughData for one class only or too few rows to calibrate on,
     GraphDisagrees.
     """
+    item, params = checked(request)
+    return fit_with(item, request, params)
+
+
+def fit_with(item: Learner, request: FitRequest, params: dict[str, Value]) -> FitResult:
+    """Fit `item`, whatever name it has in the request; params: all of its hyperparameters. Raises as `fit_here`."""
     from threadpoolctl import threadpool_limits
 
-    item, params = checked(request)
     fill = fills(request.X, reads_missing=item.reads_missing)
     training = _training(request, params, fill)
     # BLAS adds up in another order with more threads, so it always has one
@@ -115,10 +128,9 @@ _Made = tuple[FittedModel, bytes, float, float, Calibration | None]
 def _of_classes(request: FitRequest, item: Learner, training: Training, fill: np.ndarray) -> _Made:
     clock = SystemClock()
     started_s = clock.monotonic_s()
-    model = item.fit(training)
+    model = _model(item, request, training)
     fit_s = clock.monotonic_s() - started_s
-    converted = model.onnx()
-    graph = serving_graph(converted, fill=fill, row_block=item.row_block)
+    converted, graph = _graph(item, lambda: _served(item, model, fill))
     rows = _compared(request)
     agreement = largest_difference(graph, model, rows, fill=fill, seed=request.seed)
     found, calibration = _calibration(request, graph)
@@ -132,9 +144,9 @@ def _of_classes(request: FitRequest, item: Learner, training: Training, fill: np
 def _of_numbers(request: FitRequest, item: Learner, training: Training, fill: np.ndarray) -> _Made:
     clock = SystemClock()
     started_s = clock.monotonic_s()
-    numbers = fit_numbers(item, training, request.quantiles)
+    numbers = fit_numbers(item, training, request.quantiles, fit=partial(_model, item, request))
     fit_s = clock.monotonic_s() - started_s
-    graph = numbers.graph(fill=fill, row_block=item.row_block)
+    graph = _graph(item, lambda: numbers.graph(fill=fill, row_block=item.row_block))
     agreement = numbers.largest_difference(graph, _compared(request), fill=fill, seed=request.seed)
     return numbers.model, graph, agreement, fit_s, None
 
@@ -154,12 +166,48 @@ def _calibration(request: FitRequest, graph: bytes) -> tuple[ScoreMap | None, Ca
 
 def checked(request: FitRequest) -> tuple[Learner, dict[str, Value]]:
     """The learner of `request` and all its hyperparameters. Raises ConfigurationError for what is wrong."""
-    item = find_learner(request.learner, task=request.task)
+    item = find_learner(request.learner, task=request.task, own=request.own)
     params = resolve_params(item, request.params)
     check_validation(request.learner, params, request.validation)
     check_quantiles(request.learner, request.quantiles, request.validation, task=request.task)
     check_calibration(request.calibration, request.validation, task=request.task)
     return item, params
+
+
+def _model(item: Learner, request: FitRequest, training: Training) -> FittedModel:
+    try:
+        model = item.fit(training)
+    except EverloopError:
+        raise
+    except Exception as error:
+        if request.own is None:
+            raise
+        raise fit_mistake(request.own, item.name, error) from error
+    ready_made = "FittedRegressor" if request.task == "regression" else "FittedPipeline"
+    if not all(callable(getattr(model, method, None)) for method in ("scores", "onnx")):
+        raise FitFailed(
+            f"fitting {item.name} gave a {type(model).__name__}, which has no scores(X) and onnx(); "
+            f"where it is scikit-learn's, return {ready_made}(estimator)"
+        )
+    return model
+
+
+def _served(item: Learner, model: FittedModel, fill: np.ndarray) -> tuple[Any, bytes]:
+    """The converter's model and the graph that is served."""
+    converted = model.onnx()
+    return converted, serving_graph(converted, fill=fill, row_block=item.row_block)
+
+
+def _graph(item: Learner, made: Callable[[], Graphs]) -> Graphs:
+    """What `made` makes of the item's model. Raises FitFailed with what a converter came upon."""
+    try:
+        return made()
+    except Exception as error:  # converters raise whatever they come upon
+        said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        raise FitFailed(
+            f"the model of {item.name} could not be made into an ONNX graph, which is what is served: "
+            f"{type(error).__name__}: {said[:200]}; take an estimator that its converter knows"
+        ) from error
 
 
 def _training(request: FitRequest, params: dict[str, Value], fill: np.ndarray) -> Training:

@@ -11,13 +11,13 @@ from everloop.errors import ConfigurationError
 from everloop.models.learner import Learner, defaults
 from everloop.models.space import Hyperparameter, Value
 
-__all__ = ["resolve_params", "told_params"]
+__all__ = ["NOT_HERE", "resolve_params", "told_params"]
 
 _SEED: Final = "a spec says it for everything that is drawn, beside its hyperparameters: `seed: 7`"
 _THREADS: Final = "how many threads a fit takes is decided where it runs, and never changes what comes out; remove it"
 _TALK: Final = "a fit says nothing on its way; remove it"
 _METRIC: Final = "what stops a fit early is the log-loss on validation rows, and nothing else is measured; remove it"
-_NOT_HERE: Final[Mapping[str, str]] = MappingProxyType(
+NOT_HERE: Final[Mapping[str, str]] = MappingProxyType(
     dict.fromkeys(("seed", "random_seed", "random_state"), _SEED)
     | dict.fromkeys(("n_jobs", "nthread", "nthreads", "num_thread", "num_threads"), _THREADS)
     | dict.fromkeys(("verbosity", "verbose", "silent"), _TALK)
@@ -38,8 +38,8 @@ def resolve_params(learner: Learner, params: Mapping[str, object]) -> dict[str, 
     for name, value in params.items():
         if name in learner.fixed:
             mistakes += _fixed_mistake(learner, name, value)
-        elif name not in known and name in _NOT_HERE:
-            mistakes.append(f"hyperparameters.{name}: {_NOT_HERE[name]}")
+        elif name not in known and name in NOT_HERE:
+            mistakes.append(f"hyperparameters.{name}: {NOT_HERE[name]}")
         elif name not in known:
             mistakes.append(_unknown(learner, name, tuple(known)))
         else:

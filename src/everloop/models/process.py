@@ -77,6 +77,7 @@ def _send(request: FitRequest, folder: Path) -> None:
         "task": request.task,
         "quantiles": list(request.quantiles),
         "calibration": request.calibration,
+        "own": None if request.own is None else str(request.own.resolve()),
         "arrays": sorted(arrays),
     }
     try:

@@ -36,7 +36,7 @@ from everloop.data import (
 )
 from everloop.errors import ContractViolation, Refused
 from everloop.ledger import DataSpan, Estimate, VerdictRecord, VersionRegistered
-from everloop.models import FitRequest, FitResult, Validation, fit_all, learners
+from everloop.models import FitRequest, FitResult, Validation, fit_all, learners, own_content
 from everloop.production.gates import GateEvidence, GateVerdict, judge_gates, refusal
 from everloop.production.judged import JudgedModel, estimates, judge_bundle, judge_graph
 from everloop.production.rows import everything_known
@@ -53,6 +53,7 @@ __all__ = ["check", "evaluate", "fit", "gate", "package", "register", "release",
 YARDSTICK_ROWS = 100_000
 CANDIDATE = "candidate"
 CHAMPION = "champion"
+_LEARNERS = "learners.py"
 
 
 def _resources(context: RunContext) -> PipelineResources:
@@ -178,7 +179,9 @@ def fit(context: RunContext, state: State) -> State:
         request = _fit_request(parts, tree, learner, params, task=model.task, seed=spec.seed, most=most)
         return replace(request, quantiles=tuple(quantile_level(name) for name in spec.quantiles))
 
-    own = replace(asked(spec.learner, spec.hyperparameters, model.train.rows), calibration=spec.calibration)
+    own = asked(spec.learner, spec.hyperparameters, model.train.rows)
+    own = replace(own, calibration=spec.calibration, own=model.own_learners)
+    content = _keep_learners(context, model, spec)
     others = [asked(name, {}, YARDSTICK_ROWS) for name in names]
 
     def fitted(requests: Sequence[FitRequest]) -> list[FitResult]:
@@ -194,7 +197,17 @@ def fit(context: RunContext, state: State) -> State:
         (result,), yardsticks = pool.map(fitted, ([own], others))
     for name, found in zip((CANDIDATE, *names), (result, *yardsticks), strict=True):
         _write(context.workdir / f"{name}.onnx", found.graph)
-    return {"fit": _fitted(result)}
+    if own_content([spec.learner], own=model.own_learners) != content:
+        raise Refused(f"{model.name}/{_LEARNERS} was changed while {spec.learner} was fitted; start another run")
+    return {"fit": _fitted(result) | ({} if content is None else {"own_learners": content})}
+
+
+def _keep_learners(context: RunContext, model: Model, spec: Spec) -> str | None:
+    """A copy of the learners.py that the spec's learner is from, and its sha256; None where it is everloop's own."""
+    content = own_content([spec.learner], own=model.own_learners)
+    if content is not None and model.own_learners is not None:
+        _write(context.workdir / _LEARNERS, model.own_learners.read_bytes())
+    return content
 
 
 def _yardsticks(model: Model) -> tuple[str, ...]:
@@ -316,6 +329,8 @@ def package(context: RunContext, state: State) -> State:
             calibration=state["fit"].get("calibration", {}).get("method", "none"),
         )
     )
+    if "own_learners" in state["fit"]:
+        bundles.write_evidence(bundle, _LEARNERS, (context.workdir / _LEARNERS).read_bytes())
     return {"bundle": bundle}
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, StrictInt, ValidationError
+from pydantic import BeforeValidator, Field, StrictInt, ValidationError, ValidationInfo
 
 from everloop.errors import NotFound
 from everloop.project.budget import Budget
@@ -38,6 +38,7 @@ __all__ = [
     "read_model",
 ]
 
+_OWN_LEARNERS = "learners.py"
 CHECKS = ("schema", "drift", "score")
 """The checks that are not metrics."""
 
@@ -46,9 +47,10 @@ def _list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-def _learner(value: object) -> object:
+def _learner(value: object, info: ValidationInfo) -> object:
+    own = bool(info.context) and isinstance(value, str) and value.isidentifier()
     known = tuple(dict.fromkeys(name for names in TASK_LEARNERS.values() for name in names))
-    if value not in known:
+    if value not in known and not own:  # what learners.py defines is known once it is run, by those who fit
         raise ValueError(f"{value!r} is not a learner{did_you_mean(str(value), known) or ' ' + str(LEARNERS)}")
     return value
 
@@ -92,7 +94,10 @@ class SearchSection(Section):
 
     learners: Annotated[
         tuple[Annotated[str, BeforeValidator(_learner)], ...], BeforeValidator(_list), Field(min_length=1)
-    ] = Field(LEARNERS[1:], description="the constant is tried in any case, as a yardstick")
+    ] = Field(
+        LEARNERS[1:],
+        description="those of learners.py too; the constant is tried in any case, as a yardstick",
+    )
     calibration: Calibrate = Field(
         "none", description="none, logistic, isotonic, or auto: the one that validation rows ask for"
     )
@@ -199,6 +204,11 @@ class Model(ModelFile):
         return self.folder / "features.py"
 
     @property
+    def own_learners(self) -> Path | None:
+        """The learners.py that defines learners of this project's own; None where there is none."""
+        return self.folder / _OWN_LEARNERS if _own(self.folder) else None
+
+    @property
     def specs_folder(self) -> Path:
         """Where the specs lie."""
         return self.folder / "specs"
@@ -266,7 +276,7 @@ def _model(document: Document, *, folder: Path) -> tuple[Model | None, tuple[str
     if document.mistakes and not document.value:
         return None, document.mistakes
     try:
-        read = ModelFile.model_validate(document.value)
+        read = ModelFile.model_validate(document.value, context={"own": True} if _own(folder) else None)
     except ValidationError as error:
         found = sorted({document.mistake(*item) for item in sentences(error, ModelFile)}, key=_line)
         return None, (*document.mistakes, *found)
@@ -275,6 +285,10 @@ def _model(document: Document, *, folder: Path) -> tuple[Model | None, tuple[str
     mistakes = (*document.mistakes, *(document.mistake(*item) for item in crossed))
     values = {name: getattr(placed, name) for name in ModelFile.model_fields}
     return None if mistakes else Model.model_construct(**values, name=folder.name, folder=folder), mistakes
+
+
+def _own(folder: Path) -> bool:
+    return (folder / _OWN_LEARNERS).is_file()
 
 
 def _line(mistake: str) -> tuple[int, str]:

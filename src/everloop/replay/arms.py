@@ -184,6 +184,7 @@ def _retrained(rows: _Rows, model: Model, spec: Spec, *, as_of: np.datetime64) -
         weight=sample.weight,
         validation=Validation(X=rows.features[validation], y=rows.y[validation]),
         seed=spec.seed,
+        own=model.own_learners,
     )
     try:
         graph = Graph(fit_here(request).graph)

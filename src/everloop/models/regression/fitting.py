@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from everloop.bundle.graph import Graph
 from everloop.errors import ConfigurationError, NotEnoughData
-from everloop.models.agreement import compared_rows, refuse_disagreement
+from everloop.models.agreement import checked_scores, compared_rows, refuse_disagreement
 from everloop.models.learner import FittedModel, Learner, Training, Validation
 from everloop.models.missing import filled
 from everloop.models.regression.graph import numeric_graph
@@ -44,7 +44,7 @@ class FittedNumbers:
 
     def scores(self, X: np.ndarray) -> np.ndarray:
         """The score per row, float64, shape (n,)."""
-        return self.scale.restored(self.model.scores(X))
+        return self.scale.restored(checked_scores(self.model, X))
 
     def quantiles(self, X: np.ndarray) -> np.ndarray:
         """The quantiles per row, rising, float64, shape (n, q)."""
@@ -78,14 +78,20 @@ class FittedNumbers:
         return refuse_disagreement(gaps / self.scale.spread)
 
 
-def fit_numbers(item: Learner, training: Training, levels: Sequence[float]) -> FittedNumbers:
+def fit_numbers(
+    item: Learner,
+    training: Training,
+    levels: Sequence[float],
+    *,
+    fit: Callable[[Training], FittedModel] | None = None,
+) -> FittedNumbers:
     """The learner's model of the training rows, and the quantiles at `levels`, set on its validation rows.
 
-    training: with y in the target's unit.
+    training: with y in the target's unit. fit: in place of the learner's own, where what it raises is to be told.
     """
     scale = TargetScale.of(training.y, training.weight)
     inner = _standardised(training, scale)
-    model = item.fit(inner)
+    model = (item.fit if fit is None else fit)(inner)
     if not levels:
         return FittedNumbers(model=model, scale=scale)
     validation = inner.validation
