@@ -188,7 +188,7 @@ def test_every_mistake_at_once_with_its_line():
         (("score, recall]", "score, mape]"), "29: monitor.checks[3]: mape is a metric of regression"),
         (("column: paid_at", "column: paid_at, origin: 2013-09-01"), "5: data.time.origin: an origin needs the unit"),
         (("  target: fraud\n", ""), "3: data.target: is missing and has no default"),
-        (("task: classification", "task: regression"), "1: task: 'regression' is not one of classification"),
+        (("task: classification", "task: ranking"), "1: task: 'ranking' is not one of classification, regression"),
         (("holdout: 10%", "holdout: 60%"), "16: train.holdout: 60% held out leaves less than half"),
         (("timezone: UTC", "timezone: UTC\ntimezone: UTC"), "3: timezone: the key stands twice, first in line 2"),
         (("every: 1d", "every: 0d"), "27: monitor.every: 0d is not a span above 0"),

@@ -11,14 +11,16 @@ from everloop.project import METRICS
 from everloop.tasks import get_task
 
 
-def test_the_metrics_are_those_that_a_model_yaml_may_name() -> None:
-    named = {name: metric.maximise for name, metric in METRICS.items() if metric.task == "classification"}
-    assert {name: metric.maximise for name, metric in get_task("classification").metrics.items()} == named
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_the_metrics_are_those_that_a_model_yaml_may_name(task: str) -> None:
+    named = {name: metric.maximise for name, metric in METRICS.items() if metric.task == task}
+    assert {name: metric.maximise for name, metric in get_task(task).metrics.items()} == named
+    assert set(get_task(task).shown) <= named.keys()
 
 
 def test_an_unknown_task_names_those_there_are() -> None:
-    with pytest.raises(NotFound, match="there is classification"):
-        get_task("regression")
+    with pytest.raises(NotFound, match="there are classification, regression"):
+        get_task("ranking")
 
 
 def test_the_door_is_light() -> None:

@@ -99,7 +99,7 @@ def test_what_was_answered_is_what_is_read(world: World) -> None:
     a, b = log.predictions().collect().iter_rows(named=True)
     assert (a["answered_version"], b["answered_version"]) == (1, 2)
     assert (a["score"], a["decision"], a["threshold"]) == (pytest.approx(0.4), False, 0.5)
-    assert (b["score"], b["decision"], b["threshold"], b["entity"]) == (pytest.approx(1.6), True, None, None)
+    assert (b["score"], b["decision"], b["threshold"], b["entity"]) == (pytest.approx(1.6), None, None, None)
     assert [s["version"] for s in b["scores"]] == [1, 2]
     assert b["scores"][0] == {"version": 1, "score": pytest.approx(0.6), "decision": True}
     assert (a["side"], a["propensity"], a["routing_revision"], a["recorded_at"]) == ("champion", 0.9, 3, START)

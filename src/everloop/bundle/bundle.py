@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 import numpy as np
 import polars as pl
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from everloop.bundle.graph import Graph
 from everloop.bundle.manifest import Manifest, sums
@@ -46,16 +46,18 @@ class BundleParts:
     features: FeatureTree
     contract: Contract
     baseline: ToJson
-    threshold: float
+    threshold: float | None
     metrics: Mapping[str, float]
     spec_hash: str
     model: str
     learner: str
     target: str
-    positive: str
-    negative: str
+    positive: str | None
+    negative: str | None
     task: str = "classification"
     calibration: str = "none"
+    quantiles: tuple[str, ...] = ()
+    error_bound: float | None = None
 
     def files(self) -> dict[str, bytes]:
         """The files beside the manifest."""
@@ -77,10 +79,12 @@ class BundleParts:
             target=self.target,
             positive=self.positive,
             negative=self.negative,
-            threshold=float(self.threshold),
+            threshold=None if self.threshold is None else float(self.threshold),
             metrics={name: float(value) for name, value in self.metrics.items()},
             files=sums(files),
             calibration=UNSET if self.calibration == "none" else self.calibration,
+            quantiles=self.quantiles if self.quantiles else UNSET,
+            error_bound=UNSET if self.error_bound is None else float(self.error_bound),
         )
 
 
@@ -88,13 +92,15 @@ class BundleParts:
 class Scores:
     """What a bundle says about rows.
 
-    score: float32, shape (n,). decision: bool, shape (n,), true for the positive class.
+    score: float32, shape (n,). decision: bool, shape (n,), true for the positive class, false where nothing is decided.
     features: float32, shape (n, k), what the graph was given, NaN where missing.
+    quantiles: float32, shape (n, q), rising; None of a bundle that gives none.
     """
 
     score: np.ndarray
     decision: np.ndarray
     features: np.ndarray
+    quantiles: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +135,12 @@ class Bundle:
                 f"bundle {bundle_id} names {len(manifest.features)} features, its tree gives {len(features.names)} "
                 f"and its graph reads {graph.features}; package the model again"
             )
+        told = () if isinstance(manifest.quantiles, UnsetType) else manifest.quantiles
+        if graph.quantiles != len(told):
+            raise BundleCorrupt(
+                f"bundle {bundle_id} names {len(told)} quantiles and its graph gives {graph.quantiles}; package the "
+                "model again"
+            )
         return cls(
             id=bundle_id,
             manifest=manifest,
@@ -144,9 +156,19 @@ class Bundle:
         return Baseline.from_json(self.baseline_json)
 
     @property
-    def threshold(self) -> float:
-        """A score ≥ it is decided positive."""
+    def threshold(self) -> float | None:
+        """A score ≥ it is decided positive; None where nothing is decided."""
         return self.manifest.threshold
+
+    @property
+    def quantiles(self) -> tuple[str, ...]:
+        """What is given beside a score, such as p10, in rising order."""
+        return () if isinstance(self.manifest.quantiles, UnsetType) else self.manifest.quantiles
+
+    @property
+    def error_bound(self) -> float | None:
+        """How far off live errors are cut, in the target's unit; None of what is no regression."""
+        return None if isinstance(self.manifest.error_bound, UnsetType) else self.manifest.error_bound
 
     def score_frame(self, frame: pl.DataFrame) -> Scores:
         """Scores, decisions and features of a frame that keeps the contract."""
@@ -154,9 +176,9 @@ class Bundle:
 
     def score_matrix(self, X: np.ndarray) -> Scores:
         """Scores and decisions of rows whose features are there already: float32, shape (n, k)."""
-        score = self.graph.scores(X)
-        return Scores(score=score, decision=decided(score, self.threshold), features=X)
+        score, quantiles = self.graph.predictions(X)
+        return Scores(score=score, decision=decided(score, self.threshold), features=X, quantiles=quantiles)
 
-    def label(self, decision: bool) -> str:
-        """What a decision is called, such as `fraud`."""
+    def label(self, decision: bool) -> str | None:
+        """What a decision is called, such as `fraud`; None where nothing is decided."""
         return self.manifest.positive if decision else self.manifest.negative

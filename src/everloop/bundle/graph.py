@@ -1,4 +1,4 @@
-"""The ONNX graph of a version: rows of features in, probabilities out, the same bytes however the rows are batched."""
+"""The ONNX graph of a version: rows of features in, scores out, the same bytes however the rows are batched."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Graph:
     every row is scored by itself.
     """
 
-    __slots__ = ("_by_row", "_features", "_row_block", "_session")
+    __slots__ = ("_by_row", "_features", "_quantiles", "_row_block", "_session")
 
     def __init__(self, onnx: bytes) -> None:
         """Load `onnx`. Raises BundleCorrupt where onnxruntime cannot, or where it is not a graph of ours."""
         self._session = _session(onnx)
-        self._features = _checked_features(self._session)
+        self._features, self._quantiles = _checked_shape(self._session)
         self._row_block = _row_block(self._session)
         self._by_row = False
         self._by_row = not self._is_row_stable()
@@ -42,33 +42,55 @@ class Graph:
         """How many features a row has."""
         return self._features
 
+    @property
+    def quantiles(self) -> int:
+        """How many quantiles it gives beside the score; 0 for a graph that gives none."""
+        return self._quantiles
+
     def scores(self, X: np.ndarray) -> np.ndarray:
-        """The probability of the positive class, float32, shape (n,).
+        """The probability of the positive class, or the number that is expected, float32, shape (n,).
 
         X: float32, shape (n, features). What is not finite is missing.
         """
+        return self._outputs(X, ["score"])[0]
+
+    def predictions(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Scores as `scores` gives them, and the quantiles, float32, shape (n, quantiles), or None without any."""
+        if not self._quantiles:
+            return self.scores(X), None
+        score, quantiles = self._outputs(X, ["score", "quantiles"])
+        return score, quantiles
+
+    def _outputs(self, X: np.ndarray, names: list[str]) -> list[np.ndarray]:
         if X.ndim != 2 or X.shape[1] != self._features:
             raise BundleError(f"the graph scores rows of {self._features} features and got an array of shape {X.shape}")
         X = np.ascontiguousarray(X, dtype=np.float32)
         step = 1 if self._by_row else _BLOCK_ROWS
         if len(X) <= step:
-            return self._block(X)
-        return np.concatenate([self._block(X[start : start + step]) for start in range(0, len(X), step)])
+            return self._block(X, names)
+        blocks = [self._block(X[start : start + step], names) for start in range(0, len(X), step)]
+        return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
 
-    def _block(self, X: np.ndarray) -> np.ndarray:
+    def _block(self, X: np.ndarray, names: list[str]) -> list[np.ndarray]:
         rows = len(X)
         if rows == 0:
-            return np.empty(0, dtype=np.float32)
+            widths = {"score": (0,), "quantiles": (0, self._quantiles)}
+            return [np.empty(widths[name], dtype=np.float32) for name in names]
         short = -rows % self._row_block
         if short:
             X = np.concatenate([X, np.zeros((short, self._features), dtype=np.float32)])
-        scores: np.ndarray = self._session.run(["score"], {"input": X})[0]
-        return scores[:rows] if short else scores
+        outputs: list[np.ndarray] = self._session.run(names, {"input": X})
+        return [output[:rows] for output in outputs] if short else outputs
 
     def _is_row_stable(self) -> bool:
         probes = np.random.default_rng(0).standard_normal((_PROBES, self._features)).astype(np.float32)
-        together = self._block(probes)
-        return all(self._block(probes[i : i + 1])[0].tobytes() == together[i].tobytes() for i in range(_PROBES))
+        names = ["score", "quantiles"] if self._quantiles else ["score"]
+        together = self._block(probes, names)
+        return all(
+            alone[0].tobytes() == whole[i].tobytes()
+            for i in range(_PROBES)
+            for alone, whole in zip(self._block(probes[i : i + 1], names), together, strict=True)
+        )
 
 
 def _session(onnx: bytes) -> Any:
@@ -86,16 +108,19 @@ def _session(onnx: bytes) -> Any:
         raise BundleCorrupt(f"the graph cannot be loaded by onnxruntime: {said}; package the model again") from error
 
 
-def _checked_features(session: Any) -> int:
+def _checked_shape(session: Any) -> tuple[int, int]:
+    """How many features a row has, and how many quantiles there are beside its score."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     shape = inputs[0].shape if inputs else []
-    named = [item.name for item in inputs] == ["input"] and [item.name for item in outputs] == ["score"]
-    if not named or len(shape) != 2 or not isinstance(shape[1], int):
-        got = f"{[item.name for item in inputs]} → {[item.name for item in outputs]}"
+    names = [item.name for item in outputs]
+    widths = [item.shape[-1] for item in outputs[1:] if len(item.shape) == 2 and isinstance(item.shape[-1], int)]
+    named = [item.name for item in inputs] == ["input"] and names in (["score"], ["score", "quantiles"])
+    if not named or len(shape) != 2 or not isinstance(shape[1], int) or len(widths) != len(names) - 1:
+        got = f"{[item.name for item in inputs]} → {names}"
         raise BundleCorrupt(
             f"the graph goes from {got} and not from input (n, features) to score (n,); package it again"
         )
-    return int(shape[1])
+    return int(shape[1]), int(widths[0]) if widths else 0
 
 
 def _row_block(session: Any) -> int:

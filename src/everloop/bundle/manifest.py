@@ -22,8 +22,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     spec_hash: of the spec it was trained from. features: their names, in the order of the graph's input.
     target: the column that is predicted; positive, negative: what a decision is called.
-    threshold: a score ≥ it is decided `positive`. metrics: on the test rows, by name, such as `recall`.
+    threshold: a score ≥ it is decided `positive`. All three are None where nothing is decided.
+    metrics: on the test rows, by name, such as `recall`.
     files: name → sha256 of every file beside the manifest; evidence is not among them.
+    quantiles: what the graph gives beside the score, such as p10; not there where it gives none.
+    error_bound: how far off live errors are cut, in the target's unit; of a regression alone.
     calibration: the method by which the graph makes probabilities of its scores; not there where it does not.
     """
 
@@ -33,18 +36,21 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     spec_hash: str
     features: tuple[str, ...]
     target: str
-    positive: str
-    negative: str
-    threshold: float
+    positive: str | None
+    negative: str | None
+    threshold: float | None
     metrics: dict[str, float]
     files: dict[str, str]
     calibration: str | msgspec.UnsetType = msgspec.UNSET
+    quantiles: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    error_bound: float | msgspec.UnsetType = msgspec.UNSET
     schema: int = SCHEMA
 
     def to_json(self) -> bytes:
         """Canonical JSON: sorted keys, no spaces. Raises BundleError for a number that JSON has not."""
-        for name, value in {"threshold": self.threshold, **self.metrics}.items():
-            if not math.isfinite(value):
+        numbers = {"threshold": self.threshold, "error_bound": self.error_bound, **self.metrics}
+        for name, value in numbers.items():
+            if isinstance(value, float) and not math.isfinite(value):
                 raise BundleError(f"{name} is {value} and a manifest holds finite numbers only; leave it out")
         return msgspec.json.encode(self, order="sorted")
 

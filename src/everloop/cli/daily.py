@@ -281,4 +281,5 @@ def score(
     if as_json:
         show(done.to_dict())
         return
-    fields({"rows": f"{done.rows:,}", "positive": f"{done.positives:,}", "version": f"v{number}", "file": done.path})
+    positive = {} if done.positives is None else {"positive": f"{done.positives:,}"}
+    fields({"rows": f"{done.rows:,}", **positive, "version": f"v{number}", "file": done.path})

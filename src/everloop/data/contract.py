@@ -28,7 +28,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
 
     timezone: naive times are read in it, and features take hours and days in it.
     time_unit, time_origin: of a numeric time column; `s` since an ISO-8601 time.
-    positive: the target's value that is the positive class.
+    positive: the target's value that is the positive class; None of a regression.
     """
 
     columns: tuple[Column, ...]
@@ -104,16 +104,21 @@ def infer_contract(lazy: pl.LazyFrame, model: Model, *, reads: Collection[str] =
     if facts["__rows"] == 0:
         raise NotEnoughData(f"{model.data.source} has no rows; a contract is inferred from data")
     time = model.data.time
+    numeric = model.task == "regression"
+    if numeric:
+        _refuse_no_number(model, schema)
     columns = [
         _column(name, dtype, facts, _given(name, roles), name in reads, name in model.data.segments)
         for name, dtype in schema.items()
     ]
+    if numeric:  # an outcome that comes in halves must not break a contract made of whole ones
+        columns = [msgspec.structs.replace(one, type="float") if one.role == "target" else one for one in columns]
     return Contract(
         columns=tuple(_with_categories(lazy, columns)),
         timezone=model.timezone,
         time_unit=time.unit,
         time_origin=None if time.origin is None else time.origin.isoformat(),
-        positive=_positive(lazy, model, schema),
+        positive=None if numeric else _positive(lazy, model, schema),
     )
 
 
@@ -142,6 +147,16 @@ def _refuse_missing(roles: Mapping[str, Role], schema: Mapping[str, Any], model:
     ]
     if sentences:
         raise ContractViolation("; ".join(sentences) + f"; it has {', '.join(schema)}")
+
+
+def _refuse_no_number(model: Model, schema: Mapping[str, pl.DataType]) -> None:
+    """A regression's target is a number."""
+    kind = schema[model.data.target]
+    if not kind.is_numeric():
+        raise ContractViolation(
+            f"target {model.data.target!r} of {model.data.source} holds {kind}, and a regression learns numbers; make "
+            f"such a column, or set task: classification in {model.name}/model.yaml"
+        )
 
 
 def column_type(dtype: pl.DataType) -> ColumnType | None:

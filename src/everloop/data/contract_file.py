@@ -98,7 +98,9 @@ class _Reader:
         columns = tuple(column for column in found if column is not None)
         self._check_roles({column.name: column for column in columns})
         positive = value.get("positive") if self._model.data.positive is None else self._model.data.positive
-        if positive is not None and not isinstance(positive, bool | int | float | str):
+        if positive is not None and self._model.task == "regression":
+            self._wrong(("positive",), "a regression has no positive class; its target is a number. Leave it out")
+        elif positive is not None and not isinstance(positive, bool | int | float | str):
             self._wrong(("positive",), f"{positive!r} is not a value of the target")
         time = self._model.data.time
         return Contract(

@@ -30,18 +30,21 @@ WEIGHT: Final = "__weight"
 class Rows:
     """Rows in order of event time, and what was left out of them.
 
-    frame: the contract's columns, `event_time`, `__target` (1.0 positive, 0.0 not) and `__weight` (> 0).
+    frame: the contract's columns, `event_time`, `__target` (1.0 positive, 0.0 not; of a regression the number itself)
+      and `__weight` (> 0).
     left_out: how many rows by reason: `untimed` (they have no time), `unmatured`, `blocked` (their answer censored
       their outcome), `unlabelled`, `repeated_id`; only reasons that occurred.
+    numeric: whether the target is a number, as in a regression, and every row tells as much.
     """
 
     frame: pl.DataFrame
     left_out: Mapping[str, int]
     source: str
+    numeric: bool = False
 
     @property
     def y(self) -> np.ndarray:
-        """The target: shape (rows,), Float64, 1 where positive."""
+        """The target: shape (rows,), Float64, 1 where positive, or the number itself."""
         return self.frame[TARGET].to_numpy()
 
     @property
@@ -51,8 +54,8 @@ class Rows:
 
     @property
     def positives(self) -> int:
-        """How many rows are positive."""
-        return int(self.y.sum())
+        """How many rows are positive; every row where the target is a number."""
+        return self.frame.height if self.numeric else int(self.y.sum())
 
     @property
     def span(self) -> tuple[datetime, datetime]:
@@ -79,6 +82,7 @@ def load_rows(
     """The source's labelled rows with `start ≤ event_time < end` whose outcome was due at `as_of`.
 
     as_of: only rows with `event_time + delay ≤ as_of`; None takes all as matured.
+    both_classes: refuse rows of one class, or of a regression rows with one outcome: nothing is learned from them.
     Raises SourceError, ContractViolation, NotEnoughData (no row, or one class only where both are needed).
     """
     source = model.data.source
@@ -114,12 +118,15 @@ def rows_of(
         rows = rows.filter(pl.col(EVENT_TIME) < end)
     rows = _kept(rows, _matured(model, as_of), left_out, "unmatured")
     rows = _kept(rows, _unblocked(model, contract), left_out, "blocked")
-    rows = rows.with_columns(_target(rows, model, contract))
+    numeric = model.task == "regression"
+    rows = rows.with_columns(_number(contract, model) if numeric else _target(rows, model, contract))
     rows = _kept(rows, pl.col(TARGET).is_not_null(), left_out, "unlabelled")
     rows = _ordered(rows, contract, left_out)
     rows = rows.with_columns(_weight(model, contract))
-    _refuse_too_little(rows, contract, left_out, source, both_classes=both_classes)
-    return Rows(frame=rows.rechunk(), left_out=left_out, source=source)
+    _refuse_too_little(rows, contract, left_out, source, both_classes=both_classes and not numeric)
+    if numeric and both_classes:
+        _refuse_one_outcome(rows, model.data.target)
+    return Rows(frame=rows.rechunk(), left_out=left_out, source=source, numeric=numeric)
 
 
 def _kept(rows: pl.DataFrame, condition: pl.Expr | None, left_out: dict[str, int], reason: str) -> pl.DataFrame:
@@ -143,6 +150,18 @@ def _unblocked(model: Model, contract: Contract) -> pl.Expr | None:
         return None
     blocked = [str(value) for value in acts.blocked]
     return ~pl.col(contract.column(acts.column).name).cast(pl.String).is_in(blocked).fill_null(False)
+
+
+def _number(contract: Contract, model: Model) -> pl.Expr:
+    """The target as it is; what is missing or not finite is unlabelled."""
+    column = contract.column(model.data.target)
+    if column.type not in ("float", "int"):
+        raise ContractViolation(
+            f"target {column.name!r} is of type {column.type}, and a regression learns numbers; make such a column, "
+            f"or set task: classification in {model.name}/model.yaml"
+        )
+    value = pl.col(column.name).cast(pl.Float64)
+    return pl.when(value.is_finite()).then(value).alias(TARGET)
 
 
 def _target(rows: pl.DataFrame, model: Model, contract: Contract) -> pl.Expr:
@@ -200,4 +219,12 @@ def _refuse_too_little(
         raise NotEnoughData(
             f"target {target.name!r}: {only} {contract.positive!r}, the positive class, in {rows.height:,} rows"
             f"{without}; both classes are needed: check data.target, data.positive and the span"
+        )
+
+
+def _refuse_one_outcome(rows: pl.DataFrame, target: str) -> None:
+    if rows[TARGET].min() == rows[TARGET].max():
+        raise NotEnoughData(
+            f"target {target!r}: every one of {rows.height:,} rows is {rows[TARGET][0]:g}, and there is nothing to "
+            "learn: check data.target and the span"
         )

@@ -52,26 +52,33 @@ def time_split(frame: pl.DataFrame, shares: tuple[float, float, float] = FIRST_S
 
 
 def retrain_split(
-    frame: pl.DataFrame, holdout: float, *, target: str = TARGET, min_positives: int = MIN_POSITIVES
+    frame: pl.DataFrame,
+    holdout: float,
+    *,
+    target: str = TARGET,
+    min_positives: int = MIN_POSITIVES,
+    numeric: bool = False,
 ) -> Split:
     """All that is known but the newest `holdout` (a share of the rows), whose older half validates, newer half tests.
 
     The halves are of about equal rows, moved so that each has at least `min_positives`.
+    numeric: the target is a number, and every row counts as a positive does.
     Raises Undecided, saying how many positives are still to come, and about when.
     """
     rows = _in_order(frame)
     starts = _starts(rows)
     first = _nearest(starts, rows.height * (1 - holdout))
-    positive = rows[target].to_numpy()[first:] > 0.5
+    outcomes, counted = rows[target].to_numpy()[first:], "rows" if numeric else "positives"
+    positive = np.ones(len(outcomes), dtype=bool) if numeric else outcomes > 0.5
     have = int(positive.sum())
     if have < 2 * min_positives:
-        raise Undecided(_waiting(rows, first, have, holdout, min_positives))
+        raise Undecided(_waiting(rows, first, have, holdout, min_positives, counted))
     cumulative = np.concatenate([[0], np.cumsum(positive)])
     inner = starts[(starts > first)] - first
     enough = inner[(cumulative[inner] >= min_positives) & (have - cumulative[inner] >= min_positives)]
     if len(enough) == 0:
         raise Undecided(
-            f"the {have} positives of the newest {holdout:.0%} stand at too few different times to give validation "
+            f"the {have} {counted} of the newest {holdout:.0%} stand at too few different times to give validation "
             f"and test {min_positives} each; wait for more, or raise train.holdout"
         )
     middle = (rows.height - first) / 2
@@ -79,13 +86,13 @@ def retrain_split(
     return _cut(rows, first, second)
 
 
-def _waiting(rows: pl.DataFrame, first: int, have: int, holdout: float, min_positives: int) -> str:
+def _waiting(rows: pl.DataFrame, first: int, have: int, holdout: float, min_positives: int, counted: str) -> str:
     times = rows[EVENT_TIME]
     span = times[-1] - times[first]
     lacking = 2 * min_positives - have
     said = (
         f"the newest {holdout:.0%} of the rows ({times[first]:%Y-%m-%d} to {times[-1]:%Y-%m-%d}) "
-        f"hold {have} positives; "
+        f"hold {have} {counted}; "
         f"validation and test need {min_positives} each, so {lacking} are still to come"
     )
     if have == 0 or not span:

@@ -12,11 +12,11 @@ import numpy as np
 from everloop.errors import NotEnoughData
 from everloop.project import Objective
 from everloop.stats import Interval, bootstrap_cells
-from everloop.tasks import Evaluation, get_task, paired_interval
+from everloop.tasks import Evaluated, Evaluation, get_task
 from everloop.tasks.metrics import CELL_METRICS, DEFAULT_COSTS, cost_per_row
 from everloop.tasks.objective import shortfall
 
-__all__ = ["Judgement", "better_by", "cells_values", "evaluated", "judged"]
+__all__ = ["Judgement", "better_by", "cells_values", "evaluated", "judged", "judgement", "reported"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -27,12 +27,12 @@ _REPLICATES = 1000
 class Judgement:
     """Scores at a threshold. value: the objective, less what is missing of its constraint; interval: around it, 95 %.
 
-    metrics: every metric of the task at the threshold.
+    threshold: None where the task decides nothing. metrics: those that are `reported`, at the threshold.
     """
 
     value: float
     interval: Interval
-    threshold: float
+    threshold: float | None
     metrics: dict[str, float]
 
 
@@ -45,39 +45,66 @@ def judged(
     seed: int,
     task: str = "classification",
     threshold: float | None = None,
+    quantiles: Array | None = None,
+    levels: tuple[float, ...] = (),
 ) -> Judgement:
     """The objective at `threshold`; without one, at the best for these rows, which then must be validation rows.
 
-    y, score, weight: shape (n,). Raises NotEnoughData where a class is missing or no threshold is near the constraint.
+    y, score, weight: shape (n,); quantiles: shape (n, q), of a graph that gives some, at `levels`.
+    Raises NotEnoughData where a class is missing or no threshold is near the constraint.
     """
     kind = get_task(task)
     chosen = kind.choose_threshold(objective, y, score, weight) if threshold is None else threshold
-    evaluation = evaluated(objective, y, score, weight, threshold=chosen)
-    value = kind.objective_value(objective, evaluation)
+    evaluation = evaluated(objective, y, score, weight, threshold=chosen, task=task, quantiles=quantiles, levels=levels)
+    return judgement(objective, evaluation, seed=seed, task=task)
+
+
+def judgement(objective: Objective, evaluation: Evaluated, *, seed: int, task: str) -> Judgement:
+    """What the objective makes of an evaluation. Raises NotEnoughData where no threshold is near the constraint."""
+    value = get_task(task).objective_value(objective, evaluation)
     if not math.isfinite(value):
         raise NotEnoughData(f"no threshold comes near '{objective}' on these rows")
     return Judgement(
         value=value,
         interval=_objective_interval(objective, evaluation, value, seed=seed, task=task),
-        threshold=chosen,
-        metrics={
-            name: evaluation.value(name) for name in kind.metrics if name != "cost" or objective.costs is not None
-        },
+        threshold=evaluation.threshold,
+        metrics={name: evaluation.value(name) for name in reported(objective, task=task)},
     )
 
 
-def evaluated(objective: Objective, y: Array, score: Array, weight: Array, *, threshold: float) -> Evaluation:
+def evaluated(
+    objective: Objective,
+    y: Array,
+    score: Array,
+    weight: Array,
+    *,
+    threshold: float | None,
+    task: str = "classification",
+    quantiles: Array | None = None,
+    levels: tuple[float, ...] = (),
+) -> Evaluated:
     """The scores held against the truth, at the objective's prices."""
-    return Evaluation(y=y, score=score, weight=weight, threshold=threshold, costs=objective.costs)
+    return get_task(task).evaluate(
+        y, score, weight=weight, threshold=threshold, costs=objective.costs, quantiles=quantiles, levels=levels
+    )
 
 
-def _objective_interval(
-    objective: Objective, evaluation: Evaluation, value: float, *, seed: int, task: str
-) -> Interval:
+def reported(objective: Objective, *, task: str) -> tuple[str, ...]:
+    """The task's metrics that say something of a trial.
+
+    Not cost without prices, nor pinball where it is not the objective: quantiles cost a fit each, and trials have none.
+    """
+    silent = set() if objective.costs is not None else {"cost"}
+    silent |= {"pinball"} - {objective.metric}
+    return tuple(name for name in get_task(task).metrics if name not in silent)
+
+
+def _objective_interval(objective: Objective, evaluation: Evaluated, value: float, *, seed: int, task: str) -> Interval:
     """The objective's 95 % interval: the metric's own; under a constraint, with what may be missing of that too."""
     metric = evaluation.interval(objective.metric, seed=seed)
     if not _of_cells(objective, task):
         return replace(metric, low=min(metric.low, value), point=value, high=max(metric.high, value))
+    assert isinstance(evaluation, Evaluation)
     squares = replace(evaluation, weight=np.square(evaluation.weights)).cells
     values = partial(cells_values, objective)
     rough = bootstrap_cells(values, evaluation.cells, squares=squares, seed=seed, replicates=_REPLICATES)
@@ -109,7 +136,7 @@ def cells_values(objective: Objective, cells: Array) -> Array:
 
 
 def better_by(
-    objective: Objective, first: Evaluation, second: Evaluation, *, seed: int, task: str = "classification"
+    objective: Objective, first: Evaluated, second: Evaluated, *, seed: int, task: str = "classification"
 ) -> Interval:
     """By how much `first` is better in the objective, over the same rows, with its 95 % interval.
 
@@ -118,7 +145,9 @@ def better_by(
     """
     if not _of_cells(objective, task):
         better, other = (first, second) if objective.maximise else (second, first)
-        return paired_interval(objective.metric, better, other, seed=seed)
+        return get_task(task).paired_interval(objective.metric, better, other, seed=seed)
+    assert isinstance(first, Evaluation)
+    assert isinstance(second, Evaluation)
     # of the eight kinds of row (truth, first, second), those that are each side's tp, fp, fn and tn
     mine, theirs = np.eye(4)[[3, 3, 1, 1, 2, 2, 0, 0]], np.eye(4)[[3, 1, 3, 1, 2, 0, 2, 0]]
     kinds = first.y * 4 + first.decision * 2 + second.decision

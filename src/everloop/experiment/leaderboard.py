@@ -11,12 +11,13 @@ import msgspec
 
 from everloop.experiment.trials import Trial
 from everloop.stats import Interval, Verdict
+from everloop.tasks import get_task
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.text import Text
 
-_SHOWN = ("recall", "precision", "average_precision")
+_HEADS = {"precision": "prec.", "average_precision": "avg. prec."}
 
 __all__ = ["DataUsed", "Judged", "Leaderboard", "leaderboard_screen", "ranked"]
 
@@ -26,7 +27,7 @@ class DataUsed:
     """The rows of a search.
 
     hash: content hash of the rows, features not among them. fit_rows: what a trial was fitted on. left_out: by reason.
-    train, validation, test: rows and positives of each part.
+    train, validation, test: rows and positives of each part; of a regression every row counts as one.
     """
 
     source: str
@@ -72,6 +73,7 @@ class Leaderboard:
 
     verdict: whether the winner may be written as a spec, with the sentence that says why.
     search: the search's id; its folder under `.everloop/searches/` holds every trial.
+    quantiles: what a version of the winner will answer beside its score.
     """
 
     search: str
@@ -84,6 +86,8 @@ class Leaderboard:
     verdict: Verdict
     data: DataUsed
     seconds: float
+    task: str = "classification"
+    quantiles: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON, times as ISO 8601."""
@@ -140,11 +144,13 @@ def _winner_lines(board: Leaderboard) -> list[Text]:
     winner = board.winner
     if winner is not None:
         rows, positives = board.data.test
-        head = f"On {rows:,} test rows with {positives:,} positives that no trial had seen:"
+        with_positives = f" with {positives:,} positives" if get_task(board.task).decides else ""
+        head = f"On {rows:,} test rows{with_positives} that no trial had seen:"
         lines += [Text.assemble(("Winner: ", "bold"), f"trial {winner.trial.name}, {winner.trial.learner}"), Text(head)]
         settings = " ".join(f"{name}={_short(value)}" for name, value in _settings(winner.trial).items())
         shown = {board.objective: winner.objective}
-        shown |= {name: winner.metrics[name] for name in _SHOWN if name in winner.metrics and name != board.objective}
+        names = [name for name in get_task(board.task).shown if name in winner.metrics and name != board.objective]
+        shown |= {name: winner.metrics[name] for name in names}
         shown |= {f"better than {name} by": gap for name, gap in winner.against.items()}
         lines += [Text(f"  {name:<36} {value}") for name, value in shown.items()]
         lines += [Text(), Text(settings, style="dim"), Text()]
@@ -163,9 +169,11 @@ def leaderboard_screen(board: Leaderboard, *, most: int = 15) -> Group:
     title = Text.assemble((f"{board.model}: {board.objective}", "bold"))
     head = f"fitted on {board.data.fit_rows:,} of {train[0]:,} rows; ranked on {validation[0]:,} later ones"
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name, right in (("#", True), ("learner", False), ("objective, 95 %", False), ("recall", True), ("prec.", True)):
+    for name, right in (("#", True), ("learner", False), ("objective, 95 %", False)):
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
-    table.add_column("avg. prec.", justify="right", no_wrap=True)
+    metrics = get_task(board.task).shown
+    for name in metrics:
+        table.add_column(_HEADS.get(name, name), justify="right", no_wrap=True)
     table.add_column("fit s", justify="right", no_wrap=True)
     left_out = 0
     for place, trial in enumerate(board.trials):
@@ -175,8 +183,8 @@ def leaderboard_screen(board: Leaderboard, *, most: int = 15) -> Group:
         won = board.winner is not None and trial == board.winner.trial
         style = "bold" if won else "dim" if trial.kind == "yardstick" or trial.status == "failed" else ""
         value = "failed" if trial.range is None else str(trial.range)
-        metrics = (_metric(trial, name) for name in _SHOWN)
-        table.add_row(trial.name, trial.learner, value, *metrics, f"{trial.fit_s:.1f}", style=style)
+        measured = (_metric(trial, name) for name in metrics)
+        table.add_row(trial.name, trial.learner, value, *measured, f"{trial.fit_s:.1f}", style=style)
     more = [Text(f"… and {left_out} more; --json has them all", style="dim")] if left_out else []
     return Group(title, Text(head), Text(), table, *more, *_failures(board), *_winner_lines(board))
 

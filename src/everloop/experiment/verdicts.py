@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from everloop.bundle import Graph
-from everloop.experiment.judging import better_by, evaluated, judged
+from everloop.experiment.judging import better_by, evaluated, judgement, reported
 from everloop.experiment.leaderboard import Judged
 from everloop.experiment.rows import SearchRows
 from everloop.experiment.trials import Trial
 from everloop.project import Objective
 from everloop.stats import Interval, Verdict
-from everloop.tasks import Evaluation, get_task
+from everloop.tasks import Evaluated
 
 __all__ = ["judge_winner"]
 
@@ -27,6 +27,7 @@ def judge_winner(
     objective: Objective,
     seed: int,
     task: str = "classification",
+    levels: tuple[float, ...] = (),
 ) -> tuple[Judged | None, Verdict]:
     """The best trial on the test rows, at the threshold it has, and whether it may become a spec.
 
@@ -35,8 +36,21 @@ def judge_winner(
     """
     if best is None:
         return None, Verdict.failed("every trial failed; the leaderboard says why, trial by trial")
-    evaluations = {trial.learner: _on_test(trial, rows, graph, objective) for trial in yardsticks}
-    winner = _on_test(best, rows, graph, objective)
+
+    def on_test(trial: Trial) -> Evaluated:
+        scores, quantiles = Graph(graph(trial)).predictions(rows.test.X)
+        return evaluated(
+            objective,
+            rows.test.y,
+            scores,
+            rows.test.weight,
+            threshold=trial.threshold,
+            task=task,
+            quantiles=quantiles,
+            levels=levels,
+        )
+
+    evaluations, winner = {trial.learner: on_test(trial) for trial in yardsticks}, on_test(best)
     against = {
         trial.learner: better_by(objective, winner, evaluations[trial.learner], seed=seed, task=task)
         for trial in yardsticks
@@ -46,29 +60,20 @@ def judge_winner(
     return found, _verdict(found, yardsticks, objective)
 
 
-def _on_test(trial: Trial, rows: SearchRows, graph: GraphOf, objective: Objective) -> Evaluation:
-    assert trial.threshold is not None
-    scores = Graph(graph(trial)).scores(rows.test.X)
-    return evaluated(objective, rows.test.y, scores, rows.test.weight, threshold=trial.threshold)
-
-
 def _judged(
     best: Trial,
-    winner: Evaluation,
-    yardsticks: dict[str, Evaluation],
+    winner: Evaluated,
+    yardsticks: dict[str, Evaluated],
     against: dict[str, Interval],
     objective: Objective,
     *,
     seed: int,
     task: str,
 ) -> Judged:
-    names = [name for name in get_task(task).metrics if name != "cost" or objective.costs is not None]
-    at_threshold = judged(
-        objective, winner.y, winner.score, winner.weights, seed=seed, task=task, threshold=best.threshold
-    )
+    names = reported(objective, task=task)
     return Judged(
         trial=best,
-        objective=at_threshold.interval,
+        objective=judgement(objective, winner, seed=seed, task=task).interval,
         metrics={name: winner.interval(name, seed=seed) for name in names},
         against=against,
         yardsticks={

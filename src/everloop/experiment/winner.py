@@ -37,8 +37,14 @@ def _data(board: Leaderboard) -> dict[str, Any]:
 
 def _flat(spec: Spec) -> dict[str, Any]:
     named = {f"hyperparameters.{name}": value for name, value in spec.hyperparameters.items()}
-    plain = {"learner": spec.learner, "objective": spec.objective, "threshold": spec.threshold, "seed": spec.seed}
-    return {**plain, "calibration": spec.calibration, "features": list(spec.features), **named}
+    plain: dict[str, Any] = {
+        "learner": spec.learner,
+        "objective": spec.objective,
+        "threshold": spec.threshold,
+        "seed": spec.seed,
+    }
+    plain |= {"calibration": spec.calibration, "quantiles": list(spec.quantiles)}
+    return {**plain, "features": list(spec.features), **named}
 
 
 def _diff(parent: Spec | None, child: Spec) -> dict[str, Any]:
@@ -60,6 +66,7 @@ def winner_spec(board: Leaderboard, *, name: str, clock: Clock, parent: Spec | N
         "features": board.data.features,
         "calibration": "none" if winner.trial.calibration is None else winner.trial.calibration,
         "threshold": winner.trial.threshold,
+        "quantiles": board.quantiles,
         "seed": board.seed,
         "expected": _estimates(winner, board.objective),
         "yardsticks": dict(winner.yardsticks),

@@ -14,6 +14,7 @@ from everloop.models.own_learner import own_learner
 from everloop.models.params import resolve_params
 from everloop.models.process import fit, fit_all
 from everloop.models.registry import learner, learners, own_content
+from everloop.models.regression.sklearn_graph import FittedRegressor
 from everloop.models.sklearn_graph import FittedPipeline
 from everloop.models.space import Choice, Distribution, Float, Hyperparameter, Int, Native, Value
 
@@ -27,6 +28,7 @@ __all__ = [
     "FitResult",
     "FittedModel",
     "FittedPipeline",
+    "FittedRegressor",
     "Float",
     "Hyperparameter",
     "Int",

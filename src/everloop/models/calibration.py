@@ -67,10 +67,12 @@ class Calibration:
         }
 
 
-def check_calibration(method: str, validation: Validation | None) -> None:
-    """Raise ConfigurationError where `method` is none of ours, or has no rows to be fitted on."""
+def check_calibration(method: str, validation: Validation | None, *, task: str = "classification") -> None:
+    """Raise ConfigurationError where `method` is none of ours, of no probability, or has no rows to be fitted on."""
     if method not in CALIBRATIONS:
         raise ConfigurationError([f"calibration: {method!r} is not one of {', '.join(CALIBRATIONS)}"])
+    if method != "none" and task != "classification":
+        raise ConfigurationError([f"calibration: a {task} answers no probability that could be calibrated; say none"])
     if method != "none" and validation is None:
         raise ConfigurationError(
             [f"calibration: {method} asks the validation rows and the fit has none; give it some, or say none"]

@@ -36,12 +36,13 @@ def main(folders: Sequence[Path]) -> None:
 
 def _request(folder: Path) -> FitRequest:
     said = json.loads((folder / "request.json").read_bytes())
-    names = said.pop("arrays")
+    names, quantiles = said.pop("arrays"), tuple(said.pop("quantiles"))
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
     own = said.pop("own")
     judged = {name: arrays.pop(f"validation_{name}", None) for name in ("X", "y", "weight")}
     validation = None if judged["X"] is None else Validation(**judged)
-    return FitRequest(**said, **arrays, validation=validation, own=None if own is None else Path(own))
+    own = None if own is None else Path(own)
+    return FitRequest(**said, **arrays, validation=validation, quantiles=quantiles, own=own)
 
 
 def _write(folder: Path, answer: dict[str, object]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,15 +19,18 @@ from everloop.models.calibration import Calibration, calibrated, check_calibrati
 from everloop.models.class_weight import BALANCED, balance
 from everloop.models.early_stopping import check_validation
 from everloop.models.graphs import serving_graph
-from everloop.models.learner import FittedModel, Learner, Training, Validation
+from everloop.models.learner import FittedModel, Learner, Training, Validation, target_type
 from everloop.models.missing import filled, fills
 from everloop.models.own_learner import fit_mistake
 from everloop.models.params import resolve_params, told_params
 from everloop.models.registry import learner as find_learner
+from everloop.models.regression import check_quantiles, fit_numbers, refuse_one_outcome
 from everloop.models.score_map import ScoreMap, check_map
 from everloop.models.space import Value
 
 __all__ = ["FitRequest", "FitResult", "checked_params", "fit_here", "fit_with", "found_learner"]
+
+Graphs = TypeVar("Graphs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +39,14 @@ class FitRequest:
 
     learner: its name, such as `xgboost`.
     params: hyperparameters by canonical or native name; what is not said has its default.
-    X: float32, shape (n, k). y: shape (n,), 0 or 1. weight: shape (n,), positive; None is 1 for every row.
+    X: float32, shape (n, k). y: shape (n,), 0 or 1, of a regression numbers. weight: shape (n,), positive; None is 1
+        for every row.
     validation: rows not in X, by which a fit may stop early, and the first of which graph and model are compared on;
         where there are none, rows of X are compared.
     calibration: `none`, `logistic`, `isotonic` or `auto`: see `CALIBRATIONS`; all but none are fitted on `validation`.
     own: the learners.py that defines the learner, where it is none of everloop's.
     seed: with the rest it determines the graph, to the byte. threads: never changes what comes out.
+    quantiles: levels in (0, 1), rising, that a regression's graph gives beside its score; they need validation rows.
     """
 
     learner: str
@@ -52,6 +58,7 @@ class FitRequest:
     validation: Validation | None = None
     threads: int = 1
     task: str = "classification"
+    quantiles: tuple[float, ...] = ()
     calibration: str = "none"
     own: Path | None = None
 
@@ -96,21 +103,14 @@ def fit_with(item: Learner, request: FitRequest) -> FitResult:
     params = checked_params(item, request)
     fill = fills(request.X, reads_missing=item.reads_missing)
     training = _training(request, params, fill)
-    clock = SystemClock()
-    started_s = clock.monotonic_s()
     # BLAS adds up in another order with more threads, so it always has one
     with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = _model(item, request, training)
-        fit_s = clock.monotonic_s() - started_s
-        converted, graph = _graph(item, model, fill)
-        rows = request.X if request.validation is None else request.validation.X[:COMPARED_ROWS]
-        agreement = largest_difference(graph, model, rows, fill=fill, seed=request.seed)
-        found, calibration = _calibration(request, graph)
-        if found is not None:
-            before = Graph(graph)
-            graph = serving_graph(converted, fill=fill, row_block=item.row_block, calibration=found)
-            check_map(graph, before, found, rows)
+        model, graph, agreement, fit_s, calibration = (
+            _of_numbers(request, item, training, fill)
+            if request.task == "regression"
+            else _of_classes(request, item, training, fill)
+        )
     return FitResult(
         graph=graph,
         fit_s=fit_s,
@@ -119,6 +119,41 @@ def fit_with(item: Learner, request: FitRequest) -> FitResult:
         rounds=getattr(model, "rounds", None),
         calibration=calibration,
     )
+
+
+_Made = tuple[FittedModel, bytes, float, float, Calibration | None]
+"""A model, its graph, how far they differ, the seconds of the fit, and how the scores were calibrated."""
+
+
+def _of_classes(request: FitRequest, item: Learner, training: Training, fill: np.ndarray) -> _Made:
+    clock = SystemClock()
+    started_s = clock.monotonic_s()
+    model = _model(item, request, training)
+    fit_s = clock.monotonic_s() - started_s
+    converted, graph = _graph(item, lambda: _served(item, model, fill))
+    rows = _compared(request)
+    agreement = largest_difference(graph, model, rows, fill=fill, seed=request.seed)
+    found, calibration = _calibration(request, graph)
+    if found is not None:
+        before = Graph(graph)
+        graph = serving_graph(converted, fill=fill, row_block=item.row_block, calibration=found)
+        check_map(graph, before, found, rows)
+    return model, graph, agreement, fit_s, calibration
+
+
+def _of_numbers(request: FitRequest, item: Learner, training: Training, fill: np.ndarray) -> _Made:
+    clock = SystemClock()
+    started_s = clock.monotonic_s()
+    numbers = fit_numbers(item, training, request.quantiles, fit=partial(_model, item, request))
+    fit_s = clock.monotonic_s() - started_s
+    graph = _graph(item, lambda: numbers.graph(fill=fill, row_block=item.row_block))
+    agreement = numbers.largest_difference(graph, _compared(request), fill=fill, seed=request.seed)
+    return numbers.model, graph, agreement, fit_s, None
+
+
+def _compared(request: FitRequest) -> np.ndarray:
+    """The rows that graph and model are compared on."""
+    return request.X if request.validation is None else request.validation.X[:COMPARED_ROWS]
 
 
 def _calibration(request: FitRequest, graph: bytes) -> tuple[ScoreMap | None, Calibration | None]:
@@ -138,7 +173,8 @@ def checked_params(item: Learner, request: FitRequest) -> dict[str, Value]:
     """Every hyperparameter of `item`. Raises ConfigurationError for what cannot be fitted as it is asked."""
     params = resolve_params(item, request.params)
     check_validation(item.name, params, request.validation)
-    check_calibration(request.calibration, request.validation)
+    check_quantiles(item.name, request.quantiles, request.validation, task=request.task)
+    check_calibration(request.calibration, request.validation, task=request.task)
     return params
 
 
@@ -151,19 +187,25 @@ def _model(item: Learner, request: FitRequest, training: Training) -> FittedMode
         if request.own is None:
             raise
         raise fit_mistake(request.own, item.name, error) from error
+    ready_made = "FittedRegressor" if request.task == "regression" else "FittedPipeline"
     if not all(callable(getattr(model, method, None)) for method in ("scores", "onnx")):
         raise FitFailed(
             f"fitting {item.name} gave a {type(model).__name__}, which has no scores(X) and onnx(); "
-            "where it is scikit-learn's, return FittedPipeline(estimator)"
+            f"where it is scikit-learn's, return {ready_made}(estimator)"
         )
     return model
 
 
-def _graph(item: Learner, model: FittedModel, fill: np.ndarray) -> tuple[Any, bytes]:
+def _served(item: Learner, model: FittedModel, fill: np.ndarray) -> tuple[Any, bytes]:
     """The converter's model and the graph that is served."""
+    converted = model.onnx()
+    return converted, serving_graph(converted, fill=fill, row_block=item.row_block)
+
+
+def _graph(item: Learner, made: Callable[[], Graphs]) -> Graphs:
+    """What `made` makes of the item's model. Raises FitFailed with what a converter came upon."""
     try:
-        converted = model.onnx()
-        return converted, serving_graph(converted, fill=fill, row_block=item.row_block)
+        return made()
     except Exception as error:  # converters raise whatever they come upon
         said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         raise FitFailed(
@@ -173,14 +215,11 @@ def _graph(item: Learner, model: FittedModel, fill: np.ndarray) -> tuple[Any, by
 
 
 def _training(request: FitRequest, params: dict[str, Value], fill: np.ndarray) -> Training:
-    y = np.asarray(request.y).astype(np.int8)
-    positives = int(y.sum())
-    if positives == 0 or positives == len(y):
-        only = "positive" if positives else "negative"
-        raise NotEnoughData(
-            f"{request.learner} has {len(y):,} rows to learn from, all of them {only}; it needs both classes: "
-            "take a longer span, or look at the target"
-        )
+    y = np.asarray(request.y).astype(target_type(request.task))
+    if request.task == "regression":
+        refuse_one_outcome(request.learner, y)
+    else:
+        _refuse_one_class(request.learner, y)
     weight = np.ones(len(y)) if request.weight is None else np.asarray(request.weight, dtype=np.float64)
     if params.get("scale_pos_weight") == BALANCED:
         params = params | {"scale_pos_weight": balance(y, weight)}
@@ -191,13 +230,23 @@ def _training(request: FitRequest, params: dict[str, Value], fill: np.ndarray) -
         params=params,
         seed=request.seed,
         threads=request.threads,
-        validation=_filled(request.validation, fill),
+        validation=_filled(request.validation, fill, request.task),
     )
 
 
-def _filled(validation: Validation | None, fill: np.ndarray) -> Validation | None:
+def _refuse_one_class(learner: str, y: np.ndarray) -> None:
+    positives = int(y.sum())
+    if positives == 0 or positives == len(y):
+        only = "positive" if positives else "negative"
+        raise NotEnoughData(
+            f"{learner} has {len(y):,} rows to learn from, all of them {only}; it needs both classes: "
+            "take a longer span, or look at the target"
+        )
+
+
+def _filled(validation: Validation | None, fill: np.ndarray, task: str) -> Validation | None:
     """The validation rows as a learner gets them."""
     if validation is None:
         return None
-    y = np.asarray(validation.y).astype(np.int8)
+    y = np.asarray(validation.y).astype(target_type(task))
     return Validation(X=filled(np.asarray(validation.X), fill), y=y, weight=validation.weights)

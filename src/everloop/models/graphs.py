@@ -17,7 +17,7 @@ import numpy as np
 from everloop.bundle.graph import ROW_BLOCK_KEY
 from everloop.models.score_map import ScoreMap
 
-__all__ = ["serving_graph"]
+__all__ = ["core", "inlet", "served", "serving_graph"]
 
 _OPSET: Final = 17
 _ML_OPSET: Final = 1
@@ -32,44 +32,58 @@ def serving_graph(model: Any, *, fill: np.ndarray, row_block: int, calibration: 
     row_block: how many rows the graph must be given at once, kept in its metadata for `bundle.Graph`.
     calibration: what makes probabilities of the scores; None leaves them as the model has them.
     """
-    from onnx import TensorProto, checker, helper, numpy_helper
+    from onnx import TensorProto, helper, numpy_helper
 
-    core, constants = _core(model)
-    first = [
+    nodes, constants = core(model)
+    raw = "score" if calibration is None else "raw"
+    last = helper.make_node("Gather", ["probabilities", "positive"], [raw], name=raw, axis=1)
+    mapping, numbers = ([], []) if calibration is None else calibration.nodes(raw, "score")
+    before, filling = inlet(fill)
+    tensors = [*filling, numpy_helper.from_array(np.array(1, dtype=np.int64), "positive"), *constants, *numbers]
+    score = helper.make_tensor_value_info("score", TensorProto.FLOAT, [None])
+    return served([*before, *nodes, last, *mapping], [score], tensors, columns=len(fill), row_block=row_block)
+
+
+def inlet(fill: np.ndarray) -> tuple[list[Any], list[Any]]:
+    """The nodes from `input` to `filled`, and the constants that they use; fill: as `serving_graph` has it."""
+    from onnx import helper, numpy_helper
+
+    nodes = [
         helper.make_node("IsNaN", ["input"], ["is_nan"], name="is_nan"),
         helper.make_node("IsInf", ["input"], ["is_inf"], name="is_inf"),
         helper.make_node("Or", ["is_nan", "is_inf"], ["missing"], name="missing"),
         helper.make_node("Where", ["missing", "fill", "input"], ["filled"], name="filled"),
     ]
-    raw = "score" if calibration is None else "raw"
-    last = helper.make_node("Gather", ["probabilities", "positive"], [raw], name=raw, axis=1)
-    mapping, numbers = ([], []) if calibration is None else calibration.nodes(raw, "score")
-    tensors = [
-        numpy_helper.from_array(fill.astype(np.float32), "fill"),
-        numpy_helper.from_array(np.array(1, dtype=np.int64), "positive"),
-        *constants,
-        *numbers,
-    ]
+    return nodes, [numpy_helper.from_array(fill.astype(np.float32), "fill")]
+
+
+def served(nodes: list[Any], outputs: list[Any], tensors: list[Any], *, columns: int, row_block: int) -> bytes:
+    """The bytes of a graph from `input` (n, columns) to `outputs`, by these nodes and constants."""
+    from onnx import TensorProto, checker, helper
+
     graph = helper.make_graph(
-        [*first, *core, last, *mapping],
+        nodes,
         "everloop",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [None, len(fill)])],
-        [helper.make_tensor_value_info("score", TensorProto.FLOAT, [None])],
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [None, columns])],
+        outputs,
         tensors,
     )
     opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("ai.onnx.ml", _ML_OPSET)]
-    served = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="everloop")
-    helper.set_model_props(served, {ROW_BLOCK_KEY: str(row_block)})
-    checker.check_model(served)
-    return bytes(served.SerializeToString(deterministic=True))
+    whole = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="everloop")
+    helper.set_model_props(whole, {ROW_BLOCK_KEY: str(row_block)})
+    checker.check_model(whole)
+    return bytes(whole.SerializeToString(deterministic=True))
 
 
-def _core(model: Any) -> tuple[list[Any], list[Any]]:
-    """The nodes that lead from `filled` to `probabilities`, and the constants that they use, renamed by order."""
+def core(model: Any, *, output: str = "probabilities", prefix: str = "") -> tuple[list[Any], list[Any]]:
+    """The nodes that lead from `filled` to `output`, and the constants that they use, renamed by order.
+
+    prefix: before every other name, so that several models stand in one graph.
+    """
     graph = model.graph
     same = _bypassed(graph)
     nodes = _needed(graph, same)
-    names = {graph.input[0].name: "filled", _resolve(graph.output[-1].name, same): "probabilities"}
+    names = {graph.input[0].name: "filled", _resolve(graph.output[-1].name, same): output}
     known = {tensor.name: tensor for tensor in graph.initializer}
     renamed: list[Any] = []
     constants: list[Any] = []
@@ -77,11 +91,11 @@ def _core(model: Any) -> tuple[list[Any], list[Any]]:
         inputs = [_resolve(name, same) for name in node.input]
         for name in inputs:
             if name in known and name not in names:
-                names[name] = f"c{len(constants)}"
+                names[name] = f"{prefix}c{len(constants)}"
                 constants.append(_named(known[name], names[name]))
         for name in node.output:
-            names.setdefault(name, f"t{len(names)}")
-        renamed.append(_renamed(node, f"n{len(renamed)}", inputs, names))
+            names.setdefault(name, f"{prefix}t{len(names)}")
+        renamed.append(_renamed(node, f"{prefix}n{len(renamed)}", inputs, names))
     return renamed, constants
 
 

@@ -10,7 +10,17 @@ import numpy as np
 
 from everloop.models.space import Distribution, Hyperparameter, Value
 
-__all__ = ["FittedModel", "Learner", "Training", "Validation", "defaults", "search_space", "upweighted", "weighted_up"]
+__all__ = [
+    "FittedModel",
+    "Learner",
+    "Training",
+    "Validation",
+    "defaults",
+    "search_space",
+    "target_type",
+    "upweighted",
+    "weighted_up",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,7 +45,7 @@ class Training:
     """What a learner learns from.
 
     X: float32, shape (n, k), every value finite or NaN; NaN only where the learner said it reads missing values.
-    y: int8, shape (n,), 1 is the positive class; both classes are there.
+    y: int8, shape (n,), 1 is the positive class; both classes are there. Of a regression float64, standardised.
     weight: float64, shape (n,), positive: how many rows of the world a row stands for.
     params: every hyperparameter of the learner, by canonical name.
     seed: the fit is a function of it and of the rest.
@@ -59,11 +69,14 @@ class FittedModel(Protocol):
     """
 
     def scores(self, X: np.ndarray) -> np.ndarray:
-        """The probability of the positive class, float64, shape (n,), by the library's own code."""
+        """The probability of the positive class, or the number, float64, shape (n,), by the library's own code."""
         ...
 
     def onnx(self) -> Any:
-        """The model as an `onnx.ModelProto` with one input (n, k) and the class probabilities (n, 2) last."""
+        """The model as an `onnx.ModelProto` with one input (n, k) and the class probabilities (n, 2) last.
+
+        Of a regression the number, shape (n, 1), is last.
+        """
         ...
 
 
@@ -103,6 +116,11 @@ class Learner(Protocol):
     def fit(self, training: Training) -> FittedModel:
         """The model for these rows. The same training gives the same model."""
         ...
+
+
+def target_type(task: str) -> type[np.int8 | np.float64]:
+    """The type in which a task's target is learned from."""
+    return np.float64 if task == "regression" else np.int8
 
 
 def search_space(learner: Learner) -> dict[str, Distribution]:

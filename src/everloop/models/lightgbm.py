@@ -14,7 +14,7 @@ from everloop.models.learner import Training, Validation
 from everloop.models.log_loss import log_loss
 from everloop.models.space import Float, Hyperparameter, Int, Value
 
-__all__ = ["LightGBM", "float32_floor"]
+__all__ = ["LightGBM", "exact_in_float32", "float32_floor"]
 
 _HYPERPARAMETERS: Final = (
     Hyperparameter(
@@ -58,7 +58,7 @@ def float32_floor(values: np.ndarray) -> np.ndarray:
     return np.where(near > values, np.nextafter(near, np.float32(-np.inf)), near).astype(np.float64)
 
 
-def _exact_in_float32(model_text: str) -> str:
+def exact_in_float32(model_text: str) -> str:
     """LightGBM's model file with thresholds rounded down to float32: the same decisions, and a graph can hold them."""
     lines = model_text.split("\n")
     for i, line in enumerate(lines):
@@ -125,7 +125,7 @@ class LightGBM:
         stopping = _stopping(training, training.validation, rows, patience) if patience and training.validation else {}
         booster = lightgbm.train(native, rows, num_boost_round=rounds, **stopping)
         kept = booster.best_iteration if stopping else booster.current_iteration()
-        exact = lightgbm.Booster(model_str=_exact_in_float32(booster.model_to_string(num_iteration=kept)))
+        exact = lightgbm.Booster(model_str=exact_in_float32(booster.model_to_string(num_iteration=kept)))
         return _FittedLightGBM(exact, training.X.shape[1], kept if stopping else None)
 
 

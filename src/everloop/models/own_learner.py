@@ -9,7 +9,8 @@
             ...
 
 Everything else that a `Learner` has, the mark gives it: no way of its own with missing values, nothing fixed, sixteen
-rows at a time. The file runs in processes that search and fit; the endpoint has the graph and never reads it.
+rows at a time, and classification; one of numbers says `task = "regression"`. The file runs in processes that search
+and fit; the endpoint has the graph and never reads it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ __all__ = ["OwnLearners", "fit_mistake", "learner_mistakes", "own_learner", "rea
 Kind = TypeVar("Kind", bound=type)
 
 _MARK: Final = "__everloop_learner__"
+_TASKS: Final = ("classification", "regression")
 _WIDEST_ROW_BLOCK: Final = 1024
 _GIVEN: Final[Mapping[str, object]] = MappingProxyType(
     {
@@ -52,8 +54,8 @@ def own_learner(kind: Kind) -> Kind:
     """Marks a class in learners.py as a learner of this project, and gives it what it does not say itself.
 
     name: what specs and model.yaml call it. hyperparameters: a tuple of `Hyperparameter`.
-    fit(training): the model, with `scores(X)` and `onnx()`, such as a `FittedPipeline`; a function of `training` alone,
-    whatever the number of threads.
+    fit(training): the model, with `scores(X)` and `onnx()`, such as a `FittedPipeline`, or of numbers a
+    `FittedRegressor`; a function of `training` alone, whatever the number of threads.
     """
     if not isinstance(kind, type):
         raise ConfigurationError([f"@own_learner marks a class, and {getattr(kind, '__name__', kind)!r} is none"])
@@ -142,8 +144,8 @@ def learner_mistakes(item: Any) -> Iterator[str]:
     if (missing := [attribute for attribute in _GIVEN if not hasattr(item, attribute) and attribute != "task"]) != []:
         yield f"{kind} has no {', no '.join(missing)}; mark it @own_learner, which gives it what it does not say"
         return
-    if getattr(item, "task", "classification") not in ("classification",):
-        yield f"{kind} is for the task {item.task!r}; there is classification"
+    if getattr(item, "task", "classification") not in _TASKS:
+        yield f"{kind} is for the task {item.task!r}; there are {', '.join(_TASKS)}"
     yield from _table_mistakes(kind, item)
     block = item.row_block
     if not isinstance(block, int) or not 1 <= block <= _WIDEST_ROW_BLOCK or block & (block - 1):

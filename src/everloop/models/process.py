@@ -22,6 +22,7 @@ from everloop.clock import Clock, SystemClock
 from everloop.errors import ConfigurationError, EverloopError, FitFailed, StepTimeout
 from everloop.models.calibration import Calibration
 from everloop.models.fitting import FitRequest, FitResult, checked_params, found_learner
+from everloop.models.learner import target_type
 
 __all__ = ["fit", "fit_all"]
 
@@ -74,6 +75,7 @@ def _send(request: FitRequest, folder: Path) -> None:
         "seed": request.seed,
         "threads": request.threads,
         "task": request.task,
+        "quantiles": list(request.quantiles),
         "calibration": request.calibration,
         "own": None if request.own is None else str(request.own.resolve()),
         "arrays": sorted(arrays),
@@ -93,12 +95,12 @@ def _send(request: FitRequest, folder: Path) -> None:
 
 def _arrays(request: FitRequest) -> dict[str, np.ndarray]:
     """The rows by the names of their files; `child` puts them together again."""
-    arrays = {"X": request.X, "y": np.asarray(request.y).astype(np.int8)}
+    arrays = {"X": request.X, "y": np.asarray(request.y).astype(target_type(request.task))}
     if request.weight is not None:
         arrays["weight"] = np.asarray(request.weight, dtype=np.float64)
     if request.validation is not None:
         arrays["validation_X"] = request.validation.X
-        arrays["validation_y"] = np.asarray(request.validation.y).astype(np.int8)
+        arrays["validation_y"] = np.asarray(request.validation.y).astype(target_type(request.task))
         arrays["validation_weight"] = request.validation.weights
     return arrays
 

@@ -16,6 +16,7 @@ from everloop.models.logistic import Logistic
 from everloop.models.neural_network import NeuralNetwork
 from everloop.models.own_learner import read_learners
 from everloop.models.random_forest import RandomForest
+from everloop.models.regression.registry import REGRESSION
 from everloop.models.xgboost import XGBoost
 
 __all__ = ["learner", "learners", "own_content"]
@@ -29,7 +30,8 @@ _CLASSIFICATION: Final[tuple[Learner, ...]] = (
     NeuralNetwork(),
 )
 _LEARNERS: Final[Mapping[str, Mapping[str, Learner]]] = {
-    "classification": MappingProxyType({item.name: item for item in _CLASSIFICATION})
+    "classification": MappingProxyType({item.name: item for item in _CLASSIFICATION}),
+    "regression": MappingProxyType({item.name: item for item in REGRESSION}),
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from everloop.errors import NotEnoughData
 from everloop.project import BeatsGate, Gate, MetricGate, NotWorseGate, Objective, format_bound
 from everloop.stats import Interval, Verdict
-from everloop.tasks import Evaluation, get_task, paired_interval
+from everloop.tasks import Evaluated, Task, get_task
 
 __all__ = ["MINIMUM_POSITIVES", "GateEvidence", "GateVerdict", "judge_gates", "refusal"]
 
@@ -28,10 +28,10 @@ class GateEvidence:
 
     task: str
     objective: Objective
-    candidate: Evaluation
-    champion: Evaluation | None
+    candidate: Evaluated
+    champion: Evaluated | None
     champion_name: str | None = None
-    yardsticks: Mapping[str, Evaluation] = field(default_factory=dict)
+    yardsticks: Mapping[str, Evaluated] = field(default_factory=dict)
     segments: Mapping[str, np.ndarray] = field(default_factory=dict)
     seed: int = 0
 
@@ -70,7 +70,7 @@ def _judge_whole(gate: Gate, evidence: GateEvidence) -> Verdict:
     try:
         match gate:
             case MetricGate():
-                return _metric(gate, evidence.candidate, evidence.seed)
+                return _metric(gate, evidence.candidate, evidence.seed, get_task(evidence.task))
             case BeatsGate(reference="yardstick"):
                 return _beats_yardsticks(evidence)
             case BeatsGate():
@@ -86,19 +86,25 @@ def _rises(op: str) -> bool:
     return op.startswith(">")
 
 
-def _too_few(name: str, evaluation: Evaluation) -> Verdict | None:
-    """Undecided where there are fewer positives than any estimate needs."""
+def _counted(task: Task) -> str:
+    """What there must be enough of."""
+    return "positives" if task.decides else "rows"
+
+
+def _too_few(name: str, evaluation: Evaluated, task: Task) -> Verdict | None:
+    """Undecided where there are fewer positives, or of a regression rows, than any estimate needs."""
     if evaluation.positives >= MINIMUM_POSITIVES:
         return None
     return Verdict.undecided(
-        f"{name} cannot be judged on {evaluation.positives:g} positives; at least {MINIMUM_POSITIVES} are needed",
+        f"{name} cannot be judged on {evaluation.positives:g} {_counted(task)}; "
+        f"at least {MINIMUM_POSITIVES} are needed",
         positives=evaluation.positives,
     )
 
 
-def _metric(gate: MetricGate, evaluation: Evaluation, seed: int) -> Verdict:
+def _metric(gate: MetricGate, evaluation: Evaluated, seed: int, task: Task) -> Verdict:
     """`metric >= x` asks the point estimate; with `at 95%` the end of the interval that lies on the bad side."""
-    if (few := _too_few(gate.metric, evaluation)) is not None:
+    if (few := _too_few(gate.metric, evaluation, task)) is not None:
         return few
     level = 0.95 if gate.at_level is None else gate.at_level
     interval = evaluation.interval(gate.metric, seed=seed, level=level)
@@ -145,11 +151,13 @@ def _each_segment(gate: MetricGate | NotWorseGate, segment: str, evidence: GateE
     failed = [f"for {segment} {label} {answer.sentence}" for label, answer in answers.items() if answer.is_failed]
     if failed:
         return Verdict.failed("; ".join(failed), **kept)
+    counted = _counted(get_task(evidence.task))
     passed = sum(answer.is_passed for answer in answers.values())
     if not passed:
-        return Verdict.undecided(f"no {segment} has the {MINIMUM_POSITIVES} positives that '{whole}' needs", **kept)
+        return Verdict.undecided(f"no {segment} has the {MINIMUM_POSITIVES} {counted} that '{whole}' needs", **kept)
     skipped = len(answers) - passed
-    note = f" ({skipped} with too few rows of a class not judged)" if skipped else ""
+    of_a_class = " of a class" if get_task(evidence.task).decides else ""
+    note = f" ({skipped} with too few rows{of_a_class} not judged)" if skipped else ""
     return Verdict.passed(f"'{whole}' holds for each of {passed} values of {segment}{note}", **kept)
 
 
@@ -158,18 +166,8 @@ def _of_rows(evidence: GateEvidence, rows: np.ndarray) -> GateEvidence:
     champion = evidence.champion
     return replace(
         evidence,
-        candidate=_part(evidence.candidate, rows),
-        champion=None if champion is None else _part(champion, rows),
-    )
-
-
-def _part(evaluation: Evaluation, rows: np.ndarray) -> Evaluation:
-    """The evaluation of some of its rows."""
-    return replace(
-        evaluation,
-        y=evaluation.y[rows],
-        score=evaluation.score[rows],
-        weight=None if evaluation.weight is None else evaluation.weight[rows],
+        candidate=evidence.candidate.of_rows(rows),
+        champion=None if champion is None else champion.of_rows(rows),
     )
 
 
@@ -195,13 +193,13 @@ def _breaks_constraint(evidence: GateEvidence) -> Verdict | None:
 
 
 def _beats_yardsticks(evidence: GateEvidence) -> Verdict:
-    """Better on the objective than every yardstick: a constant, a logistic regression.
+    """Better on the objective than every yardstick: a constant, a logistic or a linear regression.
 
     What the objective's constraint lacks counts against each, so that calling everything positive beats nobody.
     """
     if not evidence.yardsticks:
         return Verdict.undecided("no yardstick was fitted on these rows")
-    if (few := _too_few(evidence.objective.metric, evidence.candidate)) is not None:
+    if (few := _too_few(evidence.objective.metric, evidence.candidate, get_task(evidence.task))) is not None:
         return few
     if (broken := _breaks_constraint(evidence)) is not None:
         return broken
@@ -217,7 +215,7 @@ def _beats_yardsticks(evidence: GateEvidence) -> Verdict:
     return Verdict.failed(f"{said} and does not beat the yardstick {best}'s {values[best]:.3f}", **kept)
 
 
-def _objective_value(evidence: GateEvidence, evaluation: Evaluation) -> float:
+def _objective_value(evidence: GateEvidence, evaluation: Evaluated) -> float:
     return get_task(evidence.task).objective_value(evidence.objective, evaluation)
 
 
@@ -227,15 +225,15 @@ def _against_champion(evidence: GateEvidence, *, margin: float, strictly: bool) 
     `beats` asks that the whole interval lies above zero; `not worse by x` that the point is at most x below.
     A first model has no champion to be compared with, and passes.
     """
-    metric = evidence.objective.metric
+    metric, task = evidence.objective.metric, get_task(evidence.task)
     if evidence.champion is None:
         return Verdict.passed(f"there is no champion yet to compare {metric} with")
-    if (few := _too_few(metric, evidence.candidate)) is not None:
+    if (few := _too_few(metric, evidence.candidate, task)) is not None:
         return few
     if (broken := _breaks_constraint(evidence)) is not None:
         return broken
     sign = 1.0 if evidence.objective.maximise else -1.0
-    difference = paired_interval(metric, evidence.candidate, evidence.champion, seed=evidence.seed)
+    difference = task.paired_interval(metric, evidence.candidate, evidence.champion, seed=evidence.seed)
     gain = sign * difference.point
     worst = sign * (difference.low if sign > 0 else difference.high)
     met = worst > 0 if strictly else gain >= -margin

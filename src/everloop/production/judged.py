@@ -11,31 +11,52 @@ import polars as pl
 from everloop.bundle import Bundle, Graph
 from everloop.data import TARGET, WEIGHT, FeatureTree, Split
 from everloop.errors import ContractViolation, NotEnoughData
-from everloop.project import Objective
-from everloop.tasks import Evaluation, Task
+from everloop.project import Objective, quantile_level
+from everloop.tasks import Evaluated, Evaluation, NumericEvaluation, Task
 
 __all__ = ["JudgedModel", "estimates", "judge_bundle", "judge_graph"]
 
-REPORTED = ("recall", "precision", "accuracy", "f1", "average_precision", "roc_auc", "log_loss", "brier")
+REPORTED: Mapping[str, tuple[str, ...]] = {
+    "classification": ("recall", "precision", "accuracy", "f1", "average_precision", "roc_auc", "log_loss", "brier"),
+    "regression": ("mae", "mape", "rmse", "r2", "pinball"),
+}
+COVERAGE = "coverage"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedModel:
     """What a model does on rows it was not fitted on.
 
-    threshold: chosen on validation rows for the objective, never on test rows. test: the evaluation on test rows.
+    threshold: chosen on validation rows for the objective, never on test rows; None where the task decides nothing.
+    test: the evaluation on test rows. quantiles: shape (n, q), what the model gives there under these names; None for
+    none.
     """
 
-    threshold: float
-    test: Evaluation
+    threshold: float | None
+    test: Evaluated
+    quantiles: np.ndarray | None = None
+    names: tuple[str, ...] = ()
 
 
-def judge_graph(graph: Graph, features: FeatureTree, split: Split, objective: Objective, task: Task) -> JudgedModel:
-    """A graph with no threshold yet: chosen on validation rows, judged on test rows."""
-    chosen_on = split.validation
-    scores = graph.scores(features.matrix(chosen_on))
-    threshold = task.choose_threshold(objective, _y(chosen_on), scores, _weight(chosen_on))
-    return _judged(graph.scores(features.matrix(split.test)), split.test, threshold, objective, task)
+def judge_graph(
+    graph: Graph,
+    features: FeatureTree,
+    split: Split,
+    objective: Objective,
+    task: Task,
+    *,
+    quantiles: tuple[str, ...] = (),
+) -> JudgedModel:
+    """A graph with no threshold yet: chosen on validation rows, judged on test rows.
+
+    quantiles: the names of those that it gives.
+    """
+    chosen_on, threshold = split.validation, None
+    if task.decides:
+        scores = graph.scores(features.matrix(chosen_on))
+        threshold = task.choose_threshold(objective, _y(chosen_on), scores, _weight(chosen_on))
+    found = graph.predictions(features.matrix(split.test))
+    return _judged(*found, split.test, threshold, objective, task, names=quantiles)
 
 
 def judge_bundle(bundle: Bundle, test: pl.DataFrame, objective: Objective, task: Task) -> JudgedModel:
@@ -49,28 +70,56 @@ def judge_bundle(bundle: Bundle, test: pl.DataFrame, objective: Objective, task:
             f"the champion reads {', '.join(missing)}, which the contract no longer keeps, so there is no comparing; "
             "give the column `role: input` in contract.yaml for as long as the champion answers"
         )
-    return _judged(bundle.score_frame(test).score, test, bundle.threshold, objective, task)
+    said = bundle.score_frame(test)
+    return _judged(said.score, said.quantiles, test, bundle.threshold, objective, task, names=bundle.quantiles)
 
 
-def _judged(scores: np.ndarray, test: pl.DataFrame, threshold: float, objective: Objective, task: Task) -> JudgedModel:
-    evaluation = task.evaluate(_y(test), scores, weight=_weight(test), threshold=threshold, costs=objective.costs)
-    assert isinstance(evaluation, Evaluation)
-    return JudgedModel(threshold=threshold, test=evaluation)
+def _judged(
+    scores: np.ndarray,
+    quantiles: np.ndarray | None,
+    test: pl.DataFrame,
+    threshold: float | None,
+    objective: Objective,
+    task: Task,
+    *,
+    names: tuple[str, ...],
+) -> JudgedModel:
+    evaluation = task.evaluate(
+        _y(test),
+        scores,
+        weight=_weight(test),
+        threshold=threshold,
+        costs=objective.costs,
+        quantiles=quantiles,
+        levels=tuple(quantile_level(name) for name in names),
+    )
+    return JudgedModel(threshold=threshold, test=evaluation, quantiles=quantiles, names=names)
 
 
-def estimates(evaluation: Evaluation, *, seed: int) -> Mapping[str, Mapping[str, float]]:
+def estimates(evaluation: Evaluated, *, seed: int) -> Mapping[str, Mapping[str, float]]:
     """metric → {point, low, high, level, rows, positives}; a metric these rows cannot give is left out.
 
-    cost is among them where the objective has prices.
+    cost is among them where the objective has prices. Of a regression with quantiles the share of outcomes between the
+    outer ones is, as `coverage`.
     """
     found: dict[str, Mapping[str, float]] = {}
-    for metric in REPORTED if evaluation.costs is None else (*REPORTED, "cost"):
+    counts = {"rows": evaluation.rows, "positives": evaluation.positives}
+    for metric in _reported(evaluation):
         try:
             interval = evaluation.interval(metric, seed=seed)
         except NotEnoughData:
             continue
-        found[metric] = {**interval.to_dict(), "rows": evaluation.rows, "positives": evaluation.positives}
+        found[metric] = {**interval.to_dict(), **counts}
+    if isinstance(evaluation, NumericEvaluation) and (covered := evaluation.coverage()) is not None:
+        found[COVERAGE] = {**covered.to_dict(), **counts}
     return found
+
+
+def _reported(evaluation: Evaluated) -> tuple[str, ...]:
+    if isinstance(evaluation, NumericEvaluation):
+        return REPORTED["regression"]
+    priced = isinstance(evaluation, Evaluation) and evaluation.costs is not None
+    return (*REPORTED["classification"], "cost") if priced else REPORTED["classification"]
 
 
 def _y(frame: pl.DataFrame) -> np.ndarray:

@@ -9,6 +9,7 @@ import polars as pl
 from everloop.data import EVENT_TIME, Contract, Rows, load_rows, rows_of
 from everloop.errors import NotEnoughData
 from everloop.project import Model
+from everloop.tasks import get_task
 from everloop.traffic import TrafficLog, known_rows
 
 __all__ = ["everything_known"]
@@ -19,7 +20,7 @@ def everything_known(model: Model, contract: Contract, log: TrafficLog, *, as_of
 
     A payment that is in both is taken from the traffic log: it holds what was really answered on. Without an id
     column the source's rows are taken up to its last time, and the log's after it.
-    Raises NotEnoughData where one class is missing.
+    Raises NotEnoughData where one class, or a second outcome, is missing.
     """
     source = load_rows(model, contract, as_of=as_of, both_classes=False)
     window = model.train.window
@@ -33,8 +34,8 @@ def everything_known(model: Model, contract: Contract, log: TrafficLog, *, as_of
     left_out = dict(source.left_out)
     for reason, count in (live.left_out if live is not None else {}).items():
         left_out[reason] = left_out.get(reason, 0) + count
-    rows = Rows(frame=frame.rechunk(), left_out=left_out, source=model.data.source)
-    _refuse_one_class(rows, model)
+    rows = Rows(frame=frame.rechunk(), left_out=left_out, source=model.data.source, numeric=source.numeric)
+    _refuse_nothing_to_learn(rows, model)
     return rows
 
 
@@ -81,9 +82,13 @@ def _under_contract(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     return frame.select(wanted)
 
 
-def _refuse_one_class(rows: Rows, model: Model) -> None:
-    if rows.frame.height == 0 or rows.positives in (0, rows.frame.height):
-        raise NotEnoughData(
-            f"{model.name} has {rows.frame.height:,} matured rows with {rows.positives:,} positives in its training "
-            "window; both classes are needed: wait for outcomes, or widen train.window"
-        )
+def _refuse_nothing_to_learn(rows: Rows, model: Model) -> None:
+    task = get_task(model.task)
+    if task.lacks(rows.y) is None:
+        return
+    positives = f" with {rows.positives:,} positives" if task.decides else " of one outcome"
+    needed = "both classes are" if task.decides else "outcomes that differ are"
+    raise NotEnoughData(
+        f"{model.name} has {rows.frame.height:,} matured rows{positives} in its training window; {needed} needed: "
+        "wait for outcomes, or widen train.window"
+    )

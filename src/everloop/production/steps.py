@@ -36,12 +36,12 @@ from everloop.data import (
 )
 from everloop.errors import ContractViolation, Refused
 from everloop.ledger import DataSpan, Estimate, VerdictRecord, VersionRegistered
-from everloop.models import FitRequest, FitResult, Validation, fit_all, own_content
+from everloop.models import FitRequest, FitResult, Validation, fit_all, learners, own_content
 from everloop.production.gates import GateEvidence, GateVerdict, judge_gates, refusal
 from everloop.production.judged import JudgedModel, estimates, judge_bundle, judge_graph
 from everloop.production.rows import everything_known
-from everloop.project import Model, Objective, Spec
-from everloop.tasks import Evaluation, get_task
+from everloop.project import Model, Objective, Spec, quantile_level
+from everloop.tasks import Evaluated, error_bound, get_task
 from everloop.workflows import RunContext, State
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ __all__ = ["check", "evaluate", "fit", "gate", "package", "register", "release",
 
 # A yardstick is there to be beaten by a wide margin; it learns all it can from this many rows.
 YARDSTICK_ROWS = 100_000
-YARDSTICKS = ("constant", "logistic")
 CANDIDATE = "candidate"
+CHAMPION = "champion"
 _LEARNERS = "learners.py"
 
 
@@ -130,14 +130,14 @@ def _features(model: Model, spec: Spec) -> FeatureTree:
 
 def split(context: RunContext, state: State) -> State:
     """A first version: 70/15/15 by time. A later one: all but the newest holdout; it waits for enough positives."""
-    parts = _split(context, state)
+    parts, task = _split(context, state), get_task(_model(context, state).task)
     validation, test = parts.bounds
     return {
         "split": {
             "validation_from": validation.isoformat(),
             "test_from": test.isoformat(),
             **{
-                name: {"rows": part.height, "positives": int(part[TARGET].sum())}
+                name: {"rows": part.height, "positives": task.positives(part[TARGET].to_numpy())}
                 for name, part in (("train", parts.train), ("validation", parts.validation), ("test", parts.test))
             },
         }
@@ -157,7 +157,8 @@ def _split(context: RunContext, state: State) -> Split:
         )
     if _champion(context, state) is None:
         return time_split(frame)
-    return retrain_split(frame, _model(context, state).train.holdout)
+    model = _model(context, state)
+    return retrain_split(frame, model.train.holdout, numeric=not get_task(model.task).decides)
 
 
 def _champion(context: RunContext, state: State) -> int | None:
@@ -172,10 +173,16 @@ def fit(context: RunContext, state: State) -> State:
     """
     model, spec = _model(context, state), _spec(context, state)
     parts, tree = _split(context, state), _features(model, spec)
-    own = _fit_request(parts, tree, spec.learner, spec.hyperparameters, seed=spec.seed, most=model.train.rows)
+    names = _yardsticks(model)
+
+    def asked(learner: str, params: Mapping[str, Any], most: int | None) -> FitRequest:
+        request = _fit_request(parts, tree, learner, params, task=model.task, seed=spec.seed, most=most)
+        return replace(request, quantiles=tuple(quantile_level(name) for name in spec.quantiles))
+
+    own = asked(spec.learner, spec.hyperparameters, model.train.rows)
     own = replace(own, calibration=spec.calibration, own=model.own_learners)
     content = _keep_learners(context, model, spec)
-    others = [_fit_request(parts, tree, name, {}, seed=spec.seed, most=YARDSTICK_ROWS) for name in YARDSTICKS]
+    others = [asked(name, {}, YARDSTICK_ROWS) for name in names]
 
     def fitted(requests: Sequence[FitRequest]) -> list[FitResult]:
         return fit_all(
@@ -188,7 +195,7 @@ def fit(context: RunContext, state: State) -> State:
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         (result,), yardsticks = pool.map(fitted, ([own], others))
-    for name, found in zip((CANDIDATE, *YARDSTICKS), (result, *yardsticks), strict=True):
+    for name, found in zip((CANDIDATE, *names), (result, *yardsticks), strict=True):
         _write(context.workdir / f"{name}.onnx", found.graph)
     if own_content([spec.learner], own=model.own_learners) != content:
         raise Refused(f"{model.name}/{_LEARNERS} was changed while {spec.learner} was fitted; start another run")
@@ -203,6 +210,11 @@ def _keep_learners(context: RunContext, model: Model, spec: Spec) -> str | None:
     return content
 
 
+def _yardsticks(model: Model) -> tuple[str, ...]:
+    """The learners that are there to be beaten, by name."""
+    return tuple(name for name, item in learners(model.task).items() if item.yardstick)
+
+
 def _fitted(result: FitResult) -> dict[str, Any]:
     """What the run says of its fit."""
     said = {"seconds": round(result.fit_s, 3), "agreement": result.agreement, "params": result.params}
@@ -214,10 +226,18 @@ def _fitted(result: FitResult) -> dict[str, Any]:
 
 
 def _fit_request(
-    parts: Split, tree: FeatureTree, learner: str, params: Mapping[str, Any], *, seed: int, most: int | None
+    parts: Split,
+    tree: FeatureTree,
+    learner: str,
+    params: Mapping[str, Any],
+    *,
+    task: str,
+    seed: int,
+    most: int | None,
 ) -> FitRequest:
     y, weight = parts.train[TARGET].to_numpy(), parts.train[WEIGHT].to_numpy()
-    chosen = fit_sample(y, weight, most=len(y) if most is None else most, seed=seed)
+    numeric = not get_task(task).decides
+    chosen = fit_sample(y, weight, most=len(y) if most is None else most, seed=seed, numeric=numeric)
     return FitRequest(
         learner=learner,
         params=params,
@@ -230,6 +250,7 @@ def _fit_request(
             weight=parts.validation[WEIGHT].to_numpy(),
         ),
         seed=seed,
+        task=task,
     )
 
 
@@ -238,10 +259,12 @@ def evaluate(context: RunContext, state: State) -> State:
     model, spec = _model(context, state), _spec(context, state)
     parts, tree, task = _split(context, state), _features(model, spec), get_task(model.task)
     objective = Objective.parse(spec.objective)
+    names = _yardsticks(model)
     judged, *others = (
-        judge_graph(Graph(_graph(context, name)), tree, parts, objective, task) for name in (CANDIDATE, *YARDSTICKS)
+        judge_graph(Graph(_graph(context, name)), tree, parts, objective, task, quantiles=spec.quantiles)
+        for name in (CANDIDATE, *names)
     )
-    yardsticks = dict(zip(YARDSTICKS, others, strict=True))
+    yardsticks = dict(zip(names, others, strict=True))
     champion = _champion(context, state)
     against = None
     if champion is not None:
@@ -265,16 +288,15 @@ def _keep_judged(
     workdir: Path, judged: JudgedModel, yardsticks: Mapping[str, JudgedModel], champion: JudgedModel | None
 ) -> None:
     """Every score on the test rows, so that gates judge what was measured and an auditor can measure again."""
-    columns = {
-        "y": judged.test.y.astype(np.int8),
-        "weight": judged.test.weights,
-        "candidate": judged.test.score,
-        **{f"yardstick_{name}": other.test.score for name, other in yardsticks.items()},
-    }
-    thresholds = {"candidate": judged.threshold}
-    thresholds |= {f"yardstick_{name}": other.threshold for name, other in yardsticks.items()}
-    if champion is not None:
-        columns["champion"], thresholds["champion"] = champion.test.score, champion.threshold
+    models = {CANDIDATE: judged, **{f"yardstick_{name}": other for name, other in yardsticks.items()}}
+    models |= {} if champion is None else {CHAMPION: champion}
+    y = judged.test.y
+    columns = {"y": y.astype(np.int8) if y.dtype == bool else y, "weight": judged.test.weights}
+    columns |= {name: model.test.score for name, model in models.items()}
+    for name, model in models.items():
+        if model.quantiles is not None:
+            columns |= {f"{name}_{said}": model.quantiles[:, place] for place, said in enumerate(model.names)}
+    thresholds = {name: model.threshold for name, model in models.items()}
     draft = workdir / f".judged.{os.getpid()}"
     pl.DataFrame(columns).write_parquet(draft)
     draft.replace(workdir / "judged.parquet")
@@ -285,7 +307,7 @@ def package(context: RunContext, state: State) -> State:
     """Graph, features, contract, baseline and threshold become an immutable bundle, named by its content."""
     model, spec = _model(context, state), _spec(context, state)
     tree, contract, parts = _features(model, spec), read_contract(model), _split(context, state)
-    graph = _graph(context, CANDIDATE)
+    graph, decides = _graph(context, CANDIDATE), get_task(model.task).decides
     bundles = _resources(context).bundles
     bundle = bundles.write(
         BundleParts(
@@ -300,14 +322,21 @@ def package(context: RunContext, state: State) -> State:
             task=model.task,
             learner=spec.learner,
             target=model.data.target,
-            positive=model.positive_label,
-            negative=model.negative_label,
+            positive=model.positive_label if decides else None,
+            negative=model.negative_label if decides else None,
+            quantiles=spec.quantiles,
+            error_bound=None if decides else error_bound(_held_out(parts)),
             calibration=state["fit"].get("calibration", {}).get("method", "none"),
         )
     )
     if "own_learners" in state["fit"]:
         bundles.write_evidence(bundle, _LEARNERS, (context.workdir / _LEARNERS).read_bytes())
     return {"bundle": bundle}
+
+
+def _held_out(parts: Split) -> np.ndarray:
+    """The outcomes of all rows that the model was not fitted on."""
+    return np.concatenate([parts.validation[TARGET].to_numpy(), parts.test[TARGET].to_numpy()])
 
 
 def _baseline(model: Model, contract: Contract, tree: FeatureTree, graph: Graph, parts: Split) -> Baseline:
@@ -347,9 +376,16 @@ def _gate_evidence(context: RunContext, state: State, model: Model, spec: Spec, 
     thresholds = json.loads((context.workdir / "thresholds.json").read_bytes())
     y, weight = frame["y"].to_numpy(), frame["weight"].to_numpy()
 
-    def evaluation(name: str) -> Evaluation:
-        return Evaluation(
-            y=y, score=frame[name].to_numpy(), weight=weight, threshold=thresholds[name], costs=objective.costs
+    def evaluation(name: str) -> Evaluated:
+        given = [column for column in frame.columns if column.startswith(f"{name}_p")]
+        return get_task(model.task).evaluate(
+            y,
+            frame[name].to_numpy(),
+            weight=weight,
+            threshold=thresholds[name],
+            costs=objective.costs,
+            quantiles=frame.select(given).to_numpy() if given else None,
+            levels=tuple(quantile_level(column.removeprefix(f"{name}_")) for column in given),
         )
 
     test = _split(context, state).test
@@ -357,22 +393,24 @@ def _gate_evidence(context: RunContext, state: State, model: Model, spec: Spec, 
     return GateEvidence(
         task=model.task,
         objective=objective,
-        candidate=evaluation("candidate"),
-        champion=None if champion is None else evaluation("champion"),
+        candidate=evaluation(CANDIDATE),
+        champion=None if champion is None else evaluation(CHAMPION),
         champion_name=None if champion is None else f"v{champion}",
         # a logistic regression need not beat the yardstick that it is itself
-        yardsticks={name: evaluation(f"yardstick_{name}") for name in YARDSTICKS if name != spec.learner},
+        yardsticks={name: evaluation(f"yardstick_{name}") for name in _yardsticks(model) if name != spec.learner},
         segments={name: test[name].cast(pl.String).fill_null("–").to_numpy() for name in model.data.segments},
         seed=spec.seed,
     )
 
 
 def _report(run_id: str, state: State, verdicts: tuple[GateVerdict, ...]) -> str:
+    data = state["data"]
+    # of a regression every row counts as a positive does
+    positives = "" if data["positives"] == data["rows"] else f" with {data['positives']:,} positives"
     lines = [
         f"# {state['model']} run {run_id}",
         "",
-        f"Spec {state['spec']}, {state['data']['rows']:,} rows with {state['data']['positives']:,} positives, "
-        f"{state['data']['start']} to {state['data']['end']}.",
+        f"Spec {state['spec']}, {data['rows']:,} rows{positives}, {data['start']} to {data['end']}.",
         "",
         "| gate | verdict | sentence |",
         "|---|---|---|",

@@ -12,7 +12,7 @@ from everloop.project.exposure import Step, StopRule, parse_step, parse_stop_rul
 from everloop.project.folds import FoldsPlan, SearchMethod
 from everloop.project.gates import BeatsGate, Gate, MetricGate, NotWorseGate, parse_gate
 from everloop.project.lock import ProjectLock
-from everloop.project.metrics import LEARNERS, METRICS, MetricName, did_you_mean, metric_name
+from everloop.project.metrics import LEARNERS, METRICS, TASK_LEARNERS, MetricName, did_you_mean, metric_name
 from everloop.project.model import (
     Model,
     MonitorSection,
@@ -26,6 +26,7 @@ from everloop.project.objective import Objective
 from everloop.project.outcome import Acts, DataSection, DecisionNames, OutcomeSection, TimeColumn, Weight
 from everloop.project.paths import Paths
 from everloop.project.project import PROJECT_FILE, Project
+from everloop.project.quantiles import QUANTILES, parse_quantiles, quantile_level
 from everloop.project.schedule import check_schedule, next_due
 from everloop.project.settings import Address, Endpoint, Settings
 from everloop.project.shares import format_share, parse_share
@@ -36,6 +37,8 @@ __all__ = [
     "LEARNERS",
     "METRICS",
     "PROJECT_FILE",
+    "QUANTILES",
+    "TASK_LEARNERS",
     "Acts",
     "Address",
     "Approval",
@@ -85,10 +88,12 @@ __all__ = [
     "parse_duration",
     "parse_gate",
     "parse_model",
+    "parse_quantiles",
     "parse_share",
     "parse_spec",
     "parse_step",
     "parse_stop_rule",
+    "quantile_level",
     "read_document",
     "read_model",
     "read_spec",

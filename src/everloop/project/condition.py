@@ -15,6 +15,7 @@ METRIC: Final = r"[A-Za-z][A-Za-z0-9_]*(?:@\d+)?"
 OPERATOR: Final = r">=|<=|>|<|≥|≤"
 BOUND: Final = r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?\s*%?"
 
+_LARGEST_MAPE: Final = 2.0  # above it a percentage was meant
 _ASCII: Final = {"≥": ">=", "≤": "<="}
 
 
@@ -32,6 +33,10 @@ class Condition(NamedTuple):
         if metric_name(metric).is_share and not 0 <= number <= 1:
             likely = f"; did you mean {number:g}%?" if 1 < number <= 100 and "%" not in bound else ""
             raise ValueError(f"{metric} lies from 0 to 1 and is never {op} {bound.strip()}{likely}")
+        if metric == "mape" and number > _LARGEST_MAPE and "%" not in bound:
+            raise ValueError(
+                f"mape is a share of the outcome, and {number:g} is {number:.0%}; did you mean {number:g}%?"
+            )
         return cls(metric=metric, op=cast(Operator, _ASCII.get(op, op)), bound=number)
 
     def holds(self, value: float) -> bool:

@@ -7,13 +7,23 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Literal
 
-__all__ = ["LEARNERS", "METRICS", "Calibrate", "MetricName", "did_you_mean", "metric_name"]
+__all__ = ["LEARNERS", "METRICS", "TASK_LEARNERS", "Calibrate", "MetricName", "did_you_mean", "metric_name"]
 
 LEARNERS: Final = ("constant", "logistic", "random_forest", "xgboost", "lightgbm", "neural_network")
+"""Of classification."""
+
+TASK_LEARNERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "classification": LEARNERS,
+        "regression": ("constant", "linear", "random_forest", "xgboost", "lightgbm", "neural_network"),
+    }
+)
+"""By task, its constant first."""
 
 Calibrate = Literal["none", "logistic", "isotonic", "auto"]
 """How scores become probabilities; `auto` as the validation rows surely ask for, `none` leaves them."""

@@ -18,13 +18,15 @@ from everloop.project.durations import parse_duration
 from everloop.project.exposure import Step, StopRule, parse_step, parse_stop_rule
 from everloop.project.folds import FoldsPlan, SearchMethod
 from everloop.project.gates import Gate, MetricGate, NotWorseGate, parse_gate
-from everloop.project.metrics import LEARNERS, METRICS, Calibrate, did_you_mean, metric_name
+from everloop.project.metrics import LEARNERS, METRICS, TASK_LEARNERS, Calibrate, did_you_mean
 from everloop.project.objective import Objective
 from everloop.project.outcome import DataSection, OutcomeSection
+from everloop.project.quantiles import Quantiles
 from everloop.project.schedule import check_schedule
 from everloop.project.section import Section, sentences
 from everloop.project.shares import parse_share
 from everloop.project.spec import Spec, read_spec
+from everloop.project.task_rules import task_mistakes, with_task_defaults
 from everloop.project.timezones import check_timezone, localise
 
 __all__ = [
@@ -49,8 +51,9 @@ def _list(value: object) -> object:
 
 def _learner(value: object, info: ValidationInfo) -> object:
     own = bool(info.context) and isinstance(value, str) and value.isidentifier()
-    if value not in LEARNERS and not own:  # what learners.py defines is known once it is run, by those who fit
-        raise ValueError(f"{value!r} is not a learner{did_you_mean(str(value), LEARNERS) or ' ' + str(LEARNERS)}")
+    known = tuple(dict.fromkeys(name for names in TASK_LEARNERS.values() for name in names))
+    if value not in known and not own:  # what learners.py defines is known once it is run, by those who fit
+        raise ValueError(f"{value!r} is not a learner{did_you_mean(str(value), known) or ' ' + str(LEARNERS)}")
     return value
 
 
@@ -174,15 +177,18 @@ class MonitorSection(Section):
 class ModelFile(Section):
     """Everything of a model.yaml."""
 
-    task: Literal["classification"] = Field("classification", description="the kind of problem")
+    task: Literal["classification", "regression"] = Field(
+        "classification", description="classification | regression: the kind of problem"
+    )
     timezone: Annotated[str, BeforeValidator(check_timezone)] = Field(
         "UTC", description="in which naive times are read"
     )
     data: DataSection = Field(description="where the rows are")
     outcome: OutcomeSection = Field(default_factory=lambda: OutcomeSection(), description="when the truth arrives")
     objective: Annotated[Objective, BeforeValidator(Objective.parse)] = Field(
-        description="recall at precision >= 0.80, cost(fn=100, fp=1), average_precision, …"
+        description="recall at precision >= 0.80, cost(fn=100, fp=1), average_precision, …; regression: mae, mape, …"
     )
+    quantiles: Quantiles = Field((), description="of a regression, beside its score; left out there: [p10, p50, p90]")
     search: SearchSection = Field(default_factory=lambda: SearchSection(), description="what an experiment tries")
     train: TrainSection = Field(default_factory=lambda: TrainSection(), description="what a training run fits on")
     gates: tuple[Annotated[Gate, BeforeValidator(parse_gate)], ...] = Field(
@@ -293,7 +299,7 @@ def _model(document: Document, *, folder: Path) -> tuple[Model | None, tuple[str
     except ValidationError as error:
         found = sorted({document.mistake(*item) for item in sentences(error, ModelFile)}, key=_line)
         return None, (*document.mistakes, *found)
-    placed, crossed = _place_origin(read)
+    placed, crossed = _place_origin(with_task_defaults(read))
     crossed += _cross_mistakes(placed)
     mistakes = (*document.mistakes, *(document.mistake(*item) for item in crossed))
     values = {name: getattr(placed, name) for name in ModelFile.model_fields}
@@ -325,7 +331,7 @@ def _place_origin(read: ModelFile) -> tuple[ModelFile, list[tuple[KeyPath, str]]
 
 def _cross_mistakes(read: ModelFile) -> list[tuple[KeyPath, str]]:
     """What no key says alone: roles that collide, metrics of another task, steps that fall."""
-    return [*_role_mistakes(read), *_metric_mistakes(read), *_segment_mistakes(read), *_step_mistakes(read)]
+    return [*_role_mistakes(read), *task_mistakes(read), *_segment_mistakes(read), *_step_mistakes(read)]
 
 
 def _role_mistakes(read: ModelFile) -> list[tuple[KeyPath, str]]:
@@ -345,19 +351,6 @@ def _role_mistakes(read: ModelFile) -> list[tuple[KeyPath, str]]:
     if weight is not None and (weight.column is None) == (weight.negative is None):
         found.append((("data", "weight"), "is either a column or {negative: NUMBER}"))
     return found
-
-
-def _metric_mistakes(read: ModelFile) -> list[tuple[KeyPath, str]]:
-    named: list[tuple[KeyPath, str]] = [(("objective",), read.objective.metric)]
-    if read.objective.constraint is not None:
-        named.append((("objective",), read.objective.constraint.metric))
-    named += [(("gates", i), gate.metric) for i, gate in enumerate(read.gates) if isinstance(gate, MetricGate)]
-    named += [(("monitor", "checks", i), check) for i, check in enumerate(read.monitor.checks) if check in METRICS]
-    return [
-        (key, f"{metric} is a metric of {task}, and this model is a {read.task}")
-        for key, metric in named
-        if (task := metric_name(metric).task) != read.task
-    ]
 
 
 def _segment_mistakes(read: ModelFile) -> list[tuple[KeyPath, str]]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -23,10 +24,12 @@ from pydantic import (
 from everloop.errors import ConfigurationError
 from everloop.project.document import dump_yaml, parse_document, read_document
 from everloop.project.metrics import Calibrate
+from everloop.project.quantiles import Quantiles
 from everloop.project.section import Section, sentences
 
 __all__ = ["Approval", "Spec", "parse_spec", "read_spec", "spec_text", "write_spec"]
 
+_LATER: Final[Mapping[str, Any]] = MappingProxyType({"calibration": "none", "quantiles": []})
 _NAME: Final = re.compile(r"(?P<model>.+)-s(?P<number>[1-9]\d*)")
 
 
@@ -59,9 +62,10 @@ class Spec(Section):
 
     features: names in the order of the matrix; empty means all that the contract and features.py have.
     threshold: of the decision, as the search chose it on its validation rows, and what `expected` holds for. A run,
-        whose model has seen other rows, chooses its own for the objective on its own validation rows.
-    calibration: of the learner's scores, fitted on a run's own validation rows; `none` is not written down, so that a
-        spec without it is what it was.
+        whose model has seen other rows, chooses its own for the objective on its own validation rows. None where
+        nothing is decided, as in a regression.
+    calibration: of the learner's scores, fitted on a run's own validation rows. quantiles: what a regression answers
+        beside its score. Where there is none, neither file nor hash has the key: a spec without it is what it was.
     expected: metric -> {low, point, high, level} on test rows, {} where nothing was measured.
     yardsticks: learner -> metric -> value on the same rows.
     data: what it was found on: rows, positives, start, end, source, hash, window.
@@ -75,6 +79,7 @@ class Spec(Section):
     features: tuple[str, ...] = ()
     calibration: Calibrate = "none"
     threshold: float | None = None
+    quantiles: Quantiles = ()
     seed: StrictInt = 0
     expected: Mapping[str, Any] = Field(default_factory=dict)
     yardsticks: Mapping[str, Any] = Field(default_factory=dict)
@@ -87,10 +92,9 @@ class Spec(Section):
 
     @model_serializer(mode="wrap")
     def _written(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A key that came later is left out where it says nothing, so that older specs keep their hash."""
         values: dict[str, Any] = written(self)
-        if values.get("calibration") == "none":
-            del values["calibration"]
-        return values
+        return {key: value for key, value in values.items() if key not in _LATER or _plain(value) != _LATER[key]}
 
     @classmethod
     def new(cls, *, name: str, objective: str, learner: str, **rest: Any) -> Spec:
@@ -120,6 +124,10 @@ class Spec(Section):
     def approved(self, approval: Approval | None) -> Spec:
         """The same spec with another approval block; its hash stays."""
         return self.model_copy(update={"approval": approval})
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _canonical(values: object) -> bytes:

@@ -14,6 +14,7 @@ from everloop.bundle import Bundle
 from everloop.data import Column, Contract, Decoder
 from everloop.errors import DataError, EverloopError
 from everloop.rollout import Routing
+from everloop.tasks import get_task
 
 _LOG = logging.getLogger("everloop.serving")
 
@@ -39,6 +40,11 @@ class LiveModel:
         """The bundle that answers by default."""
         assert self.routing.champion is not None
         return self.bundles[self.routing.champion]
+
+    @property
+    def decides(self) -> bool:
+        """Whether a score becomes a decision, and an outcome is a yes or no; else both are numbers."""
+        return get_task(self.champion.manifest.task).decides
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,13 +27,13 @@ _PAGES = {
 }
 
 
-def openapi(models: Iterable[tuple[str, Contract]]) -> dict[str, Any]:
-    """The document for these models, by name."""
+def openapi(models: Iterable[tuple[str, Contract, bool]]) -> dict[str, Any]:
+    """The document for these models: name, contract, and whether the model decides anything."""
     paths: dict[str, Any] = {path: {"get": _page(path, *said)} for path, said in _PAGES.items()}
     schemas: dict[str, Any] = dict(_COMMON)
-    for name, contract in models:
+    for name, contract, decides in models:
         schemas[f"{name}.row"] = row_schema(contract)
-        schemas[f"{name}.outcome"] = _outcome_schema(contract)
+        schemas[f"{name}.outcome"] = _outcome_schema(contract, decides=decides)
         paths[f"/v1/models/{name}/predict"] = {"post": _post(f"predict_{name}", f"{name}.row", "predictions")}
         paths[f"/v1/models/{name}/outcomes"] = {"post": _post(f"outcomes_{name}", f"{name}.outcome", "recorded")}
     return {
@@ -72,11 +72,11 @@ def _column_schema(column: Column) -> dict[str, Any]:
     return schema
 
 
-def _outcome_schema(contract: Contract) -> dict[str, Any]:
+def _outcome_schema(contract: Contract, *, decides: bool) -> dict[str, Any]:
     columns, key = named_outcomes(contract), id_column(contract)
     properties: dict[str, Any] = {key: {"type": "string"}, "id": {"type": "string"}}
     for column in columns:
-        kinds = {_TYPES[column.type], "null"} | ({"boolean"} if column.role == "target" else set())
+        kinds = {_TYPES[column.type], "null"} | ({"boolean"} if column.role == "target" and decides else set())
         properties[column.name] = {"type": sorted(kinds)}
         if column.role == "target" and column.type != "string" and contract.positive in (True, 1):
             properties[column.name] = {"enum": [0, 1, False, True, None]}
@@ -126,11 +126,16 @@ _COMMON: dict[str, Any] = {
         "properties": {
             "id": {"type": "string"},
             "score": {"type": "number"},
-            "decision": {"type": "string"},
+            "quantiles": {
+                "type": "object",
+                "additionalProperties": {"type": "number"},
+                "description": "Of a regression: one outcome in ten lies below p10.",
+            },
+            "decision": {"type": "string", "description": "Of a classification."},
             "version": {"type": "integer"},
             "side": {"enum": ["champion", "challenger"]},
         },
-        "required": ["id", "score", "decision", "version", "side"],
+        "required": ["id", "score", "version", "side"],
     },
     "predictions": {
         "type": "object",

@@ -32,13 +32,16 @@ def named_outcomes(contract: Contract) -> tuple[Column, ...]:
     return target, *(column for column in contract.columns if column.role == "outcome")
 
 
-def read_outcomes(row: Any, contract: Contract, clock: Clock) -> tuple[list[OutcomeRecord], list[RowError]]:
+def read_outcomes(
+    row: Any, contract: Contract, clock: Clock, *, decides: bool = True
+) -> tuple[list[OutcomeRecord], list[RowError]]:
     """The outcomes that a row tells, one per name; and everything that is wrong with it.
 
     A row with anything wrong tells nothing.
 
     A row has the prediction's id and at least one of `named_outcomes` by its name (null takes back what was told), and
     may have `source` and `observed_at` (now where it is left out; a naive one is read in the contract's time zone).
+    decides: whether the target is a yes or no; else it is a number.
     """
     key, columns = id_column(contract), named_outcomes(contract)
     if not isinstance(row, Mapping):
@@ -60,7 +63,7 @@ def read_outcomes(row: Any, contract: Contract, clock: Clock) -> tuple[list[Outc
     if not told:
         wrong(columns[0].name, "is missing; it says what turned out to be true")
     for column in told:
-        if (said := _wrong_value(row[column.name], column, contract)) is not None:
+        if (said := _wrong_value(row[column.name], column, contract, decides=decides)) is not None:
             wrong(column.name, said)
     source = row.get("source", "")
     if not isinstance(source, str) or len(source) > _LONGEST_SOURCE:
@@ -83,9 +86,10 @@ def read_outcomes(row: Any, contract: Contract, clock: Clock) -> tuple[list[Outc
     ], []
 
 
-def _wrong_value(value: Any, column: Column, contract: Contract) -> str | None:
+def _wrong_value(value: Any, column: Column, contract: Contract, *, decides: bool) -> str | None:
     """What is wrong with a value, or None."""
-    if value is None or (isinstance(value, bool) and (column.role == "target" or column.type == "bool")):
+    truth = column.role == "target" and decides
+    if value is None or (isinstance(value, bool) and (truth or column.type == "bool")):
         return None
     if column.type in ("string", "datetime"):
         fits = isinstance(value, str) and len(value) <= _LONGEST_TEXT
@@ -95,7 +99,7 @@ def _wrong_value(value: Any, column: Column, contract: Contract) -> str | None:
     else:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         fits, kind = number and abs(value) < 2**63 and isfinite(value), _KINDS[column.type]
-    also = ", true, false or null" if column.role == "target" else " or null"
+    also = ", true, false or null" if truth else " or null"
     return None if fits else f"is not {kind}{also}"
 
 

@@ -80,7 +80,7 @@ class Pipeline:
             errors: list[list[RowError]] = []
             good = 0
             for row in request.rows:
-                told, wrong = read_outcomes(row, model.contract, self._clock)
+                told, wrong = read_outcomes(row, model.contract, self._clock, decides=model.decides)
                 records += told
                 errors.append(wrong)
                 good += not wrong

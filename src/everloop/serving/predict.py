@@ -31,11 +31,12 @@ JSON = Any
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What is said of one row."""
+    """What is said of one row. A regression has quantiles, where its version gives some, and no decision."""
 
     id: str
     score: float
-    decision: str
+    quantiles: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
+    decision: str | msgspec.UnsetType = msgspec.UNSET
     version: int
     side: str
 
@@ -54,13 +55,17 @@ class _Good:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scored:
-    """shape (n, versions); NaN where a version gave no score. features: the champion's, shape (n, k)."""
+    """shape (n, versions); NaN where a version gave no score. features: the champion's, shape (n, k).
+
+    quantiles: each version's, shape (n, q); None of one that gives none.
+    """
 
     versions: tuple[int, ...]
     scores: np.ndarray[Any, np.dtype[np.float32]]
     decisions: np.ndarray[Any, np.dtype[np.bool_]]
     features: np.ndarray[Any, np.dtype[np.float32]]
     took_s: tuple[float, ...]
+    quantiles: tuple[np.ndarray[Any, np.dtype[np.float32]] | None, ...]
 
 
 class Predictor:
@@ -163,12 +168,10 @@ class Predictor:
         keys = [one if entity is None else entity for one, entity in zip(decoded.ids, decoded.entities, strict=True)]
         picked = [_answering(one, scored, n) for n, one in enumerate(assign_many(model.routing, keys))]
         columns = np.array([scored.versions.index(one.version) for one in picked], dtype=np.int64)
-        answers = []
-        for n, (one, column) in enumerate(zip(picked, columns.tolist(), strict=True)):
-            decision = model.bundles[one.version].label(bool(scored.decisions[n, column]))
-            score = float(scored.scores[n, column])
-            answer = Answer(id=decoded.ids[n], score=score, decision=decision, version=one.version, side=one.side)
-            answers.append(msgspec.json.encode(answer))
+        answers = [
+            msgspec.json.encode(_answer(decoded.ids[n], model.bundles[one.version], one, scored, n, column))
+            for n, (one, column) in enumerate(zip(picked, columns.tolist(), strict=True))
+        ]
         inputs = decoded.frame.clone()
         inputs.drop_in_place(EVENT_TIME)
         return PredictionBatch(
@@ -208,6 +211,21 @@ class Predictor:
             )
 
 
+def _answer(given: str, bundle: Bundle, one: Assignment, scored: _Scored, row: int, column: int) -> Answer:
+    """What `bundle`, in the scores' `column`, says of a row under the id `given`."""
+    label, quantiles = bundle.label(bool(scored.decisions[row, column])), scored.quantiles[column]
+    return Answer(
+        id=given,
+        score=float(scored.scores[row, column]),
+        quantiles=msgspec.UNSET
+        if quantiles is None
+        else dict(zip(bundle.quantiles, quantiles[row].tolist(), strict=True)),
+        decision=msgspec.UNSET if label is None else label,
+        version=one.version,
+        side=one.side,
+    )
+
+
 def _score(model: LiveModel, frame: pl.DataFrame) -> _Scored:
     """Every live version on the same rows, the champion first. Raises Problem where the champion cannot score."""
     versions = model.routing.live
@@ -215,6 +233,7 @@ def _score(model: LiveModel, frame: pl.DataFrame) -> _Scored:
     scores = np.full((rows, len(versions)), np.nan, dtype=np.float32)
     decisions = np.zeros((rows, len(versions)), dtype=bool)
     took_s = []
+    quantiles: list[np.ndarray[Any, np.dtype[np.float32]] | None] = [None] * len(versions)
     made: dict[str, _Matrix] = {}
     for column, version in enumerate(versions):
         began_s, shared_s = time.perf_counter(), 0.0
@@ -230,9 +249,17 @@ def _score(model: LiveModel, frame: pl.DataFrame) -> _Scored:
             finite = np.isfinite(scored.score)
             scores[:, column] = np.where(finite, scored.score, np.nan)
             decisions[:, column] = scored.decision & finite
+            quantiles[column] = scored.quantiles
         took_s.append(shared_s + time.perf_counter() - began_s)
     features = _matrix(model.champion, frame, made).values
-    return _Scored(versions=versions, scores=scores, decisions=decisions, features=features, took_s=tuple(took_s))
+    return _Scored(
+        versions=versions,
+        scores=scores,
+        decisions=decisions,
+        features=features,
+        took_s=tuple(took_s),
+        quantiles=tuple(quantiles),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

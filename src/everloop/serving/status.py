@@ -73,7 +73,7 @@ class Status:
     def openapi(self) -> Reply:
         """OpenAPI 3.1, with each served model's contract."""
         models = self._live().models
-        return _json(200, openapi((name, models[name].contract) for name in sorted(models)))
+        return _json(200, openapi((name, models[name].contract, models[name].decides) for name in sorted(models)))
 
     def models(self) -> Reply:
         """The project's models, and what is served of each."""

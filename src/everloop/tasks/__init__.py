@@ -1,4 +1,4 @@
-"""Kinds of problem: their metrics with intervals, thresholds, losses and decisions. Classification, so far.
+"""Kinds of problem, so far classification and regression: metrics with intervals, thresholds, losses and decisions.
 
 `get_task("classification")` gives the Task, which is how rooms that know a model's task by name come in;
 its functions are exported too.
@@ -7,8 +7,11 @@ its functions are exported too.
 from everloop.tasks.classification import Classification
 from everloop.tasks.evaluation import Evaluation, decided, paired_interval
 from everloop.tasks.loss import hits, row_losses
+from everloop.tasks.numeric import NumericEvaluation, paired_numeric_interval
+from everloop.tasks.numeric_loss import error_bound, numeric_losses
 from everloop.tasks.objective import constraint_met
 from everloop.tasks.registry import TASKS, get_task
+from everloop.tasks.regression import Regression
 from everloop.tasks.risk import RiskShares, decision_labels, risk_shares
 from everloop.tasks.task import Evaluated, Metric, Task
 from everloop.tasks.threshold import choose_threshold
@@ -19,15 +22,20 @@ __all__ = [
     "Evaluated",
     "Evaluation",
     "Metric",
+    "NumericEvaluation",
+    "Regression",
     "RiskShares",
     "Task",
     "choose_threshold",
     "constraint_met",
     "decided",
     "decision_labels",
+    "error_bound",
     "get_task",
     "hits",
+    "numeric_losses",
     "paired_interval",
+    "paired_numeric_interval",
     "risk_shares",
     "row_losses",
 ]

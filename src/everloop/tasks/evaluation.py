@@ -39,8 +39,13 @@ REPLICATES = 1000
 PAIRED_REPLICATES = 200
 
 
-def decided(score: Array, threshold: float) -> Array:
-    """score ≥ threshold in the score's own precision, shape (n,), bool: the one place where a decision is made."""
+def decided(score: Array, threshold: float | None) -> Array:
+    """score ≥ threshold in the score's own precision, shape (n,), bool: the one place where a decision is made.
+
+    Without a threshold nothing is decided, and every row is false.
+    """
+    if threshold is None:
+        return np.zeros(np.shape(score), dtype=bool)
     return np.asarray(score >= np.asarray(score).dtype.type(threshold))
 
 
@@ -108,6 +113,11 @@ class Evaluation:
     def flagged(self) -> int:
         """Rows flagged."""
         return int(self.decision.sum())
+
+    def of_rows(self, rows: Array) -> Evaluation:
+        """The evaluation of some of its rows: their places, or shape (n,) of bool."""
+        weight = None if self.weight is None else self.weight[rows]
+        return replace(self, y=self.y[rows], score=self.score[rows], weight=weight)
 
     def value(self, metric: str) -> float:
         """The metric's value; precision is 0 where nothing is flagged.

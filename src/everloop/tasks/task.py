@@ -40,7 +40,31 @@ class Evaluated(Protocol):
 
     @property
     def positives(self) -> int:
-        """Rows that the estimate mostly rests on: positives in classification."""
+        """Rows that the estimate mostly rests on: positives in classification, every row in regression."""
+        ...
+
+    @property
+    def y(self) -> Array:
+        """The truth, shape (n,)."""
+        ...
+
+    @property
+    def score(self) -> Array:
+        """What was predicted, shape (n,)."""
+        ...
+
+    @property
+    def weights(self) -> Array:
+        """Shape (n,), 1 each where none were given."""
+        ...
+
+    @property
+    def threshold(self) -> float | None:
+        """Of the decisions that were judged; None where there are none."""
+        ...
+
+    def of_rows(self, rows: Array) -> Evaluated:
+        """The evaluation of some of its rows: their places, or shape (n,) of bool."""
         ...
 
     def value(self, metric: str) -> float:
@@ -65,6 +89,24 @@ class Task(Protocol):
         """By name."""
         ...
 
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The metrics that a leaderboard shows, three of them."""
+        ...
+
+    @property
+    def decides(self) -> bool:
+        """Whether a score is compared with a threshold, so that there are positives, and both classes are needed."""
+        ...
+
+    def positives(self, y: Array) -> int:
+        """How many rows tell something rare: positives in classification, every row in regression."""
+        ...
+
+    def lacks(self, y: Array) -> str | None:
+        """What is missing in rows that teach nothing, such as `no positive rows`; None where nothing is."""
+        ...
+
     def evaluate(
         self,
         y: Array,
@@ -73,22 +115,49 @@ class Task(Protocol):
         weight: Array | None = None,
         threshold: float | None = None,
         costs: Mapping[str, float] | None = None,
+        quantiles: Array | None = None,
+        levels: tuple[float, ...] = (),
     ) -> Evaluated:
-        """Scores against truth. Raises NotEnoughData without rows."""
+        """Scores against truth. Raises NotEnoughData without rows.
+
+        quantiles: shape (n, q), at `levels`, of a model that gives them.
+        """
         ...
 
-    def choose_threshold(self, objective: Objective, y: Array, score: Array, weight: Array | None = None) -> float:
-        """The decision threshold that serves the objective best on these rows (validation, never test)."""
+    def choose_threshold(
+        self, objective: Objective, y: Array, score: Array, weight: Array | None = None
+    ) -> float | None:
+        """The decision threshold that serves the objective best on these rows (validation, never test).
+
+        None where the task decides nothing.
+        """
         ...
 
     def objective_value(self, objective: Objective, evaluation: Evaluated) -> float:
         """What models are ranked by; `objective.maximise` says which way."""
         ...
 
-    def losses(self, y: Array, score: Array, decision: Array, *, objective: Objective | None = None) -> Array:
-        """One loss in [0, 1] per row, for paired comparison; NaN for a row that says nothing about the objective."""
+    def paired_interval(
+        self, metric: str, first: Evaluated, second: Evaluated, *, seed: int = 0, level: float = 0.95
+    ) -> Interval:
+        """The interval of `first`'s metric minus `second`'s over the same rows."""
         ...
 
-    def decide(self, score: Array, threshold: float) -> Array:
-        """The decision per row."""
+    def losses(
+        self,
+        y: Array,
+        score: Array,
+        decision: Array,
+        *,
+        objective: Objective | None = None,
+        bound: float | None = None,
+    ) -> Array:
+        """One loss in [0, 1] per row, for paired comparison; NaN for a row that says nothing about the objective.
+
+        bound: where errors of the champion's kind are cut, which a regression needs.
+        """
+        ...
+
+    def decide(self, score: Array, threshold: float | None) -> Array:
+        """The decision per row; false where nothing is decided."""
         ...

@@ -51,7 +51,8 @@ class PredictionBatch:
         were (or will be) given for each row, and are given again when the same row comes with the same id.
     event_time_us: shape (n,), int64, microseconds since 1970 UTC.
     versions, thresholds: length v; the version numbers that scored the rows, and their decision thresholds.
-    scores: shape (n, v), float32. decisions: shape (n, v), bool: whether the score reached its threshold.
+    scores: shape (n, v), float32. decisions: shape (n, v), bool: whether the score reached its threshold;
+        kept as null where it has none.
     answered: shape (n,), the column of `scores` whose answer was given. propensities: shape (n,), its probability.
     inputs: n rows, the contract's columns as they came. features: shape (n, k), float32, named by `feature_names`.
     """
@@ -279,9 +280,9 @@ def _frame(blocks: Sequence[_Block]) -> pl.DataFrame:
             "side": pl.Series([s for block in blocks for s in block.sides], dtype=pl.String),
             "propensity": pl.Series(_joined(blocks, "propensities", "<f8")),
             "score": pl.Series(scores[every, answered]),
-            "decision": pl.Series(decisions[every, answered]),
+            "decision": _decided(decisions[every, answered], thresholds[repeated, answered]),
             "threshold": pl.Series(thresholds[repeated, answered]).fill_nan(None),
-            "scores": _score_lists(versions, scores, decisions),
+            "scores": _score_lists(versions, scores, decisions, thresholds[repeated]),
             "routing_revision": pl.Series(np.array([b.routing_revision for b in blocks], np.int64)[repeated]),
             "schema_version": pl.Series(np.array([b.schema_version for b in blocks], np.int32)[repeated]),
         }
@@ -298,15 +299,24 @@ def _times(microseconds: npt.NDArray[np.int64]) -> pl.Series:
     return pl.Series(microseconds, dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
 
 
+def _decided(decisions: npt.NDArray[np.bool_], thresholds: npt.NDArray[np.float64]) -> pl.Series:
+    """Decisions, null where there was no threshold to decide by; both of shape (n,)."""
+    found, none = pl.Series("decision", decisions), pl.Series(np.isnan(thresholds))
+    return found.set(none, None) if none.any() else found
+
+
 def _score_lists(
-    versions: tuple[int, ...], scores: npt.NDArray[np.float32], decisions: npt.NDArray[np.bool_]
+    versions: tuple[int, ...],
+    scores: npt.NDArray[np.float32],
+    decisions: npt.NDArray[np.bool_],
+    thresholds: npt.NDArray[np.float64],
 ) -> pl.Series:
-    """Scores and decisions, shape (rows, versions) → one list of structs a row."""
+    """Scores, decisions and thresholds, shape (rows, versions) → one list of structs a row."""
     rows, width = scores.shape
     columns = {
         "version": np.tile(np.array(versions, np.int32), rows),
         "score": scores.ravel(),
-        "decision": decisions.ravel(),
+        "decision": _decided(decisions.ravel(), thresholds.ravel()),
     }
     items = pl.DataFrame(columns).to_struct("scores")
     return items.reshape((rows, width)).cast(pl.List(items.dtype))

@@ -1,0 +1,33 @@
+"""What a learner of numbers makes small: the squared error, which gives the mean, or the absolute, the median."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from everloop.models.space import Choice, Hyperparameter, Native
+
+__all__ = ["ABSOLUTE", "LOSS", "SQUARED", "mean_loss"]
+
+SQUARED: Final = "squared"
+ABSOLUTE: Final = "absolute"
+
+_OBJECTIVES: Final = (
+    *((name, SQUARED) for name in ("reg:squarederror", "regression", "regression_l2", "l2", "mse", "squared_error")),
+    *((name, ABSOLUTE) for name in ("reg:absoluteerror", "regression_l1", "l1", "mae", "absolute_error")),
+)
+
+LOSS: Final = Hyperparameter(
+    name="loss",
+    search=Choice((SQUARED, ABSOLUTE)),
+    default=SQUARED,
+    natives=tuple(Native(name=name, meanings=_OBJECTIVES) for name in ("objective", "criterion")),
+)
+"""Where a search tries both, the objective decides: the absolute error for mae and mape, the squared for rmse, r2."""
+
+
+def mean_loss(y: np.ndarray, score: np.ndarray, weight: np.ndarray, *, loss: str) -> float:
+    """The weighted mean of the rows' errors, squared or absolute; all of shape (n,)."""
+    error = np.asarray(score, dtype=np.float64) - y
+    return float(np.average(np.abs(error) if loss == ABSOLUTE else np.square(error), weights=weight))

@@ -1,0 +1,111 @@
+"""XGBoost for numbers, the histogram method; a booster for the score and one for each quantile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from everloop.models.learner import Training
+from everloop.models.regression.boosting import numeric_hyperparameters
+from everloop.models.regression.fixed_number import FixedNumber
+from everloop.models.regression.loss import ABSOLUTE, mean_loss
+from everloop.models.regression.weighted import weighted_quantiles
+from everloop.models.space import Hyperparameter, Value
+from everloop.models.xgboost import XGBoost as OfClasses
+
+__all__ = ["XGBoost"]
+
+_OBJECTIVES: Final = {ABSOLUTE: "reg:absoluteerror"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    estimator: Any
+    rounds: int | None = None
+
+    def scores(self, X: np.ndarray) -> np.ndarray:
+        return np.asarray(self.estimator.predict(X), dtype=np.float64)
+
+    def onnx(self) -> Any:
+        columns = self.estimator.n_features_in_
+        if not any("[" in tree for tree in self.estimator.get_booster().get_dump()):
+            # no tree has a split: the converter would answer another number
+            return FixedNumber(float(self.scores(np.zeros((1, columns)))[0]), columns).onnx()
+        from onnxmltools import convert_xgboost
+        from onnxmltools.convert.common.data_types import FloatTensorType
+
+        return convert_xgboost(self.estimator, initial_types=[("x", FloatTensorType([None, columns]))], target_opset=15)
+
+
+@dataclass(frozen=True, slots=True)
+class XGBoost:
+    """Gradient-boosted trees grown level by level."""
+
+    name: str = "xgboost"
+    yardstick: bool = False
+    reads_missing: bool = True
+    hyperparameters: tuple[Hyperparameter, ...] = numeric_hyperparameters(OfClasses().hyperparameters)
+    fixed: Mapping[str, tuple[Value, ...]] = field(
+        default_factory=lambda: {"tree_method": ("hist", "auto"), "booster": ("gbtree",)}
+    )
+    row_block: int = 1
+
+    def fit(self, training: Training) -> _Fitted:
+        """`base_score` is said, not estimated, so that nothing depends on how the rows are spread over workers."""
+        params, y, weight = training.params, training.y, training.weight
+        absolute = params["loss"] == ABSOLUTE
+        middle = weighted_quantiles(y, weight, (0.5,))[0] if absolute else np.average(y, weights=weight)
+        stopping, judged = _stopping(training)
+        objective = {"objective": _OBJECTIVES.get(str(params["loss"]), "reg:squarederror"), **stopping}
+        model = _fitted(training, float(middle), objective, judged)
+        return _Fitted(model, model.get_booster().num_boosted_rounds() if stopping else None)
+
+    def fit_quantile(self, training: Training, level: float, rounds: int | None) -> _Fitted:
+        """The booster of one quantile, of as many trees as the score's has."""
+        base = float(weighted_quantiles(training.y, training.weight, (level,))[0])
+        objective: dict[str, Any] = {"objective": "reg:quantileerror", "quantile_alpha": level}
+        if rounds is not None:
+            objective["n_estimators"] = rounds
+        return _Fitted(_fitted(training, base, objective, {}))
+
+
+def _fitted(training: Training, base_score: float, objective: Mapping[str, Any], judged: Mapping[str, Any]) -> Any:
+    from xgboost import XGBRegressor
+
+    params: dict[str, Any] = {
+        name: value for name, value in training.params.items() if name not in ("loss", "early_stopping_rounds")
+    }
+    model = XGBRegressor(
+        **{**params, **objective},
+        tree_method="hist",
+        base_score=base_score,
+        random_state=training.seed,
+        n_jobs=training.threads,
+        verbosity=0,
+    )
+    model.fit(training.X, training.y, sample_weight=training.weight / training.weight.mean(), **judged)
+    return model
+
+
+def _stopping(training: Training) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the estimator and its `fit` are given so that it stops by its own loss on the validation rows."""
+    validation, patience = training.validation, int(training.params["early_stopping_rounds"])
+    if not patience or validation is None:
+        return {}, {}
+    from xgboost.callback import EarlyStopping
+
+    def loss(y: np.ndarray, scores: np.ndarray, sample_weight: np.ndarray) -> float:
+        return mean_loss(y, scores, sample_weight, loss=str(training.params["loss"]))
+
+    stop = EarlyStopping(rounds=patience, metric_name="loss", maximize=False, save_best=True)
+    return (
+        {"eval_metric": loss, "disable_default_eval_metric": True, "callbacks": [stop]},
+        {
+            "eval_set": [(validation.X, validation.y)],
+            "sample_weight_eval_set": [validation.weights],
+            "verbose": False,
+        },
+    )
