@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import psutil
 import pytest
@@ -19,15 +20,17 @@ from everloop.clock import SimulatedClock, SystemClock
 from everloop.data import EVENT_TIME
 from everloop.errors import AlreadyRunning, ConfigurationError, NotEnoughData, Refused
 from everloop.experiment import Leaderboard, Trial, leaderboard_screen, search, write_winner
-from everloop.experiment.trial_fit import TrialTask, run_trial, write_part
+from everloop.experiment.folds import Fold
+from everloop.experiment.trial_fit import TrialTask, run_trial
+from everloop.experiment.trial_rows import trial_rows
 from everloop.experiment.trials import TrialLog
 from everloop.experiment.winner import winner_spec
 from everloop.ledger import Ledger
-from everloop.project import Objective, ProjectLock
+from everloop.project import Objective, ProjectLock, Spec
 from tests.experiment.made import START, opened, payments, project
 
 CLOCK = SystemClock()
-TIMES = ("fit_s", "seconds")
+TIMES = ("fit_s", "seconds", "us_per_row")
 
 
 def found(root: Path, frame: pl.DataFrame | None = None, **options: Any) -> Leaderboard:
@@ -39,7 +42,7 @@ def found(root: Path, frame: pl.DataFrame | None = None, **options: Any) -> Lead
 def without_times(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: without_times(inner) for key, inner in value.items() if key not in TIMES}
-    return [without_times(inner) for inner in value] if isinstance(value, list) else value
+    return [without_times(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def same(first: Leaderboard, second: Leaderboard) -> bool:
@@ -54,14 +57,17 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Leaderboard:
 
 def test_the_leaderboard_holds_every_trial_and_both_yardsticks_in_order(board: Leaderboard) -> None:
     assert {trial.name for trial in board.trials} == {"y1", "y2", *map(str, range(1, 11))}
-    values = [trial.value for trial in board.trials if trial.value is not None]
-    assert values == sorted(values, reverse=True)
+    for status in ("done", "pruned"):
+        values = [trial.value for trial in board.trials if trial.value is not None and trial.status == status]
+        assert values == sorted(values, reverse=True)
     for trial in board.trials:
         assert trial.range is not None
         assert trial.range.holds(trial.value or 0.0)
         assert {"precision", "recall", "average_precision"} <= trial.metrics.keys()
     assert board.winner is not None
-    assert board.winner.trial == next(trial for trial in board.trials if trial.kind == "trial")
+    best = next(trial for trial in board.trials if trial.kind == "trial")
+    assert board.tied(best)
+    assert board.winner.trial == min((t for t in board.trials if board.tied(t)), key=lambda t: t.graph_bytes)
     assert board.verdict.outcome == "passed"
 
 
@@ -78,7 +84,11 @@ def test_a_longer_search_goes_on_from_a_shorter_one(board: Leaderboard, tmp_path
     found(tmp_path / "p", trials=3)
     told: list[str] = []
     longer = search(
-        *opened(tmp_path / "p"), clock=CLOCK, trials=10, jobs=1, progress=lambda trial, *_: told.append(trial.name)
+        *opened(tmp_path / "p"),
+        clock=CLOCK,
+        trials=10,
+        jobs=1,
+        progress=lambda trial, *_: told.append(trial.name) if trial else None,
     )
     assert same(longer, board)
     assert len(told) == 12
@@ -93,7 +103,7 @@ from everloop.clock import SystemClock
 from everloop.experiment import search
 from tests.experiment.made import opened
 
-def kill(trial, ended, of):
+def kill(trial, best, ended, of):
     if ended == 6:
         children = psutil.Process().children()
         print(*[child.pid for child in children if "loky_posix" in " ".join(child.cmdline())], flush=True)
@@ -236,31 +246,155 @@ def test_a_part_without_a_positive_is_told(tmp_path: Path) -> None:
         found(tmp_path / "p", silent)
 
 
+def trial_task(**changes: Any) -> TrialTask:
+    fields: dict[str, Any] = {"number": 1, "kind": "trial", "learner": "xgboost", "params": {}, "seed": 0}
+    return TrialTask(**{**fields, "objective": Objective.parse("roc_auc"), "task": "classification", **changes})
+
+
+def small_rows(n: int = 600) -> Any:
+    frame = payments(n)
+    X, y = frame.select("v0", "v1").to_numpy().astype("float32"), frame["fraud"].to_numpy().astype(float)
+    folds = [Fold(fitted=np.arange(n // 2), judged=np.arange(n // 2, 3 * n // 4))]
+    folds.append(Fold(fitted=np.arange(3 * n // 4), judged=np.arange(3 * n // 4, n)))
+    return trial_rows(X, y, np.ones(n), folds, fit_rows=10_000, numeric=False, seed=0)
+
+
 def test_a_trial_that_fails_is_kept_with_its_sentence(tmp_path: Path) -> None:
-    frame = payments(400)
-    X = frame.select("v0", "v1").to_numpy().astype("float32")
-    for name in ("train", "validation"):
-        write_part(
-            tmp_path, name, X=X, y=frame["fraud"].to_numpy().astype(float), weight=pl.ones(400, eager=True).to_numpy()
-        )
-    task = TrialTask(
-        number=1,
-        kind="trial",
-        learner="xgboost",
-        params={"max_dept": 3},
-        seed=0,
-        objective=Objective.parse("roc_auc"),
-        task="classification",
-        rows=tmp_path,
-        graph=tmp_path / "graph.onnx",
-    )
-    trial = run_trial(task)
+    trial = run_trial(trial_task(params={"max_dept": 3}), small_rows()).trial
     assert trial.status == "failed"
     assert "did you mean 'max_depth'?" in trial.sentence
     log = TrialLog(tmp_path / "trials.jsonl")
     log.append(trial)
     assert TrialLog(tmp_path / "trials.jsonl").trials == {("trial", 1): trial}
     assert isinstance(trial, Trial)
+
+
+def test_a_trial_is_judged_on_every_fold_and_is_worth_their_mean() -> None:
+    result = run_trial(trial_task(), small_rows())
+    trial = result.trial
+    assert trial.status == "done"
+    assert len(trial.folds) == 2
+    worth = [fold.worth for fold in trial.folds]
+    assert trial.value == pytest.approx(np.average([fold.value for fold in trial.folds], weights=worth))
+    assert trial.range is not None
+    assert trial.range.width < max(f.interval["high"] - f.interval["low"] for f in trial.folds)
+    assert trial.threshold == trial.folds[-1].threshold
+    assert result.predictions is not None
+    assert result.predictions.shape == (300, 1)
+    assert trial.graph_bytes == len(result.graph) > 0
+    assert trial.us_per_row > 0
+
+
+def test_a_trial_behind_its_bound_is_given_up_and_one_that_reaches_it_goes_on() -> None:
+    behind = run_trial(trial_task(bounds=(0.9999,)), small_rows()).trial
+    assert behind.status == "pruned"
+    assert len(behind.folds) == 1
+    assert behind.sentence.startswith("given up after 1 of 2 folds")
+    assert run_trial(trial_task(bounds=(0.5,)), small_rows()).trial.status == "done"
+    cost = {"objective": Objective.parse("cost(fn=10, fp=1)")}
+    assert run_trial(trial_task(bounds=(0.0,), **cost), small_rows()).trial.status == "pruned"
+    assert run_trial(trial_task(bounds=(99.0,), **cost), small_rows()).trial.status == "done"
+
+
+def test_a_trial_that_takes_too_long_is_ended_and_says_so() -> None:
+    slow = trial_task(params={"n_estimators": 20_000, "learning_rate": 0.0001}, time_limit_s=1.0)
+    trial = run_trial(slow, small_rows(20_000)).trial
+    assert trial.status == "failed"
+    assert trial.sentence.startswith("it took longer than 1s")
+    assert "trial_timeout" in trial.sentence
+
+
+def test_trials_behind_half_of_the_others_are_spared_their_last_folds(tmp_path: Path) -> None:
+    won = found(tmp_path / "p", trials=24, jobs=2)
+    pruned = [trial for trial in won.trials if trial.status == "pruned"]
+    assert pruned
+    assert all(len(trial.folds) < won.data.folds for trial in pruned)
+    assert all(trial.number > 8 + 5 for trial in pruned)
+    assert won.winner is not None
+    assert won.winner.trial.status == "done"
+
+
+def test_ctrl_c_ends_a_search_with_what_there_is_and_it_goes_on_later(board: Leaderboard, tmp_path: Path) -> None:
+    def stop(trial: Trial | None, best: Trial | None, ended: int, of: int | None) -> None:
+        if best is not None and ended >= 5:
+            raise KeyboardInterrupt
+
+    stopped = found(tmp_path / "p", trials=10, progress=stop)
+    assert stopped.stopped
+    assert len(stopped.trials) < 12
+    assert stopped.winner is not None
+    assert choices(stopped) <= choices(board)
+    again = search(*opened(tmp_path / "p"), clock=CLOCK, trials=10, jobs=1)
+    assert same(again, board)
+
+
+def test_stopped_before_any_trial_ended_there_is_nothing_to_end_with(tmp_path: Path) -> None:
+    def stop(trial: Trial | None, *_: object) -> None:
+        if trial is not None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        found(tmp_path / "p", progress=stop)
+
+
+def test_the_champions_configuration_is_trial_one(tmp_path: Path) -> None:
+    said = {"eta": 0.07, "num_leaves": 9}
+    spec = Spec.new(name="fraud-s1", objective="roc_auc", learner="lightgbm", hyperparameters=said)
+    won = found(tmp_path / "p", champion=spec, trials=2)
+    first = next(trial for trial in won.trials if trial.name == "1")
+    assert first.learner == "lightgbm"
+    assert (first.hyperparameters["learning_rate"], first.hyperparameters["num_leaves"]) == (0.07, 9)
+
+
+def test_a_grid_is_searched_as_it_is_written(tmp_path: Path) -> None:
+    more = "search: {learners: [lightgbm], method: grid, space: {lightgbm: {num_leaves: [7, 15], eta: [0.05, 0.2]}}}\n"
+    root = tmp_path / "p"
+    _, model = project(root, payments())
+    text = model.folder.joinpath("model.yaml").read_text()
+    model.folder.joinpath("model.yaml").write_text(text[: text.index("search:")] + more)
+    won = search(*opened(root), clock=CLOCK, jobs=1)
+    names = ("num_leaves", "learning_rate")
+    tried = {tuple(t.hyperparameters[name] for name in names) for t in won.trials if t.kind == "trial"}
+    assert tried == {(7, 0.05), (7, 0.2), (15, 0.05), (15, 0.2)}
+    assert won.method == "grid"
+
+
+def test_two_settings_that_give_the_same_are_tied_and_the_smaller_graph_is_chosen(tmp_path: Path) -> None:
+    space = "{lightgbm: {num_round: [60, 61, 300]}}"
+    more = f"search: {{learners: [lightgbm], method: grid, choose: CHOOSE, space: {space}}}\n"
+    root = tmp_path / "p"
+    _, model = project(root, payments(), objective="roc_auc")
+    file = model.folder / "model.yaml"
+    text = file.read_text()
+    file.write_text(text[: text.index("search:")] + more.replace("CHOOSE", "cheapest"))
+    won = search(*opened(root), clock=CLOCK, jobs=1)
+    assert won.winner is not None
+    assert won.ties >= 2
+    smallest = min((trial for trial in won.trials if won.tied(trial)), key=lambda trial: trial.graph_bytes)
+    assert won.winner.trial == smallest
+    file.write_text(file.read_text().replace("cheapest", "best"))
+    assert (search(*opened(root), clock=CLOCK, jobs=1).winner or won.winner).trial == won.trials[0]
+
+
+def test_a_full_disk_is_one_sentence_and_what_was_kept_stays(tmp_path: Path) -> None:
+    log = TrialLog(tmp_path / "trials.jsonl")
+    trial = run_trial(trial_task(), small_rows()).trial
+    log.append(trial)
+    code = (
+        "import resource, sys, msgspec\nfrom pathlib import Path\n"
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from everloop.experiment.trials import TrialLog\n"
+        "path = Path(sys.argv[1]); log = TrialLog(path)\n"
+        "(first,) = log.trials.values()\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 40,) * 2)\n"
+        "try:\n    log.append(msgspec.structs.replace(first, number=2))\n"
+        "except Exception as error:\n    print(type(error).__name__, error)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "trials.jsonl")]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert said.startswith("StorageFull the disk of")
+    assert "1 trials are kept there" in said
+    assert TrialLog(tmp_path / "trials.jsonl").trials == {("trial", 1): trial}
 
 
 def test_times_are_never_features(board: Leaderboard) -> None:
@@ -330,7 +464,7 @@ def test_every_unknown_learner_is_told_before_anything_is_fitted(tmp_path: Path)
 def calibrated(root: Path, method: str) -> Leaderboard:
     project(root, payments())
     yaml = root / "fraud" / "model.yaml"
-    yaml.write_text(yaml.read_text().replace("search: {", f"search: {{calibration: {method}, "))
+    yaml.write_text(yaml.read_text().replace("search: {", f"search: {{calibration: {method}, folds: 1, "))
     return search(*opened(root), clock=CLOCK, trials=3, jobs=1)
 
 

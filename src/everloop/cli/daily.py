@@ -12,7 +12,7 @@ from everloop.cli.context import Opened, me, opened, project_here
 from everloop.cli.output import draw, fields, lines, say, show, when
 
 if TYPE_CHECKING:
-    from everloop.project import Model, Project
+    from everloop.project import FoldsPlan, Model, Project, SearchMethod
     from everloop.workflows import RunResult
 
 __all__ = ["AsJson", "ModelName", "add_to", "model_of"]
@@ -124,32 +124,39 @@ def _explore_features(project: Project, model: Model, *, as_json: bool) -> None:
 
 def search(
     model: ModelName = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="How many; model.yaml's where left out.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="grid, random or bayesian; model.yaml's where left out, as the rest.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many configurations.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0, help="Begin no trial after so many.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; one per core where left out.")] = None,
-    seed: Annotated[int | None, typer.Option(help="model.yaml's where left out.")] = None,
+    folds: Annotated[str | None, typer.Option(help="auto, 5, '5 by time' or '5 stratified'.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; one per core where nobody says.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all that is drawn.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Phase 1: learners × hyperparameters → leaderboard → spec."""
+    """Phase 1: learners × hyperparameters → leaderboard → spec. Ctrl-C ends it with what there is."""
     from everloop.cli.progress import SearchProgress
     from everloop.control import require_extra
-    from everloop.experiment import leaderboard_screen, write_winner
+    from everloop.experiment import champion_spec, leaderboard_screen, write_winner
     from everloop.experiment import search as searched
 
     require_extra("train")
-    with opened() as here, SearchProgress() as progress:
+    with opened() as here:
         chosen = here.project.model(model)
-        board = searched(
-            here.project,
-            chosen,
-            clock=here.clock,
-            trials=trials,
-            minutes=minutes,
-            jobs=jobs,
-            seed=seed,
-            progress=progress.trial_ended,
-        )
-        progress.close()
+        with SearchProgress(_minutes(chosen, minutes)) as progress:
+            board = searched(
+                here.project,
+                chosen,
+                clock=here.clock,
+                method=_method(method),
+                trials=trials,
+                minutes=minutes,
+                folds=_folds(folds),
+                jobs=jobs,
+                seed=seed,
+                champion=champion_spec(chosen, here.ledger),
+                progress=progress.told,
+            )
         if not as_json:
             draw(leaderboard_screen(board))
         spec = write_winner(chosen, board, ledger=here.ledger, clock=here.clock, actor=me())
@@ -159,6 +166,29 @@ def search(
         return
     say(f"{spec.name} is in {path}: review it, then")
     lines(f"everloop approve {spec.name} --by {me()}")
+
+
+def _minutes(model: Model, minutes: float | None) -> float | None:
+    return model.search.minutes if minutes is None else minutes
+
+
+def _method(said: str | None) -> SearchMethod | None:
+    from typing import get_args
+
+    from everloop.project import SearchMethod
+
+    if said is None or said in get_args(SearchMethod):
+        return said  # type: ignore[return-value]
+    raise typer.BadParameter(f"{said!r} is no method (grid, random or bayesian)", param_hint="--method")
+
+
+def _folds(said: str | None) -> FoldsPlan | None:
+    from everloop.project import FoldsPlan
+
+    try:
+        return None if said is None else FoldsPlan.parse(said)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--folds") from error
 
 
 def approve(

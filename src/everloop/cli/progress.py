@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from everloop.cli.output import say
+from everloop.clock import SystemClock
 
 if TYPE_CHECKING:
     from everloop.experiment import Trial
@@ -18,33 +19,45 @@ _POLL_S = 0.2
 
 
 class SearchProgress:
-    """A bar over trials, with the one that ended last."""
+    """A bar over trials, with the best so far and about how long the rest takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, minutes: float | None = None) -> None:
+        """minutes: after which no trial is begun."""
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         console = Console(stderr=True)
+        self._limit_s = None if minutes is None else 60 * minutes
         self._bar = Progress(
             TextColumn("search"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=18),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
             TextColumn("{task.description}"),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("", total=None)
+        self._clock = SystemClock()
+        self._started_s = self._clock.monotonic_s()
 
-    def trial_ended(self, trial: Trial, ended: int, total: int) -> None:
-        """One more trial has ended."""
-        description = f"{trial.learner} failed" if trial.value is None else f"{trial.learner} {trial.value:.3f}"
-        self._bar.update(self._task, completed=ended, total=total, description=description)
+    def told(self, trial: Trial | None, best: Trial | None, ended: int, of: int | None) -> None:
+        """The search has begun, or one more trial has ended."""
+        said = [] if best is None or best.value is None else [f"best {best.value:.3f} {best.learner}"]
+        left_s = self._left_s(ended, of)
+        if left_s is not None:
+            said.append(f"{_roughly(left_s)} left")
+        self._bar.update(self._task, completed=ended, total=of, description=", ".join(said))
 
-    def close(self) -> None:
-        """Take the bar away."""
-        self._bar.stop()
+    def _left_s(self, ended: int, of: int | None) -> float | None:
+        """About how long the rest takes: as the trials so far did, and no longer than the limit."""
+        took_s = self._clock.monotonic_s() - self._started_s
+        guesses = []
+        if self._limit_s is not None:
+            guesses.append(max(0.0, self._limit_s - took_s))
+        if of is not None and ended > 2:
+            guesses.append(took_s / ended * (of - ended))
+        return min(guesses, default=None)
 
     def __enter__(self) -> SearchProgress:
         self._bar.start()
@@ -53,7 +66,12 @@ class SearchProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        """Take the bar away."""
+        self._bar.stop()
+
+
+def _roughly(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 class RunProgress:

@@ -14,12 +14,13 @@ from everloop.experiment.online import plan_online
 from everloop.experiment.online_plan import OnlinePlan
 from everloop.experiment.online_screen import online_screen
 from everloop.experiment.screens import exploration_screen
-from everloop.experiment.search import FIT_ROWS, Progress, search
+from everloop.experiment.search import FIT_ROWS, TRIALS, Progress, search
 from everloop.experiment.trials import Trial
-from everloop.experiment.winner import winner_spec, write_winner
+from everloop.experiment.winner import champion_spec, winner_spec, write_winner
 
 __all__ = [
     "FIT_ROWS",
+    "TRIALS",
     "DataUsed",
     "Exploration",
     "FeatureLine",
@@ -31,6 +32,7 @@ __all__ = [
     "Progress",
     "Trial",
     "approve",
+    "champion_spec",
     "exploration_screen",
     "explore",
     "feature_table",

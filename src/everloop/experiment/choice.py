@@ -89,7 +89,7 @@ def choose(
         ]
         behind[rival.number] = mean_interval_of(gaps, worth)
     tied = [trial for trial in order if trial.number in behind and behind[trial.number].low <= 0]
-    winner = min(tied, key=lambda trial: (trial.graph_bytes, trial.number)) if cheapest and tied else best
+    winner = min(tied, key=lambda trial: trial.graph_bytes) if cheapest and tied else best  # of equals the better
     return Choice(winner=winner, best=best, behind=behind)
 
 

@@ -36,7 +36,8 @@ class Crew:
     def wait(self) -> list[TrialResult]:
         """The results of what has ended since, at least one.
 
-        Where a process died, all that ran beside it is lost with it: each is fitted again alone, and shows which it was.
+        Where a process died, all that ran beside it is lost with it: each is fitted again alone, which shows whose
+        doing it was.
         """
         done, _ = wait(self._running, return_when=FIRST_COMPLETED)
         results, lost = self._collected(done)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.text import Text
 
-_HEADS = {"precision": "prec.", "average_precision": "avg. prec."}
+_HEADS = {"precision": "prec.", "average_precision": "AP", "roc_auc": "AUC"}
 
 __all__ = ["DataUsed", "Judged", "Leaderboard", "leaderboard_screen", "ranked"]
 
@@ -27,7 +27,10 @@ class DataUsed:
     """The rows of a search.
 
     hash: content hash of the rows, features not among them. fit_rows: what a trial was fitted on. left_out: by reason.
-    train, validation, test: rows and positives of each part; of a regression every row counts as one.
+    rows, positives: all of them; of a regression every row counts as a positive. train: rows and positives of what the
+    newest fold is fitted on; validation: of what the folds are judged by, together; test: of the winner's.
+    folds: how many; by_time: else dealt at random. gap: what lies between fitted and judged rows, None without one.
+    note: what should be known of the folds.
     """
 
     source: str
@@ -35,21 +38,17 @@ class DataUsed:
     start: datetime
     end: datetime
     features: tuple[str, ...]
+    rows: int
+    positives: int
     train: tuple[int, int]
     validation: tuple[int, int]
     test: tuple[int, int]
+    folds: int
+    by_time: bool
+    gap: str | None
+    note: str | None
     fit_rows: int
     left_out: dict[str, int]
-
-    @property
-    def rows(self) -> int:
-        """All rows of the three parts."""
-        return self.train[0] + self.validation[0] + self.test[0]
-
-    @property
-    def positives(self) -> int:
-        """All positives of the three parts."""
-        return self.train[1] + self.validation[1] + self.test[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +68,11 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaderboard:
-    """What a search found. `trials` holds yardsticks and failed trials too, the best first.
+    """What a search found. `trials` holds yardsticks, failed and given up trials too, the best first.
 
+    behind: by how much the best trial is better than another on the same rows, with its 95 % interval, by number; of
+    the best and its nearest rivals. A trial whose interval reaches 0 is tied: the data cannot tell the two apart.
+    stopped: it was interrupted, and this is what there was.
     verdict: whether the winner may be written as a spec, with the sentence that says why.
     search: the search's id; its folder under `.everloop/searches/` holds every trial.
     quantiles: what a version of the winner will answer beside its score.
@@ -88,6 +90,19 @@ class Leaderboard:
     seconds: float
     task: str = "classification"
     quantiles: tuple[str, ...] = ()
+    method: str = "bayesian"
+    behind: dict[int, Interval] = field(default_factory=dict)
+    stopped: bool = False
+
+    def tied(self, trial: Trial) -> bool:
+        """Whether the data cannot tell `trial` from the best."""
+        gap = self.behind.get(trial.number) if trial.kind == "trial" else None
+        return gap is not None and gap.low <= 0
+
+    @property
+    def ties(self) -> int:
+        """How many trials are tied, the best among them."""
+        return sum(self.tied(trial) for trial in self.trials)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON, times as ISO 8601."""
@@ -95,10 +110,12 @@ class Leaderboard:
             "search": self.search,
             "model": self.model,
             "objective": self.objective,
+            "method": self.method,
             "seed": self.seed,
+            "stopped": self.stopped,
             "verdict": self.verdict.to_dict(),
             "data": msgspec.to_builtins(self.data),
-            "trials": [trial.to_dict() for trial in self.trials],
+            "trials": [self._record(trial) for trial in self.trials],
             "winner": None,
             "seconds": round(self.seconds, 3),
         }
@@ -111,13 +128,18 @@ class Leaderboard:
             }
         return record
 
+    def _record(self, trial: Trial) -> dict[str, Any]:
+        gap = self.behind.get(trial.number) if trial.kind == "trial" else None
+        return trial.to_dict() | {"tied": self.tied(trial), "behind": None if gap is None else gap.to_dict()}
+
 
 def ranked(trials: Sequence[Trial], *, maximise: bool) -> tuple[Trial, ...]:
-    """The best objective first; of equals a yardstick, then the lower number; failures last."""
+    """The best objective first; of equals a yardstick, then the lower number; then those given up; failures last."""
 
-    def place(trial: Trial) -> tuple[bool, float, bool, int]:
+    def place(trial: Trial) -> tuple[int, float, bool, int]:
         value = 0.0 if trial.value is None else trial.value
-        return (trial.value is None, -value if maximise else value, trial.kind == "trial", trial.number)
+        ended = 2 if trial.value is None else int(trial.status == "pruned")
+        return (ended, -value if maximise else value, trial.kind == "trial", trial.number)
 
     return tuple(sorted(trials, key=place))
 
@@ -159,34 +181,73 @@ def _winner_lines(board: Leaderboard) -> list[Text]:
     return lines
 
 
+def _size(count: int) -> str:
+    """Bytes as people read them, at most six characters."""
+    if count < 1_000:
+        return f"{count} B"
+    return f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
+
+
+def _rows_line(board: Leaderboard) -> str:
+    data = board.data
+    how = "by time" if data.by_time else "dealt at random"
+    gap = "" if data.gap is None else f", a gap of {data.gap} between"
+    folds = f"{data.folds} folds" if data.folds > 1 else "1 fold"
+    return (
+        f"fitted on {data.fit_rows:,} of {data.train[0]:,} rows; ranked on {data.validation[0]:,} rows of {folds} "
+        f"{how}{gap}"
+    )
+
+
+def _row(board: Leaderboard, trial: Trial) -> list[str]:
+    measured = [_metric(trial, name) for name in get_task(board.task).shown]
+    value = trial.status if trial.range is None else str(trial.range)
+    if trial.status == "failed":
+        return [trial.name, "", trial.learner, value, *("–" for _ in measured), "–", "–", "–"]
+    tied = "≈" if board.tied(trial) else "↓" if trial.status == "pruned" else ""
+    cost = (f"{trial.fit_s:.1f}", f"{trial.us_per_row:.1f}", _size(trial.graph_bytes))
+    return [trial.name, tied, trial.learner, value, *measured, *cost]
+
+
 def leaderboard_screen(board: Leaderboard, *, most: int = 15) -> Group:
-    """The leaderboard for a terminal, 80 columns wide: the best `most` trials, the yardsticks always."""
+    """The leaderboard for a terminal, 80 columns wide: the best `most` trials, the yardsticks and the winner always."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    train, validation = board.data.train, board.data.validation
     title = Text.assemble((f"{board.model}: {board.objective}", "bold"))
-    head = f"fitted on {board.data.fit_rows:,} of {train[0]:,} rows; ranked on {validation[0]:,} later ones"
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name, right in (("#", True), ("learner", False), ("objective, 95 %", False)):
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for name, right in (("#", True), ("", False), ("learner", False), ("objective, 95 %", False)):
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
-    metrics = get_task(board.task).shown
-    for name in metrics:
+    for name in (*get_task(board.task).shown, "fit s", "µs", "size"):
         table.add_column(_HEADS.get(name, name), justify="right", no_wrap=True)
-    table.add_column("fit s", justify="right", no_wrap=True)
     left_out = 0
     for place, trial in enumerate(board.trials):
-        if place >= most and trial.kind == "trial":
+        won = board.winner is not None and trial == board.winner.trial
+        if place >= most and trial.kind == "trial" and not won:
             left_out += 1
             continue
-        won = board.winner is not None and trial == board.winner.trial
-        style = "bold" if won else "dim" if trial.kind == "yardstick" or trial.status == "failed" else ""
-        value = "failed" if trial.range is None else str(trial.range)
-        measured = (_metric(trial, name) for name in metrics)
-        table.add_row(trial.name, trial.learner, value, *measured, f"{trial.fit_s:.1f}", style=style)
+        faint = trial.kind == "yardstick" or trial.status != "done"
+        table.add_row(*_row(board, trial), style="bold" if won else "dim" if faint else "")
     more = [Text(f"… and {left_out} more; --json has them all", style="dim")] if left_out else []
-    return Group(title, Text(head), Text(), table, *more, *_failures(board), *_winner_lines(board))
+    notes = [Text(text, style="dim") for text in _notes(board)]
+    return Group(title, Text(_rows_line(board)), Text(), table, *more, *notes, *_failures(board), *_winner_lines(board))
+
+
+def _notes(board: Leaderboard) -> list[str]:
+    """What the marks mean, where there are some, and what else should be known."""
+    found = []
+    if board.stopped:
+        found.append(f"stopped by hand: this is what {len(board.trials)} trials found; run it again and it goes on")
+    if board.ties > 1:
+        found.append(f"≈ the data cannot tell these {board.ties} apart")
+    pruned = sum(trial.status == "pruned" for trial in board.trials)
+    if pruned:
+        found.append(f"↓ {pruned} given up before their last fold, being behind half of those before them")
+    if board.data.note is not None:
+        found.append(board.data.note)
+    found.append("µs: a row through the graph, among many; size: of the graph")
+    return found
 
 
 def _failures(board: Leaderboard) -> list[Text]:

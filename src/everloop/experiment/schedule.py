@@ -58,12 +58,12 @@ class Schedule:
         number = self._next
         if (self._last is not None and number > self._last) or not self._learned(number - LAG):
             return None
-        suggestion = self._suggester.ask() if number == 1 or self._go_on() else None
-        if suggestion is None:
+        found = self._suggester.ask() if number == 1 or self._go_on() else None
+        if found is None:
             self._last = number - 1
             return None
         self._next += 1
-        return Planned(kind="trial", number=number, suggestion=suggestion, bounds=self._bounds())
+        return Planned(kind="trial", number=number, suggestion=found, bounds=self._bounds())
 
     def ended(self, trial: Trial) -> None:
         """A planned trial has its result."""
@@ -84,6 +84,7 @@ class Schedule:
         """The median of what the known trials had reached together after each fold."""
         folds = max((len(trial.folds) for trial in self._known), default=0)
         reached = [
-            [combined(trial.folds[: at + 1])[0] for trial in self._known if len(trial.folds) > at] for at in range(folds)
+            [combined(trial.folds[: at + 1])[0] for trial in self._known if len(trial.folds) > at]
+            for at in range(folds)
         ]
         return tuple(median(values) if len(values) >= LEAST_KNOWN else None for values in reached)

@@ -31,7 +31,7 @@ from everloop.experiment.trial_store import TrialStore
 from everloop.experiment.trials import Trial
 from everloop.experiment.verdicts import judge_winner
 from everloop.experiment.workers import DaskWorkers, LokyWorkers, Workers
-from everloop.models import Learner, defaults, learner, learners, own_content, resolve_params
+from everloop.models import Learner, defaults, learner, learners, own_content, resolve_params, search_space
 from everloop.project import FoldsPlan, Model, Objective, Project, ProjectLock, SearchMethod, Spec, quantile_level
 
 __all__ = ["FIT_ROWS", "TRIALS", "Progress", "search"]
@@ -134,10 +134,10 @@ def search(
 ) -> Leaderboard:
     """Search for the best configuration of `model`.
 
-    method, trials (beside the yardsticks), folds, seed, jobs (processes, one thread each) and minutes (no trial is begun
-    after them) are model.yaml's where None. jobs never change what is found, and minutes only how much of it.
-    champion: the spec that production trains, which is always trial one. fit_rows: more rows are sampled for a fit, the
-    rarer class whole and the other weighted up.
+    method, trials (beside the yardsticks), folds, seed, jobs (processes, one thread each) and minutes (no trial is
+    begun after them) are model.yaml's where None. jobs never change what is found, and minutes only how much of it.
+    champion: the spec that production trains, which is always trial one. fit_rows: more rows are sampled for a fit,
+    the rarer class whole and the other weighted up.
     Trials are fitted on the Dask cluster that everloop.yaml names, else in processes of this machine.
 
     Called again with the same settings on the same data it goes on where it was, and with more trials it adds them.
@@ -238,6 +238,14 @@ def _learners(model: Model) -> tuple[Learner, ...]:
     return tuple(found)
 
 
+def _as_it_is(item: Learner) -> Suggestion:
+    """The learner with its defaults, those that a search may move."""
+    searched = search_space(item)
+    return Suggestion(
+        learner=item.name, params={name: value for name, value in defaults(item).items() if name in searched}
+    )
+
+
 def _as_suggestion(champion: Spec | None, model: Model) -> Suggestion | None:
     """The champion's configuration, with all its hyperparameters by canonical name."""
     if champion is None:
@@ -296,7 +304,7 @@ class _Searching:
             first=self._plan.champion,
             count=self._plan.grid_trials,
         )
-        yardsticks = [Suggestion(learner=item.name, params=defaults(item)) for item in self._plan.yardsticks]
+        yardsticks = [_as_it_is(item) for item in self._plan.yardsticks]
         schedule = Schedule(suggester, yardsticks=yardsticks, count=self._count, go_on=go_on)
         try:
             self._tell(None, schedule)

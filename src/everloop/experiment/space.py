@@ -1,4 +1,4 @@
-"""Where a search looks: each learner's own space, with what model.yaml says of it, and the grids that are made of it."""
+"""Where a search looks: each learner's own space, with what model.yaml says of it, and the grids made of it."""
 
 from __future__ import annotations
 
@@ -64,9 +64,7 @@ def _unknown_learner(name: str, known: Mapping[str, Learner]) -> str:
 
 def _space(learner: Learner, said: Mapping[str, Any]) -> tuple[LearnerSpace, list[str]]:
     named = {name: item for item in learner.hyperparameters for name in item.names}
-    searched: dict[str, Distribution] = {
-        item.name: item.search for item in learner.hyperparameters if item.searched
-    }
+    searched: dict[str, Distribution] = {item.name: item.search for item in learner.hyperparameters if item.searched}
     fixed: dict[str, Value] = {}
     mistakes: list[str] = []
     taken: dict[str, str] = {}
@@ -74,7 +72,11 @@ def _space(learner: Learner, said: Mapping[str, Any]) -> tuple[LearnerSpace, lis
         where = f"search.space.{learner.name}.{name}"
         if name not in named:
             near = get_close_matches(name, list(named), n=1, cutoff=0.6)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(item.name for item in learner.hyperparameters)}"
+            hint = (
+                f"did you mean {near[0]!r}?"
+                if near
+                else f"it has {', '.join(item.name for item in learner.hyperparameters)}"
+            )
             mistakes.append(f"{where}: {learner.name} has no such hyperparameter; {hint}")
             continue
         item = named[name]
@@ -93,7 +95,9 @@ def _space(learner: Learner, said: Mapping[str, Any]) -> tuple[LearnerSpace, lis
             fixed[item.name] = found
     start = {name: _start(named[name], space) for name, space in searched.items()}
     return (
-        LearnerSpace(learner=learner, searched=searched, fixed=fixed, start=start, said=frozenset(taken) - fixed.keys()),
+        LearnerSpace(
+            learner=learner, searched=searched, fixed=fixed, start=start, said=frozenset(taken) - fixed.keys()
+        ),
         mistakes,
     )
 

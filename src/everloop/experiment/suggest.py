@@ -1,7 +1,7 @@
 """Which trial comes next, by Optuna: over a grid, at random, or Bayesian; the same for the same seed.
 
-Trial k is suggested knowing the results of trials 1 … k − `LAG`, told in the order of their numbers, and of no other. So
-up to `LAG` trials run at once without waiting for each other, and the suggestions depend on the seed and the results
+Trial k is suggested knowing the results of trials 1 … k − `LAG`, told in the order of their numbers, and of no other.
+So up to `LAG` trials run at once without waiting for each other, and the suggestions depend on the seed and the results
 alone: not on how many processes fit, nor on which of them is done first, nor on whether the search was killed.
 """
 

@@ -210,9 +210,7 @@ def _given_up(task: TrialTask, scored: Sequence[FoldScore], at: int, folds: int)
     return f"given up after {at + 1} of {folds} folds: {value:.4g}, half of those before it did better than {bound:.4g}"
 
 
-def _fitted(
-    task: TrialTask, rows: TrialRows, fold: FoldRows, own: Path | None
-) -> tuple[FitResult, FoldScore, Array]:
+def _fitted(task: TrialTask, rows: TrialRows, fold: FoldRows, own: Path | None) -> tuple[FitResult, FoldScore, Array]:
     fitted, held = np.asarray(fold.fitted), np.asarray(fold.judged)
     X_judged, truth, weight = (np.asarray(array[held]) for array in (rows.X, rows.y, rows.weight))
     result = fit_here(

@@ -67,7 +67,7 @@ def write_trial_rows(folder: Path, rows: TrialRows) -> None:
 def read_trial_rows(folder: Path, laid: int) -> TrialRows:
     """The rows of `write_trial_rows`, mapped. laid: when, so that a worker that lives on reads newer rows anew."""
 
-    def read(name: str) -> Array:
+    def read(name: str) -> Any:
         return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
     count = int(json.loads((folder / "folds.json").read_text()))

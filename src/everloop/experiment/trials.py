@@ -130,8 +130,8 @@ class TrialLog:
         except OSError as error:
             if no_room(error):
                 raise StorageFull(
-                    f"the disk of {self._path.parent} is full; {len(self._trials)} trials are kept there: make room and "
-                    "run the same search again, it goes on where it was"
+                    f"the disk of {self._path.parent} is full; {len(self._trials)} trials are kept there: make room "
+                    "and run the same search again, it goes on where it was"
                 ) from error
             raise
         self._trials[trial.kind, trial.number] = trial

@@ -12,7 +12,7 @@ from everloop.ledger import DataSpan, Estimate, Ledger, SpecWritten
 from everloop.project import Model, Spec, write_spec
 from everloop.stats import Interval
 
-__all__ = ["winner_spec", "write_winner"]
+__all__ = ["champion_spec", "winner_spec", "write_winner"]
 
 
 def _estimates(winner: Judged, objective: str) -> dict[str, dict[str, float]]:
@@ -72,14 +72,25 @@ def winner_spec(board: Leaderboard, *, name: str, clock: Clock, parent: Spec | N
         "yardsticks": dict(winner.yardsticks),
         "data": _data(board),
         "parent": None if parent is None else parent.name,
-        "reason": f"trial {winner.trial.name} of search {board.search}: {board.verdict.sentence}",
+        "reason": f"trial {winner.trial.name} of search {board.search}{_chosen(board)}: {board.verdict.sentence}",
         "created_at": clock.now(),
     }
     spec = Spec.new(name=name, objective=board.objective, learner=winner.trial.learner, **fields)
     return spec.model_copy(update={"diff": _diff(parent, spec)})
 
 
-def _champion_spec(model: Model, ledger: Ledger) -> Spec | None:
+def _chosen(board: Leaderboard) -> str:
+    """Why it is not the best by number, where it is not."""
+    winner = board.winner
+    assert winner is not None
+    best = next(trial for trial in board.trials if trial.kind == "trial" and trial.status == "done")
+    if winner.trial == best:
+        return ""
+    return f", the smallest of {board.ties} that the data cannot tell from the best ({best.name}, {best.learner})"
+
+
+def champion_spec(model: Model, ledger: Ledger) -> Spec | None:
+    """The spec that the champion was trained from; None without a champion, or where the spec is not in the folder."""
     routing = ledger.routing(model.name)
     if routing is None or routing.champion is None:
         return None
@@ -99,7 +110,7 @@ def write_winner(model: Model, board: Leaderboard, *, ledger: Ledger, clock: Clo
     Raises Refused where the winner may not become a spec.
     """
     spec = winner_spec(
-        board, name=f"{model.name}-s{model.next_spec_number()}", clock=clock, parent=_champion_spec(model, ledger)
+        board, name=f"{model.name}-s{model.next_spec_number()}", clock=clock, parent=champion_spec(model, ledger)
     )
     existing = [other for other in model.specs() if _same(other, spec)]
     if existing:

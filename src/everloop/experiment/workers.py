@@ -104,6 +104,7 @@ class DaskWorkers:
                 f"no Dask scheduler answers at {address} ({error}); start one, or take dask out of everloop.yaml to "
                 "search on this machine"
             ) from error
+        self._address = address
         self._rows: Any = None
         try:
             self._refuse_unlike()
@@ -115,10 +116,12 @@ class DaskWorkers:
         """Workers that cannot fit what this process would: none at all, or of another everloop or library."""
         workers = self._client.scheduler_info()["workers"]
         if not workers:
-            raise IntegrationError(f"the Dask cluster {self._client.scheduler.address} has no workers; start some")
+            raise IntegrationError(f"the Dask cluster {self._address} has no workers; start some")
         here = _versions()
         for address, there in self._client.run(_versions).items():
-            unlike = [f"{name} {there.get(name)} and not {here[name]}" for name in here if there.get(name) != here[name]]
+            unlike = [
+                f"{name} {there.get(name)} and not {here[name]}" for name in here if there.get(name) != here[name]
+            ]
             if unlike:
                 raise IntegrationError(
                     f"the Dask worker {address} has {', '.join(unlike)}; trials must come out the same everywhere: "
@@ -178,4 +181,3 @@ def _as_future(submitted: Any) -> Future[TrialResult]:
 
     submitted.add_done_callback(done)
     return future
-

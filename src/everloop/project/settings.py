@@ -35,6 +35,13 @@ def _ledger(value: object) -> object:
     raise ValueError(f"{value!r} is not a ledger's address (sqlite:///FILE or postgresql://…)")
 
 
+def _scheduler(value: object) -> object:
+    known = ("tcp://", "tls://", "ucx://", "ws://", "wss://")
+    if value is None or str(value).startswith(known):
+        return value
+    raise ValueError(f"{value!r} is not a Dask scheduler's address (tcp://HOST:8786 or tls://HOST:8786)")
+
+
 def _folder(value: object) -> object:
     if isinstance(value, str) and "://" in value:
         raise ValueError(f"{value!r} is not a folder; bundles lie in a folder that every process of the project reads")
@@ -81,6 +88,9 @@ class Settings(Section):
     endpoint: Endpoint = Field(default_factory=lambda: Endpoint(), description="where predictions are answered")
     control: Address = Field(
         default_factory=lambda: Address(), description="kept for the project's own page; nothing listens yet"
+    )
+    dask: Annotated[str | None, BeforeValidator(_scheduler)] = Field(
+        None, description="scheduler of a Dask cluster that fits trials, e.g. tcp://host:8786; left out: this machine"
     )
     mlflow: str | None = Field(None, description="tracking address to mirror runs and versions to; left out: off")
     notify: Annotated[tuple[str, ...], BeforeValidator(_text_list)] = Field(
