@@ -84,6 +84,27 @@ def test_explore_sends_nobody_on_with_what_stops_a_search(bench: Path, tmp_path:
     assert "next: put right what is marked ✗" in seen.err
 
 
+def test_rollout_plan_says_what_an_experiment_online_would_take(bench: Path) -> None:
+    shop = bench / "shop"
+    shown = everloop("rollout", "plan", "--share", "1%", "--effect", "0.05", cwd=shop)
+    assert (shown.code, shown.err) == (0, "")
+    # a path is never cut, so that it can be copied
+    assert max(len(line.rstrip()) for line in shown.out.splitlines() if not line.startswith("page: ")) <= 80
+    assert "fraud-s1 expects it" in shown.out
+    assert "● A/B judged once" in shown.out
+    page = shop / ".everloop" / "reports" / "fraud-rollout-plan.html"
+    assert page.read_text().startswith("<!doctype html>")
+    page.unlink()
+    record = everloop("rollout", "plan", "fraud", "--metric", "target_rate", "--no-page", "--json", cwd=shop).json
+    assert record["baseline"]["metric"] == "target_rate"
+    assert record["paired"] is None
+    assert record["page"] is None
+    assert not page.exists()
+    refused = everloop("rollout", "plan", "--effect", "3", cwd=shop)
+    assert (refused.code, refused.out) == (2, "")
+    assert "and it lies from 0 to 1; say at most" in refused.err
+
+
 def test_a_spec_nobody_approved_is_refused(bench: Path, tmp_path: Path) -> None:
     shop = tmp_path / "shop"
     shutil.copytree(bench / "shop", shop, ignore=shutil.ignore_patterns(".everloop"))
@@ -215,7 +236,7 @@ def test_audit_verify_finds_a_changed_fact(trained: Path, tmp_path: Path) -> Non
         (("model", "list"), 1, "no everloop.yaml in"),
         (("trian",), 2, "'everloop' has no command 'trian'; did you mean 'train'?"),
         (("traffic", "tail"), 2, "'everloop' has no command 'traffic'; there are demo, init, explore"),
-        (("rollout", "start"), 2, "no command 'start'; there are list, show, pause, resume, abort, promote"),
+        (("rollout", "start"), 2, "no command 'start'; there are list, show, plan, pause, resume, abort, promote"),
         (("approve", "fraud-s1"), 2, "Missing option"),
     ],
 )

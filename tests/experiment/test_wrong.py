@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -10,8 +11,12 @@ import pytest
 
 from everloop.experiment.association import Association, Histogram
 from everloop.experiment.columns import ColumnSummary, column_summaries
-from everloop.experiment.overtime import Span, halves, periods
-from everloop.experiment.wrong import Seen, TargetSummary, findings
+from everloop.experiment.correlated import Correlated
+from everloop.experiment.late import CopiedRows, LateCategory, LateLabels
+from everloop.experiment.leaks import Leak
+from everloop.experiment.overtime import Buckets, Span, halves, periods, seasons
+from everloop.experiment.target import TargetSummary
+from everloop.experiment.wrong import Seen, findings
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 MONTH = Span(start=START, end=START + timedelta(days=30))
@@ -49,7 +54,7 @@ def kinds(**changes: object) -> set[str]:
 
 
 def association(auc: float = 0.6, psi: float | None = 0.01) -> tuple[Association, ...]:
-    return (Association(feature="x", auc=auc, psi=psi, histogram=NOTHING),)
+    return (Association(feature="x", auc=auc, information=0.0, psi=psi, histogram=NOTHING),)
 
 
 def test_clean_data_has_no_finding() -> None:
@@ -81,6 +86,14 @@ def test_clean_data_has_no_finding() -> None:
         ("unusable", {"problems": ("fraud/features.py:3: no",)}),
         ("unmatured", {"unmatured": 10}),
         ("empty", {"rows": 0}),
+        ("late category", {"late_categories": (LateCategory(column="x", categories=("new",), rows=20, share=0.1),)}),
+        ("duplicates across the split", {"copied": CopiedRows(rows=5, share=0.01)}),
+        ("label matures late", {"late_labels": LateLabels(what="rate", since=START, late=0.0, before=0.1)}),
+        ("label matures late", {"late_labels": LateLabels(what="missing", since=START, late=0.9, before=0.1)}),
+        ("unknown at prediction", {"leaks": (Leak(column="x", how="after", value=0.9),)}),
+        ("unknown at prediction", {"leaks": (Leak(column="x", how="missing tells", value=0.95),)}),
+        ("unknown at prediction", {"leaks": (Leak(column="x", how="empty when new", value=0.9),)}),
+        ("correlated", {"groups": (Correlated(features=("x", "y"), least=0.95, most=0.95),)}),
     ],
 )
 def test_what_is_wrong_is_found_alone(kind: str, changes: dict[str, object]) -> None:
@@ -116,7 +129,7 @@ def test_weights_do_not_make_few_rows_many() -> None:
 def test_every_period_is_counted_once_and_rates_are_weighted() -> None:
     times = pl.Series([START + timedelta(hours=at) for at in range(48)])
     y = np.tile([1.0, 0.0, 0.0, np.nan], 12)
-    found = periods(times, y, weight=np.tile([1.0, 2.0, 2.0, 9.0], 12))
+    found = periods(Buckets.of(times, y, weight=np.tile([1.0, 2.0, 2.0, 9.0], 12)))
     assert sum(period.rows for period in found) == 48
     assert sum(period.positives for period in found) == 12
     known = [period.rate for period in found if period.rate is not None]
@@ -128,7 +141,50 @@ def test_columns_are_summed_up_as_they_are() -> None:
     frame = pl.DataFrame(
         {"x": [1.0, None, float("nan"), float("inf")], "word": ["a", "a", None, "b"], "on": [True, False, True, None]}
     )
-    x, word, on = column_summaries(frame, roles={"x": "feature"})
+    x, word, on = column_summaries(frame.lazy(), rows=4, roles={"x": "feature"})
     assert (x.missing, x.infinite, x.role, x.type) == (2, 1, "feature", "float64")
     assert (word.missing, word.distinct, word.role, word.minimum) == (1, 2, "ignored", None)
     assert (on.missing, on.distinct) == (1, 2)
+
+
+def test_buckets_of_parts_add_up_to_those_of_the_whole() -> None:
+    rng = np.random.default_rng(0)
+    times = pl.Series([START + timedelta(minutes=int(at)) for at in np.sort(rng.integers(0, 90_000, 2_000))])
+    y, weight = (rng.random(2_000) < 0.2).astype(float), rng.random(2_000)
+    whole = Buckets.of(times, y, weight=weight)
+    cuts = [0, 13, 700, 2_000]
+    parts = Buckets.none()
+    for start, end in pairwise(cuts):
+        parts = parts + Buckets.of(times[start:end], y[start:end], weight=weight[start:end])
+    assert [p.start for p in periods(parts)] == [p.start for p in periods(whole)]
+    assert [p.rows for p in periods(parts)] == [p.rows for p in periods(whole)]
+    np.testing.assert_allclose([p.rate for p in periods(parts)], [p.rate for p in periods(whole)])
+    assert parts.rate == pytest.approx(np.average(y, weights=weight))
+
+
+def test_seasons_are_told_in_the_models_time_zone_and_only_where_the_span_is_long_enough() -> None:
+    hours = 24 * 28
+    times = pl.Series([START + timedelta(hours=at) for at in range(hours)])
+    local = times.dt.convert_time_zone("America/New_York")
+    y = (local.dt.hour() < 6).to_numpy().astype(float)
+    found = seasons(Buckets.of(times, y, weight=np.ones(hours)), timezone="America/New_York")
+    by_hour = {one.value: one.rate for one in found if one.part == "hour"}
+    assert by_hour == {hour: float(hour < 6) for hour in range(24)}
+    assert [one.value for one in found if one.part == "weekday"] == list(range(1, 8))
+    assert [one for one in found if one.part == "month"] == []
+    assert sum(one.share for one in found if one.part == "hour") == pytest.approx(1)
+    assert seasons(Buckets.of(times[:20], y[:20], weight=np.ones(20)), timezone="UTC") == ()
+
+
+def test_a_numeric_target_has_halves_that_differ_by_more_than_their_spread_allows() -> None:
+    rng = np.random.default_rng(1)
+    n = 4_000
+    times = pl.Series([START + timedelta(minutes=at) for at in range(n)])
+    about = target(positives=0, rate=10.0, tenth=5.0, median=10.0, nine_tenths=15.0)
+
+    def told(shift: float) -> set[str]:
+        y = 10 + 3 * rng.standard_normal(n) + shift * (np.arange(n) >= n // 2)
+        return kinds(target=about, halves=halves(times, y, weight=np.ones(n), numeric=True))
+
+    assert told(1.0) == {"rate jump"}
+    assert told(0.0) == set()

@@ -1,4 +1,5 @@
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -251,3 +252,23 @@ def test_a_spool_that_cannot_be_counted_is_counted_again_when_it_can(error):
         wait_until(lambda rows=rows: count.rows == rows)
         broken.clear() if broken.is_set() else broken.set()
     count.stop()
+
+
+def test_an_unseen_category_is_answered_as_a_missing_one_and_counted(served, post):
+    _, running = served
+
+    def counted() -> float:
+        text = httpx.get(f"{running.url}/metrics").text
+        found = re.search(r'everloop_unseen_categories_total\{column="country",model="fraud",slot="0"\} (\S+)', text)
+        return float(found[1]) if found else 0.0
+
+    same = {"amount": 50.0, "visits": 1}
+    assert post({"rows": [row(900_000, country="ZZ", **same)]}).status_code == 200
+    wait_until(lambda: counted() >= 1)
+    before = counted()
+    countries = ("XX", None, "CH", "YY")
+    reply = post({"rows": [row(900_001 + at, country=name, **same) for at, name in enumerate(countries)]})
+    assert reply.json()["errors"] == []
+    unseen, missing, known, other = (result["score"] for result in reply.json()["results"])
+    assert unseen == missing == other != known
+    wait_until(lambda: counted() == before + 2)

@@ -142,6 +142,11 @@ def test_binned_evidence_is_a_little_less_than_the_exact_one(values: list[float]
     assert binned >= exact - 0.02 * len(values)
 
 
+def test_a_value_seen_often_is_as_if_it_came_so_often() -> None:
+    values, times = np.array([1.0, -1.0, 0.3]), np.array([30, 20, 0])
+    assert BoundedSequence().update(values, times=times) == BoundedSequence().update(np.repeat(values, times))
+
+
 def test_state_goes_through_json() -> None:
     sequence = BoundedSequence(lower=-2, upper=3, alpha=0.01).update(np.linspace(-2, 3, 100))
     assert BoundedSequence.from_dict(json.loads(json.dumps(sequence.to_dict()))) == sequence

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from everloop.cli.context import Opened, me, opened, project_here
-from everloop.cli.output import fields, lines, say, show, when
+from everloop.cli.output import draw, fields, lines, say, show, when
 
 if TYPE_CHECKING:
-    from everloop.project import Project
+    from everloop.project import Model, Project
     from everloop.workflows import RunResult
 
 __all__ = ["AsJson", "ModelName", "add_to", "model_of"]
@@ -85,6 +85,9 @@ def _note_creation(project: Project, template: str) -> None:
 
 def explore(
     model: ModelName = None,
+    features: Annotated[
+        bool, typer.Option("--features", help="Every feature: expression, cost, what it tells, how it moved.")
+    ] = False,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Write the HTML page too.")] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -94,6 +97,9 @@ def explore(
 
     project = project_here()
     chosen = project.model(model)
+    if features:
+        _explore_features(project, chosen, as_json=as_json)
+        return
     out = project.state / "reports" / f"{chosen.name}-explore.html" if page else None
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -101,17 +107,19 @@ def explore(
     if as_json:
         show(found.to_dict())
         return
-    _print(exploration_screen(found))
+    draw(exploration_screen(found))
     wrong = any(finding.weight == "stop" for finding in found.findings)
     say("next: put right what is marked ✗, then everloop search" if wrong else "next: everloop search")
 
 
-def _print(renderable: Any) -> None:
-    from rich.console import Console
+def _explore_features(project: Project, model: Model, *, as_json: bool) -> None:
+    from everloop.experiment import feature_table, feature_table_screen
 
-    from everloop.cli.output import width
-
-    Console(width=width(), highlight=False).print(renderable)
+    table = feature_table(project, model)
+    if as_json:
+        show(table.to_dict())
+        return
+    draw(feature_table_screen(table))
 
 
 def search(
@@ -143,7 +151,7 @@ def search(
         )
         progress.close()
         if not as_json:
-            _print(leaderboard_screen(board))
+            draw(leaderboard_screen(board))
         spec = write_winner(chosen, board, ledger=here.ledger, clock=here.clock, actor=me())
         path = chosen.spec_path(spec.number).relative_to(here.project.root)
     if as_json:

@@ -9,7 +9,7 @@ import typer
 from everloop.cli.commands import Commands
 from everloop.cli.context import me, opened
 from everloop.cli.daily import AsJson, ModelName
-from everloop.cli.output import fields, json_text, lines, say, show, table, when
+from everloop.cli.output import draw, fields, json_text, lines, say, show, table, when
 
 if TYPE_CHECKING:
     from everloop.ledger import Fact
@@ -303,6 +303,44 @@ def rollout_show(model: ModelName = None, as_json: AsJson = False) -> None:
     }
     shown |= {f"guardrail {place}": str(verdict) for place, verdict in enumerate(known.guardrails, start=1)}
     fields(shown | {"a person may": "everloop rollout promote | abort | pause"})
+
+
+@rollouts.command("plan")
+def rollout_plan(
+    model: ModelName = None,
+    effect: Annotated[str | None, typer.Option(help="Smallest gain worth seeing: 0.05, or 5% of today's.")] = None,
+    share: Annotated[str | None, typer.Option(help="Of users; the rollout's first step where left out.")] = None,
+    days: Annotated[float, typer.Option(help="Until the answer, with the outcomes' delay.")] = 30,
+    metric: Annotated[str | None, typer.Option(help="The objective's where left out; or target_rate.")] = None,
+    power: Annotated[float, typer.Option(help="Chance to see the effect, judged once.")] = 0.8,
+    level: Annotated[float, typer.Option(help="1 less the chance of a false answer.")] = 0.95,
+    correlation: Annotated[float, typer.Option(help="How alike the versions are, row by row.")] = 0.5,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Write the HTML page too.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Rows and days that a comparison would take, before it begins."""
+    from everloop.experiment import online_screen, plan_online
+
+    with opened() as here:
+        chosen = here.project.model(model)
+        plan = plan_online(
+            here.project,
+            chosen,
+            ledger=here.ledger,
+            clock=here.clock,
+            metric=metric,
+            effect=effect,
+            share=share,
+            days=days,
+            level=level,
+            power=power,
+            correlation=correlation,
+            out=here.project.state / "reports" / f"{chosen.name}-rollout-plan.html" if page else None,
+        )
+    if as_json:
+        show(plan.to_dict())
+        return
+    draw(online_screen(plan))
 
 
 def _rollout_request(model: str | None, word: str, reason: str, *, as_json: bool) -> None:

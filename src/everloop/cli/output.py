@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
-__all__ = ["fields", "folded", "json_text", "lines", "say", "show", "table", "when", "width"]
+__all__ = ["draw", "fields", "folded", "json_text", "lines", "say", "show", "table", "when", "width"]
 
 
 def say(sentence: str) -> None:
@@ -102,6 +103,13 @@ def fields(record: Mapping[str, object]) -> None:
     for name, value in record.items():
         drawn.add_row(name, "–" if value is None else str(value))
     _print(drawn)
+
+
+def draw(screen: RenderableType) -> None:
+    """What a room has drawn for a terminal, on stdout."""
+    from rich.console import Console
+
+    Console(width=width(), highlight=False).print(screen)
 
 
 def _print(drawn: Table) -> None:

@@ -14,13 +14,14 @@ from everloop.data.event_time import TIME_UNITS, parse_time, utc_times
 from everloop.data.fingerprint import rows_hash
 from everloop.data.first_contract import write_first_contract
 from everloop.data.node import Node
+from everloop.data.node_text import node_text
 from everloop.data.profile import Profile
 from everloop.data.rows import TARGET, WEIGHT, Rows, load_rows, rows_of
 from everloop.data.sampling import FitSample, fit_sample
-from everloop.data.source import collect, local_files, scan
+from everloop.data.source import collect, local_files, scan, source_error
 from everloop.data.split import FIRST_SHARES, MIN_POSITIVES, Split, retrain_split, time_split
 from everloop.data.translate import EVENT_TIME, columns_read, translate
-from everloop.data.tree import FeatureTree
+from everloop.data.tree import FeatureTree, raw_node
 from everloop.data.violations import Violation, conform, refuse_violations, violations
 
 __all__ = [
@@ -62,9 +63,11 @@ __all__ = [
     "load_features",
     "load_rows",
     "local_files",
+    "node_text",
     "parse_contract",
     "parse_time",
     "profiled_frame",
+    "raw_node",
     "read_contract",
     "read_features",
     "refuse_violations",
@@ -72,6 +75,7 @@ __all__ = [
     "rows_hash",
     "rows_of",
     "scan",
+    "source_error",
     "time_split",
     "translate",
     "utc_times",

@@ -80,6 +80,24 @@ class FeatureTree(msgspec.Struct, frozen=True, kw_only=True):
         matrix[~np.isfinite(matrix)] = np.nan
         return matrix
 
+    def categories(self) -> dict[int, int]:
+        """Place in the matrix → how many categories, of the features that are the place of a category."""
+        return {at: len(node.values or ()) for at, node in enumerate(self.nodes) if node.op == "code"}
+
+    def unseen(self, frame: pl.DataFrame, matrix: np.ndarray) -> dict[str, int]:
+        """Column → rows that hold a category which is not in the contract; only columns that have such rows.
+
+        matrix: what `matrix` gave for `frame`. Such a value is missing in it, and is no error.
+        """
+        found: dict[str, int] = {}
+        for at in self.categories():
+            gone = np.isnan(matrix[:, at])
+            if gone.any():
+                name = self.nodes[at].args[0].name or ""
+                rows = int((gone & frame[name].is_not_null().to_numpy()).sum())
+                found |= {name: rows} if rows else {}
+        return found
+
     def to_json(self) -> bytes:
         """Canonical JSON: the same tree gives the same bytes."""
         return msgspec.json.encode(self, order="sorted")

@@ -4,10 +4,17 @@ The measure is the area under the ROC curve of a score that is the target's rate
 `BINS` quantile bins, or one per category; missing values have a bin of their own). The rates are learned on a
 random half of the rows and judged on the other, both ways, so that a feature that knows nothing gets 0.5 and
 not what chance gave it, also where positives are rare; the bins need no monotone relation.
+
+Beside it stands the mutual information of the bin and the target, in bits: how much of the target's surprise the
+feature takes away (Shannon 1948), less what a feature of as many bins takes away by chance (Miller 1955).
+
+A numeric target is taken by its place above or below the median for the area and the histogram, and by its tenths for
+the mutual information.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,10 +24,20 @@ from numpy.typing import NDArray
 
 from everloop.stats import psi
 
-__all__ = ["BINS", "Association", "Histogram", "associations", "bin_codes", "ranked_auc"]
+__all__ = [
+    "BINS",
+    "Association",
+    "Histogram",
+    "associations",
+    "bin_codes",
+    "mutual_information",
+    "ranked_auc",
+    "target_codes",
+]
 
 BINS: Final = 20
 _MOST_CATEGORIES: Final = 64
+_EDGE_ROWS: Final = 50_000
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -44,11 +61,13 @@ class Association:
     """What one feature alone says about the target.
 
     auc: area under the ROC curve, 0.5 nothing, 1 everything; below 0.5 is chance.
+    information: mutual information with the target, in bits, ≥ 0.
     psi: population stability index of the later half of the time against the earlier, in nats; None without time.
     """
 
     feature: str
     auc: float
+    information: float
     psi: float | None
     histogram: Histogram
 
@@ -59,14 +78,16 @@ def bin_codes(values: NDArray[np.float32], *, categorical: bool) -> tuple[Codes,
     values: shape (n,), NaN where missing. Returns codes of shape (n,) in [0, len(edges) + 1].
     """
     missing = np.isnan(values)
-    known = values[~missing]
-    distinct = np.unique(known[:100_000])
+    known = values[~missing] if missing.any() else values
+    # edges are places in the values, not measurements: of very many rows every so-many-th tells them as well
+    some = known[:: max(1, known.size // _EDGE_ROWS)]
+    distinct = np.unique(some)
     if categorical or distinct.size <= BINS:
         distinct = np.unique(known)
     if distinct.size <= (_MOST_CATEGORIES if categorical else BINS):
         edges = distinct[1:].astype(np.float64)
     else:
-        edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1]).astype(np.float64))
+        edges = np.unique(np.quantile(some, np.linspace(0, 1, BINS + 1)[1:-1]).astype(np.float64))
     codes = np.searchsorted(edges, values, side="right").astype(np.int64)
     codes[missing] = edges.size + 1
     return codes, edges
@@ -87,14 +108,42 @@ def ranked_auc(order: Floats, positives: Floats, negatives: Floats) -> float:
     return float((pos * (below + neg / 2)).sum() / total)
 
 
-def _crossed_auc(codes: Codes, bins: int, y: Floats, weight: Floats, fold: NDArray[np.bool_]) -> float:
-    pos = np.stack([np.bincount(codes[m], weights=(weight * y)[m], minlength=bins) for m in (fold, ~fold)])
-    neg = np.stack([np.bincount(codes[m], weights=(weight * (1 - y))[m], minlength=bins) for m in (fold, ~fold)])
+def mutual_information(table: Floats, *, effective: float) -> float:
+    """Mutual information of the rows and columns of a table of weights, in bits, less its bias; ≥ 0.
+
+    table: shape (bins, classes). effective: how many equally weighted rows it is worth, > 0.
+    Source: Miller, Note on the bias of information estimates (1955).
+    """
+    share = table / table.sum()
+    alone = share.sum(axis=1, keepdims=True) * share.sum(axis=0, keepdims=True)
+    full = share > 0
+    bits = float((share[full] * np.log2(share[full] / alone[full])).sum())
+    rows, columns = int((table.sum(axis=1) > 0).sum()), int((table.sum(axis=0) > 0).sum())
+    bias = (rows - 1) * (columns - 1) / (2 * effective * math.log(2))
+    return max(0.0, bits - bias)
+
+
+def target_codes(y: Floats, weight: Floats) -> tuple[Floats, Codes]:
+    """A numeric target as above or below its weighted median, and as the tenth it lies in: both of shape (n,)."""
+    order = np.argsort(y, kind="stable")
+    reached = np.cumsum(weight[order])
+    cuts = y[order][np.searchsorted(reached, reached[-1] * np.arange(1, 10) / 10)]
+    return (y > cuts[4]).astype(np.float64), np.searchsorted(np.unique(cuts), y, side="left").astype(np.int64)
+
+
+def _crossed_auc(table: Floats, one: float) -> float:
+    """table: shape (bins, 2, 2): weights by bin, half of the rows and class; one: what one row weighs."""
+    neg, pos = table[:, :, 0].T, table[:, :, 1].T
     base = (pos.sum(axis=1) / np.maximum(pos.sum(axis=1) + neg.sum(axis=1), 1e-300))[:, None]
     # one row's worth of the base rate keeps an empty bin in the middle
-    one = float(weight.mean())
     rate = (pos + base * one) / (pos + neg + one)
-    return (ranked_auc(rate[0], pos[1], neg[1]) + ranked_auc(rate[1], pos[0], neg[0])) / 2
+    return float(ranked_auc(rate[0], pos[1], neg[1]) + ranked_auc(rate[1], pos[0], neg[0])) / 2
+
+
+def _table(codes: Codes, group: Codes, weight: Floats, bins: int, groups: int) -> Floats:
+    """The weight of every bin and group, shape (bins, groups)."""
+    counted = np.bincount(codes * groups + group, weights=weight, minlength=bins * groups)
+    return np.asarray(counted.reshape(bins, groups), dtype=np.float64)
 
 
 def _shares(counts: NDArray[Any]) -> tuple[float, ...]:
@@ -109,31 +158,37 @@ def associations(
     *,
     weight: Floats,
     later: NDArray[np.bool_] | None,
+    classes: Codes | None = None,
     categorical: frozenset[str] = frozenset(),
     seed: int = 0,
 ) -> tuple[Association, ...]:
     """Every feature's association with the target, the strongest first.
 
     matrix: shape (n, k); y: shape (n,), 0 or 1; weight: shape (n,); later: which rows are of the later half.
+    classes: shape (n,), the target's classes that mutual information is about; those of y where None.
     """
-    fold = np.random.default_rng(seed).random(y.size) < 0.5
+    effective, one = float(weight.sum() ** 2 / (weight**2).sum()), float(weight.mean())
+    half = (np.random.default_rng(seed).random(y.size) < 0.5).astype(np.int64)
+    group = half * 2 + y.astype(np.int64)
+    moving = later is not None and 50 <= later.sum() <= later.size - 50
     found = []
     for at, name in enumerate(names):
         codes, edges = bin_codes(matrix[:, at], categorical=name in categorical)
         bins = edges.size + 2
-        moved = None
-        if later is not None and 50 <= later.sum() <= later.size - 50:
-            earlier_counts = np.bincount(codes[~later], weights=weight[~later], minlength=bins)
-            moved = float(psi(earlier_counts, np.bincount(codes[later], weights=weight[later], minlength=bins)))
+        table = _table(codes, group, weight, bins, 4).reshape(bins, 2, 2)
+        by_class = table.sum(axis=1)
+        told = by_class if classes is None else _table(codes, classes, weight, bins, int(classes.max()) + 1)
+        halves = None if not moving or later is None else _table(codes, later.astype(np.int64), weight, bins, 2)
         found.append(
             Association(
                 feature=name,
-                auc=_crossed_auc(codes, bins, y, weight, fold),
-                psi=moved,
+                auc=_crossed_auc(table, one),
+                information=mutual_information(told, effective=effective),
+                psi=None if halves is None else float(psi(halves[:, 0], halves[:, 1])),
                 histogram=Histogram(
                     edges=() if name in categorical else tuple(edges.tolist()),
-                    negatives=_shares(np.bincount(codes, weights=weight * (1 - y), minlength=bins)),
-                    positives=_shares(np.bincount(codes, weights=weight * y, minlength=bins)),
+                    negatives=_shares(by_class[:, 0]),
+                    positives=_shares(by_class[:, 1]),
                 ),
             )
         )

@@ -62,12 +62,13 @@ def _statistics(name: str, dtype: pl.DataType, rows: int) -> list[pl.Expr]:
         wanted.append(pl.col(name).is_infinite().sum().alias(f"infinite:{name}"))
     if _has_range(dtype):
         column = pl.col(name).fill_nan(None) if dtype.is_float() else pl.col(name)
-        wanted += [
-            column.min().alias(f"minimum:{name}"),
-            column.median().alias(f"median:{name}"),
-            column.max().alias(f"maximum:{name}"),
-        ]
+        wanted += [column.min().alias(f"minimum:{name}"), column.max().alias(f"maximum:{name}")]
     return wanted
+
+
+def _median(name: str, dtype: pl.DataType) -> pl.Expr:
+    column = pl.col(name).fill_nan(None) if dtype.is_float() else pl.col(name)
+    return column.median().alias(f"median:{name}")
 
 
 def _text(value: object) -> str | None:
@@ -80,12 +81,24 @@ def _text(value: object) -> str | None:
     return str(value)[:19]
 
 
-def column_summaries(frame: pl.DataFrame, *, roles: Mapping[str, str]) -> tuple[ColumnSummary, ...]:
-    """Every column of `frame` in numbers, in the file's order; a column without a role is `ignored`."""
+def column_summaries(
+    lazy: pl.LazyFrame, *, rows: int, roles: Mapping[str, str], medians: pl.DataFrame | None = None
+) -> tuple[ColumnSummary, ...]:
+    """Every column in numbers, in the file's order; a column without a role is `ignored`.
+
+    rows: how many the source has. medians: a sample to take medians from where the source is streamed; None takes them
+    from every row.
+    """
+    schema = lazy.collect_schema()
     found: dict[str, object] = {}
-    if frame.width:
-        wanted = [e for name, dtype in frame.schema.items() for e in _statistics(name, dtype, frame.height)]
-        found = frame.select(wanted).row(0, named=True)
+    if schema:
+        wanted = [e for name, dtype in schema.items() for e in _statistics(name, dtype, rows)]
+        middle = [_median(name, dtype) for name, dtype in schema.items() if _has_range(dtype)]
+        if medians is None:
+            found = lazy.select(wanted + middle).collect().row(0, named=True)
+        else:
+            found = lazy.select(wanted).collect(engine="streaming").row(0, named=True)
+            found |= medians.select(middle).row(0, named=True)
 
     def count(what: str, name: str) -> int:
         value = found.get(f"{what}:{name}")
@@ -96,13 +109,14 @@ def column_summaries(frame: pl.DataFrame, *, roles: Mapping[str, str]) -> tuple[
             name=name,
             type=str(dtype).split("(")[0].lower(),
             role=roles.get(name, "ignored"),
-            rows=frame.height,
+            rows=rows,
             missing=count("missing", name),
             infinite=count("infinite", name),
-            distinct=count("distinct", name),
+            # an estimate may say more than there are rows
+            distinct=min(count("distinct", name), rows - count("missing", name)),
             minimum=_text(found.get(f"minimum:{name}")),
             median=_text(found.get(f"median:{name}")),
             maximum=_text(found.get(f"maximum:{name}")),
         )
-        for name, dtype in frame.schema.items()
+        for name, dtype in schema.items()
     )

@@ -1,4 +1,4 @@
-"""What was found in a source, as one record: for the screen, for JSON, for the page."""
+"""What was found in a source, as one record: for the screen, for JSON, for the page and the notebook."""
 
 from __future__ import annotations
 
@@ -9,29 +9,51 @@ import msgspec
 
 from everloop.experiment.association import Association
 from everloop.experiment.columns import ColumnSummary
+from everloop.experiment.correlated import Correlated
 from everloop.experiment.finding import Finding
-from everloop.experiment.overtime import Period, Span
-from everloop.experiment.wrong import TargetSummary
+from everloop.experiment.importance import Importance
+from everloop.experiment.overtime import Period, Season, Span
+from everloop.experiment.target import TargetSummary
 
-__all__ = ["Exploration"]
+__all__ = ["Exploration", "Looked"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """How closely a source was looked at.
+
+    streamed: it was read block by block, and `rows` is a seeded sample of its usable rows; else `rows` is all of them.
+    importance_rows: rows that importances were taken from, 0 where there are none, and then the reason.
+    """
+
+    streamed: bool
+    rows: int
+    importance_rows: int
+    why_no_importances: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exploration:
     """A source seen through a model's eyes.
 
-    findings: what looks wrong, the gravest first. associations: the strongest first. periods: in order of time.
+    findings: what looks wrong, the gravest first. associations, importances: the strongest first. groups: features that
+    move together, the largest group first. periods, seasons: in order of time.
     page: where the HTML page was written, None where none was asked for.
     """
 
     model: str
     source: str
+    task: str
     rows: int
     span: Span | None
     columns: tuple[ColumnSummary, ...]
     target: TargetSummary | None
     periods: tuple[Period, ...]
+    seasons: tuple[Season, ...]
     associations: tuple[Association, ...]
+    importances: tuple[Importance, ...]
+    groups: tuple[Correlated, ...]
+    looked: Looked
     findings: tuple[Finding, ...]
     seconds: float
     page: str | None = None
@@ -44,3 +66,13 @@ class Exploration:
     def column(self, name: str) -> ColumnSummary:
         """The column called `name`. Raises KeyError where there is none."""
         return next(column for column in self.columns if column.name == name)
+
+    def importance(self, feature: str) -> Importance | None:
+        """The feature's importance; None where importances were not taken."""
+        return next((one for one in self.importances if one.feature == feature), None)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the same findings, tables and charts, without a script."""
+        from everloop.experiment.page import exploration_fragment
+
+        return exploration_fragment(self)

@@ -4,69 +4,89 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from everloop.clock import Clock
-from everloop.data import (
-    EVENT_TIME,
-    Contract,
-    Rows,
-    collect,
-    conform,
-    infer_contract,
-    load_features,
-    read_contract,
-    rows_of,
-    scan,
-    violations,
-)
+from everloop.data import EVENT_TIME, FeatureTree, Rows, conform, infer_contract, load_features, read_contract, scan
 from everloop.errors import DataError
-from everloop.experiment.association import Association, associations
-from everloop.experiment.columns import column_summaries
-from everloop.experiment.exploration import Exploration
-from everloop.experiment.overtime import Period, Span, halves, periods
-from everloop.experiment.wrong import Seen, TargetSummary, findings
+from everloop.experiment.association import Association, associations, target_codes
+from everloop.experiment.correlated import Correlated, correlated_groups
+from everloop.experiment.exploration import Exploration, Looked
+from everloop.experiment.importance import SAMPLE_ROWS, Importance, can_be_asked, importances
+from everloop.experiment.late import copied_rows, late_categories, late_labels
+from everloop.experiment.leaks import leaks
+from everloop.experiment.overtime import Period, halves, periods, seasons
+from everloop.experiment.survey import MEMORY_BYTES, Survey, survey
+from everloop.experiment.wrong import Seen, findings
 from everloop.project import Model, Project
 
 __all__ = ["explore"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Raw:
-    """The source as it is: every row and column, in the file's order. times: UTC, None where they cannot be read."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Told:
+    """What the features tell of the target.
 
-    frame: pl.DataFrame
-    contract: Contract
-    times: pl.Series | None
-    problems: tuple[str, ...]
+    surprising: the groups that are not just a column and what is made of it. clocks: features that grow with the time.
+    """
+
+    associations: tuple[Association, ...] = ()
+    importances: tuple[Importance, ...] = ()
+    groups: tuple[Correlated, ...] = ()
+    surprising: tuple[Correlated, ...] = ()
+    clocks: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
-def explore(project: Project, model: Model, *, clock: Clock | None = None, out: Path | None = None) -> Exploration:
+def explore(
+    project: Project,
+    model: Model,
+    *,
+    frame: pl.DataFrame | None = None,
+    clock: Clock | None = None,
+    out: Path | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    memory_bytes: int = MEMORY_BYTES,
+) -> Exploration:
     """Look at the model's source: rows, span, columns, target over time, what tells of it, and what looks wrong.
 
-    clock: the project's where None. out: where to write the HTML page; None writes none.
+    frame: rows to look at instead of the source. clock: the project's where None. out: where to write the HTML page;
+    None writes none. seed: of the samples. threads: the machine's cores where None; they change nothing that is found.
+    memory_bytes: a source that would be larger as a frame is read in a stream, and looked at closely in a sample.
     Raises SourceError where the source cannot be read, ConfigurationError for a contract.yaml that cannot be;
     everything else that is wrong is a finding.
     """
     clock = project.clock() if clock is None else clock
     started_s = clock.monotonic_s()
-    raw = _read(project, model)
-    rows, problems = _usable(raw, model, as_of=clock.now())
-    seen, over_time = _seen(raw, model, rows, problems)
+    if out is not None:
+        from everloop.experiment.html import prepare_scripts
+
+        prepare_scripts()
+    lazy = scan(model.data.source, root=project.root) if frame is None else frame.lazy()
+    contract = read_contract(model) if model.contract_path.exists() else infer_contract(lazy, model)
+    read = survey(lazy, model, contract, as_of=clock.now(), seed=seed, memory_bytes=memory_bytes)
+    told = _told(model, read, seed=seed, threads=_cores() if threads is None else threads)
+    over_time = () if read.buckets is None else periods(read.buckets)
     found = Exploration(
         model=model.name,
-        source=model.data.source,
-        rows=raw.frame.height,
-        span=seen.span,
-        columns=seen.columns,
-        target=seen.target,
+        source=model.data.source if frame is None else "the frame given",
+        task=str(model.task),
+        rows=read.rows,
+        span=read.span,
+        columns=read.columns,
+        target=read.target,
         periods=over_time,
-        associations=seen.associations,
-        findings=findings(seen),
+        seasons=() if read.buckets is None else seasons(read.buckets, timezone=model.timezone),
+        associations=told.associations,
+        importances=told.importances,
+        groups=told.groups,
+        looked=_looked(read, told),
+        findings=findings(_seen(model, read, told, over_time)),
         seconds=round(clock.monotonic_s() - started_s, 3),
         page=None if out is None else str(out),
     )
@@ -77,134 +97,130 @@ def explore(project: Project, model: Model, *, clock: Clock | None = None, out: 
     return found
 
 
-def _read(project: Project, model: Model) -> _Raw:
-    lazy = scan(model.data.source, root=project.root)
-    contract = read_contract(model) if model.contract_path.exists() else infer_contract(lazy, model)
-    frame = collect(lazy, model.data.source)
-    broken = violations(frame, contract)
-    time = contract.only("time")
-    readable = time is not None and all(one.column != time.name for one in broken)
-    times = conform(frame, contract, names=(time.name,))[EVENT_TIME] if time is not None and readable else None
-    return _Raw(frame=frame, contract=contract, times=times, problems=tuple(f"{one.sentence}." for one in broken))
+def _cores() -> int:
+    import os
+
+    return max(1, os.cpu_count() or 1)
 
 
-def _usable(raw: _Raw, model: Model, *, as_of: datetime) -> tuple[Rows | None, tuple[str, ...]]:
-    """The rows as a search would see them, or why it would not."""
-    if raw.problems or raw.frame.height == 0:
-        return None, raw.problems
-    try:
-        source = model.data.source
-        return rows_of(raw.frame, model, raw.contract, source=source, as_of=as_of, both_classes=False), ()
-    except DataError as error:
-        return None, (str(error),)
-
-
-def _seen(raw: _Raw, model: Model, rows: Rows | None, problems: Sequence[str]) -> tuple[Seen, tuple[Period, ...]]:
-    known = None if raw.times is None else raw.times.drop_nulls()
-    seen = Seen(
-        rows=raw.frame.height,
-        columns=column_summaries(raw.frame, roles={column.name: column.role for column in raw.contract.columns}),
-        target=_target(raw, rows),
-        span=_span(known),
-        time_missing=0 if raw.times is None else raw.times.null_count(),
-        backward=0 if known is None else int((known.diff() < timedelta(0)).sum()),
-        duplicates=_duplicates(raw),
-        repeated_ids=_repeated_ids(raw),
-        problems=tuple(problems),
-    )
+def _told(model: Model, read: Survey, *, seed: int, threads: int) -> _Told:
+    """What each feature tells, which move together, which only tell the time; or why the features cannot be used."""
+    rows = read.usable
     if rows is None:
-        over_time = () if known is None else periods(known, None, weight=np.ones(len(known)))
-        return seen, over_time
-    times, y, weight = rows.frame[EVENT_TIME], rows.y, rows.weight
-    found, clocks, problem = _told(model, raw.contract, rows)
-    seen = replace(
-        seen,
-        halves=halves(times, y, weight=weight),
-        associations=found,
-        clocks=clocks,
-        weights=None if model.data.weight is None else (float(weight.min()), float(weight.max())),
-        weight_column="weight" if model.data.weight is None else model.data.weight.column or "data.weight.negative",
-        blocked=rows.left_out.get("blocked", 0),
-        unmatured=rows.left_out.get("unmatured", 0),
-        problems=(*problems, *problem),
-    )
-    return seen, periods(times, y, weight=weight)
-
-
-def _target(raw: _Raw, rows: Rows | None) -> TargetSummary | None:
-    target = raw.contract.only("target")
-    if target is None or target.name not in raw.frame.columns:
-        return None
-    values = raw.frame[target.name]
-    positive = 1 if raw.contract.positive is None else raw.contract.positive
-    others = [value for value in values.unique().drop_nulls().sort() if value != positive]
-    is_positive = values.cast(pl.String) == str(positive) if isinstance(positive, str) else values == positive
-    positives = int(is_positive.fill_null(False).sum())
-    known = len(values) - values.null_count()
-    rate = positives / known if known else 0.0
-    if rows is not None:
-        rate = float(np.average(rows.y, weights=rows.weight))
-    return TargetSummary(
-        column=target.name,
-        rows=len(values),
-        missing=values.null_count(),
-        positives=positives,
-        rate=rate,
-        positive=str(positive),
-        other_values=tuple(str(value) for value in others[:8]) if len(others) > 1 else (),
-    )
-
-
-def _span(times: pl.Series | None) -> Span | None:
-    if times is None or times.is_empty():
-        return None
-    start, end = times.min(), times.max()
-    assert isinstance(start, datetime)
-    assert isinstance(end, datetime)
-    return Span(start=start, end=end)
-
-
-def _hashable(frame: pl.DataFrame) -> list[str]:
-    return [name for name, dtype in frame.schema.items() if not dtype.is_nested() and dtype != pl.Object]
-
-
-def _duplicates(raw: _Raw) -> int:
-    """Rows that equal an earlier one in every column but the id."""
-    identity = raw.contract.only("id")
-    names = [name for name in _hashable(raw.frame) if identity is None or name != identity.name]
-    return raw.frame.height - raw.frame.select(names).hash_rows().n_unique() if names and raw.frame.height else 0
-
-
-def _repeated_ids(raw: _Raw) -> int:
-    identity = raw.contract.only("id")
-    if identity is None or identity.name not in raw.frame.columns:
-        return 0
-    known = raw.frame[identity.name].drop_nulls()
-    return len(known) - known.n_unique()
-
-
-def _told(
-    model: Model, contract: Contract, rows: Rows
-) -> tuple[tuple[Association, ...], tuple[str, ...], tuple[str, ...]]:
-    """What each feature tells, and which only tell the time; or, where the features cannot be used, why."""
+        return _Told()
     try:
-        tree = load_features(model.features_path, contract).tree()
+        tree = load_features(model.features_path, read.contract).tree()
     except DataError as error:
-        return (), (), (str(error),)
+        return _Told(problems=(str(error),))
     matrix = tree.matrix(rows.frame)
-    clocks = tuple(name for at, name in enumerate(tree.names) if _only_grows(matrix[:, at]))
-    if rows.positives in (0, rows.frame.height):
-        return (), clocks, ()
+    names = tree.names
+    clocks = tuple(name for at, name in enumerate(names) if _only_grows(matrix[:, at]))
+    categorical = frozenset(column.name for column in read.contract.feature_columns if column.type == "string")
+    groups = correlated_groups(matrix, names, categorical=categorical, seed=seed)
+    surprising = tuple(
+        group for group in groups if not _of_one_column(group, tree) and not set(group.features) <= set(clocks)
+    )
+    numeric = read.target is not None and read.target.numeric
+    if np.ptp(rows.y) == 0:
+        return _Told(clocks=clocks, groups=groups, surprising=surprising)
     times = rows.frame[EVENT_TIME]
-    found = associations(
+    split, classes = target_codes(rows.y, rows.weight) if numeric else (rows.y, None)
+    alone = associations(
         matrix,
-        tree.names,
-        rows.y,
+        names,
+        split,
         weight=rows.weight,
         later=(times > times.median()).to_numpy(),
-        categorical=frozenset(column.name for column in contract.feature_columns if column.type == "string"),
+        classes=classes,
+        categorical=categorical,
+        seed=seed,
     )
-    return found, clocks, ()
+    together: tuple[Importance, ...] = ()
+    if can_be_asked():
+        together = importances(matrix, names, rows.y, weight=rows.weight, numeric=numeric, seed=seed, threads=threads)
+    return _Told(associations=alone, importances=together, groups=groups, surprising=surprising, clocks=clocks)
+
+
+def _of_one_column(group: Correlated, tree: FeatureTree) -> bool:
+    """Whether the features of a group are all made of the same columns, as a number and its logarithm are."""
+    return len({frozenset(tree.only((name,)).columns) for name in group.features}) == 1
+
+
+def _looked(read: Survey, told: _Told) -> Looked:
+    rows = 0 if read.usable is None else read.usable.frame.height
+    return Looked(
+        streamed=read.streamed,
+        rows=rows,
+        importance_rows=min(rows, SAMPLE_ROWS) if told.importances else 0,
+        why_no_importances=None if told.importances or not told.associations else _why_none(),
+    )
+
+
+def _why_none() -> str:
+    if not can_be_asked():
+        return "importances need the libraries that fit: pip install 'everloop[train]'"
+    return "there are too few rows for importances"
+
+
+def _seen(model: Model, read: Survey, told: _Told, over_time: Sequence[Period]) -> Seen:
+    """What the rules look at."""
+    seen = Seen(
+        rows=read.rows,
+        columns=read.columns,
+        target=read.target,
+        span=read.span,
+        time_missing=read.time_missing,
+        backward=read.backward,
+        duplicates=read.duplicates,
+        repeated_ids=read.repeated_ids,
+        estimated=read.streamed,
+        problems=(*read.problems, *told.problems),
+    )
+    rows = read.usable
+    if rows is None:
+        return seen
+    return replace(
+        seen,
+        halves=halves(
+            rows.frame[EVENT_TIME], rows.y, weight=rows.weight, numeric=read.target is not None and read.target.numeric
+        ),
+        associations=told.associations,
+        groups=told.surprising,
+        clocks=told.clocks,
+        weights=None if model.data.weight is None else (float(rows.weight.min()), float(rows.weight.max())),
+        weight_column="weight" if model.data.weight is None else model.data.weight.column or "data.weight.negative",
+        blocked=read.blocked,
+        unmatured=read.unmatured,
+        **_suspicions(read, rows, over_time),
+    )
+
+
+def _suspicions(read: Survey, rows: Rows, over_time: Sequence[Period]) -> dict[str, Any]:
+    """What only the later rows have, and what looks filled in afterwards."""
+    contract = read.contract
+    numeric = read.target is not None and read.target.numeric
+    positive = target_codes(rows.y, rows.weight)[0] if numeric else rows.y
+    return {
+        "late_categories": late_categories(rows, contract),
+        "copied": copied_rows(rows, contract),
+        "late_labels": late_labels(() if numeric else over_time, *_outcomes(read)),
+        "leaks": leaks(rows, contract, positive),
+    }
+
+
+def _outcomes(read: Survey) -> tuple[pl.Series | None, pl.Series | None]:
+    """Which of the kept rows lack an outcome, in order of time, and their times."""
+    target, time = read.contract.only("target"), read.contract.only("time")
+    if target is None or time is None or target.name not in read.frame.columns:
+        return None, None
+    values = read.frame[target.name]
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
+    if not values.null_count():
+        return None, None
+    times = conform(read.frame, read.contract, names=(time.name,))[EVENT_TIME]
+    ordered = pl.DataFrame({"at": times, "missing": values.is_null()}).drop_nulls("at").sort("at", maintain_order=True)
+    return ordered["missing"], ordered["at"]
 
 
 def _only_grows(column: np.ndarray) -> bool:

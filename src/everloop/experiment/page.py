@@ -1,88 +1,116 @@
-"""An exploration as one HTML page that fetches nothing: the scripts of its charts are in it."""
+"""An exploration as one HTML page that fetches nothing, and as the fragment that a notebook shows."""
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
+from typing import Final
 
-from jinja2 import Environment
+from markupsafe import Markup
 
 from everloop.experiment.charts import charts
 from everloop.experiment.exploration import Exploration
+from everloop.experiment.feature_table import FeatureTable
+from everloop.experiment.html import STYLE, html_page, svg, template, write_whole
 
-__all__ = ["exploration_page", "write_page"]
+__all__ = ["exploration_fragment", "exploration_page", "feature_fragment", "write_page"]
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ seen.model }}: what the data looks like</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1f2933; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-table { border-collapse: collapse; font-size: 13px; } td, th { padding: 2px 10px 2px 0; text-align: left; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; } tr:nth-child(even) { background: #f5f7fa; }
-li.stop::marker { content: "✗ "; color: #c8503c; } li.warn::marker { content: "! "; color: #b7791f; }
-li.note::marker { content: "· "; } p.by { color: #616e7c; font-size: 13px; }
-</style>
-<script>{{ scripts }}</script>
-</head>
-<body>
-<h1>{{ seen.model }}: what the data looks like</h1>
+_BODY: Final = """<h1>{{ seen.model }}: what the data looks like</h1>
 <p>{{ "{:,}".format(seen.rows) }} rows × {{ seen.columns | length }} columns from <code>{{ seen.source }}</code>
 {%- if seen.span %}, {{ seen.span.start.strftime("%Y-%m-%d %H:%M") }} to {{ seen.span.end.strftime("%Y-%m-%d %H:%M") }}
 UTC{% endif %}.
-{%- if seen.target %} {{ "{:,}".format(seen.target.positives) }} positives of <code>{{ seen.target.column }}</code>,
+{%- if seen.target and seen.target.numeric %} <code>{{ seen.target.column }}</code> has a (weighted) mean of
+{{ "%.4g" | format(seen.target.rate) }}; four in five rows lie between {{ "%.4g" | format(seen.target.tenth) }} and
+{{ "%.4g" | format(seen.target.nine_tenths) }}, half below {{ "%.4g" | format(seen.target.median) }}.
+{%- elif seen.target %} {{ "{:,}".format(seen.target.positives) }} positives of <code>{{ seen.target.column }}</code>,
 {{ "%.3g" | format(100 * seen.target.rate) }} % of the (weighted) rows.{% endif %}</p>
 <h2>What looks wrong</h2>
 {% if seen.findings %}<ul>
 {% for finding in seen.findings %}<li class="{{ finding.weight }}">{{ finding.sentence }}</li>
 {% endfor %}</ul>{% else %}<p>Nothing looks wrong.</p>{% endif %}
-{% for title in titles %}<h2>{{ title }}</h2><div id="chart{{ loop.index0 }}"></div>
+{% for title, drawn in pictures %}<h2>{{ title }}</h2>
+{% if title in notes %}<p class="by">{{ notes[title] }}</p>{% endif %}
+<div class="wide">{{ drawn }}</div>
 {% endfor %}
+{% if seen.associations %}<h2>Features</h2>
+<table><tr><th>feature</th><th class="n">area alone</th><th class="n">bits</th><th class="n">lost when shuffled</th>
+<th class="n">in a forest</th><th class="n">moved</th></tr>
+{% for found in seen.associations %}{% set worth = seen.importance(found.feature) %}<tr><td>{{ found.feature }}</td>
+<td class="n">{{ "%.3f" | format(found.auc) }}</td><td class="n">{{ "%.4f" | format(found.information) }}</td>
+<td class="n">{{ "%.3f" | format(worth.permutation) if worth else "–" }}</td>
+<td class="n">{{ "%.3f" | format(worth.forest) if worth else "–" }}</td>
+<td class="n">{{ "%.2f" | format(found.psi) if found.psi is not none else "–" }}</td></tr>
+{% endfor %}</table>{% endif %}
 <h2>Columns</h2>
-<table><tr><th>name</th><th>type</th><th>role</th><th class="n">missing</th><th class="n">distinct</th>
-<th class="n">min</th><th class="n">median</th><th class="n">max</th></tr>
+<div class="wide"><table><tr><th>name</th><th>type</th><th>role</th><th class="n">missing</th>
+<th class="n">distinct</th><th class="n">min</th><th class="n">median</th><th class="n">max</th></tr>
 {% for column in seen.columns %}<tr><td>{{ column.name }}</td><td>{{ column.type }}</td><td>{{ column.role }}</td>
 <td class="n">{{ "%.3g %%" | format(100 * column.missing_fraction) if column.missing else "–" }}</td>
 <td class="n">{{ "{:,}".format(column.distinct) }}</td><td class="n">{{ column.minimum or "–" }}</td>
 <td class="n">{{ column.median or "–" }}</td><td class="n">{{ column.maximum or "–" }}</td></tr>
-{% endfor %}</table>
-<p class="by">Made by everloop.</p>
-<script>
-const charts = {{ specs }};
-charts.forEach((spec, at) => vegaEmbed("#chart" + at, spec, {actions: false}));
-</script>
-</body>
-</html>
+{% endfor %}</table></div>
 """
 
 
-def _in_script(value: object) -> str:
-    # a `</script>` in a column's name must not end the script
-    return json.dumps(value).replace("<", "\\u003c")
+def _notes(seen: Exploration) -> dict[str, str]:
+    """What a chart's reader should know, by its title."""
+    looked, notes = seen.looked, {}
+    sample = f"a seeded sample of {looked.rows:,} of the rows" if looked.streamed else f"all {looked.rows:,} rows"
+    worth = (
+        f"Lost when shuffled, and the share in a random forest: of small models on a seeded sample of "
+        f"{looked.importance_rows:,} rows; they rank, and measure nothing."
+        if looked.importance_rows
+        else f"No importances: {looked.why_no_importances}."
+    )
+    notes["What tells of the target"] = (
+        f"Alone: the area under the ROC curve of the target's rate by bin, and the mutual information, on {sample}. "
+        f"{worth}"
+    )
+    notes["Distributions by the target"] = f"Shares of each class over the feature's bins, on {sample}."
+    if seen.target is not None and seen.target.numeric:
+        notes["Distributions by the target"] = f"Rows above and below the target's median, over the bins, on {sample}."
+    return notes
+
+
+def _body(seen: Exploration, pictures: list[tuple[str, str]]) -> str:
+    # a picture is markup of our own: an empty place for a chart, or what drew it
+    drawn = [(title, Markup(markup)) for title, markup in pictures]  # noqa: S704
+    return str(template(_BODY).render(seen=seen, pictures=drawn, notes=_notes(seen)))
 
 
 def exploration_page(seen: Exploration) -> str:
     """The page, complete: no address in it is fetched."""
-    import vl_convert
-    from markupsafe import Markup
-
     drawn = charts(seen)
-    specs = [chart.to_dict() for chart in drawn.values()]
-    page = Environment(autoescape=True).from_string(_PAGE)
-    # both are ours, and what they hold of the data is escaped for a script above
-    bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stubs forget the default
-    scripts = Markup(bundle.replace("</script>", "<\\/script>"))  # noqa: S704
-    values = Markup(_in_script(specs))  # noqa: S704
-    return page.render(seen=seen, titles=list(drawn), scripts=scripts, specs=values)
+    places = [(title, f'<div id="chart{at}"></div>') for at, title in enumerate(drawn)]
+    return html_page(f"{seen.model}: what the data looks like", _body(seen, places), drawn)
+
+
+def exploration_fragment(seen: Exploration) -> str:
+    """The same for a notebook's output: charts as pictures, no script."""
+    pictures = [(title, svg(chart)) for title, chart in charts(seen).items()]
+    return f'<style>{STYLE}</style><div class="everloop">{_body(seen, pictures)}</div>'
 
 
 def write_page(seen: Exploration, path: Path) -> None:
     """Write the page to `path`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(exploration_page(seen), encoding="utf-8")
-    os.replace(draft, path)
+    write_whole(path, exploration_page(seen))
+
+
+_FEATURES: Final = """<h2>{{ table.model }}: {{ table.features | length }} features on
+{{ "{:,}".format(table.rows) }} rows</h2>
+<table><tr><th>feature</th><th>expression</th><th class="n">µs per 1,000 rows</th><th class="n">missing</th>
+<th class="n">area alone</th><th class="n">bits</th><th class="n">lost when shuffled</th><th class="n">in a forest</th>
+<th class="n">moved</th></tr>
+{% for line in table.features if line.row_wise %}<tr><td>{{ line.name }}</td>
+<td><code>{{ line.expression }}</code></td>
+<td class="n">{{ "%.0f" | format(line.us_per_1000) if line.derived else "–" }}</td>
+<td class="n">{{ "%.3g %%" | format(100 * line.missing) if line.missing else "–" }}</td>
+{% for value in (line.auc, line.information, line.permutation, line.forest, line.psi) -%}
+<td class="n">{{ "%.3f" | format(value) if value is not none else "–" }}</td>{% endfor %}</tr>
+{% endfor %}</table>
+<ul>{% for sentence in table.sentences %}<li>{{ sentence }}</li>{% endfor %}</ul>
+"""
+
+
+def feature_fragment(table: FeatureTable) -> str:
+    """The features as a notebook shows them."""
+    return f'<style>{STYLE}</style><div class="everloop">{template(_FEATURES).render(table=table)}</div>'

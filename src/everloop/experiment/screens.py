@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from everloop.experiment.association import Association
 from everloop.experiment.columns import ColumnSummary
 from everloop.experiment.exploration import Exploration
 from everloop.experiment.finding import Finding, Weight
-from everloop.experiment.overtime import Period
+from everloop.experiment.overtime import Season
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -71,23 +70,50 @@ def _head(seen: Exploration) -> Iterator[Text]:
     if seen.span is not None:
         line += f"   {seen.span.start:%Y-%m-%d %H:%M} … {seen.span.end:%Y-%m-%d %H:%M} ({_span(seen.span.length)})"
     yield Text(line)
-    if seen.target is not None:
-        target = seen.target
+    target = seen.target
+    if target is not None and target.numeric:
+        spread = f"from {target.tenth:.4g} over {target.median:.4g} to {target.nine_tenths:.4g}"
+        yield Text(f"{target.column}: mean {target.rate:.4g}; tenth, half and nine tenths of the rows {spread}")
+    elif target is not None:
         yield Text(f"{target.column}: {target.positives:,} positives, {_percent(target.rate)} of the (weighted) rows")
+    if seen.looked.streamed:
+        yield Text(f"read in a stream; looked at closely: a seeded sample of {seen.looked.rows:,} rows", style="dim")
 
 
-def _over_time(periods: Sequence[Period]) -> Iterator[Text]:
+def _over_time(seen: Exploration) -> Iterator[Text]:
     from rich.text import Text
 
-    if len(periods) < 2:
-        return
-    rates = [period.rate for period in periods]
-    most = max(period.rows for period in periods)
-    yield Text()
-    yield Text.assemble(("volume ", "bold"), sparkline([p.rows for p in periods]), f" ≤ {most:,}")
-    if any(rate is not None for rate in rates):
-        top = max(rate for rate in rates if rate is not None)
-        yield Text.assemble(("target ", "bold"), sparkline(rates), f" ≤ {_percent(top)}")
+    numeric = seen.target is not None and seen.target.numeric
+    if len(seen.periods) >= 2:
+        most = max(period.rows for period in seen.periods)
+        yield Text()
+        yield Text.assemble(("volume  ", "bold"), sparkline([p.rows for p in seen.periods]), f" ≤ {most:,}")
+        yield from _rates([period.rate for period in seen.periods], "target  ", numeric=numeric)
+    for part in dict.fromkeys(season.part for season in seen.seasons):
+        shown = [season for season in seen.seasons if season.part == part]
+        line = f"{part:<8}{sparkline([season.rows for season in shown])}"
+        yield Text.assemble(*_halves_bold(line), *_season_rates(shown, numeric=numeric))
+
+
+def _halves_bold(line: str) -> tuple[tuple[str, str], str]:
+    return (line[:8], "bold"), line[8:]
+
+
+def _season_rates(shown: Sequence[Season], *, numeric: bool) -> Iterator[str]:
+    rates = [season.rate for season in shown]
+    known = [rate for rate in rates if rate is not None]
+    if known:
+        low, high = (f"{rate:.4g}" if numeric else _percent(rate) for rate in (min(known), max(known)))
+        yield f"  {sparkline(rates)} {low} … {high}"
+
+
+def _rates(rates: Sequence[float | None], name: str, *, numeric: bool) -> Iterator[Text]:
+    from rich.text import Text
+
+    known = [rate for rate in rates if rate is not None]
+    if known:
+        top = f"{max(known):.4g}" if numeric else _percent(max(known))
+        yield Text.assemble((name, "bold"), sparkline(rates), f" ≤ {top}")
 
 
 def _grouped(findings: Iterable[Finding]) -> Iterator[Finding | tuple[Finding, int]]:
@@ -126,18 +152,31 @@ def _findings(findings: Sequence[Finding]) -> Iterator[RenderableType]:
     yield Padding(table, (0, 0, 0, 1))
 
 
-def _associations(associations: Sequence[Association]) -> Iterator[RenderableType]:
+def _associations(seen: Exploration) -> Iterator[RenderableType]:
     from rich.text import Text
 
-    if not associations:
+    if not seen.associations:
         return
     yield Text()
-    yield Text("What tells of the target, each feature alone (0.5 nothing, 1 everything)", style="bold")
-    table = _table(("feature", False), ("area under the curve", False), ("", True), ("moved", True))
-    for found in associations[:10]:
-        bar = "█" * max(0, round(40 * (found.auc - 0.5) / 0.5))
-        table.add_row(found.feature[:24], bar, f"{found.auc:.3f}", "–" if found.psi is None else f"{found.psi:.2f}")
+    yield Text("What tells of the target", style="bold")
+    headers = (("feature", False), ("area alone", False), ("", True), ("bits", True))
+    table = _table(*headers, ("shuffled", True), ("forest", True), ("moved", True))
+    for found in seen.associations[:10]:
+        bar = "█" * max(0, round(14 * (found.auc - 0.5) / 0.5))
+        worth = seen.importance(found.feature)
+        among = ("–", "–") if worth is None else (f"{worth.permutation:.3f}", f"{worth.forest:.3f}")
+        moved = "–" if found.psi is None else f"{found.psi:.2f}"
+        table.add_row(found.feature[:22], bar, f"{found.auc:.3f}", f"{found.information:.4f}", *among, moved)
     yield table
+    left = len(seen.associations) - 10
+    looked = seen.looked
+    more = f"… and {left} more on the page and with --json. " if left > 0 else ""
+    worth_of = (
+        f"Shuffled, forest: of small models on a seeded sample of {looked.importance_rows:,} rows."
+        if looked.importance_rows
+        else f"No importances: {looked.why_no_importances}."
+    )
+    yield Text(more + worth_of, style="dim")
 
 
 def _columns(columns: Sequence[ColumnSummary]) -> Iterator[RenderableType]:
@@ -168,9 +207,9 @@ def exploration_screen(seen: Exploration) -> Group:
 
     parts: list[RenderableType] = [
         *_head(seen),
-        *_over_time(seen.periods),
+        *_over_time(seen),
         *_findings(seen.findings),
-        *_associations(seen.associations),
+        *_associations(seen),
         *_columns(seen.columns),
     ]
     if seen.page is not None:

@@ -5,18 +5,24 @@ The rules know no data frame: `Seen` holds all they may look at, so that each is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from statistics import NormalDist
 from typing import Final
 
 from everloop.experiment.association import Association
 from everloop.experiment.columns import ColumnSummary
-from everloop.experiment.finding import Finding, by_weight
+from everloop.experiment.correlated import Correlated
+from everloop.experiment.finding import Finding, Weight, by_weight
+from everloop.experiment.late import CopiedRows, LateCategory, LateLabels
+from everloop.experiment.leaks import Leak
 from everloop.experiment.overtime import Half, Halves, Span
-from everloop.stats import wilson
+from everloop.experiment.target import TargetSummary
+from everloop.stats import Json, wilson
 
-__all__ = ["Seen", "TargetSummary", "findings"]
+__all__ = ["Seen", "findings"]
 
 #: One feature that separates the classes this well is the target in disguise.
 GIVES_AWAY_AUC: Final = 0.99
@@ -28,29 +34,13 @@ WEEK: Final = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TargetSummary:
-    """The target: counted rows and the weighted rate.
-
-    missing: rows without an outcome; positives: counted; rate: weighted share of positives, in [0, 1].
-    positive: the value that means yes; other_values: a few of the others, where there are more than one.
-    """
-
-    column: str
-    rows: int
-    missing: int
-    positives: int
-    rate: float
-    positive: str = "1"
-    other_values: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """All that the rules look at.
 
     backward: rows whose time is before that of the row above; duplicates: rows equal to an earlier one but for their
     id; repeated_ids: rows whose id an earlier row has; weights: least and greatest row weight, None without weights.
-    clocks: features that grow with the time and nothing else.
+    clocks: features that grow with the time and nothing else. groups: features that move together.
+    estimated: duplicates and repeated ids were counted in a part of the rows.
     problems: sentences on why the rows or the features cannot be used at all.
     """
 
@@ -69,6 +59,12 @@ class Seen:
     blocked: int = 0
     unmatured: int = 0
     clocks: tuple[str, ...] = ()
+    groups: tuple[Correlated, ...] = ()
+    late_categories: tuple[LateCategory, ...] = ()
+    copied: CopiedRows | None = None
+    late_labels: LateLabels | None = None
+    leaks: tuple[Leak, ...] = ()
+    estimated: bool = False
     problems: tuple[str, ...] = ()
 
 
@@ -93,7 +89,7 @@ def _target(seen: Seen) -> Iterator[Finding]:
         text = f"{name} holds more than two values; {target.positive} is yes and the others ({shown}) all count as no."
         yield Finding(kind="target values", weight="warn", column=name, sentence=text)
     known = target.rows - target.missing
-    if target.positives in (0, known):
+    if not target.numeric and target.positives in (0, known):
         which = "no positive" if target.positives == 0 else "only positive"
         text = f"{name} has {which} rows: with one class there is nothing to learn."
         yield Finding(kind="one class", weight="stop", column=name, sentence=text)
@@ -101,7 +97,7 @@ def _target(seen: Seen) -> Iterator[Finding]:
 
 def _few_positives(seen: Seen) -> Iterator[Finding]:
     target = seen.target
-    if target is None or target.positives == 0:
+    if target is None or target.numeric or target.positives == 0:
         return
     part = round(0.15 * target.positives)
     if part < FEW_POSITIVES:
@@ -158,8 +154,9 @@ def _clock(seen: Seen) -> Iterator[Finding]:
 def _gives_away(seen: Seen) -> Iterator[Finding]:
     for association in seen.associations:
         if association.auc >= GIVES_AWAY_AUC:
+            what = "tells low from high" if seen.target is not None and seen.target.numeric else "separates the classes"
             text = (
-                f"{association.feature} alone separates the classes (area under the curve {association.auc:.3f}): "
+                f"{association.feature} alone {what} (area under the curve {association.auc:.3f}): "
                 f"is it known before the outcome is? If not, leave it out."
             )
             yield Finding(
@@ -192,22 +189,33 @@ def _missing(seen: Seen) -> Iterator[Finding]:
 
 def _duplicates(seen: Seen) -> Iterator[Finding]:
     if seen.repeated_ids:
+        about = "About " if seen.estimated else ""
         text = (
-            f"{seen.repeated_ids:,} rows repeat the id of an earlier row; an id counts once, so one of them is wrong."
+            f"{about}{seen.repeated_ids:,} rows repeat the id of an earlier row; an id counts once, "
+            f"so one of them is wrong."
         )
         yield Finding(kind="repeated ids", weight="warn", sentence=text, evidence={"rows": seen.repeated_ids})
     if seen.duplicates:
+        about = "About " if seen.estimated else ""
         text = (
-            f"{seen.duplicates:,} rows ({_share(seen.duplicates, seen.rows)}) equal an earlier row in every column; "
-            f"a copy in both training and test flatters the model."
+            f"{about}{seen.duplicates:,} rows ({_share(seen.duplicates, seen.rows)}) equal an earlier row in every "
+            f"column; a copy in both training and test flatters the model."
         )
         yield Finding(kind="duplicates", weight="warn", sentence=text, evidence={"rows": seen.duplicates})
 
 
 def _disjoint(earlier: Half, later: Half) -> bool:
     # at 99.9 % each, so that two halves of one world are called different about once in 100,000 files
-    ranges = [wilson(half.rate * half.effective, half.effective, level=0.999) for half in (earlier, later)]
-    return ranges[0].high < ranges[1].low or ranges[1].high < ranges[0].low
+    (low, high), (other_low, other_high) = (_rate_range(half) for half in (earlier, later))
+    return high < other_low or other_high < low
+
+
+def _rate_range(half: Half) -> tuple[float, float]:
+    if half.spread is not None:
+        margin = NormalDist().inv_cdf(0.9995) * half.spread / math.sqrt(max(half.effective, 1.0))
+        return half.rate - margin, half.rate + margin
+    found = wilson(half.rate * half.effective, half.effective, level=0.999)
+    return found.low, found.high
 
 
 def _rate_jump(seen: Seen) -> Iterator[Finding]:
@@ -216,9 +224,12 @@ def _rate_jump(seen: Seen) -> Iterator[Finding]:
     earlier, later = seen.halves.earlier, seen.halves.later
     if _disjoint(earlier, later):
         way = "rises" if later.rate > earlier.rate else "falls"
+        numeric = seen.target.numeric
+        what = "mean" if numeric else "rate"
+        before, after = (f"{h.rate:.4g}" if numeric else _share(h.rate, 1) for h in (earlier, later))
         text = (
-            f"The rate of {seen.target.column} {way} from {_share(earlier.rate, 1)} in the earlier half of the rows to "
-            f"{_share(later.rate, 1)} in the later: training sees another world than the test."
+            f"The {what} of {seen.target.column} {way} from {before} in the earlier half of the rows to "
+            f"{after} in the later: training sees another world than the test."
         )
         yield Finding(
             kind="rate jump",
@@ -243,6 +254,103 @@ def _moved(seen: Seen) -> Iterator[Finding]:
                 sentence=text,
                 evidence={"psi": association.psi},
             )
+
+
+def _several_moved(seen: Seen) -> Iterator[Finding]:
+    """Said of the halves as a whole, where a fifth of the features, and at least three, have moved."""
+    known = [one for one in seen.associations if one.psi is not None and one.feature not in seen.clocks]
+    moved = [one for one in known if one.psi is not None and one.psi >= MOVED_PSI]
+    if len(moved) >= max(3, len(known) / 5):
+        text = (
+            f"The halves of the time differ: {len(moved)} of {len(known)} features have moved between them. What is "
+            f"found on the earlier one may not hold for the later; a shorter training window may do better."
+        )
+        yield Finding(kind="halves differ", weight="warn", sentence=text, evidence={"features": len(moved)})
+
+
+def _late_categories(seen: Seen) -> Iterator[Finding]:
+    for late in seen.late_categories:
+        shown = ", ".join(late.categories[:4]) + (", …" if len(late.categories) > 4 else "")
+        text = (
+            f"{late.column} has categories that only the later rows have ({shown}), in {_share(late.share, 1)} of "
+            f"them: to a model fitted on the earlier ones they are as good as missing."
+        )
+        yield Finding(
+            kind="late category",
+            weight="warn",
+            column=late.column,
+            sentence=text,
+            evidence={"categories": list(late.categories[:20]), "rows": late.rows},
+        )
+
+
+def _copied(seen: Seen) -> Iterator[Finding]:
+    if seen.copied is not None:
+        text = (
+            f"{seen.copied.rows:,} of the later rows ({_share(seen.copied.share, 1)}) equal a training row in all but "
+            f"id and time: a split by time does not keep them apart, and they flatter the model."
+        )
+        weight: Weight = "warn" if seen.copied.share >= 0.001 else "note"
+        yield Finding(
+            kind="duplicates across the split", weight=weight, sentence=text, evidence={"rows": seen.copied.rows}
+        )
+
+
+def _late_labels(seen: Seen) -> Iterator[Finding]:
+    late = seen.late_labels
+    if late is None or seen.target is None:
+        return
+    name = seen.target.column
+    if late.what == "missing":
+        said = f"{_share(late.late, 1)} of the rows since {late.since:%Y-%m-%d %H:%M} have no {name}, before " + (
+            f"{_share(late.before, 1)}"
+        )
+    else:
+        said = (
+            f"The rate of {name} falls to {_share(late.late, 1)} in the rows since {late.since:%Y-%m-%d %H:%M}, from "
+            f"{_share(late.before, 1)} before"
+        )
+    text = f"{said}: outcomes that are known late look like this. Say how late with outcome.delay in model.yaml."
+    evidence: dict[str, Json] = {"since": late.since.isoformat(), "late": late.late, "before": late.before}
+    yield Finding(kind="label matures late", weight="warn", column=name, sentence=text, evidence=evidence)
+
+
+def _leaks(seen: Seen) -> Iterator[Finding]:
+    for leak in seen.leaks:
+        match leak.how:
+            case "after":
+                text = f"{leak.column} lies after the row's own time in {_share(leak.value, 1)} of the rows"
+            case "empty when new":
+                text = (
+                    f"{leak.column} is missing in {_share(leak.value, 1)} of the newest rows, and in "
+                    f"{_share(leak.before, 1)} of the others: it is filled in later"
+                )
+            case _:
+                text = (
+                    f"Whether {leak.column} has a value at all tells the outcome (area under the curve "
+                    f"{leak.value:.3f}), as of what is filled in afterwards"
+                )
+        yield Finding(
+            kind="unknown at prediction",
+            weight="stop",
+            column=leak.column,
+            sentence=f"{text}. A prediction will not have it: leave it out, or make sure that it will.",
+            evidence={"how": leak.how, "value": leak.value},
+        )
+
+
+def _groups(seen: Seen) -> Iterator[Finding]:
+    for group in seen.groups:
+        names = ", ".join(group.features[:6]) + (", …" if len(group.features) > 6 else "")
+        how = "in step" if group.least >= 0.995 else f"together (rank correlation from {group.least:.2f})"
+        text = f"{names} move {how}: one of them may do."
+        yield Finding(
+            kind="correlated",
+            weight="note",
+            column=group.features[0],
+            sentence=text,
+            evidence={"features": list(group.features), "least": group.least},
+        )
 
 
 def _time(seen: Seen) -> Iterator[Finding]:
@@ -300,10 +408,15 @@ _RULES: Final[Sequence[Callable[[Seen], Iterator[Finding]]]] = (
     _problems,
     _target,
     _gives_away,
+    _leaks,
     _few_positives,
     _time,
     _rate_jump,
+    _several_moved,
+    _late_labels,
     _duplicates,
+    _copied,
+    _late_categories,
     _constant,
     _clock,
     _id_like,
@@ -311,6 +424,7 @@ _RULES: Final[Sequence[Callable[[Seen], Iterator[Finding]]]] = (
     _blocked,
     _unmatured,
     _weights,
+    _groups,
     _moved,
 )
 

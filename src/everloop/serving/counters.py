@@ -74,7 +74,11 @@ class SlotRouting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker's file. batches: by model, batches by their number of rows, one bin more than `_BATCH_EDGES`."""
+    """One worker's file.
+
+    batches: by model, batches by their number of rows, one bin more than `_BATCH_EDGES`. unseen: by model and column,
+    rows whose category no training row had.
+    """
 
     slot: int
     pid: int
@@ -83,6 +87,7 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
     requests: dict[str, int] = {}
     versions: dict[str, dict[str, VersionCounts]] = {}
     batches: dict[str, tuple[int, ...]] = {}
+    unseen: dict[str, dict[str, int]] = {}
 
 
 class Counters:
@@ -93,11 +98,14 @@ class Counters:
         self._versions: dict[tuple[str, int], VersionCounts] = {}
         self._requests: dict[str, int] = {}
         self._batches: dict[str, tuple[int, ...]] = {}
+        self._unseen: dict[tuple[str, str], int] = {}
         if before is not None:
             self._requests, self._batches = dict(before.requests), dict(before.batches)
             for model, versions in before.versions.items():
                 for version, counts in versions.items():
                     self._versions[model, int(version)] = counts
+            for model, columns in before.unseen.items():
+                self._unseen |= {(model, column): count for column, count in columns.items()}
 
     def request(self, model: str, kind: str, status: int) -> None:
         """Count a request that was answered."""
@@ -109,6 +117,10 @@ class Counters:
         bins = list(self._batches.get(model, (0,) * (len(_BATCH_EDGES) + 1)))
         bins[bisect_left(_BATCH_EDGES, rows)] += 1
         self._batches[model] = tuple(bins)
+
+    def unseen(self, model: str, column: str, *, rows: int) -> None:
+        """Count rows whose value of `column` is a category that the champion's training rows did not have."""
+        self._unseen[model, column] = self._unseen.get((model, column), 0) + rows
 
     def scored(
         self, model: str, version: int, *, rows: int, errors: int, decisions: int, answered: int, took_s: float
@@ -124,6 +136,9 @@ class Counters:
         versions: dict[str, dict[str, VersionCounts]] = {}
         for (model, version), counts in list(self._versions.items()):
             versions.setdefault(model, {})[str(version)] = counts
+        unseen: dict[str, dict[str, int]] = {}
+        for (model, column), rows in list(self._unseen.items()):
+            unseen.setdefault(model, {})[column] = rows
         return SlotRecord(
             slot=slot,
             pid=os.getpid(),
@@ -132,6 +147,7 @@ class Counters:
             requests=dict(self._requests),
             versions=versions,
             batches=dict(self._batches),
+            unseen=unseen,
         )
 
 
@@ -192,8 +208,14 @@ def slot_metrics(records: list[SlotRecord]) -> Iterator[Metric]:
     requests = CounterMetricFamily("everloop_requests", "Requests", labels=["slot", "model", "route", "status"])
     revision = GaugeMetricFamily("everloop_routing_revision", "Routing served", labels=["slot", "model"])
     batches = HistogramMetricFamily("everloop_batch_rows", "Rows that were scored together", labels=["slot", "model"])
+    unseen = CounterMetricFamily(
+        "everloop_unseen_categories", "Rows with a category unknown to training", labels=["slot", "model", "column"]
+    )
     for record in records:
         slot = str(record.slot)
+        for model, columns in record.unseen.items():
+            for column, count in columns.items():
+                unseen.add_metric([slot, model, column], count)
         for key, count in record.requests.items():
             requests.add_metric([slot, *key.split(" ")], count)
         for model, routing in record.routing.items():
@@ -205,7 +227,7 @@ def slot_metrics(records: list[SlotRecord]) -> Iterator[Metric]:
                 for name, family in counters.items():
                     family.add_metric([slot, model, version], getattr(counts, name))
                 latency.add_metric([slot, model, version], _buckets(counts.latency, _LATENCY_EDGES_S), None)
-    yield from (*counters.values(), latency, batches, requests, revision)
+    yield from (*counters.values(), latency, batches, requests, revision, unseen)
 
 
 def spool_metric(rows: int) -> Metric:

@@ -96,7 +96,7 @@ class Predictor:
             else:
                 error = row_error(rows[place], key, column=key, value=batch.ids[n], detail=str(conflict))
                 answers[place] = [msgspec.structs.replace(error, conflict=True)]
-        self._count(model, scored, batch)
+        self._count(model, decoded, scored, batch)
         return answers
 
     def _unscored(
@@ -191,8 +191,10 @@ class Predictor:
             features=scored.features,
         )
 
-    def _count(self, model: LiveModel, scored: _Scored, batch: PredictionBatch) -> None:
+    def _count(self, model: LiveModel, decoded: _Good, scored: _Scored, batch: PredictionBatch) -> None:
         self._counters.batch(model.name, rows=len(scored.scores))
+        for name, unseen in model.champion.features.unseen(decoded.frame, scored.features).items():
+            self._counters.unseen(model.name, name, rows=unseen)
         for column, version in enumerate(scored.versions):
             failed = int(np.isnan(scored.scores[:, column]).sum())
             self._counters.scored(

@@ -5,6 +5,8 @@ Pure functions over arrays, and frozen records whose state is plain JSON. No oth
 - an answer: `Verdict`; a number with its range: `Interval` (`wilson`, `bootstrap`, `bootstrap_cells`, `mean_interval`)
 - live against reference counts: `psi`, `ks`, `total_variation`, `jensen_shannon`, `wasserstein`
 - two models on the same rows, looked at whenever: `BoundedSequence`, `SignSequence`, and `above_zero` of counts
+- rows that a comparison needs: judged once `two_rates`, `two_means`, `paired_rate_rows`, `paired_mean_rows`; looked at
+  whenever `stopping_two_means`, `stopping_signs`, `stopping_gains`
 - one window against quiet ones: `calibrate`; many checks at once: `bonferroni`, `simes`, `holm`
 - a rate that may drop: `binomial_drop_p`, `RateDetector`; how many false alarms there may be: `OnlineBudget`
 """
@@ -24,20 +26,33 @@ from everloop.stats.interval import (
 )
 from everloop.stats.multiplicity import bonferroni, holm, simes
 from everloop.stats.rate import RateDetector, binomial_drop_p, overdispersion
+from everloop.stats.sample_size import (
+    Discordance,
+    Sides,
+    discordance,
+    paired_mean_rows,
+    paired_rate_rows,
+    two_means,
+    two_rates,
+)
 from everloop.stats.sequence import BoundedSequence, SignSequence, Standing
+from everloop.stats.stopping import Stopping, stopping_gains, stopping_signs, stopping_two_means
 from everloop.stats.verdict import Json, Outcome, Verdict, jsonable
 from everloop.stats.window_calibration import Calibration, calibrate
 
 __all__ = [
     "BoundedSequence",
     "Calibration",
+    "Discordance",
     "Interval",
     "Json",
     "OnlineBudget",
     "Outcome",
     "RateDetector",
+    "Sides",
     "SignSequence",
     "Standing",
+    "Stopping",
     "Verdict",
     "above_zero",
     "alpha_per_window",
@@ -46,6 +61,7 @@ __all__ = [
     "bootstrap",
     "bootstrap_cells",
     "calibrate",
+    "discordance",
     "effective_n",
     "from_replicates",
     "holm",
@@ -56,9 +72,16 @@ __all__ = [
     "mean_interval",
     "overdispersion",
     "paired_bootstrap",
+    "paired_mean_rows",
+    "paired_rate_rows",
     "psi",
     "simes",
+    "stopping_gains",
+    "stopping_signs",
+    "stopping_two_means",
     "total_variation",
+    "two_means",
+    "two_rates",
     "wasserstein",
     "wilson",
 ]

@@ -93,9 +93,13 @@ class BoundedSequence:
         """The mean of the values seen; the middle of the range before the first."""
         return self._unscaled(math.fsum(self.sums) / self.n if self.n else 0.0)
 
-    def update(self, values: np.ndarray[Any, Any]) -> BoundedSequence:
-        """The sequence with `values`, shape (n,), seen too. Raises ValueError for a value outside [lower, upper]."""
+    def update(self, values: np.ndarray[Any, Any], *, times: np.ndarray[Any, Any] | None = None) -> BoundedSequence:
+        """The sequence with `values`, shape (n,), seen too; `times`, shape (n,): how often each was, once if None.
+
+        Raises ValueError for a value outside [lower, upper].
+        """
         values = np.asarray(values, dtype=np.float64)
+        often = np.ones(values.size, dtype=np.int64) if times is None else np.asarray(times, dtype=np.int64)
         if values.size == 0:
             return self
         if not (values.min() >= self.lower and values.max() <= self.upper):
@@ -105,8 +109,9 @@ class BoundedSequence:
             )
         scaled = self._scaled(values)
         bins = np.minimum(np.searchsorted(EDGES, scaled, side="right") - 1, BINS - 1)
-        counts = np.asarray(self.counts) + np.bincount(bins, minlength=BINS)
-        sums = np.asarray(self.sums) + np.bincount(bins, weights=scaled, minlength=BINS)
+        seen = np.bincount(bins, weights=often, minlength=BINS).astype(np.int64)
+        counts = np.asarray(self.counts) + seen
+        sums = np.asarray(self.sums) + np.bincount(bins, weights=scaled * often, minlength=BINS)
         return replace(self, counts=tuple(counts.tolist()), sums=tuple(sums.tolist()))
 
     def __add__(self, other: BoundedSequence) -> BoundedSequence:

@@ -1,0 +1,125 @@
+"""Pages that fetch nothing: one frame for all of this room's, with the scripts of its charts in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+from everloop.errors import EverloopError
+
+__all__ = ["STYLE", "Chart", "html_page", "prepare_scripts", "svg", "template", "write_whole"]
+
+STYLE: Final = """
+.everloop { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; }
+.everloop h1 { font-size: 1.5rem; } .everloop h2 { font-size: 1.1rem; margin-top: 2rem; }
+.everloop table { border-collapse: collapse; font-size: 13px; }
+.everloop td, .everloop th { padding: 2px 10px 2px 0; text-align: left; }
+.everloop td.n, .everloop th.n { text-align: right; font-variant-numeric: tabular-nums; }
+.everloop tr:nth-child(even) { background: #f5f7fa; }
+.everloop li.stop::marker { content: "✗ "; color: #c8503c; }
+.everloop li.warn::marker { content: "! "; color: #b7791f; }
+.everloop li.note::marker { content: "· "; } .everloop .by { color: #616e7c; font-size: 13px; }
+.everloop p.lead { font-size: 1.1rem; padding-left: .8rem; border-left: 4px solid #9aa5b1; }
+.everloop p.lead.stop { border-color: #c8503c; } .everloop p.lead.fine { border-color: #3b8a5a; }
+.everloop .wide { overflow-x: auto; }
+"""
+
+_FRAME: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<style>body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }{{ style }}</style>
+<script>{{ scripts }}</script>
+</head>
+<body class="everloop">
+{{ body }}
+<p class="by">Made by everloop.</p>
+<script>
+const charts = {{ specs }};
+charts.forEach((spec, at) => vegaEmbed("#chart" + at, spec, {actions: false}));
+</script>
+</body>
+</html>
+"""
+
+
+class Chart(Protocol):
+    """A chart of Altair's."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As Vega-Lite."""
+        ...
+
+
+_MAKE: Final = "import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())"
+
+
+@cache
+def _making() -> subprocess.Popen[bytes]:
+    # in a process of its own: it takes a second of a core, and would hold the interpreter's lock for all of it
+    return subprocess.Popen([sys.executable, "-P", "-c", _MAKE], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+
+
+@cache
+def _scripts() -> str:
+    """The scripts that draw charts, the same for every page."""
+    bundle, _ = _making().communicate()
+    if _making().returncode:
+        _making.cache_clear()
+        raise EverloopError("the charts' scripts could not be made; reinstall vl-convert-python, or leave the page out")
+    return bundle.decode().replace("</script>", "<\\/script>")
+
+
+def prepare_scripts() -> None:
+    """Begin to make the charts' scripts, beside the work that comes before the page."""
+    _making()
+
+
+def _in_script(value: object) -> str:
+    # a `</script>` in a column's name must not end the script
+    return json.dumps(value).replace("<", "\\u003c")
+
+
+def template(text: str) -> Any:
+    """A Jinja template whose values are escaped."""
+    return Environment(autoescape=True).from_string(text)
+
+
+def html_page(title: str, body: str, charts: Mapping[str, Chart]) -> str:
+    """The page, complete: no address in it is fetched.
+
+    body: HTML of our own, values escaped, with an element `chart0`, `chart1` … for each of the charts.
+    """
+    specs = [chart.to_dict() for chart in charts.values()]
+    # all are ours, and what they hold of the data is escaped, for HTML by the template and for a script above
+    parts = {"scripts": _scripts(), "style": STYLE, "specs": _in_script(specs), "body": body}
+    return str(template(_FRAME).render(title=title, **{name: Markup(part) for name, part in parts.items()}))  # noqa: S704
+
+
+def svg(chart: Chart) -> str:
+    """The chart as a picture, for where no script runs."""
+    import vl_convert
+
+    return str(vl_convert.vegalite_to_svg(chart.to_dict()))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write the text to `path`, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
