@@ -28,7 +28,7 @@ from everloop.models import FitRequest, FitResult, Validation, Value, fit_here
 from everloop.project import Objective, format_duration
 from everloop.tasks import get_task
 
-__all__ = ["OUT_OF_MEMORY", "TrialResult", "TrialTask", "run_trial", "run_trial_at"]
+__all__ = ["OUT_OF_MEMORY", "TrialResult", "TrialTask", "run_trial", "run_trial_at", "trials_run"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -83,6 +83,7 @@ def run_trial_at(task: TrialTask, folder: Path, laid: int) -> TrialResult:
 def run_trial(task: TrialTask, rows: TrialRows) -> TrialResult:
     """The trial's result; a fit that fails, or takes too long, is one too, with the sentence that says why."""
     _end_with(task.parent)
+    _RUN.append(task.number)
     fields: dict[str, Any] = {"number": task.number, "kind": task.kind, "learner": task.learner}
     try:
         with _own(task) as own, _limited(task.time_limit_s):
@@ -96,6 +97,14 @@ def run_trial(task: TrialTask, rows: TrialRows) -> TrialResult:
     except Exception as error:  # a worker's loop: what a library raises is this trial's result, not the search's end
         sentence = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
     return TrialResult(trial=Trial(**fields, hyperparameters=dict(task.params), status="failed", sentence=sentence))
+
+
+_RUN: Final[list[int]] = []
+
+
+def trials_run() -> int:
+    """How many trials were begun in this process."""
+    return len(_RUN)
 
 
 OUT_OF_MEMORY: Final = "the process that fitted it ran out of memory, or died of it; try fewer or smaller trees"

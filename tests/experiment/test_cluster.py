@@ -1,0 +1,133 @@
+"""Trials on a real Dask cluster: a scheduler and two workers, each a process of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from everloop.clock import SystemClock
+from everloop.errors import ConfigurationError, IntegrationError
+from everloop.experiment import Leaderboard, search
+from everloop.experiment.workers import DaskWorkers
+from everloop.project import Project
+from tests.experiment.made import opened, payments, project
+from tests.experiment.test_search import same
+
+pytest.importorskip("distributed", reason="Dask is not installed")
+CLOCK = SystemClock()
+
+
+def _started(stack: ExitStack, *words: str) -> subprocess.Popen[bytes]:
+    process = stack.enter_context(
+        subprocess.Popen(
+            [sys.executable, "-m", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ
+        )
+    )
+    stack.callback(process.terminate)
+    return process
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a scheduler with two workers of one thread."""
+    from distributed import Client
+
+    scratch = tmp_path_factory.mktemp("dask")
+    address = f"tcp://127.0.0.1:{_free_port()}"
+    with ExitStack() as stack:
+        port = address.rpartition(":")[2]
+        _started(stack, "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")
+        for name in ("one", "two"):
+            words = ("--name", name, "--nthreads", "1", "--no-dashboard", "--local-directory", str(scratch / name))
+            _started(stack, "distributed.cli.dask_worker", address, *words)
+        with Client(address, timeout="60s", set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=60)
+        yield address
+
+
+def searched(root: Path, *, settings: str, **options: Any) -> Leaderboard:
+    (root / "everloop.yaml").write_text(settings)
+    return search(*opened(root), **{"clock": CLOCK, "trials": 6, **options})
+
+
+@pytest.mark.slow
+def test_a_cluster_finds_what_this_machine_finds_and_both_workers_fit(cluster: str, tmp_path: Path) -> None:
+    from distributed import Client
+
+    for name in ("here", "there"):
+        project(tmp_path / name, payments())
+    here = searched(tmp_path / "here", settings="{}\n", jobs=1)
+    there = searched(tmp_path / "there", settings=f"dask: {cluster}\n")
+    assert same(here, there)
+    with Client(cluster, timeout="10s", set_as_default=False) as client:
+        fitted = client.run(_trials_fitted)
+    assert len(fitted) == 2
+    assert all(count > 0 for count in fitted.values())
+
+
+def _trials_fitted() -> int:
+    """On a worker: how many trials were fitted there."""
+    from everloop.experiment.trial_fit import trials_run
+
+    return trials_run()
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_costs_no_trial(cluster: str, tmp_path: Path) -> None:
+    from distributed import Client
+
+    project(tmp_path / "here", payments())
+    project(tmp_path / "there", payments())
+    killed: list[int] = []
+
+    def kill(trial: object, best: object, ended: int, of: object) -> None:
+        if ended == 3 and not killed:
+            with Client(cluster, timeout="10s", set_as_default=False) as client:
+                (address, *_) = client.scheduler_info()["workers"]
+                (pid,) = client.run(os.getpid, workers=[address]).values()
+            killed.append(pid)
+            os.kill(pid, 9)
+
+    here = searched(tmp_path / "here", settings="{}\n", jobs=1)
+    there = searched(tmp_path / "there", settings=f"dask: {cluster}\n", progress=kill)
+    assert killed
+    assert same(here, there)
+    with Client(cluster, timeout="30s", set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)  # its nanny has started another
+
+
+def test_a_scheduler_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
+    project(tmp_path / "p", payments(600))
+    address = f"tcp://127.0.0.1:{_free_port()}"
+    started = time.monotonic()
+    with pytest.raises(IntegrationError, match=f"no Dask scheduler answers at {address}"):
+        searched(tmp_path / "p", settings=f"dask: {address}\n")
+    assert time.monotonic() - started < 60
+
+
+def test_an_address_that_is_none_is_told_with_its_line(tmp_path: Path) -> None:
+    project(tmp_path / "p", payments(600))
+    (tmp_path / "p" / "everloop.yaml").write_text("dask: localhost:8786\n")
+    with pytest.raises(ConfigurationError, match=r"everloop.yaml:1: dask: 'localhost:8786' is not a Dask scheduler's"):
+        Project.open(tmp_path / "p", environment={})
+
+
+def test_without_dask_installed_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'everloop\[dask\]'"):
+        DaskWorkers("tcp://127.0.0.1:8786")
