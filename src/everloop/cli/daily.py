@@ -29,7 +29,10 @@ def add_to(app: typer.Typer) -> None:
 
 def init(
     folder: Annotated[Path | None, typer.Argument(help="Folder of the new project.")] = None,
-    template: Annotated[str, typer.Option(help="The example to start from.")] = "fraud",
+    template: Annotated[
+        str | None,
+        typer.Option(help="The example to start from: fraud, or arrival for a number. Left out: by the target."),
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="Your own rows: a CSV, Parquet or Delta file, a glob or an s3:// address.")
     ] = None,
@@ -53,10 +56,11 @@ def init(
     from everloop.templates import create_project
 
     if data is None:
-        say(f"making {folder} with a generated history of card payments …")
+        told = "deliveries" if template == "arrival" else "card payments"
+        say(f"making {folder} with a generated history of {told} …")
     created = create_project(folder, template=template, data=data, target=target, seed=seed, finish=_write_contracts)
     project = created.project
-    _note_creation(project, template)
+    _note_creation(project, created.template)
     if as_json:
         show({"project": str(project.root), "models": sorted(project.models), "notes": list(created.notes)})
         return

@@ -9,28 +9,33 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import polars as pl
+
 from everloop.clock import Clock, SystemClock
 from everloop.data import scan
 from everloop.errors import ProjectError
 from everloop.project import Project
+from everloop.templates.arrival.source import holds_numbers
+from everloop.templates.fraud.source import fraud_target
 from everloop.templates.registry import get_template
-from everloop.templates.template import Description, History, Template
+from everloop.templates.template import Description, History
 
 __all__ = ["Created", "create_project"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
-    """A new project, and what its maker should know of the choices that were made."""
+    """A new project, the template it was made from, and what its maker should know of the choices that were made."""
 
     project: Project
+    template: str
     notes: tuple[str, ...]
 
 
 def create_project(
     root: Path,
     *,
-    template: str = "fraud",
+    template: str | None = None,
     data: str | Path | None = None,
     target: str | None = None,
     seed: int = 0,
@@ -42,6 +47,7 @@ def create_project(
 ) -> Created:
     """Make the project in `root`, a folder that is empty or not there yet.
 
+    template: its name; None takes the one for numbers where the target holds some, else fraud.
     data: a file, folder, glob or s3:// address of one's own rows; None generates `days` of history from `seed`.
     target: the column to be known, where its name does not say so.
     start: first midnight (UTC) of generated history; None lets it end with yesterday by `clock`.
@@ -51,16 +57,20 @@ def create_project(
     Raises ProjectError where the folder is in use or cannot be written, NotFound for an unknown template, DataError
     for rows that the template cannot use.
     """
-    chosen = get_template(template)
     target_root = root.absolute()
     _refuse_in_use(target_root)
+    lazy, source = (None, "") if data is None else _scanned(data)
+    chosen = get_template(template if template is not None else _likely(lazy, target=target, source=source))
     history = History(
         seed=seed,
         start=_days_ago(days, SystemClock() if clock is None else clock) if start is None else start,
         days=days,
         rows_per_day=rows_per_day,
     )
-    description = _described(chosen, data, target=target, history=history)
+    if lazy is None:
+        description = chosen.describe_history(history)
+    else:
+        description = chosen.describe_source(lazy, source=source, target=target)
     staging = target_root.parent / f".{target_root.name}.{os.getpid()}.new"
     try:
         staging.mkdir()
@@ -74,7 +84,7 @@ def create_project(
         raise ProjectError(f"the project cannot be written to {target_root}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return Created(project=Project.open(target_root), notes=description.notes)
+    return Created(project=Project.open(target_root), template=chosen.name, notes=description.notes)
 
 
 def _refuse_in_use(root: Path) -> None:
@@ -91,15 +101,21 @@ def _days_ago(days: int, clock: Clock) -> datetime:
     return midnight - timedelta(days=days)
 
 
-def _described(template: Template, data: str | Path | None, *, target: str | None, history: History) -> Description:
-    if data is None:
-        return template.describe_history(history)
+def _scanned(data: str | Path) -> tuple[pl.LazyFrame, str]:
+    """The rows, and how model.yaml says where they are."""
     source = str(data)
     if "://" not in source:
         # from wherever the command was given; the project reads it from its own folder
         source = os.path.abspath(Path(source).expanduser())
-    lazy = scan(source, root=Path.cwd())
-    return template.describe_source(lazy, source=source, target=target)
+    return scan(source, root=Path.cwd()), source
+
+
+def _likely(lazy: pl.LazyFrame | None, *, target: str | None, source: str) -> str:
+    """The template that the target asks for: whether it holds numbers, or two classes."""
+    if lazy is None:
+        return "fraud"
+    asked = fraud_target(lazy.collect_schema().names()) if target is None else target
+    return "fraud" if holds_numbers(lazy, target=asked, source=source) is None else "arrival"
 
 
 def _write(folder: Path, description: Description) -> None:

@@ -6,12 +6,13 @@ from typing import Final
 
 from everloop.errors import NotFound
 from everloop.project import did_you_mean
+from everloop.templates.arrival import ArrivalTemplate
 from everloop.templates.fraud import FraudTemplate
 from everloop.templates.template import Template
 
 __all__ = ["get_template", "templates"]
 
-_TEMPLATES: Final[dict[str, Template]] = {"fraud": FraudTemplate()}
+_TEMPLATES: Final[dict[str, Template]] = {"fraud": FraudTemplate(), "arrival": ArrivalTemplate()}
 
 
 def templates() -> tuple[str, ...]:
@@ -22,6 +23,6 @@ def templates() -> tuple[str, ...]:
 def get_template(name: str) -> Template:
     """The template called `name`. Raises NotFound naming the others."""
     if name not in _TEMPLATES:
-        hint = did_you_mean(name, _TEMPLATES) or f"; there is {', '.join(_TEMPLATES)}"
+        hint = did_you_mean(name, _TEMPLATES) or f"; there are {', '.join(_TEMPLATES)}"
         raise NotFound(f"there is no template {name!r}{hint}")
     return _TEMPLATES[name]

@@ -11,9 +11,9 @@ import polars as pl
 
 from everloop.data import collect
 from everloop.errors import DataError, NotEnoughData
-from everloop.project import did_you_mean
+from everloop.templates.columns import as_time, asked_column, first_named
 
-__all__ = ["SourceShape", "shape_of"]
+__all__ = ["SourceShape", "fraud_target", "shape_of"]
 
 _TARGETS: Final = ("class", "fraud", "is_fraud", "isfraud", "fraudulent", "tx_fraud", "label", "target")
 _TIMES: Final = ("time", "event_time", "paid_at", "timestamp", "datetime", "tx_datetime", "created_at", "date")
@@ -59,8 +59,8 @@ def shape_of(lazy: pl.LazyFrame, *, source: str, target: str | None) -> SourceSh
         pl.col(target).null_count().alias("unknown"),
         pl.col(target).n_unique().alias("values"),
         _is_positive(target, schema, source).sum().alias("positives"),
-        _as_time(time, schema).min().alias("first"),
-        _as_time(time, schema).max().alias("last"),
+        as_time(time, schema).min().alias("first"),
+        as_time(time, schema).max().alias("last"),
     )
     found: dict[str, Any] = collect(facts, source).row(0, named=True)
     _refuse_useless(found, source=source, target=target, time=time)
@@ -71,8 +71,8 @@ def shape_of(lazy: pl.LazyFrame, *, source: str, target: str | None) -> SourceSh
         target=target,
         time=time,
         numeric_time=schema[time].is_numeric(),
-        id=_first(schema, _IDS),
-        entity=_first(schema, _ENTITIES),
+        id=first_named(schema, _IDS),
+        entity=first_named(schema, _ENTITIES),
         action="action" if schema.get("action") == pl.String else None,
         amount=schema["Amount"].is_numeric() if "Amount" in schema else False,
         rows=found["rows"],
@@ -82,13 +82,15 @@ def shape_of(lazy: pl.LazyFrame, *, source: str, target: str | None) -> SourceSh
     )
 
 
+def fraud_target(columns: Sequence[str]) -> str | None:
+    """The column that is called like a yes or no; None where none is."""
+    return first_named(dict.fromkeys(columns), _TARGETS)
+
+
 def _target(columns: Sequence[str], *, source: str, asked: str | None) -> str:
     if asked is not None:
-        if asked not in columns:
-            hint = did_you_mean(asked, columns) or f"; it has {', '.join(columns)}"
-            raise DataError(f"{source} has no column {asked!r}{hint}")
-        return asked
-    found = _first(dict.fromkeys(columns), _TARGETS)
+        return asked_column(asked, columns, source=source)
+    found = fraud_target(columns)
     if found is None:
         raise DataError(
             f"no column of {source} is called like a target ({', '.join(_TARGETS)}); say which of "
@@ -98,7 +100,7 @@ def _target(columns: Sequence[str], *, source: str, asked: str | None) -> str:
 
 
 def _time(schema: Mapping[str, Any], *, source: str) -> str:
-    found = _first(schema, _TIMES)
+    found = first_named(schema, _TIMES)
     if found is None:
         found = next((name for name, kind in schema.items() if kind in (pl.Datetime, pl.Date)), None)
     if found is None:
@@ -107,12 +109,6 @@ def _time(schema: Mapping[str, Any], *, source: str) -> str:
             f"it has {', '.join(schema)}"
         )
     return found
-
-
-def _first(columns: Mapping[str, Any], wanted: Sequence[str]) -> str | None:
-    """The column whose lower-case name stands first in `wanted`."""
-    by_lower = {name.lower(): name for name in reversed(list(columns))}
-    return next((by_lower[name] for name in wanted if name in by_lower), None)
 
 
 def _is_positive(target: str, schema: Mapping[str, Any], source: str) -> pl.Expr:
@@ -125,16 +121,6 @@ def _is_positive(target: str, schema: Mapping[str, Any], source: str) -> pl.Expr
         f"the target {target!r} of {source} holds {kind}; the fraud template reads 0 and 1, or true and false. "
         "Make such a column, or say which one it is with --target COLUMN"
     )
-
-
-def _as_time(time: str, schema: Mapping[str, Any]) -> pl.Expr:
-    """The time column as a datetime, only to measure the span."""
-    kind = schema[time]
-    if kind.is_numeric():
-        return pl.from_epoch((pl.col(time).cast(pl.Float64) * 1_000_000).cast(pl.Int64, strict=False), time_unit="us")
-    if kind == pl.String:
-        return pl.col(time).str.to_datetime(strict=False, time_unit="us", time_zone="UTC")
-    return pl.col(time).cast(pl.Datetime("us"))
 
 
 def _refuse_useless(found: Mapping[str, Any], *, source: str, target: str, time: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Final
 
 import polars as pl
 
+from everloop.templates.columns import days, indented, quoted
 from everloop.templates.fraud.generator import HOLDOUT, Payments
 from everloop.templates.fraud.source import SourceShape, shape_of
 from everloop.templates.template import Description, History
@@ -105,15 +105,15 @@ def _minute(at: datetime) -> str:
 
 
 def _adapted(shape: SourceShape) -> tuple[_Choices, tuple[str, ...]]:
-    notes = [f"{shape.source}: {shape.rows:,} rows, {shape.positives:,} of them fraud, over {_days(shape.span)}"]
-    time = _quoted(shape.time)
+    notes = [f"{shape.source}: {shape.rows:,} rows, {shape.positives:,} of them fraud, over {days(shape.span)}"]
+    time = quoted(shape.time)
     if shape.numeric_time:
         time = f"{{column: {time}, unit: s, origin: {_KAGGLE_ORIGIN}}}   # check the origin: seconds since when?"
         notes.append(f"{shape.time} is read as seconds since {_KAGGLE_ORIGIN}; change data.time.origin if it is not")
     delay = f"delay: {_DELAY.days}d                            # nothing younger is trained on or judged"
     if _is_short(shape):
-        delay = f"delay: 0d                            # the source is only {_days(shape.span)} long; in production: 7d"
-        notes.append(f"the source is {_days(shape.span)} long, so outcomes count as known at once (outcome.delay: 0d)")
+        delay = f"delay: 0d                            # the source is only {days(shape.span)} long; in production: 7d"
+        notes.append(f"the source is {days(shape.span)} long, so outcomes count as known at once (outcome.delay: 0d)")
     weight = ""
     if shape.negative_weight is not None:
         weight = f"weight: {{negative: {shape.negative_weight:g}}}          # its legitimate rows are a sample"
@@ -132,10 +132,10 @@ def _adapted(shape: SourceShape) -> tuple[_Choices, tuple[str, ...]]:
         weight=weight,
         id="# id: COLUMN                         # the source has none; an id makes a retry count once"
         if shape.id is None
-        else f"id: {_quoted(shape.id)}",
+        else f"id: {quoted(shape.id)}",
         entity="# entity: COLUMN                     # the source has none; a customer or card keeps a rollout sticky"
         if shape.entity is None
-        else f"entity: {_quoted(shape.entity)}",
+        else f"entity: {quoted(shape.entity)}",
         acts="# acts: {column: action, blocked: [declined], holdout: 0.5%}   # if answers censor their outcome"
         if shape.action is None
         else "acts: {column: action, blocked: [declined], holdout: 0%}",
@@ -151,13 +151,6 @@ def _wanted(shape: SourceShape) -> dict[str, str | None]:
     return {"id": shape.id, "customer": shape.entity, "action": shape.action}
 
 
-def _days(span: timedelta) -> str:
-    days = span / timedelta(days=1)
-    if days >= 2.5:
-        return f"{days:.0f} days"
-    return f"{days * 24:.0f} hours" if days * 24 >= 2 else f"{days * 24 * 60:.0f} minutes"
-
-
 def _description(choices: _Choices, *, amount: bool, weeks: bool) -> Description:
     files = {
         "everloop.yaml": _EVERLOOP_YAML,
@@ -170,22 +163,13 @@ def _description(choices: _Choices, *, amount: bool, weeks: bool) -> Description
     return Description(files=files)
 
 
-def _quoted(text: str) -> str:
-    """A path or a column's name as YAML: in quotes where it holds more than letters."""
-    return text if re.fullmatch(r"[A-Za-z_]\w*", text) else "'" + text.replace("'", "''") + "'"
-
-
 def _model_yaml(choices: _Choices) -> str:
-    data = [f"source: {_quoted(choices.source)}", f"time: {choices.time}", choices.id, choices.entity]
-    data += [f"target: {_quoted(choices.target)}", "decision: {positive: fraud, negative: legitimate}", choices.weight]
+    data = [f"source: {quoted(choices.source)}", f"time: {choices.time}", choices.id, choices.entity]
+    data += [f"target: {quoted(choices.target)}", "decision: {positive: fraud, negative: legitimate}", choices.weight]
     outcome = [choices.delay, choices.absent, choices.acts]
     return _MODEL_YAML.format(
-        data=_indented(data), outcome=_indented(outcome), train=choices.train, on_alert=choices.on_alert
+        data=indented(data), outcome=indented(outcome), train=choices.train, on_alert=choices.on_alert
     )
-
-
-def _indented(lines: list[str]) -> str:
-    return "\n".join("  " + line for line in lines if line)
 
 
 _MODEL_YAML: Final = """\
