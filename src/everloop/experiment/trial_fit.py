@@ -235,6 +235,7 @@ def _fitted(task: TrialTask, rows: TrialRows, fold: FoldRows, own: Path | None) 
             calibration=task.calibration,
             quantiles=task.quantiles,
             own=own,
+            categories=rows.categories,
         )
     )
     scores, quantiles = Graph(result.graph).predictions(X_judged)

@@ -53,6 +53,7 @@ def refitted(
         validation=validation,
         seed=spec.seed,
         own=own,
+        categories=tree.categories(),
     )
     return Graph(fit(request, time_limit_s=_LIMIT_S, clock=clock).graph)
 
