@@ -18,7 +18,7 @@ from everloop.improvement.rule import Rule
 
 __all__ = ["Examined", "Focus", "RuleCounts", "examine", "rule_counts"]
 
-Focus: TypeAlias = Literal["missed", "false alarms"]
+Focus: TypeAlias = Literal["missed", "false alarms", "large errors"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +69,8 @@ def examine(compared: Compared, *, focus: Focus, fresh_from: datetime, begin: da
     fresh_from: rows before it may have been fitted on, and errors among them are fewer than they would be.
     begin: where to look from if the errors' own days do not say since when: the start of the alert's window.
     """
-    errors = compared.missed if focus == "missed" else compared.false_alarms
-    looked_for = compared.positive if focus == "missed" else errors
+    errors = compared.false_alarms if focus == "false alarms" else compared.missed
+    looked_for = errors if focus == "false alarms" else compared.positive
     rough = _errors_change(compared, errors, focus, fresh_from)
     rule, change, since = None, None, begin if rough is None else rough.low
     for _ in range(2):  # the rule's own days date the change better than all errors do; then the rule is found anew
@@ -117,8 +117,8 @@ def rule_counts(rule: Rule, compared: Compared, rows: pl.DataFrame, *, focus: Fo
 
     rows: all that is known, with the rule's columns and `event_time`: what `rows_before` and `rows_after` count.
     """
-    errors = compared.missed if focus == "missed" else compared.false_alarms
-    looked_for = compared.positive if focus == "missed" else errors
+    errors = compared.false_alarms if focus == "false alarms" else compared.missed
+    looked_for = errors if focus == "false alarms" else compared.positive
     inside, after = rule.holds(compared.frame), compared.since(since)
     weight = compared.weight
     hits, held = float((inside & looked_for & after).sum()), float(weight[inside & after].sum())

@@ -167,9 +167,11 @@ def spec_text(spec: Spec) -> str:
     values = spec.model_dump(mode="json", by_alias=True)
     head = (
         f"# {spec.name}: what production trains. Review it, then: everloop approve {spec.name} --by NAME\n"
-        "# A changed key gives another hash, and with it asks for another approval. Its threshold is the search's;\n"
-        "# a run chooses one for the objective anew, on its validation rows.\n"
+        "# A changed key gives another hash, and with it asks for another approval."
     )
+    if spec.threshold is not None or not spec.quantiles:
+        head += " Its threshold is the search's;\n# a run chooses one for the objective anew, on its validation rows."
+    head += "\n"
     return head + dump_yaml(values)
 
 

@@ -198,6 +198,7 @@ def _retrained(rows: _Rows, model: Model, spec: Spec, *, as_of: np.datetime64) -
         threshold = get_task(model.task).choose_threshold(model.objective, rows.y[validation], scores, None)
     except NotEnoughData:
         return None
+    assert threshold is not None  # the demo's model is a classification
     return graph, threshold
 
 
