@@ -32,7 +32,7 @@ _CLOSE = 1.002
 class Stopping:
     """Rows by which half of the comparisons have ended (`half`), and nine in ten (`most`).
 
-    None where no number of rows is enough: below some 0.2 % of their spread, no bet of the sequences finds a gain.
+    None where no number of rows is enough: no bet of the sequences finds a gain below some 0.2 % of the mean square.
     """
 
     half: int | None
