@@ -30,7 +30,9 @@ from everloop.traffic import TrafficLog
 from ..serving.place import wait_until
 from .terminal import Ended, environment, everloop
 
-MIDNIGHT = datetime(2024, 3, 7, tzinfo=UTC)
+# The last Thursday: near enough to now for a training window, and the same weekdays whenever this runs.
+TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+MIDNIGHT = TODAY - timedelta(days=(TODAY.weekday() - 3) % 7)
 HISTORY = 24
 CHANGED = {
     "[linear, random_forest, xgboost, lightgbm, neural_network], trials: 40": "[lightgbm], trials: 2",
