@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from pathlib import Path
 
+import numpy as np
+import polars as pl
+import pytest
+from rich.console import Console
+
+from everloop.errors import ContractViolation
+from everloop.monitoring import check_file, file_check_screen
 from everloop.monitoring.comparison import Compared, Tally, judged
 from everloop.monitoring.labelled import metric_verdict
 from everloop.monitoring.monitor import score_metrics
@@ -13,6 +21,7 @@ from everloop.rollout import PairedCounts
 from everloop.rollout.guardrails import score_shift
 from everloop.tasks import NumericEvaluation
 
+START = datetime(2024, 1, 1, tzinfo=UTC)
 ALPHA = 3 / 3_650 / 9
 """What a metric's check has of one false alarm in ten years, with schema, drift, score and itself."""
 
@@ -118,3 +127,55 @@ def test_a_shift_of_scores_is_a_share_of_how_far_errors_go() -> None:
 def test_of_scores_without_a_threshold_only_the_mean_is_told() -> None:
     assert list(score_metrics(np.array([10.0, 20.0], dtype=np.float32), 0, None)) == ["mean_score"]
     assert score_metrics(np.empty(0, dtype=np.float32), 0, None) == {}
+
+
+def past(path: Path, *, worse_from: int | None = None, seed: int = 0) -> Path:
+    """Sixty days of what was said and what came true; from a day on the errors are half as large again."""
+    random = np.random.default_rng(seed)
+    days = np.repeat(np.arange(60), 300)
+    y = random.gamma(4.0, 4.0, days.size)
+    worse = np.where((worse_from is not None) & (days >= (60 if worse_from is None else worse_from)), 1.5, 1.0)
+    hours = random.uniform(0, 24, days.size) + 24.0 * days
+    pl.DataFrame(
+        {
+            "at": [START + timedelta(hours=float(hour)) for hour in hours],
+            "said": y + 2.0 * worse * random.standard_normal(days.size),
+            "minutes": np.where(random.random(days.size) < 0.02, np.nan, y),
+        }
+    ).write_parquet(path)
+    return path
+
+
+def test_a_file_of_numbers_is_judged_by_how_many_are_near(tmp_path: Path) -> None:
+    path = past(tmp_path / "past.parquet", worse_from=40)
+    found = check_file(path, time="at", score="said", outcome="minutes")
+    assert list(found.expected) == ["near"]
+    assert found.expected["near"].point == pytest.approx(0.9, abs=0.01)
+    assert found.threshold == pytest.approx(2.0 * 1.645, rel=0.05)
+    (alert, *_) = [alert for alert in found.alerts if alert.evidence_kind == "labels"]
+    assert timedelta(days=38) < alert.since - START < timedelta(days=42)
+    assert alert.at - START < timedelta(days=45)
+    assert "outcomes were near the score" in alert.sentence
+    assert found.windows[-1].mean_error == pytest.approx(3 * 0.798, rel=0.1)
+    assert found.to_dict()["windows"][0]["mean_error"] > 0
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(file_check_screen(found))
+    said = console.export_text()
+    assert "predictions of a number" in said
+    assert "positives" not in said
+
+
+def test_a_file_of_numbers_that_stays_as_it_was_raises_no_alarm(tmp_path: Path) -> None:
+    for seed in range(12):
+        found = check_file(past(tmp_path / f"{seed}.parquet", seed=seed), time="at", score="said", outcome="minutes")
+        assert found.alerts == ()
+
+
+def test_few_whole_numbers_are_still_classes(tmp_path: Path) -> None:
+    path = past(tmp_path / "past.parquet")
+    frame = pl.read_parquet(path).with_columns(minutes=pl.int_range(pl.len()) % 3)
+    frame.write_parquet(path)
+    with pytest.raises(ContractViolation, match="say which one is the positive class"):
+        check_file(path, time="at", score="said", outcome="minutes")
+    given = check_file(path, time="at", score="said", outcome="minutes", positive="1")
+    assert "recall" in given.expected

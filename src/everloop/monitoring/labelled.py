@@ -23,11 +23,13 @@ from everloop.stats import Interval, RateDetector, Verdict, binomial_drop_p, ove
 from everloop.tasks import Evaluated, hits
 from everloop.traffic import Window
 
-__all__ = ["SHARES", "TOLERANCE", "Counted", "as_before", "metric_verdict", "share_counts", "share_verdict"]
+__all__ = ["NEAR", "SHARES", "TOLERANCE", "Counted", "as_before", "metric_verdict", "share_counts", "share_verdict"]
 
 Array = np.ndarray[Any, Any]
 
 SHARES: Final = ("recall", "precision", "accuracy")
+NEAR: Final = "near"
+"""Of a file of numbers, the share of outcomes as near to their scores as nine in ten were in the reference."""
 TOLERANCE: Final = 0.03
 # The newest windows may hold the drop itself; how much quiet windows differ is read off the ones before.
 UNSETTLED: Final = 7
@@ -39,6 +41,7 @@ _WHAT: Final = {
     "recall": "{s:,.0f} of {n:,.0f} positives were caught",
     "precision": "{s:,.0f} of {n:,.0f} flagged rows were positive",
     "accuracy": "{s:,.0f} of {n:,.0f} decisions were right",
+    NEAR: "{s:,.0f} of {n:,.0f} outcomes were near the score",
 }
 
 
