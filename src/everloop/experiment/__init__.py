@@ -1,6 +1,7 @@
 """Phase 1: explore the data, search learners and hyperparameters, rank the trials, hand the winner over as a spec.
 
-`explore` → `search` → `write_winner` → `approve`; `plan_online` says what an experiment online would take.
+`explore` → `search` → `write_winner` → `approve`; `kept_search` finds a search's trials again, and `trial_notebook`
+makes a notebook of one; `plan_online` says what an experiment online would take.
 The libraries that fit and draw load when they are called.
 """
 
@@ -8,14 +9,18 @@ from everloop.experiment.exploration import Exploration
 from everloop.experiment.explore import explore
 from everloop.experiment.feature_table import FeatureLine, FeatureTable, feature_table, feature_table_screen
 from everloop.experiment.finding import Finding
+from everloop.experiment.fold_judging import judge_fold
 from everloop.experiment.hand_over import approve
+from everloop.experiment.kept_search import KeptSearch, kept_search, kept_searches
 from everloop.experiment.leaderboard import DataUsed, Judged, Leaderboard, leaderboard_screen
 from everloop.experiment.online import plan_online
 from everloop.experiment.online_plan import OnlinePlan
 from everloop.experiment.online_screen import online_screen
 from everloop.experiment.screens import exploration_screen
 from everloop.experiment.search import FIT_ROWS, TRIALS, Progress, search
-from everloop.experiment.trials import Trial
+from everloop.experiment.trial_curves import TrialCurves, trial_curves
+from everloop.experiment.trial_notebook import trial_notebook, write_trial_notebook
+from everloop.experiment.trials import FoldScore, Trial, combined
 from everloop.experiment.winner import champion_spec, winner_spec, write_winner
 
 __all__ = [
@@ -26,21 +31,31 @@ __all__ = [
     "FeatureLine",
     "FeatureTable",
     "Finding",
+    "FoldScore",
     "Judged",
+    "KeptSearch",
     "Leaderboard",
     "OnlinePlan",
     "Progress",
     "Trial",
+    "TrialCurves",
     "approve",
     "champion_spec",
+    "combined",
     "exploration_screen",
     "explore",
     "feature_table",
     "feature_table_screen",
+    "judge_fold",
+    "kept_search",
+    "kept_searches",
     "leaderboard_screen",
     "online_screen",
     "plan_online",
     "search",
+    "trial_curves",
+    "trial_notebook",
     "winner_spec",
+    "write_trial_notebook",
     "write_winner",
 ]
