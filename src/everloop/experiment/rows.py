@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from everloop.clock import Clock
-from everloop.data import EVENT_TIME, load_features, load_rows, read_contract
+from everloop.data import EVENT_TIME, load_features, load_rows, read_contract, rows_of
 from everloop.errors import NotEnoughData
 from everloop.experiment.folds import Fold, Folds, plan_folds
 from everloop.experiment.leaderboard import DataUsed
@@ -35,7 +36,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SearchRows:
-    """All rows that are known, X: Float32, shape (n, k); y, weight: shape (n,).
+    """All rows that are known, X: Float32, shape (n, k); y, weight: shape (n,); times_us: shape (n,), ascending, UTC.
 
     folds: which of them a trial is fitted and judged on, and which are the test's. content: the rows' content hash;
     hash: that of rows, features and folds.
@@ -44,6 +45,7 @@ class SearchRows:
     X: Array
     y: Array
     weight: Array
+    times_us: Array
     folds: Folds
     task: Task
     features: tuple[str, ...]
@@ -106,19 +108,29 @@ class SearchRows:
 
 
 def load_search_rows(
-    project: Project, model: Model, *, clock: Clock, folds: FoldsPlan | None = None, seed: int = 0
+    project: Project,
+    model: Model,
+    *,
+    clock: Clock,
+    folds: FoldsPlan | None = None,
+    seed: int = 0,
+    frame: pl.DataFrame | None = None,
 ) -> SearchRows:
     """What is known now of the model's source, as features, and split into folds and a test part.
 
-    folds: model.yaml's where None. seed: of folds that are dealt.
+    folds: model.yaml's where None. seed: of folds that are dealt. frame: rows to take instead of the source's.
     Raises what loading rows and features raises, and NotEnoughData where a part lacks a class, or a second outcome.
     """
     contract = read_contract(model)
     tree = load_features(model.features_path, contract).tree()
-    rows = load_rows(model, contract, as_of=clock.now())
+    if frame is None:
+        rows = load_rows(model, contract, as_of=clock.now())
+    else:
+        rows = rows_of(frame, model, contract, source="the frame given", as_of=clock.now())
     task = get_task(model.task)
+    times_us = rows.frame[EVENT_TIME].to_physical().to_numpy()
     planned = plan_folds(
-        rows.frame[EVENT_TIME].to_physical().to_numpy(),
+        times_us,
         rows.y,
         model.search.folds if folds is None else folds,
         delay=model.outcome.delay,
@@ -132,6 +144,7 @@ def load_search_rows(
         X=tree.matrix(rows.frame),
         y=rows.y,
         weight=rows.weight,
+        times_us=times_us,
         folds=planned,
         task=task,
         features=tree.names,

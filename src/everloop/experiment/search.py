@@ -130,6 +130,7 @@ def search(
     minutes: float | None = None,
     champion: Spec | None = None,
     fit_rows: int = FIT_ROWS,
+    rows: SearchRows | None = None,
     progress: Progress | None = None,
 ) -> Leaderboard:
     """Search for the best configuration of `model`.
@@ -137,7 +138,7 @@ def search(
     method, trials (beside the yardsticks), folds, seed, jobs (processes, one thread each) and minutes (no trial is
     begun after them) are model.yaml's where None. jobs never change what is found, and minutes only how much of it.
     champion: the spec that production trains, which is always trial one. fit_rows: more rows are sampled for a fit,
-    the rarer class whole and the other weighted up.
+    the rarer class whole and the other weighted up. rows: where someone has them already; `folds` is theirs then.
     Trials are fitted on the Dask cluster that everloop.yaml names, else in processes of this machine.
 
     Called again with the same settings on the same data it goes on where it was, and with more trials it adds them.
@@ -148,7 +149,8 @@ def search(
     started_s = clock.monotonic_s()
     spaces = learner_spaces(_learners(model), model.search.space)
     chosen_seed = model.search.seed if seed is None else seed
-    rows = load_search_rows(project, model, clock=clock, folds=folds, seed=chosen_seed)
+    if rows is None:
+        rows = load_search_rows(project, model, clock=clock, folds=folds, seed=chosen_seed)
     count = model.search.trials if trials is None else trials
     chosen_method = model.search.method if method is None else method
     plan = _Plan(
@@ -394,6 +396,7 @@ class _Searching:
         return self._again(trial)[1] if found is None else found
 
     def _again(self, trial: Trial) -> tuple[Array, bytes]:
+        assert trial.kind != "own", "what someone brought is not fitted again"
         suggestion = Suggestion(learner=trial.learner, params=trial.hyperparameters)
         result = self._crew.alone(self._task(trial.kind, trial.number, suggestion))
         if result.predictions is None:
