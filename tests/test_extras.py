@@ -23,7 +23,7 @@ from .object_store import object_store
 
 RUN_NOTEBOOK = """\
 from pathlib import Path
-from everloop.improvement.notebook import Cell, executed, notebook_text
+from everloop.project import Cell, executed, notebook_text
 text, problem = executed(notebook_text([Cell(kind="code", text="print(6 * 7)")]), folder=Path())
 print(problem, "42" in text)
 """

@@ -17,8 +17,8 @@ from everloop.data import EVENT_TIME, TARGET
 from everloop.errors import NotEnoughData
 from everloop.improvement import Compared, examine
 from everloop.improvement.compared import compared_rows
-from everloop.improvement.notebook import Cell, executed, notebook_text
 from everloop.improvement.study import known_data
+from everloop.project import Cell, executed, notebook_text
 
 from .conftest import Case
 from .place import CHANGE, DAY, NOW, START, Place, truth

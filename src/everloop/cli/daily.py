@@ -136,6 +136,7 @@ def search(
     folds: Annotated[str | None, typer.Option(help="auto, 5, '5 by time' or '5 stratified'.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; one per core where nobody says.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of all that is drawn.")] = None,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Write the HTML page too.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Phase 1: learners × hyperparameters → leaderboard → spec. Ctrl-C ends it with what there is."""
@@ -160,6 +161,7 @@ def search(
                 seed=seed,
                 champion=champion_spec(chosen, here.ledger),
                 progress=progress.told,
+                out=here.project.state / "reports" / f"{chosen.name}-leaderboard.html" if page else None,
             )
         if not as_json:
             draw(leaderboard_screen(board))

@@ -16,7 +16,7 @@ from everloop.tasks import Evaluated, Evaluation, get_task
 from everloop.tasks.metrics import CELL_METRICS, DEFAULT_COSTS, cost_per_row
 from everloop.tasks.objective import shortfall
 
-__all__ = ["Judgement", "better_by", "cells_values", "evaluated", "judged", "judgement", "reported"]
+__all__ = ["Judgement", "better_by", "cells_values", "evaluated", "judged", "judgement", "of_cells", "reported"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -102,7 +102,7 @@ def reported(objective: Objective, *, task: str) -> tuple[str, ...]:
 def _objective_interval(objective: Objective, evaluation: Evaluated, value: float, *, seed: int, task: str) -> Interval:
     """The objective's 95 % interval: the metric's own; under a constraint, with what may be missing of that too."""
     metric = evaluation.interval(objective.metric, seed=seed)
-    if not _of_cells(objective, task):
+    if not of_cells(objective, task):
         return replace(metric, low=min(metric.low, value), point=value, high=max(metric.high, value))
     assert isinstance(evaluation, Evaluation)
     squares = replace(evaluation, weight=np.square(evaluation.weights)).cells
@@ -114,7 +114,7 @@ def _objective_interval(objective: Objective, evaluation: Evaluated, value: floa
     return replace(rough, low=low, point=value, high=high)
 
 
-def _of_cells(objective: Objective, task: str) -> bool:
+def of_cells(objective: Objective, task: str) -> bool:
     """Whether the objective is a metric of decisions under a constraint on another one."""
     metrics = get_task(task).metrics
     constraint = objective.constraint
@@ -143,7 +143,7 @@ def better_by(
     Under a constraint the values compared are those that trials are ranked by: flagging everything has recall 1
     and wins nothing.
     """
-    if not _of_cells(objective, task):
+    if not of_cells(objective, task):
         better, other = (first, second) if objective.maximise else (second, first)
         return get_task(task).paired_interval(objective.metric, better, other, seed=seed)
     assert isinstance(first, Evaluation)

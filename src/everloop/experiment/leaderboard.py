@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from everloop.experiment.trial_curves import TrialCurves
 from everloop.experiment.trials import Trial
 from everloop.stats import Interval, Verdict
 from everloop.tasks import get_task
@@ -19,7 +20,17 @@ if TYPE_CHECKING:
 
 _HEADS = {"precision": "prec.", "average_precision": "AP", "roc_auc": "AUC"}
 
-__all__ = ["DataUsed", "Judged", "Leaderboard", "leaderboard_screen", "ranked"]
+__all__ = [
+    "DataUsed",
+    "Judged",
+    "Leaderboard",
+    "leaderboard_screen",
+    "notes_of",
+    "ranked",
+    "rows_line",
+    "settings_of",
+    "size_text",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +87,9 @@ class Leaderboard:
     verdict: whether the winner may be written as a spec, with the sentence that says why.
     search: the search's id; its folder under `.everloop/searches/` holds every trial.
     quantiles: what a version of the winner will answer beside its score.
+    curves: of the winner, a few others and the yardsticks, on the rows that ranked them; () where every trial failed.
+    parameters: of the winner's learner, by how much of the differences between its trials each explains, {} where too
+    few trials say so. page: where the HTML page was written.
     """
 
     search: str
@@ -93,6 +107,9 @@ class Leaderboard:
     method: str = "bayesian"
     behind: dict[int, Interval] = field(default_factory=dict)
     stopped: bool = False
+    curves: tuple[TrialCurves, ...] = ()
+    parameters: dict[str, float] = field(default_factory=dict)
+    page: str | None = None
 
     def tied(self, trial: Trial) -> bool:
         """Whether the data cannot tell `trial` from the best."""
@@ -117,6 +134,8 @@ class Leaderboard:
             "data": msgspec.to_builtins(self.data),
             "trials": [self._record(trial) for trial in self.trials],
             "winner": None,
+            "parameters": self.parameters,
+            "page": self.page,
             "seconds": round(self.seconds, 3),
         }
         if self.winner is not None:
@@ -127,6 +146,12 @@ class Leaderboard:
                 "against": {name: value.to_dict() for name, value in self.winner.against.items()},
             }
         return record
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the same tables and charts as the page, without a script."""
+        from everloop.experiment.board_page import leaderboard_fragment
+
+        return leaderboard_fragment(self)
 
     def _record(self, trial: Trial) -> dict[str, Any]:
         gap = self.behind.get(trial.number) if trial.kind == "trial" else None
@@ -153,7 +178,7 @@ def _metric(trial: Trial, name: str) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _settings(trial: Trial) -> dict[str, object]:
+def settings_of(trial: Trial) -> dict[str, object]:
     """What the trial was fitted with, and what came of it on the way."""
     found = {"rounds": trial.rounds, "calibration": trial.calibration}
     return {**trial.hyperparameters, **{name: value for name, value in found.items() if value not in (None, "none")}}
@@ -169,7 +194,7 @@ def _winner_lines(board: Leaderboard) -> list[Text]:
         with_positives = f" with {positives:,} positives" if get_task(board.task).decides else ""
         head = f"On {rows:,} test rows{with_positives} that no trial had seen:"
         lines += [Text.assemble(("Winner: ", "bold"), f"trial {winner.trial.name}, {winner.trial.learner}"), Text(head)]
-        settings = " ".join(f"{name}={_short(value)}" for name, value in _settings(winner.trial).items())
+        settings = " ".join(f"{name}={_short(value)}" for name, value in settings_of(winner.trial).items())
         shown = {board.objective: winner.objective}
         names = [name for name in get_task(board.task).shown if name in winner.metrics and name != board.objective]
         shown |= {name: winner.metrics[name] for name in names}
@@ -181,14 +206,15 @@ def _winner_lines(board: Leaderboard) -> list[Text]:
     return lines
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
     """Bytes as people read them, at most six characters."""
     if count < 1_000:
         return f"{count} B"
     return f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
 
 
-def _rows_line(board: Leaderboard) -> str:
+def rows_line(board: Leaderboard) -> str:
+    """What trials were fitted and ranked on."""
     data = board.data
     how = "by time" if data.by_time else "dealt at random"
     gap = "" if data.gap is None else f", a gap of {data.gap} between"
@@ -205,7 +231,7 @@ def _row(board: Leaderboard, trial: Trial) -> list[str]:
     if trial.status == "failed":
         return [trial.name, "", trial.learner, value, *("–" for _ in measured), "–", "–", "–"]
     tied = "≈" if board.tied(trial) else "↓" if trial.status == "pruned" else ""
-    cost = (f"{trial.fit_s:.1f}", f"{trial.us_per_row:.1f}", _size(trial.graph_bytes))
+    cost = (f"{trial.fit_s:.1f}", f"{trial.us_per_row:.1f}", size_text(trial.graph_bytes))
     return [trial.name, tied, trial.learner, value, *measured, *cost]
 
 
@@ -230,11 +256,13 @@ def leaderboard_screen(board: Leaderboard, *, most: int = 15) -> Group:
         faint = trial.kind == "yardstick" or trial.status != "done"
         table.add_row(*_row(board, trial), style="bold" if won else "dim" if faint else "")
     more = [Text(f"… and {left_out} more; --json has them all", style="dim")] if left_out else []
-    notes = [Text(text, style="dim") for text in _notes(board)]
-    return Group(title, Text(_rows_line(board)), Text(), table, *more, *notes, *_failures(board), *_winner_lines(board))
+    notes = [Text(text, style="dim") for text in notes_of(board)]
+    page = [] if board.page is None else [Text(), Text(f"page: {board.page}")]
+    below = [*more, *notes, *_failures(board), *_winner_lines(board), *page]
+    return Group(title, Text(rows_line(board)), Text(), table, *below)
 
 
-def _notes(board: Leaderboard) -> list[str]:
+def notes_of(board: Leaderboard) -> list[str]:
     """What the marks mean, where there are some, and what else should be known."""
     found = []
     if board.stopped:

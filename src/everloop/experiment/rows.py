@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from everloop.clock import Clock
-from everloop.data import EVENT_TIME, load_features, load_rows, read_contract, rows_of
+from everloop.data import EVENT_TIME, FeatureTree, Rows, load_features, load_rows, read_contract, rows_of
 from everloop.errors import NotEnoughData
 from everloop.experiment.folds import Fold, Folds, plan_folds
 from everloop.experiment.leaderboard import DataUsed
 from everloop.experiment.trial_rows import TrialRows, trial_rows
-from everloop.project import FoldsPlan, Model, Project, format_duration
+from everloop.project import FoldsPlan, Model, format_duration
 from everloop.tasks import Task, get_task
 
-__all__ = ["Part", "SearchRows", "load_search_rows"]
+__all__ = ["Part", "SearchRows", "load_search_rows", "split_rows"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -108,25 +107,34 @@ class SearchRows:
 
 
 def load_search_rows(
-    project: Project,
     model: Model,
     *,
-    clock: Clock,
+    as_of: datetime,
     folds: FoldsPlan | None = None,
     seed: int = 0,
     frame: pl.DataFrame | None = None,
 ) -> SearchRows:
-    """What is known now of the model's source, as features, and split into folds and a test part.
+    """What was known of the model's source at `as_of`, as features, and split into folds and a test part.
 
-    folds: model.yaml's where None. seed: of folds that are dealt. frame: rows to take instead of the source's.
-    Raises what loading rows and features raises, and NotEnoughData where a part lacks a class, or a second outcome.
+    frame: rows to take instead of the source's. Raises what loading rows and features raises, and what `split_rows` does.
     """
     contract = read_contract(model)
     tree = load_features(model.features_path, contract).tree()
     if frame is None:
-        rows = load_rows(model, contract, as_of=clock.now())
+        rows = load_rows(model, contract, as_of=as_of)
     else:
-        rows = rows_of(frame, model, contract, source="the frame given", as_of=clock.now())
+        rows = rows_of(frame, model, contract, source="the frame given", as_of=as_of)
+    return split_rows(rows, tree, model, folds=folds, seed=seed)
+
+
+def split_rows(
+    rows: Rows, tree: FeatureTree, model: Model, *, folds: FoldsPlan | None = None, seed: int = 0
+) -> SearchRows:
+    """The rows as features, split into folds and a test part.
+
+    folds: model.yaml's where None. seed: of folds that are dealt.
+    Raises NotEnoughData where a part lacks a class, or a second outcome.
+    """
     task = get_task(model.task)
     times_us = rows.frame[EVENT_TIME].to_physical().to_numpy()
     planned = plan_folds(

@@ -6,33 +6,34 @@ fitted on; the winner alone, and the yardsticks, meet the test rows, the newest 
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
-import msgspec
 import numpy as np
 
 from everloop.clock import Clock
 from everloop.errors import AlreadyRunning, ConfigurationError, FitFailed
+from everloop.experiment.board_curves import RIVALS_DRAWN, curves_of
 from everloop.experiment.choice import RIVALS, choose, overlap
 from everloop.experiment.crew import Crew
 from everloop.experiment.leaderboard import Leaderboard, ranked
+from everloop.experiment.parameter_importance import parameter_importance
 from everloop.experiment.rows import SearchRows, load_search_rows
 from everloop.experiment.schedule import Schedule
-from everloop.experiment.space import LearnerSpace, learner_spaces
+from everloop.experiment.search_plan import SearchPlan, write_plan
+from everloop.experiment.space import learner_spaces
 from everloop.experiment.suggest import Suggester, Suggestion
+from everloop.experiment.trial_curves import TrialCurves
 from everloop.experiment.trial_fit import TrialTask
 from everloop.experiment.trial_store import TrialStore
 from everloop.experiment.trials import Trial
 from everloop.experiment.verdicts import judge_winner
 from everloop.experiment.workers import DaskWorkers, LokyWorkers, Workers
-from everloop.models import Learner, defaults, learner, learners, own_content, resolve_params, search_space
-from everloop.project import FoldsPlan, Model, Objective, Project, ProjectLock, SearchMethod, Spec, quantile_level
+from everloop.models import Learner, defaults, learner, learners, resolve_params, search_space
+from everloop.project import FoldsPlan, Model, Project, ProjectLock, SearchMethod, Spec
 
 __all__ = ["FIT_ROWS", "TRIALS", "Progress", "search"]
 
@@ -45,8 +46,6 @@ TRIALS: Final = 40
 Array = np.ndarray[Any, np.dtype[Any]]
 Bounds = tuple[float | None, ...]
 
-_LIBRARIES: Final = ("lightgbm", "numpy", "optuna", "scikit-learn", "xgboost-cpu", "xgboost", "onnxmltools", "skl2onnx")
-
 
 class Progress(Protocol):
     """Called as a search begins, with no trial, and for every trial as it ends."""
@@ -54,67 +53,6 @@ class Progress(Protocol):
     def __call__(self, trial: Trial | None, best: Trial | None, ended: int, of: int | None) -> None:
         """The trial, the best so far, how many have ended, and how many there will be; None where nobody knows yet."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
-    """Everything that decides what a search's trials are, but for how many there are of them."""
-
-    objective: Objective
-    spaces: dict[str, LearnerSpace]
-    said: dict[str, Any]
-    yardsticks: tuple[Learner, ...]
-    method: SearchMethod
-    seed: int
-    fit_rows: int
-    data_hash: str
-    model: str
-    task: str
-    champion: Suggestion | None = None
-    grid_trials: int | None = None
-    calibration: str = "none"
-    quantiles: tuple[str, ...] = ()
-    own: Path | None = None
-    time_limit_s: float | None = None
-
-    @property
-    def levels(self) -> tuple[float, ...]:
-        """Of the quantiles that the objective asks for."""
-        return tuple(quantile_level(name) for name in self.quantiles)
-
-    @property
-    def id(self) -> str:
-        """The same for the same plan, data and libraries: a search that was killed is found again by it."""
-        names = list(self.spaces)
-        plan = {
-            "model": self.model,
-            "objective": str(self.objective),
-            "learners": names,
-            "space": self.said,
-            "method": self.method,
-            "grid_trials": self.grid_trials,
-            "champion": None if self.champion is None else [self.champion.learner, dict(self.champion.params)],
-            "seed": self.seed,
-            "fit_rows": self.fit_rows,
-            "data": self.data_hash,
-            "calibration": self.calibration,
-            "quantiles": self.quantiles,
-            "own_learners": own_content(names, own=self.own),
-            "libraries": _versions(),
-        }
-        return hashlib.sha256(msgspec.json.encode(plan, order="sorted")).hexdigest()[:12]
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError
-
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def search(
@@ -132,13 +70,15 @@ def search(
     fit_rows: int = FIT_ROWS,
     rows: SearchRows | None = None,
     progress: Progress | None = None,
+    out: Path | None = None,
 ) -> Leaderboard:
     """Search for the best configuration of `model`.
 
     method, trials (beside the yardsticks), folds, seed, jobs (processes, one thread each) and minutes (no trial is
     begun after them) are model.yaml's where None. jobs never change what is found, and minutes only how much of it.
     champion: the spec that production trains, which is always trial one. fit_rows: more rows are sampled for a fit,
-    the rarer class whole and the other weighted up. rows: where someone has them already; `folds` is theirs then.
+    the rarer class whole and the other weighted up. rows: where someone has them already, split by `folds` and `seed`.
+    out: where to write the HTML page; None writes none.
     Trials are fitted on the Dask cluster that everloop.yaml names, else in processes of this machine.
 
     Called again with the same settings on the same data it goes on where it was, and with more trials it adds them.
@@ -146,14 +86,19 @@ def search(
     Raises NotEnoughData where a part of the rows lacks a class, ConfigurationError for a space that is none,
     AlreadyRunning where the same search runs elsewhere, KeyboardInterrupt where it was stopped before any trial ended.
     """
-    started_s = clock.monotonic_s()
+    started_s, as_of = clock.monotonic_s(), clock.now()
+    if out is not None:
+        from everloop.experiment.html import prepare_scripts
+
+        prepare_scripts()
     spaces = learner_spaces(_learners(model), model.search.space)
     chosen_seed = model.search.seed if seed is None else seed
+    chosen_folds = model.search.folds if folds is None else folds
     if rows is None:
-        rows = load_search_rows(project, model, clock=clock, folds=folds, seed=chosen_seed)
+        rows = load_search_rows(model, as_of=as_of, folds=chosen_folds, seed=chosen_seed)
     count = model.search.trials if trials is None else trials
     chosen_method = model.search.method if method is None else method
-    plan = _Plan(
+    plan = SearchPlan(
         objective=model.objective,
         spaces=spaces,
         said={name: dict(said) for name, said in model.search.space.items()},
@@ -162,6 +107,7 @@ def search(
         grid_trials=count if chosen_method == "grid" else None,
         seed=chosen_seed,
         fit_rows=fit_rows,
+        folds=chosen_folds,
         data_hash=rows.hash,
         model=model.name,
         task=model.task,
@@ -177,14 +123,28 @@ def search(
     if count is None and chosen_method != "grid":
         count = TRIALS
     with _OnlySearch(folder), _workers(project, model, folder, jobs) as workers:
+        write_plan(folder, plan.kept(as_of=as_of))
         workers.lay_out(rows.for_trials(fit_rows=fit_rows, seed=chosen_seed))
         running = _Searching(plan, folder, workers, count=count, progress=progress)
         stopped = running.run(go_on=lambda: deadline_s is None or clock.monotonic_s() < deadline_s)
-        return _judged(running, plan, rows, model, stopped=stopped, seconds=lambda: clock.monotonic_s() - started_s)
+        board = _judged(running, plan, rows, model, stopped=stopped, seconds=lambda: clock.monotonic_s() - started_s)
+    if out is None:
+        return board
+    from everloop.experiment.board_page import write_leaderboard
+
+    board = replace(board, page=str(out))
+    write_leaderboard(board, out)
+    return board
 
 
 def _judged(
-    running: _Searching, plan: _Plan, rows: SearchRows, model: Model, *, stopped: bool, seconds: Callable[[], float]
+    running: _Searching,
+    plan: SearchPlan,
+    rows: SearchRows,
+    model: Model,
+    *,
+    stopped: bool,
+    seconds: Callable[[], float],
 ) -> Leaderboard:
     """Choose, and hold the choice against the yardsticks on the test rows."""
     choice = choose(
@@ -222,8 +182,25 @@ def _judged(
         verdict=verdict,
         data=rows.used(fit_rows=plan.fit_rows),
         stopped=stopped,
+        curves=_curves(running, plan, rows, choice.winner),
+        parameters=_parameters(running, plan, choice.winner),
         seconds=seconds(),
     )
+
+
+def _curves(running: _Searching, plan: SearchPlan, rows: SearchRows, winner: Trial | None) -> tuple[TrialCurves, ...]:
+    """Of the winner, the best of the others and the yardsticks."""
+    if winner is None:
+        return ()
+    others = [*running.done()[:RIVALS_DRAWN], *running.yardsticks()]
+    return curves_of(winner, others, rows, predictions=running.predictions_of, objective=plan.objective)
+
+
+def _parameters(running: _Searching, plan: SearchPlan, winner: Trial | None) -> dict[str, float]:
+    """How much each hyperparameter of the winner's learner moves; a champion's learner may have no space."""
+    if winner is None or winner.learner not in plan.spaces:
+        return {}
+    return parameter_importance(running.ended(), plan.spaces[winner.learner], seed=plan.seed)
 
 
 def _learners(model: Model) -> tuple[Learner, ...]:
@@ -288,7 +265,7 @@ class _Searching:
     """The trials of one search while it runs: suggested, fitted in workers, kept on disk."""
 
     def __init__(
-        self, plan: _Plan, folder: Path, workers: Workers, *, count: int | None, progress: Progress | None
+        self, plan: SearchPlan, folder: Path, workers: Workers, *, count: int | None, progress: Progress | None
     ) -> None:
         self._plan, self._workers, self._count, self._progress = plan, workers, count, progress
         self._crew = Crew(workers)
@@ -313,7 +290,7 @@ class _Searching:
             self._fit(schedule)
         except KeyboardInterrupt:
             self._workers.renew()
-            if not self._done():
+            if not self.done():
                 raise
             return True
         return False
@@ -342,7 +319,7 @@ class _Searching:
 
     def _tell(self, trial: Trial | None, schedule: Schedule) -> None:
         if self._progress is not None:
-            done = self._done()
+            done = self.done()
             self._progress(trial, done[0] if done else None, len(self._told), schedule.total)
 
     def _task(
@@ -374,7 +351,7 @@ class _Searching:
         """The yardsticks that did not fail."""
         return [trial for trial in self.ended() if trial.kind == "yardstick" and trial.value is not None]
 
-    def _done(self) -> tuple[Trial, ...]:
+    def done(self) -> tuple[Trial, ...]:
         """The trials that went through all folds, yardsticks aside, the best first."""
         done = [trial for trial in self.ended() if trial.kind == "trial" and trial.status == "done"]
         return ranked(done, maximise=self._plan.objective.maximise)

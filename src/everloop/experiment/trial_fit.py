@@ -21,12 +21,11 @@ import numpy as np
 
 from everloop.bundle import Graph
 from everloop.errors import EverloopError
-from everloop.experiment.judging import Judgement, judged
+from everloop.experiment.fold_judging import judge_fold
 from everloop.experiment.trial_rows import FoldRows, TrialRows, read_trial_rows
 from everloop.experiment.trials import FoldScore, Trial, combined
-from everloop.models import FitRequest, FitResult, Validation, Value, fit_here
+from everloop.models import FitRequest, FitResult, Value, fit_here
 from everloop.project import Objective, format_duration
-from everloop.tasks import get_task
 
 __all__ = ["OUT_OF_MEMORY", "TrialResult", "TrialTask", "run_trial", "run_trial_at", "trials_run", "us_per_row"]
 
@@ -220,8 +219,7 @@ def _given_up(task: TrialTask, scored: Sequence[FoldScore], at: int, folds: int)
 
 
 def _fitted(task: TrialTask, rows: TrialRows, fold: FoldRows, own: Path | None) -> tuple[FitResult, FoldScore, Array]:
-    fitted, held = np.asarray(fold.fitted), np.asarray(fold.judged)
-    X_judged, truth, weight = (np.asarray(array[held]) for array in (rows.X, rows.y, rows.weight))
+    fitted, held = np.asarray(fold.fitted), rows.held(fold)
     result = fit_here(
         FitRequest(
             learner=task.learner,
@@ -229,7 +227,7 @@ def _fitted(task: TrialTask, rows: TrialRows, fold: FoldRows, own: Path | None) 
             X=np.asarray(rows.X[fitted]),
             y=np.asarray(rows.y[fitted]),
             weight=np.asarray(fold.weight),
-            validation=Validation(X=X_judged, y=truth, weight=weight),
+            validation=held,
             seed=task.seed,
             task=task.task,
             calibration=task.calibration,
@@ -237,33 +235,16 @@ def _fitted(task: TrialTask, rows: TrialRows, fold: FoldRows, own: Path | None) 
             own=own,
         )
     )
-    scores, quantiles = Graph(result.graph).predictions(X_judged)
-    found = judged(
-        task.objective,
-        truth,
-        scores,
-        weight,
-        seed=task.seed,
+    score, predictions = judge_fold(
+        result,
+        held,
+        objective=task.objective,
         task=task.task,
-        quantiles=quantiles,
         levels=task.quantiles,
+        seed=task.seed,
+        fitted_rows=fitted.size,
     )
-    columns = [scores] if quantiles is None else [scores, *quantiles.T]
-    predictions = np.column_stack(columns).astype(np.float32)
-    return result, _fold_score(found, truth, result, fitted.size, task.task), predictions
-
-
-def _fold_score(found: Judgement, truth: Array, result: FitResult, rows: int, task: str) -> FoldScore:
-    return FoldScore(
-        value=found.value,
-        interval=found.interval.to_dict(),
-        worth=float(get_task(task).positives(truth)),
-        threshold=found.threshold,
-        metrics=found.metrics,
-        fit_s=round(result.fit_s, 3),
-        rows=rows,
-        rounds=result.rounds,
-    )
+    return result, score, predictions
 
 
 def _mean_metrics(folds: Sequence[FoldScore]) -> dict[str, float]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from everloop.data import fit_sample
 from everloop.experiment.folds import Fold
+from everloop.models import Validation
 
 __all__ = ["FoldRows", "TrialRows", "read_trial_rows", "trial_rows", "write_trial_rows"]
 
@@ -39,6 +40,12 @@ class TrialRows:
     y: Array
     weight: Array
     folds: tuple[FoldRows, ...]
+
+    def held(self, fold: FoldRows) -> Validation:
+        """The rows that `fold` is judged by."""
+        places = np.asarray(fold.judged)
+        X, y, weight = (np.asarray(array[places]) for array in (self.X, self.y, self.weight))
+        return Validation(X=X, y=y, weight=weight)
 
 
 def trial_rows(

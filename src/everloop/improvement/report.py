@@ -11,9 +11,9 @@ from everloop.data import SCORE
 from everloop.improvement.change import Change
 from everloop.improvement.charts import days_chart, drift_chart
 from everloop.improvement.drift import Drifted
-from everloop.improvement.notebook import Cell
 from everloop.improvement.page import report_page
 from everloop.improvement.study import ErrorStudy, InputStudy, Scene
+from everloop.project import Cell
 
 __all__ = ["error_cells", "error_report", "input_cells", "input_report"]
 

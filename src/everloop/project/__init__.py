@@ -22,6 +22,7 @@ from everloop.project.model import (
     parse_model,
     read_model,
 )
+from everloop.project.notebook import Cell, executed, notebook_text
 from everloop.project.objective import Objective
 from everloop.project.outcome import Acts, DataSection, DecisionNames, OutcomeSection, TimeColumn, Weight
 from everloop.project.paths import Paths
@@ -44,6 +45,7 @@ __all__ = [
     "Approval",
     "BeatsGate",
     "Budget",
+    "Cell",
     "Condition",
     "DataSection",
     "DecisionNames",
@@ -76,6 +78,7 @@ __all__ = [
     "check_timezone",
     "did_you_mean",
     "dump_yaml",
+    "executed",
     "explain",
     "explain_records",
     "format_bound",
@@ -84,6 +87,7 @@ __all__ = [
     "localise",
     "metric_name",
     "next_due",
+    "notebook_text",
     "parse_document",
     "parse_duration",
     "parse_gate",

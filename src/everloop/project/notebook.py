@@ -1,8 +1,9 @@
-"""An investigation as a notebook that people go on from: it loads the compared rows and replays the findings."""
+"""A notebook as a file that people go on from: its cells as text, the same bytes each time, and run where asked."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from typing import Any, Final, Literal
 
 __all__ = ["Cell", "executed", "notebook_text"]
 
-_CELL_LIMIT_S: Final = 120
+_CELL_LIMIT_S: Final = 120.0
 _START_LIMIT_S: Final = 60
 
 
@@ -42,13 +43,13 @@ def _cell(cell: Cell, name: str) -> dict[str, object]:
     return made | ({"execution_count": None, "outputs": []} if cell.kind == "code" else {})
 
 
-def executed(text: str, *, folder: Path) -> tuple[str, str | None]:
+def executed(text: str, *, folder: Path, cell_limit_s: float = _CELL_LIMIT_S) -> tuple[str, str | None]:
     """The notebook with its results, run in `folder` by this Python; or as it was, with a sentence why not.
 
-    Whatever a kernel, its sockets or a cell may do, it ends here: the investigation stands without its results.
+    Whatever a kernel, its sockets or a cell may do, it ends here: a notebook stands without its results.
     """
     try:
-        return _run(text, folder), None
+        return _run(text, folder, cell_limit_s), None
     except ImportError as error:
         return text, f"the notebook was not executed: {error.name} is not installed; the extra 'notebook' brings it"
     except Exception as error:  # a kernel's own errors come in any class: zmq's, asyncio's, the cell's
@@ -56,7 +57,7 @@ def executed(text: str, *, folder: Path) -> tuple[str, str | None]:
         return text, f"the notebook was not executed: {type(error).__name__}: {said[-1] if said else 'no reason given'}"
 
 
-def _run(text: str, folder: Path) -> str:
+def _run(text: str, folder: Path, cell_limit_s: float) -> str:
     from nbclient import NotebookClient
 
     nbformat: Any = import_module("nbformat")  # its functions carry no types
@@ -65,7 +66,7 @@ def _run(text: str, folder: Path) -> str:
         client = NotebookClient(
             notebook,
             km=_kernel(Path(scratch)),
-            timeout=_CELL_LIMIT_S,
+            timeout=math.ceil(cell_limit_s),
             startup_timeout=_START_LIMIT_S,
             resources={"metadata": {"path": str(folder)}},
             record_timing=False,

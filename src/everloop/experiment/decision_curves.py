@@ -1,0 +1,167 @@
+"""What a trial's scores are worth at every threshold: curves of at most 300 points, weights and ties counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from everloop.experiment.judging import cells_values, of_cells
+from everloop.project import Objective
+from everloop.stats import effective_n, wilson
+from everloop.tasks import decided
+from everloop.tasks.metrics import CELL_METRICS
+from everloop.tasks.threshold import cells_by_threshold, metric_of_cells
+
+__all__ = ["POINTS", "Calibrated", "DecisionCurves", "Line", "Mark", "decision_curves"]
+
+POINTS: Final = 300
+"""Of a curve, at most."""
+
+_BINS: Final = 10
+_MANY_ROWS: Final = 5_000
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """Points in the order of the curve; x and y of equal length."""
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+    @property
+    def points(self) -> list[tuple[float, float]]:
+        """Pairs of x and y."""
+        return list(zip(self.x, self.y, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """Where the chosen threshold lies on the curves. false_alarms: the share of the negatives that are flagged."""
+
+    threshold: float
+    recall: float
+    precision: float
+    false_alarms: float
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibrated:
+    """Rows of about one score: their mean score, and how many of them were positive, with the 95 % Wilson interval."""
+
+    score: float
+    low: float
+    share: float
+    high: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionCurves:
+    """One trial's scores over thresholds.
+
+    precision_recall: recall → precision; roc: share of negatives flagged → recall; over_threshold: threshold →
+    `value_of`, a metric or the whole objective. calibration: by rising score, each bin with about as many rows.
+    chosen: None without a threshold.
+    """
+
+    precision_recall: Line
+    roc: Line
+    over_threshold: Line
+    value_of: str
+    calibration: tuple[Calibrated, ...]
+    chosen: Mark | None
+
+
+def decision_curves(
+    objective: Objective, y: Array, score: Array, weight: Array, *, threshold: float | None
+) -> DecisionCurves:
+    """The curves of these rows; y: shape (n,), 0 or 1, both among them; score, weight: shape (n,)."""
+    truth = np.asarray(y).astype(bool)
+    distinct, cells = cells_by_threshold(truth, np.asarray(score), np.asarray(weight, dtype=np.float64))
+    value, value_of = _value(objective, cells)
+    recall, precision, alarms = _shares(cells)
+    flagged = np.log1p(np.arange(len(cells)))
+    # with nothing flagged precision is not known: the curve begins as it goes on
+    ranked = 1 + _thinned(recall[1:], flagged[1:])
+    swept = 1 + _thinned(-distinct.astype(np.float64), flagged[1:])
+    both = _thinned(recall, alarms)
+    return DecisionCurves(
+        precision_recall=_line(np.r_[0.0, recall[ranked]], np.r_[precision[1], precision[ranked]]),
+        roc=_line(alarms[both], recall[both]),
+        over_threshold=_line(distinct[swept - 1][::-1], value[swept][::-1]),
+        value_of=value_of,
+        calibration=_calibration(truth, np.asarray(score), np.asarray(weight, dtype=np.float64)),
+        chosen=None if threshold is None else _mark(objective, truth, score, weight, threshold),
+    )
+
+
+def _value(objective: Objective, cells: Array) -> tuple[Array, str]:
+    """What is drawn over the threshold, shape (k,), and its name: f1 where the objective moves with no threshold."""
+    if of_cells(objective, "classification"):
+        return cells_values(objective, cells), str(objective)
+    moves = objective.metric == "cost" or objective.metric in CELL_METRICS
+    if objective.constraint is None and objective.metric in ("recall", "precision"):
+        moves = False  # best at "all" and at "one"
+    name = objective.metric if objective.constraint is not None else str(objective)
+    return metric_of_cells(objective)(cells), name if moves else "f1"
+
+
+def _shares(cells: Array) -> tuple[Array, Array, Array]:
+    recall, precision = CELL_METRICS["recall"](cells), CELL_METRICS["precision"](cells)
+    return recall, precision, cells[:, 1] / np.maximum(cells[:, 1] + cells[:, 3], np.finfo(np.float64).tiny)
+
+
+def _mark(objective: Objective, truth: Array, score: Array, weight: Array, threshold: float) -> Mark:
+    flagged = decided(np.asarray(score), threshold)
+    kinds = np.where(truth, np.where(flagged, 0, 2), np.where(flagged, 1, 3))
+    cells = np.bincount(kinds, weights=weight, minlength=4).astype(np.float64)[None, :]
+    recall, precision, alarms = _shares(cells)
+    return Mark(
+        threshold=threshold,
+        recall=float(recall[0]),
+        precision=float(precision[0]),
+        false_alarms=float(alarms[0]),
+        value=float(_value(objective, cells)[0][0]),
+    )
+
+
+def _thinned(*rising: Array) -> Array:
+    """Places of at most `POINTS` points, the first and the last among them: about evenly along each of the measures."""
+    size = rising[0].size
+    if size <= POINTS:
+        return np.arange(size)
+    each = (POINTS - 2) // len(rising)
+    found = [
+        np.searchsorted(measure, np.linspace(measure[0], measure[-1], each), side="left").clip(0, size - 1)
+        for measure in rising
+    ]
+    return np.unique(np.concatenate([[0, size - 1], *found]))
+
+
+def _line(x: Array, y: Array) -> Line:
+    return Line(x=tuple(float(value) for value in x), y=tuple(float(value) for value in y))
+
+
+def _calibration(truth: Array, score: Array, weight: Array) -> tuple[Calibrated, ...]:
+    """Bins of about equal weight; rows of one score are in one bin."""
+    bins = _BINS if truth.size < _MANY_ROWS else 2 * _BINS
+    order = np.argsort(score, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])
+    of_group = np.add.reduceat(weight[order], starts)
+    middle = (np.cumsum(of_group) - of_group / 2) / of_group.sum()
+    place = np.minimum((bins * middle).astype(np.int64), bins - 1)
+    of_row = np.repeat(place, np.diff(np.r_[starts, truth.size]))
+    found = []
+    for one in np.unique(place):
+        rows = order[of_row == one]
+        n = effective_n(weight[rows])
+        share = float(np.average(truth[rows], weights=weight[rows]))
+        interval = wilson(min(n, share * n), n)
+        mean = float(np.average(score[rows].astype(np.float64), weights=weight[rows]))
+        found.append(Calibrated(score=mean, low=interval.low, share=share, high=interval.high, rows=int(rows.size)))
+    return tuple(found)

@@ -1,0 +1,87 @@
+"""What a regression's predictions missed by: over what was predicted, and how often by how much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+__all__ = ["QUANTILES", "ResidualBin", "Residuals", "residuals"]
+
+QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+_BINS: Final = 20
+_BARS: Final = 40
+_TAIL: Final = 0.005
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResidualBin:
+    """Rows of about one prediction: its mean, and the `QUANTILES` of outcome − prediction, in the target's unit."""
+
+    predicted: float
+    quantiles: tuple[float, ...]
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Residuals:
+    """Outcome − prediction, in the target's unit.
+
+    bins: by rising prediction, each with about as much weight. edges: shape (k + 1,), of the histogram; shares:
+    shape (k,), of the weight; what lies outside of the edges is counted in the first and the last.
+    """
+
+    bins: tuple[ResidualBin, ...]
+    edges: tuple[float, ...]
+    shares: tuple[float, ...]
+
+
+def residuals(y: Array, score: Array, weight: Array, *, edges: tuple[float, ...] | None = None) -> Residuals:
+    """The residuals of these rows, shape (n,) each. edges: another trial's, so that two can be laid over each other."""
+    missed = np.asarray(y, dtype=np.float64) - np.asarray(score, dtype=np.float64)
+    weights = np.asarray(weight, dtype=np.float64)
+    chosen = np.array(_edges(missed, weights) if edges is None else edges)
+    inside = np.clip(missed, chosen[0], chosen[-1])
+    counts, _ = np.histogram(inside, bins=chosen, weights=weights)
+    return Residuals(
+        bins=_bins(missed, np.asarray(score, dtype=np.float64), weights),
+        edges=tuple(float(edge) for edge in chosen),
+        shares=tuple(float(count) for count in counts / weights.sum()),
+    )
+
+
+def _edges(missed: Array, weights: Array) -> Array:
+    low, high = _quantiles(missed, weights, (_TAIL, 1 - _TAIL))
+    reach = max(abs(low), abs(high)) or 1.0
+    return np.linspace(low, high, _BARS + 1) if high > low else np.linspace(-reach, reach, _BARS + 1)
+
+
+def _bins(missed: Array, score: Array, weights: Array) -> tuple[ResidualBin, ...]:
+    order = np.argsort(score, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])
+    of_group = np.add.reduceat(weights[order], starts)
+    middle = (np.cumsum(of_group) - of_group / 2) / of_group.sum()
+    place = np.repeat(np.minimum((_BINS * middle).astype(np.int64), _BINS - 1), np.diff(np.r_[starts, score.size]))
+    found = []
+    for one in np.unique(place):
+        rows = order[place == one]
+        found.append(
+            ResidualBin(
+                predicted=float(np.average(score[rows], weights=weights[rows])),
+                quantiles=_quantiles(missed[rows], weights[rows], QUANTILES),
+                rows=int(rows.size),
+            )
+        )
+    return tuple(found)
+
+
+def _quantiles(values: Array, weights: Array, levels: tuple[float, ...]) -> tuple[float, ...]:
+    """The least values at or below which each level's share of the weight lies."""
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weights[order]) / weights.sum()
+    places = np.searchsorted(reached, np.array(levels) - 1e-12).clip(0, values.size - 1)
+    return tuple(float(value) for value in values[order][places])
