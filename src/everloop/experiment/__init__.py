@@ -9,14 +9,20 @@ from everloop.experiment.explore import explore
 from everloop.experiment.feature_table import FeatureLine, FeatureTable, feature_table, feature_table_screen
 from everloop.experiment.finding import Finding
 from everloop.experiment.hand_over import approve
+from everloop.experiment.judging import evaluated
 from everloop.experiment.leaderboard import DataUsed, Judged, Leaderboard, leaderboard_screen
+from everloop.experiment.mine import HeldAgainst, Mine, hold_against, judge_mine, take_mine
 from everloop.experiment.online import plan_online
 from everloop.experiment.online_plan import OnlinePlan
 from everloop.experiment.online_screen import online_screen
+from everloop.experiment.rows import SearchRows, load_search_rows
 from everloop.experiment.screens import exploration_screen
 from everloop.experiment.search import FIT_ROWS, TRIALS, Progress, search
+from everloop.experiment.trial_store import TrialStore
 from everloop.experiment.trials import Trial
+from everloop.experiment.unseen import unseen_rows
 from everloop.experiment.winner import champion_spec, winner_spec, write_winner
+from everloop.experiment.worst import Segment, Worst, worst_segments
 
 __all__ = [
     "FIT_ROWS",
@@ -26,21 +32,34 @@ __all__ = [
     "FeatureLine",
     "FeatureTable",
     "Finding",
+    "HeldAgainst",
     "Judged",
     "Leaderboard",
+    "Mine",
     "OnlinePlan",
     "Progress",
+    "SearchRows",
+    "Segment",
     "Trial",
+    "TrialStore",
+    "Worst",
     "approve",
     "champion_spec",
+    "evaluated",
     "exploration_screen",
     "explore",
     "feature_table",
     "feature_table_screen",
+    "hold_against",
+    "judge_mine",
     "leaderboard_screen",
+    "load_search_rows",
     "online_screen",
     "plan_online",
     "search",
+    "take_mine",
+    "unseen_rows",
     "winner_spec",
+    "worst_segments",
     "write_winner",
 ]

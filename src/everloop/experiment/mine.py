@@ -57,8 +57,8 @@ class Mine:
             else ""
         )
         return (
-            f"{self.name} ({self.kind}): {self.trial.range} on {self.rows:,} rows after {self.until:%Y-%m-%d %H:%M} UTC, "
-            f"{told}: older ones it may have seen{missing}"
+            f"{self.name} ({self.kind}): {self.trial.range} on {self.rows:,} rows after "
+            f"{self.until:%Y-%m-%d %H:%M} UTC, {told}: older ones it may have seen{missing}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -201,9 +201,7 @@ def _tried(
     return trial, int(places.size), positives
 
 
-def hold_against(
-    winner: Trial, graph: bytes, mine: Mine, rows: SearchRows, model: Model, *, seed: int
-) -> HeldAgainst:
+def hold_against(winner: Trial, graph: bytes, mine: Mine, rows: SearchRows, model: Model, *, seed: int) -> HeldAgainst:
     """The search's winner against `mine`, on the test rows after `mine.until`.
 
     Both have their thresholds from validation rows. The winner is the best of many on those, so that there it would
@@ -237,7 +235,8 @@ def _verdict(winner: Trial, name: str, gap: Interval, values: list[float], *, ro
     if gap.low > 0:
         return Verdict.passed(f"{trial} beats {name}: {told}, better by {gap}", **evidence)
     if gap.high < 0:
-        return Verdict.failed(f"{trial} is worse than {name}: {told}, better by {gap}; keep {name}", **evidence)
+        worse = replace(gap, low=-gap.high, point=-gap.point, high=-gap.low)
+        return Verdict.failed(f"{trial} is worse than {name}: {told}, by {worse}; keep {name}", **evidence)
     return Verdict.undecided(
         f"{trial} does not surely beat {name}: {told}, better by {gap}; other features, more trials or more rows may "
         "tell",

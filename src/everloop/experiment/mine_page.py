@@ -37,8 +37,9 @@ _WORST: Final = """<h2>Where trial {{ worst.trial }} ({{ worst.learner }}) fails
 {% for one in worst.segments %}<tr><td>{{ "✗" if one.surely else "" }}</td><td>{{ one.column }}</td>
 <td>{{ one.value }}</td><td class="n">{{ "{:,}".format(one.rows) }}</td>
 <td class="n">{{ "{:,}".format(one.positives) }}</td>
-<td class="n">{{ said(one.metric) if one.metric is not none else "–" }}</td><td class="n">{{ "%.3f" | format(one.loss) }}</td>
-<td class="n">{{ said(one.more) }}</td><td class="n">{{ "%.2g" | format(one.p) }}</td></tr>
+<td class="n">{{ said(one.metric) if one.metric is not none else "–" }}</td>
+<td class="n">{{ "%.3f" | format(one.loss) }}</td><td class="n">{{ said(one.more) }}</td>
+<td class="n">{{ "%.2g" | format(one.p) }}</td></tr>
 {% endfor %}</table>"""
 
 

@@ -116,7 +116,8 @@ def load_search_rows(
 ) -> SearchRows:
     """What was known of the model's source at `as_of`, as features, and split into folds and a test part.
 
-    frame: rows to take instead of the source's. Raises what loading rows and features raises, and what `split_rows` does.
+    frame: rows to take instead of the source's.
+    Raises what loading rows and features raises, and what `split_rows` does.
     """
     contract = read_contract(model)
     tree = load_features(model.features_path, contract).tree()

@@ -65,9 +65,7 @@ def unseen_rows(
     if frame is None:
         loaded = load_rows(model, wider, as_of=clock.now(), both_classes=False)
     else:
-        loaded = rows_of(
-            frame, model, wider, source="the frame given", as_of=clock.now(), both_classes=False
-        )
+        loaded = rows_of(frame, model, wider, source="the frame given", as_of=clock.now(), both_classes=False)
     kept, note = _unseen(loaded, rows)
     lacking = "no rows" if kept.size == 0 else rows.task.lacks(loaded.y[kept])
     if lacking is not None:
@@ -81,9 +79,7 @@ def unseen_rows(
     return Unseen(part=Part(X=X, y=loaded.y[kept], weight=loaded.weight[kept]), columns=columns, notes=(note,))
 
 
-def _wanted(
-    by: Sequence[str] | None, contract: Contract, tree: FeatureTree, names: Sequence[str]
-) -> tuple[str, ...]:
+def _wanted(by: Sequence[str] | None, contract: Contract, tree: FeatureTree, names: Sequence[str]) -> tuple[str, ...]:
     if by is None:
         return tuple(column.name for column in contract.segment_columns) or tree.names
     asked = (by,) if isinstance(by, str) else tuple(dict.fromkeys(by))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -260,7 +261,7 @@ def _ranges(values: pl.Series) -> _Cut:
     edges = np.unique(np.quantile(numbers[~missing], np.arange(1, _BINS) / _BINS))
     codes = np.searchsorted(edges, numbers, side="right").astype(np.int64)
     texts = [_text(_back(edge, values)) for edge in edges]
-    inner = [f"{low} … {high}" for low, high in zip(texts, texts[1:], strict=False)]
+    inner = [f"{low} … {high}" for low, high in pairwise(texts)]
     return _with_missing(codes, [f"below {texts[0]}", *inner, f"from {texts[-1]}"], missing)
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 __all__ = ["teach_converters"]
 
 Convert = Callable[[Any, Any, Any], None]
@@ -92,11 +94,11 @@ class _WholeNumbers:
     def add_node(self, *said: Any, **attributes: Any) -> Any:
         """Add the node."""
         plain = {
-            name: [int(item) for item in value] if isinstance(value, list) and any(_is_bool(v) for v in value) else value
+            name: [int(item) for item in value] if _holds_booleans(value) else value
             for name, value in attributes.items()
         }
         return self._container.add_node(*said, **plain)
 
 
-def _is_bool(value: object) -> bool:
-    return isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
+def _holds_booleans(value: object) -> bool:
+    return isinstance(value, list) and any(isinstance(item, bool | np.bool_) for item in value)

@@ -301,9 +301,7 @@ class _Asked:
 def _checked(past: PastRows, asked: _Asked, *, source: str) -> FileCheck:
     plan = _Plan.of(past, asked, source=source)
     cut, threshold_from = _threshold(past, plan, asked)
-    judge = _Judge.of(
-        past, plan, threshold=cut, delay=asked.delay, budget=asked.false_alarms, columns=asked.columns
-    )
+    judge = _Judge.of(past, plan, threshold=cut, delay=asked.delay, budget=asked.false_alarms, columns=asked.columns)
     judged = judge.run()
     return FileCheck(
         path=source,

@@ -34,7 +34,8 @@ _BODY: Final = """<style>
 alarms {{ check.false_alarms }} over everything.</p>
 {% for note in check.notes %}<p class="by">{{ note }}</p>{% endfor %}
 {{ drawn }}
-{% if check.alerts %}<table><tr><th>alert</th><th>check</th><th>evidence</th><th>what is seen</th><th>meanwhile</th></tr>
+{% if check.alerts %}<table><tr><th>alert</th><th>check</th><th>evidence</th><th>what is seen</th>
+<th>meanwhile</th></tr>
 {% for alert in check.alerts %}<tr><td>{{ alert.at.strftime("%Y-%m-%d %H:%M") }} UTC</td><td>{{ alert.check }}</td>
 <td>{{ alert.evidence_kind }}</td><td>{{ alert.sentence }}</td><td>{{ alert.until_alert }}, and
 {{ "{:,.0f}".format(alert.until_end.excess) }} by the end</td></tr>
@@ -60,17 +61,16 @@ def shares_chart(check: FileCheck) -> alt.LayerChart:
         for name, of in one.shares.items()
     ]
     x = alt.X("at:T", title=None, scale=alt.Scale(type="utc"))
-    colour = alt.Color(
-        "share:N", title=None, scale=alt.Scale(domain=list(_COLOURS), range=list(_COLOURS.values()))
-    )
+    colour = alt.Color("share:N", title=None, scale=alt.Scale(domain=list(_COLOURS), range=list(_COLOURS.values())))
     base = alt.Chart(alt.InlineData(values=rows)).encode(x=x, color=colour)
-    bands = base.mark_area(opacity=0.15).encode(
+    bands: alt.Chart = base.mark_area(opacity=0.15).encode(
         y=alt.Y("low:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")), y2="high:Q"
     )
     alerts: list[dict[str, Any]] = [{"at": alert.at.isoformat()} for alert in check.alerts]
     rules = alt.Chart(alt.InlineData(values=alerts)).mark_rule(color=_RED, strokeDash=[4, 3]).encode(x=x)
-    chart: alt.LayerChart = alt.layer(bands, base.mark_line().encode(y="point:Q"), rules)
-    return chart.properties(width=_WIDTH, height=180)
+    layered: Any = alt.layer(bands, base.mark_line().encode(y="point:Q"), rules).properties(width=_WIDTH, height=180)
+    chart: alt.LayerChart = layered
+    return chart
 
 
 def file_check_fragment(check: FileCheck) -> str:
