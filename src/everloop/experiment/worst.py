@@ -259,6 +259,8 @@ def _ranges(values: pl.Series) -> _Cut:
     missing = values.is_null().to_numpy()
     numbers = values.to_physical().cast(pl.Float64).fill_null(0.0).to_numpy()
     edges = np.unique(np.quantile(numbers[~missing], np.arange(1, _BINS) / _BINS))
+    if values.dtype.is_temporal():
+        edges = np.unique(np.ceil(edges))  # a time between two days, or two microseconds, has no name
     codes = np.searchsorted(edges, numbers, side="right").astype(np.int64)
     texts = [_text(_back(edge, values)) for edge in edges]
     inner = [f"{low} … {high}" for low, high in pairwise(texts)]

@@ -45,10 +45,11 @@ def excess_p(losses: Floats, weight: Floats, codes: Codes, parts: int, *, seed: 
 def _shuffled(losses: Floats, weight: Floats, codes: Codes, parts: int, *, seed: int) -> Floats:
     """Of how many shuffles each part's mean loss is at least its own, itself among them; shape (parts,)."""
     rng, priced = np.random.default_rng(seed), losses * weight
+    alike = np.bincount(codes, weights=weight, minlength=parts) if np.ptp(weight) == 0 else None
 
     def means(order: Codes) -> Floats:
         total = np.bincount(codes, weights=priced[order], minlength=parts)
-        of = np.bincount(codes, weights=weight[order], minlength=parts)
+        of = np.bincount(codes, weights=weight[order], minlength=parts) if alike is None else alike
         return np.divide(total, of, out=np.zeros(parts), where=of > 0)
 
     observed = means(np.arange(losses.size))
