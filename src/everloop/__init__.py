@@ -1,19 +1,36 @@
-"""everloop keeps a model good in production."""
+"""everloop keeps a model good in production.
+
+In a notebook: `import everloop as ev`, then
+
+    ev.check(frame, time="paid_at", score="score", outcome="fraud")   past predictions judged; no project needed
+    fraud = ev.open("fraud")                                          a model of the project here: explore, search, …
+
+and in a project's features.py `from everloop import features`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from everloop.data import features as features
+    from everloop.notebook import check as check
+    from everloop.notebook import open as open  # noqa: A004 as in gzip.open
 
-__all__ = ["features"]
+__all__ = ["check", "features", "open"]
+
+_ROOMS: Final = {"check": "everloop.notebook", "features": "everloop.data", "open": "everloop.notebook"}
 
 
 def __getattr__(name: str) -> object:
-    """`features` on first use, so that `import everloop` loads no library."""
-    if name == "features":
-        from everloop.data import features
-
-        return features
+    """A name of the door on first use, so that `import everloop` loads no library."""
+    if name in _ROOMS:
+        found: object = getattr(import_module(_ROOMS[name]), name)
+        return found
     raise AttributeError(f"module 'everloop' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The door's names, for whoever completes `ev.` with a tab."""
+    return sorted([*globals(), *__all__])

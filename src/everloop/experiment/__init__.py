@@ -11,17 +11,23 @@ from everloop.experiment.feature_table import FeatureLine, FeatureTable, feature
 from everloop.experiment.finding import Finding
 from everloop.experiment.fold_judging import judge_fold
 from everloop.experiment.hand_over import approve
+from everloop.experiment.judging import evaluated
 from everloop.experiment.kept_search import KeptSearch, kept_search, kept_searches
 from everloop.experiment.leaderboard import DataUsed, Judged, Leaderboard, leaderboard_screen
+from everloop.experiment.mine import HeldAgainst, Mine, hold_against, judge_mine, take_mine
 from everloop.experiment.online import plan_online
 from everloop.experiment.online_plan import OnlinePlan
 from everloop.experiment.online_screen import online_screen
+from everloop.experiment.rows import SearchRows, load_search_rows
 from everloop.experiment.screens import exploration_screen
 from everloop.experiment.search import FIT_ROWS, TRIALS, Progress, search
 from everloop.experiment.trial_curves import TrialCurves, trial_curves
 from everloop.experiment.trial_notebook import trial_notebook, write_trial_notebook
+from everloop.experiment.trial_store import TrialStore
 from everloop.experiment.trials import FoldScore, Trial, combined
+from everloop.experiment.unseen import unseen_rows
 from everloop.experiment.winner import champion_spec, winner_spec, write_winner
+from everloop.experiment.worst import Segment, Worst, worst_segments
 
 __all__ = [
     "FIT_ROWS",
@@ -32,30 +38,43 @@ __all__ = [
     "FeatureTable",
     "Finding",
     "FoldScore",
+    "HeldAgainst",
     "Judged",
     "KeptSearch",
     "Leaderboard",
+    "Mine",
     "OnlinePlan",
     "Progress",
+    "SearchRows",
+    "Segment",
     "Trial",
     "TrialCurves",
+    "TrialStore",
+    "Worst",
     "approve",
     "champion_spec",
     "combined",
+    "evaluated",
     "exploration_screen",
     "explore",
     "feature_table",
     "feature_table_screen",
+    "hold_against",
     "judge_fold",
+    "judge_mine",
     "kept_search",
     "kept_searches",
     "leaderboard_screen",
+    "load_search_rows",
     "online_screen",
     "plan_online",
     "search",
+    "take_mine",
     "trial_curves",
     "trial_notebook",
+    "unseen_rows",
     "winner_spec",
+    "worst_segments",
     "write_trial_notebook",
     "write_winner",
 ]

@@ -46,4 +46,8 @@ def curves_of(
 
     first = of(winner, "winner")
     edges = None if first.residuals is None else first.residuals.edges
-    return first, *(of(trial, trial.kind, edges) for trial in others if trial != winner)
+    return first, *(of(trial, _role(trial), edges) for trial in others if trial != winner)
+
+
+def _role(trial: Trial) -> Role:
+    return "yardstick" if trial.kind == "yardstick" else "trial"

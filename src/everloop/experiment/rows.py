@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+import polars as pl
 
-from everloop.data import EVENT_TIME, FeatureTree, Rows, load_features, load_rows, read_contract
+from everloop.data import EVENT_TIME, FeatureTree, Rows, load_features, load_rows, read_contract, rows_of
 from everloop.errors import NotEnoughData
 from everloop.experiment.folds import Fold, Folds, plan_folds
 from everloop.experiment.leaderboard import DataUsed
@@ -34,7 +35,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SearchRows:
-    """All rows that are known, X: Float32, shape (n, k); y, weight: shape (n,).
+    """All rows that are known, X: Float32, shape (n, k); y, weight: shape (n,); times_us: shape (n,), ascending, UTC.
 
     categories: place of a feature that is the place of a category → how many there are.
     folds: which of them a trial is fitted and judged on, and which are the test's. content: the rows' content hash;
@@ -44,6 +45,7 @@ class SearchRows:
     X: Array
     y: Array
     weight: Array
+    times_us: Array
     folds: Folds
     task: Task
     features: tuple[str, ...]
@@ -107,14 +109,26 @@ class SearchRows:
         return int(places.size), self.task.positives(self.y[places])
 
 
-def load_search_rows(model: Model, *, as_of: datetime, folds: FoldsPlan | None = None, seed: int = 0) -> SearchRows:
+def load_search_rows(
+    model: Model,
+    *,
+    as_of: datetime,
+    folds: FoldsPlan | None = None,
+    seed: int = 0,
+    frame: pl.DataFrame | None = None,
+) -> SearchRows:
     """What was known of the model's source at `as_of`, as features, and split into folds and a test part.
 
+    frame: rows to take instead of the source's.
     Raises what loading rows and features raises, and what `split_rows` does.
     """
     contract = read_contract(model)
     tree = load_features(model.features_path, contract).tree()
-    return split_rows(load_rows(model, contract, as_of=as_of), tree, model, folds=folds, seed=seed)
+    if frame is None:
+        rows = load_rows(model, contract, as_of=as_of)
+    else:
+        rows = rows_of(frame, model, contract, source="the frame given", as_of=as_of)
+    return split_rows(rows, tree, model, folds=folds, seed=seed)
 
 
 def split_rows(
@@ -126,8 +140,9 @@ def split_rows(
     Raises NotEnoughData where a part lacks a class, or a second outcome.
     """
     task = get_task(model.task)
+    times_us = rows.frame[EVENT_TIME].to_physical().to_numpy()
     planned = plan_folds(
-        rows.frame[EVENT_TIME].to_physical().to_numpy(),
+        times_us,
         rows.y,
         model.search.folds if folds is None else folds,
         delay=model.outcome.delay,
@@ -141,6 +156,7 @@ def split_rows(
         X=tree.matrix(rows.frame),
         y=rows.y,
         weight=rows.weight,
+        times_us=times_us,
         folds=planned,
         task=task,
         features=tree.names,

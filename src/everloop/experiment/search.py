@@ -68,6 +68,7 @@ def search(
     minutes: float | None = None,
     champion: Spec | None = None,
     fit_rows: int = FIT_ROWS,
+    rows: SearchRows | None = None,
     progress: Progress | None = None,
     out: Path | None = None,
 ) -> Leaderboard:
@@ -76,7 +77,8 @@ def search(
     method, trials (beside the yardsticks), folds, seed, jobs (processes, one thread each) and minutes (no trial is
     begun after them) are model.yaml's where None. jobs never change what is found, and minutes only how much of it.
     champion: the spec that production trains, which is always trial one. fit_rows: more rows are sampled for a fit,
-    the rarer class whole and the other weighted up. out: where to write the HTML page; None writes none.
+    the rarer class whole and the other weighted up. rows: where someone has them already, split by `folds` and `seed`.
+    out: where to write the HTML page; None writes none.
     Trials are fitted on the Dask cluster that everloop.yaml names, else in processes of this machine.
 
     Called again with the same settings on the same data it goes on where it was, and with more trials it adds them.
@@ -92,7 +94,8 @@ def search(
     spaces = learner_spaces(_learners(model), model.search.space)
     chosen_seed = model.search.seed if seed is None else seed
     chosen_folds = model.search.folds if folds is None else folds
-    rows = load_search_rows(model, as_of=as_of, folds=chosen_folds, seed=chosen_seed)
+    if rows is None:
+        rows = load_search_rows(model, as_of=as_of, folds=chosen_folds, seed=chosen_seed)
     count = model.search.trials if trials is None else trials
     chosen_method = model.search.method if method is None else method
     plan = SearchPlan(
@@ -371,6 +374,7 @@ class _Searching:
         return self._again(trial)[1] if found is None else found
 
     def _again(self, trial: Trial) -> tuple[Array, bytes]:
+        assert trial.kind != "own", "what someone brought is not fitted again"
         suggestion = Suggestion(learner=trial.learner, params=trial.hyperparameters)
         result = self._crew.alone(self._task(trial.kind, trial.number, suggestion))
         if result.predictions is None:

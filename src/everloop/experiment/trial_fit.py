@@ -27,7 +27,7 @@ from everloop.experiment.trials import FoldScore, Trial, combined
 from everloop.models import FitRequest, FitResult, Value, fit_here
 from everloop.project import Objective, format_duration
 
-__all__ = ["OUT_OF_MEMORY", "TrialResult", "TrialTask", "run_trial", "run_trial_at", "trials_run"]
+__all__ = ["OUT_OF_MEMORY", "TrialResult", "TrialTask", "run_trial", "run_trial_at", "trials_run", "us_per_row"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -196,7 +196,7 @@ def _tried(task: TrialTask, rows: TrialRows, fields: dict[str, Any], own: Path |
         metrics=_mean_metrics(scored),
         folds=tuple(scored),
         fit_s=round(sum(fold.fit_s for fold in scored), 3),
-        us_per_row=_us_per_row(result.graph, rows.X[rows.folds[-1].judged[:_TIMED_ROWS]]),
+        us_per_row=us_per_row(result.graph, rows.X[rows.folds[-1].judged[:_TIMED_ROWS]]),
         graph_bytes=len(result.graph),
         rows=newest.rows,
         rounds=newest.rounds,
@@ -258,7 +258,7 @@ def _mean_metrics(folds: Sequence[FoldScore]) -> dict[str, float]:
     }
 
 
-def _us_per_row(graph: bytes, X: Array) -> float:
+def us_per_row(graph: bytes, X: Array) -> float:
     """What a row costs through the graph among many, in µs: the best of three times."""
     loaded, rows = Graph(graph), np.asarray(X)
     took_s = []

@@ -59,7 +59,8 @@ def combined(folds: Sequence[FoldScore]) -> tuple[float, Interval]:
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """One configuration, fitted and judged on each fold.
 
-    number: yardsticks and trials count on their own, from 1. hyperparameters: all of them, by canonical name.
+    kind: `own` is a model that someone fitted and brought, judged once on the newest fold's rows.
+    number: yardsticks, trials and own ones count on their own, from 1. hyperparameters: all of them, by canonical name.
     status: `pruned` where it was so far behind after the folds it has that the others were spared.
     value: the objective, the folds' mean by what they are worth, None where the trial failed; interval: its 95 % one.
     threshold, rows, rounds: of the newest fold, whose model the trial's graph is. metrics: the folds' means.
@@ -69,7 +70,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     number: int
-    kind: Literal["trial", "yardstick"]
+    kind: Literal["trial", "yardstick", "own"]
     learner: str
     hyperparameters: dict[str, Value]
     status: Literal["done", "failed", "pruned"]
@@ -88,8 +89,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """`y1` for a yardstick, `7` for a trial."""
-        return f"y{self.number}" if self.kind == "yardstick" else str(self.number)
+        """`y1` for a yardstick, `m1` for someone's own, `7` for a trial."""
+        return {"yardstick": "y", "own": "m", "trial": ""}[self.kind] + str(self.number)
 
     @property
     def range(self) -> Interval | None:

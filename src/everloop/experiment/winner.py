@@ -56,8 +56,13 @@ def _diff(parent: Spec | None, child: Spec) -> dict[str, Any]:
     return {key: {"from": before.get(key), "to": after.get(key)} for key in keys if before.get(key) != after.get(key)}
 
 
-def winner_spec(board: Leaderboard, *, name: str, clock: Clock, parent: Spec | None = None) -> Spec:
-    """The spec of the leaderboard's winner. Raises Refused, with the verdict's sentence, where it may not be one."""
+def winner_spec(
+    board: Leaderboard, *, name: str, clock: Clock, parent: Spec | None = None, reason: str | None = None
+) -> Spec:
+    """The spec of the leaderboard's winner. Raises Refused, with the verdict's sentence, where it may not be one.
+
+    reason: a person's own; what the search says of the winner stands after it.
+    """
     winner = board.winner
     if winner is None or board.verdict.outcome != "passed":
         raise Refused(board.verdict.sentence)
@@ -72,11 +77,18 @@ def winner_spec(board: Leaderboard, *, name: str, clock: Clock, parent: Spec | N
         "yardsticks": dict(winner.yardsticks),
         "data": _data(board),
         "parent": None if parent is None else parent.name,
-        "reason": f"trial {winner.trial.name} of search {board.search}{_chosen(board)}: {board.verdict.sentence}",
+        "reason": _reason(board, reason),
         "created_at": clock.now(),
     }
     spec = Spec.new(name=name, objective=board.objective, learner=winner.trial.learner, **fields)
     return spec.model_copy(update={"diff": _diff(parent, spec)})
+
+
+def _reason(board: Leaderboard, said: str | None) -> str:
+    winner = board.winner
+    assert winner is not None
+    found = f"trial {winner.trial.name} of search {board.search}{_chosen(board)}: {board.verdict.sentence}"
+    return found if said is None else f"{said} ({found})"
 
 
 def _chosen(board: Leaderboard) -> str:
@@ -103,14 +115,28 @@ def _same(spec: Spec, other: Spec) -> bool:
     return _flat(spec) == _flat(other) and spec.data == other.data
 
 
-def write_winner(model: Model, board: Leaderboard, *, ledger: Ledger, clock: Clock, actor: str = "search") -> Spec:
+def write_winner(
+    model: Model,
+    board: Leaderboard,
+    *,
+    ledger: Ledger,
+    clock: Clock,
+    actor: str = "search",
+    reason: str | None = None,
+) -> Spec:
     """Write the winner as the next spec of the model, never over another one, and its fact into the ledger.
 
-    A search that is repeated, or was killed before its fact was written, finds its own spec again and writes no second.
+    reason: a person's own, before what the search says.
+    A search that is repeated, or was killed before its fact was written, finds its own spec again, with the reason it
+    was written for, and writes no second.
     Raises Refused where the winner may not become a spec.
     """
     spec = winner_spec(
-        board, name=f"{model.name}-s{model.next_spec_number()}", clock=clock, parent=champion_spec(model, ledger)
+        board,
+        name=f"{model.name}-s{model.next_spec_number()}",
+        clock=clock,
+        parent=champion_spec(model, ledger),
+        reason=reason,
     )
     existing = [other for other in model.specs() if _same(other, spec)]
     if existing:

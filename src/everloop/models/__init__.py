@@ -5,6 +5,7 @@
 """
 
 from everloop.models.agreement import AGREEMENT
+from everloop.models.brought import BroughtGraph, brought_graph
 from everloop.models.calibration import CALIBRATIONS, Calibration
 from everloop.models.class_weight import scale_pos_weight
 from everloop.models.early_stopping import stops_early
@@ -21,6 +22,7 @@ from everloop.models.space import Choice, Distribution, Float, Hyperparameter, I
 __all__ = [
     "AGREEMENT",
     "CALIBRATIONS",
+    "BroughtGraph",
     "Calibration",
     "Choice",
     "Distribution",
@@ -37,6 +39,7 @@ __all__ = [
     "Training",
     "Validation",
     "Value",
+    "brought_graph",
     "defaults",
     "fit",
     "fit_all",

@@ -17,7 +17,8 @@ import polars as pl
 
 from everloop.data import EVENT_TIME, SCORE, Baseline
 from everloop.errors import NotEnoughData, UsageError
-from everloop.monitoring.file_rows import PastRows, read_past
+from everloop.monitoring.file_options import Called, as_argument, as_flag
+from everloop.monitoring.file_rows import PastRows, past_rows, read_past
 from everloop.monitoring.label_free import (
     LiveColumn,
     LiveScores,
@@ -35,13 +36,14 @@ from everloop.stats import Interval, OnlineBudget, binomial_drop_p, overdispersi
 from everloop.tasks import choose_threshold, decided
 from everloop.traffic import Window, windows
 
-__all__ = ["Cost", "FileAlert", "FileCheck", "FileWindow", "check_file"]
+__all__ = ["Cost", "FileAlert", "FileCheck", "FileWindow", "check_file", "check_frame"]
 
 Array = np.ndarray[Any, Any]
 EvidenceKind = Literal["labels", "no labels"]
 
 FALSE_ALARMS: Final = Budget.parse("1 per 10y")
 REFERENCE_SHARE: Final = 0.3
+THE_FRAME: Final = "the frame given"
 _SPANS: Final = tuple(timedelta(hours=hours) for hours in (1, 6, 24, 24 * 7, 24 * 28))
 # A window should hold so many rows of the rarer class, and a file so many windows at most, to be read by people.
 _LEAST_POSITIVES: Final = 20
@@ -185,6 +187,12 @@ class FileCheck:
             "notes": list(self.notes),
         }
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the answer, the shares over time, the alerts, the windows."""
+        from everloop.monitoring.file_page import file_check_fragment
+
+        return file_check_fragment(self)
+
 
 def check_file(
     path: str | Path,
@@ -216,8 +224,14 @@ def check_file(
     columns: inputs to watch for drift as well. absent_negative: whether a missing outcome means negative.
     Raises UsageError, SourceError, ContractViolation, NotEnoughData, each one sentence.
     """
-    if not 0 < reference_share < 1:
-        raise UsageError(f"the reference is a share between 0 and 1 of the file, not {reference_share:g}")
+    asked = _Asked(
+        threshold=threshold,
+        every=every,
+        delay=delay,
+        false_alarms=false_alarms,
+        reference_share=reference_share,
+        columns=columns,
+    )
     past = read_past(
         path,
         time=time,
@@ -230,30 +244,96 @@ def check_file(
         time_origin=time_origin,
         absent_negative=absent_negative,
     )
-    plan = _Plan.of(past, every=every, reference_share=reference_share, source=str(path))
+    return _checked(past, asked, source=str(path))
+
+
+def check_frame(
+    frame: pl.DataFrame,
+    *,
+    time: str,
+    score: str,
+    outcome: str,
+    positive: str | None = None,
+    threshold: float | None = None,
+    every: timedelta | None = None,
+    delay: timedelta = timedelta(0),
+    false_alarms: Budget = FALSE_ALARMS,
+    reference_share: float = REFERENCE_SHARE,
+    columns: tuple[str, ...] = (),
+    timezone: str = "UTC",
+    time_unit: str | None = None,
+    time_origin: str | None = None,
+    absent_negative: bool = False,
+) -> FileCheck:
+    """As `check_file`, of rows that are already read; its sentences name options as Python does."""
+    asked = _Asked(
+        threshold=threshold,
+        every=every,
+        delay=delay,
+        false_alarms=false_alarms,
+        reference_share=reference_share,
+        columns=columns,
+        called=as_argument,
+    )
+    past = past_rows(
+        frame.lazy(),
+        source=THE_FRAME,
+        time=time,
+        score=score,
+        outcome=outcome,
+        positive=positive,
+        columns=columns,
+        timezone=timezone,
+        time_unit=time_unit,
+        time_origin=time_origin,
+        absent_negative=absent_negative,
+        called=as_argument,
+    )
+    return _checked(past, asked, source=THE_FRAME)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What is asked of the rows. called: how sentences name the options."""
+
+    threshold: float | None
+    every: timedelta | None
+    delay: timedelta
+    false_alarms: Budget
+    reference_share: float
+    columns: tuple[str, ...]
+    called: Called = as_flag
+
+    def __post_init__(self) -> None:
+        if not 0 < self.reference_share < 1:
+            raise UsageError(f"the reference is a share between 0 and 1 of the file, not {self.reference_share:g}")
+
+
+def _checked(past: PastRows, asked: _Asked, *, source: str) -> FileCheck:
+    plan = _Plan.of(past, asked, source=source)
     if past.outcome is not None:
-        cut, threshold_from = _near(past, plan, threshold)
+        cut, threshold_from = _near(past, plan, asked)
         past = past.near(cut)
     else:
-        cut, threshold_from = _threshold(past, plan, threshold)
-    judge = _Judge.of(past, plan, threshold=cut, delay=delay, budget=false_alarms, columns=columns)
+        cut, threshold_from = _threshold(past, plan, asked)
+    judge = _Judge.of(past, plan, threshold=cut, delay=asked.delay, budget=asked.false_alarms, columns=asked.columns)
     judged = judge.run()
     return FileCheck(
-        path=str(path),
+        path=source,
         rows=past.rows,
         positives=int(past.y.sum()),
         start=past.frame[EVENT_TIME][0],
         end=past.frame[EVENT_TIME][-1],
         every=plan.every,
-        delay=delay,
-        false_alarms=false_alarms,
+        delay=asked.delay,
+        false_alarms=asked.false_alarms,
         reference_end=plan.live[0].start,
         threshold=cut,
         threshold_from=threshold_from,
         expected={name: wilson(one.successes, one.n) for name, one in judge.expected.items() if name in judge.names},
         windows=tuple(judged),
         alerts=tuple(judge.alerts(judged)),
-        notes=(*past.notes, *_unsteady(judge.reference_counts, reference_share)),
+        notes=(*past.notes, *_unsteady(judge.reference_counts, asked)),
     )
 
 
@@ -267,7 +347,8 @@ class _Plan:
     times_us: Array
 
     @classmethod
-    def of(cls, past: PastRows, *, every: timedelta | None, reference_share: float, source: str) -> _Plan:
+    def of(cls, past: PastRows, asked: _Asked, *, source: str) -> _Plan:
+        every, reference_share = asked.every, asked.reference_share
         times = past.frame[EVENT_TIME]
         first, last = times[0], times[-1]
         span = last - first
@@ -277,7 +358,7 @@ class _Plan:
         if chosen < span / _MOST_ASKED_WINDOWS:
             raise UsageError(
                 f"{source} spans {_length(span)}, which is more than {_MOST_ASKED_WINDOWS:,} windows of "
-                f"{format_duration(chosen)}; give longer ones (--every)"
+                f"{format_duration(chosen)}; give longer ones ({asked.called('every', '')})"
             )
         laid = windows(first - step / 2, last + 1.5 * step, chosen)
         border = first + (span + step) * reference_share
@@ -287,8 +368,8 @@ class _Plan:
             raise NotEnoughData(
                 f"{source} spans {_length(span)}: its first "
                 f"{reference_share:.0%} holds {len(reference)} whole windows of {format_duration(chosen)} and "
-                f"{_LEAST_REFERENCE_WINDOWS} are needed; give a longer file, shorter windows (--every) or a larger "
-                "reference"
+                f"{_LEAST_REFERENCE_WINDOWS} are needed; give a longer file, shorter windows "
+                f"({asked.called('every', '')}) or a larger reference"
             )
         return cls(every=chosen, reference=reference, live=live, times_us=times.to_physical().to_numpy())
 
@@ -325,31 +406,34 @@ def _window_length(past: PastRows, span: timedelta, reference_share: float) -> t
     return _SPANS[place]
 
 
-def _near(past: PastRows, plan: _Plan, limit: float | None) -> tuple[float, str]:
+def _near(past: PastRows, plan: _Plan, asked: _Asked) -> tuple[float, str]:
     """How far off a score may be, where nobody says: as far as nine in ten of the reference were."""
-    if limit is not None:
-        return limit, "given"
+    if asked.threshold is not None:
+        return asked.threshold, "given"
     off = past.off[plan.reference_rows]
     off = off[np.isfinite(off)]
     if off.size == 0:
         raise NotEnoughData("no row of the reference part has an outcome; give a larger reference, or rows that have")
-    return float(np.quantile(off, _NINE_IN_TEN)), "as nine in ten of the reference; --threshold sets another"
+    return float(
+        np.quantile(off, _NINE_IN_TEN)
+    ), f"as nine in ten of the reference; {asked.called('threshold', '')} sets another"
 
 
-def _threshold(past: PastRows, plan: _Plan, threshold: float | None) -> tuple[float, str]:
-    if threshold is not None:
-        return threshold, "given"
+def _threshold(past: PastRows, plan: _Plan, asked: _Asked) -> tuple[float, str]:
+    if asked.threshold is not None:
+        return asked.threshold, "given"
+    another = f"{asked.called('threshold', '')} sets another"
     rows = plan.reference_rows
     known = past.known[rows]
     y, score = past.y[rows][known], past.score[rows][known]
     balanced = y.size > 0 and _RARE <= float(y.mean()) <= 1 - _RARE
     if balanced and past.score.min() >= 0 and past.score.max() <= 1:
-        return 0.5, "0.5, as neither class is rare; --threshold sets another"
+        return 0.5, f"0.5, as neither class is rare; {another}"
     try:
         found = choose_threshold(Objective.parse("f1"), y, score)
     except NotEnoughData as error:
         raise NotEnoughData(f"the reference part has one class only, so no threshold can be chosen: {error}") from error
-    return found, "best f1 on the reference; --threshold sets another"
+    return found, f"best f1 on the reference; {another}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -531,7 +615,7 @@ class _Judge:
         return Cost(what=what[name], excess=excess, n=n)
 
 
-def _unsteady(counts: Mapping[str, Sequence[Counted]], reference_share: float) -> Iterator[str]:
+def _unsteady(counts: Mapping[str, Sequence[Counted]], asked: _Asked) -> Iterator[str]:
     """A word for each share that fell within the reference already: how it differs there hides what comes after."""
     for name, of in counts.items():
         first, second = of[: len(of) // 2], of[len(of) // 2 :]
@@ -547,7 +631,8 @@ def _unsteady(counts: Mapping[str, Sequence[Counted]], reference_share: float) -
         if p < _UNSTEADY and after / later < before / rows - TOLERANCE:
             yield (
                 f"the reference is not steady: {name} {before / rows:.2f} in its first half, {after / later:.2f} in "
-                f"its second; hold the rest against less of it with --reference {reference_share / 2:.2g}"
+                f"its second; hold the rest against less of it with "
+                f"{asked.called('reference', f'{asked.reference_share / 2:.2g}')}"
             )
 
 

@@ -11,9 +11,10 @@ import polars as pl
 
 from everloop.data import EVENT_TIME, TIME_UNITS, Contract, collect, parse_time, scan, utc_times
 from everloop.errors import ContractViolation, NotEnoughData, UsageError
+from everloop.monitoring.file_options import Called, as_flag
 from everloop.project import check_timezone, did_you_mean
 
-__all__ = ["PastRows", "read_past"]
+__all__ = ["PastRows", "past_rows", "read_past"]
 
 Array = np.ndarray[Any, Any]
 _MANY_VALUES = 20
@@ -60,9 +61,16 @@ class PastRows:
         return self.frame.height
 
 
-def read_past(
-    path: str | Path,
+def read_past(path: str | Path, **options: Any) -> PastRows:
+    """The rows of a CSV, Parquet or Delta file; options and errors are those of `past_rows`, and SourceError."""
+    source = str(path)
+    return past_rows(scan(source, root=Path.cwd()), source=source, **options)
+
+
+def past_rows(
+    lazy: pl.LazyFrame,
     *,
+    source: str,
     time: str,
     score: str,
     outcome: str,
@@ -72,15 +80,14 @@ def read_past(
     time_unit: str | None = None,
     time_origin: str | None = None,
     absent_negative: bool = False,
+    called: Called = as_flag,
 ) -> PastRows:
-    """The rows of a CSV, Parquet or Delta file.
+    """The rows of a frame. source: what sentences call it. called: how the options are named there.
 
-    Raises UsageError (no such zone, unit or origin of times), SourceError, ContractViolation (a column that is missing
-    or cannot be read, with its first bad row), and NotEnoughData (no rows, one class only).
+    Raises UsageError (no such zone, unit or origin of times), ContractViolation (a column that is missing or cannot be
+    read, with its first bad row), and NotEnoughData (no rows, one class only).
     """
     _refuse_unknown_times(timezone, time_unit, time_origin)
-    source = str(path)
-    lazy = scan(source, root=Path.cwd())
     names = lazy.collect_schema().names()
     wanted = list(dict.fromkeys([time, score, outcome, *columns]))
     missing = {name: did_you_mean(name, names) for name in wanted if name not in names}
@@ -92,7 +99,7 @@ def read_past(
     if frame.height == 0:
         raise NotEnoughData(f"{source} has no rows; past predictions with their outcomes are needed")
     contract = Contract(columns=(), timezone=timezone, time_unit=time_unit, time_origin=time_origin)
-    times = _times(frame[time], contract, source)
+    times = _times(frame[time], contract, source, called)
     values = _scores(frame[score], source)
     numbers = None
     if positive is None and not absent_negative and _holds_numbers(frame[outcome]):
@@ -100,7 +107,7 @@ def read_past(
         known = np.isfinite(numbers)
         y = np.zeros(len(numbers), dtype=bool)
     else:
-        y, known = _outcomes(frame[outcome], source, positive, absent_negative=absent_negative)
+        y, known = _outcomes(frame[outcome], source, positive, absent_negative=absent_negative, called=called)
     notes = []
     order = np.argsort(times.to_physical().to_numpy(), kind="stable")
     if not times.is_sorted():
@@ -138,11 +145,11 @@ def _refuse_unknown_times(timezone: str, unit: str | None, origin: str | None) -
         raise UsageError(f"{unit!r} is no unit that times are counted in; there are {', '.join(TIME_UNITS)}")
 
 
-def _times(values: pl.Series, contract: Contract, source: str) -> pl.Series:
+def _times(values: pl.Series, contract: Contract, source: str, called: Called) -> pl.Series:
     if values.dtype.is_numeric() and contract.time_unit is None:
         raise ContractViolation(
-            f"{source}: the time column {values.name!r} holds numbers; say what they count with --time-unit s "
-            "(and from when with --time-origin 2013-09-01T00:00Z)"
+            f"{source}: the time column {values.name!r} holds numbers; say what they count with "
+            f"{called('time_unit', 's')} (and from when with {called('time_origin', '2013-09-01T00:00Z')})"
         )
     try:
         times = utc_times(values, contract)
@@ -170,7 +177,9 @@ def _refuse_rows(wrong: Array, what: str) -> None:
         )
 
 
-def _outcomes(values: pl.Series, source: str, positive: str | None, *, absent_negative: bool) -> tuple[Array, Array]:
+def _outcomes(
+    values: pl.Series, source: str, positive: str | None, *, absent_negative: bool, called: Called
+) -> tuple[Array, Array]:
     """Truth and whether it is known, each of shape (n,)."""
     missing = values.is_null() | (values.is_nan().fill_null(True) if values.dtype.is_float() else pl.Series([False]))
     texts = [_text(value) for value in values.drop_nulls().unique().sort().head(6).to_list()]
@@ -185,7 +194,7 @@ def _outcomes(values: pl.Series, source: str, positive: str | None, *, absent_ne
     else:
         raise ContractViolation(
             f"{source}: the outcome {values.name!r} holds {', '.join(texts[:5])}{', …' if len(texts) > 5 else ''}; "
-            f"say which one is the positive class with --positive {texts[0] if texts else 'VALUE'}"
+            f"say which one is the positive class with {called('positive', texts[0] if texts else 'VALUE')}"
         )
     y: Array = hit.fill_null(False).to_numpy()
     known: Array = np.ones(len(values), dtype=bool) if absent_negative else ~missing.fill_null(True).to_numpy()

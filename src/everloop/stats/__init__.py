@@ -8,12 +8,14 @@ Pure functions over arrays, and frozen records whose state is plain JSON. No oth
 - rows that a comparison needs: judged once `two_rates`, `two_means`, `paired_rate_rows`, `paired_mean_rows`; looked at
   whenever `stopping_two_means`, `stopping_signs`, `stopping_gains`
 - one window against quiet ones: `calibrate`; many checks at once: `bonferroni`, `simes`, `holm`
+- parts of the rows where losses are higher: `excess_p`, `loss_difference`
 - a rate that may drop: `binomial_drop_p`, `RateDetector`; how many false alarms there may be: `OnlineBudget`
 """
 
 from everloop.stats.betting import above_zero, log_stake
 from everloop.stats.budget import OnlineBudget, alpha_per_window
 from everloop.stats.distance import jensen_shannon, ks, psi, total_variation, wasserstein
+from everloop.stats.excess import excess_p, loss_difference
 from everloop.stats.interval import (
     Interval,
     bootstrap,
@@ -63,12 +65,14 @@ __all__ = [
     "calibrate",
     "discordance",
     "effective_n",
+    "excess_p",
     "from_replicates",
     "holm",
     "jensen_shannon",
     "jsonable",
     "ks",
     "log_stake",
+    "loss_difference",
     "mean_interval",
     "overdispersion",
     "paired_bootstrap",

@@ -13,6 +13,7 @@ import polars as pl
 from everloop.templates.arrival.generator import Trips
 from everloop.templates.arrival.source import NumericShape, numeric_shape_of
 from everloop.templates.columns import days, indented, quoted
+from everloop.templates.phase1 import PHASE1, phase1_notebook
 from everloop.templates.template import Description, History
 
 __all__ = ["ArrivalTemplate", "trips"]
@@ -148,7 +149,7 @@ def _description(choices: _Choices, *, weeks: bool) -> Description:
         "arrival/model.yaml": _model_yaml(choices),
         "arrival/features.py": _FEATURES + (_FEATURES_WEEK if weeks else ""),
         "arrival/specs/.gitkeep": "",
-        "arrival/notebooks/.gitkeep": "",
+        f"arrival/notebooks/{PHASE1}": phase1_notebook("arrival", numeric=True),
     }
     return Description(files=files)
 

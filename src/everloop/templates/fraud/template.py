@@ -12,6 +12,7 @@ import polars as pl
 from everloop.templates.columns import days, indented, quoted
 from everloop.templates.fraud.generator import HOLDOUT, Payments
 from everloop.templates.fraud.source import SourceShape, shape_of
+from everloop.templates.phase1 import PHASE1, phase1_notebook
 from everloop.templates.template import Description, History
 
 __all__ = ["FraudTemplate"]
@@ -158,7 +159,7 @@ def _description(choices: _Choices, *, amount: bool, weeks: bool) -> Description
         "fraud/model.yaml": _model_yaml(choices),
         "fraud/features.py": _features_py(amount=amount, weeks=weeks),
         "fraud/specs/.gitkeep": "",
-        "fraud/notebooks/.gitkeep": "",
+        f"fraud/notebooks/{PHASE1}": phase1_notebook("fraud", numeric=False),
     }
     return Description(files=files)
 

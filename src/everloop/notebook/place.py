@@ -1,0 +1,49 @@
+"""Where a notebook works: a project's model, read anew by every call, and its ledger, open no longer than a call."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from everloop.clock import Clock
+from everloop.ledger import Ledger
+from everloop.project import Model, Project
+
+__all__ = ["Place", "me"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A project and one of its models as their files are now."""
+
+    project: Project
+    model: Model
+    clock: Clock
+
+    @classmethod
+    def of(cls, root: Path, name: str) -> Place:
+        """The model `name` of the project in `root`. Raises ConfigurationError with every mistake in the files."""
+        project = Project.open(root)
+        return cls(project=project, model=project.model(name), clock=project.clock())
+
+    @contextmanager
+    def ledger(self) -> Iterator[Ledger]:
+        """The ledger, closed at the end: what runs beside the notebook is never kept waiting."""
+        assert self.project.state.is_dir()
+        with Ledger.open(self.project, clock=self.clock) as ledger:
+            yield ledger
+
+    def shown(self, path: Path) -> str:
+        """A path as people name it, from the project's folder."""
+        return path.relative_to(self.project.root).as_posix()
+
+
+def me() -> str:
+    """Who acts: the name of whoever runs the notebook."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
