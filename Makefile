@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 LOCK := uv pip compile pyproject.toml --extra all --group build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q
 
-.PHONY: help setup demo test lint types imports unit lock bench-demo clean
+.PHONY: help setup demo test lint types imports unit lock bench-demo bench-search bench-startup bench-explore bench-card clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -46,6 +46,18 @@ lock: ## renew both lock files (the base one holds the same versions as the deve
 
 bench-demo: $(VENV)/.installed ## ten seeds with and without drift
 	@$(BIN)/python -m bench.demo --json
+
+bench-search: $(VENV)/.installed ## the search against a grid, FLAML and Optuna, and with two jobs (ARGS="--data DIR")
+	@$(BIN)/python -m bench.search --json $(ARGS)
+
+bench-startup: $(VENV)/.installed ## how soon the command answers
+	@$(BIN)/python -m bench.startup --json $(ARGS)
+
+bench-explore: $(VENV)/.installed ## how long a first look takes, and in how much memory
+	@$(BIN)/python -m bench.explore --json $(ARGS)
+
+bench-card: $(VENV)/.installed ## what a search makes of the card data (ARGS="--data DIR")
+	@$(BIN)/python -m bench.card --json $(ARGS)
 
 clean: ## remove what make made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,7 +39,7 @@ def recall_at(y: Array, score: Array, *, false_positives: float) -> float:
 
 
 def judged(y: Array, score: Array) -> dict[str, dict[str, float]]:
-    """Both metrics with 95 % intervals; every negative stands for as many, so weights change neither."""
+    """Both metrics with 95 % intervals."""
     auc = Evaluation(y=y, score=score).interval("roc_auc")
     recall = bootstrap(
         lambda rows: recall_at(y[rows], score[rows], false_positives=FALSE_POSITIVES),
@@ -65,7 +66,9 @@ def plain(X: Array, y: Array, asked: Array) -> dict[str, Array]:
 
 def measured(data: Path, scratch: Path, *, trials: int | None, objective: str, seed: int) -> dict[str, Any]:
     """Search on the oldest rows, measure once on the newest."""
+    # neither metric asks what a legitimate row stands for, and fits that count it 59 times see the frauds less well
     case = CASES["creditcard"]
+    case = replace(case, data={name: said for name, said in case.data.items() if name != "weight"})
     frame = case.read(data).sort("Time", maintain_order=True)
     cut = int(frame.height * KNOWN_SHARE)
     project, model = made_project(case, frame[:cut], scratch / "project", objective=objective)
