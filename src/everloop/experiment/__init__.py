@@ -18,6 +18,7 @@ from everloop.experiment.online_screen import online_screen
 from everloop.experiment.rows import SearchRows, load_search_rows
 from everloop.experiment.screens import exploration_screen
 from everloop.experiment.search import FIT_ROWS, TRIALS, Progress, search
+from everloop.experiment.search_ended import note_search
 from everloop.experiment.trial_store import TrialStore
 from everloop.experiment.trials import Trial
 from everloop.experiment.unseen import unseen_rows
@@ -54,6 +55,7 @@ __all__ = [
     "judge_mine",
     "leaderboard_screen",
     "load_search_rows",
+    "note_search",
     "online_screen",
     "plan_online",
     "search",

@@ -11,6 +11,7 @@ from everloop.errors import IntegrationError, NotFound
 from everloop.integrations.mlflow.connection import Connection, connect, error_code, exclusively, said, shown
 from everloop.integrations.mlflow.registry import Registry
 from everloop.integrations.mlflow.runs import Runs, experiment_of
+from everloop.integrations.mlflow.searches import Searches
 from everloop.ledger import Fact, Ledger
 from everloop.project import Project
 
@@ -25,6 +26,7 @@ _KINDS: Final = (
     "run.refused",
     "run.started",
     "run.step",
+    "search.ended",
     "version.registered",
 )
 _AT_ONCE: Final = 50
@@ -44,6 +46,7 @@ class _Open:
     experiment: str
     runs: Runs
     registry: Registry
+    searches: Searches
 
 
 class Mirror:
@@ -124,6 +127,7 @@ class Mirror:
                 experiment=experiment.experiment_id,
                 runs=Runs(connection, self._project, self._ledger),
                 registry=Registry(connection, self._project, self._ledger),
+                searches=Searches(connection, self._project, self._ledger),
             )
         return self._open
 
@@ -153,6 +157,9 @@ class Mirror:
         try:
             if fact.kind == "routing.changed":
                 opened.registry.route(fact)
+                return ()
+            if fact.kind == "search.ended":
+                opened.searches.write(fact)
                 return ()
             run = opened.runs.write(fact)
             if fact.kind == "version.registered":
