@@ -8,6 +8,7 @@ from everloop.experiment.exploration import Exploration
 from everloop.experiment.explore import explore
 from everloop.experiment.feature_table import FeatureLine, FeatureTable, feature_table, feature_table_screen
 from everloop.experiment.finding import Finding
+from everloop.experiment.foreign_run import ForeignRun, FromRun, spec_from_run
 from everloop.experiment.hand_over import approve
 from everloop.experiment.judging import evaluated
 from everloop.experiment.leaderboard import DataUsed, Judged, Leaderboard, leaderboard_screen
@@ -33,6 +34,8 @@ __all__ = [
     "FeatureLine",
     "FeatureTable",
     "Finding",
+    "ForeignRun",
+    "FromRun",
     "HeldAgainst",
     "Judged",
     "Leaderboard",
@@ -59,6 +62,7 @@ __all__ = [
     "online_screen",
     "plan_online",
     "search",
+    "spec_from_run",
     "take_mine",
     "unseen_rows",
     "winner_spec",

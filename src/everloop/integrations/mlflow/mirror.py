@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from everloop.clock import Clock
 from everloop.errors import IntegrationError, NotFound
@@ -14,6 +14,9 @@ from everloop.integrations.mlflow.runs import Runs, experiment_of
 from everloop.integrations.mlflow.searches import Searches
 from everloop.ledger import Fact, Ledger
 from everloop.project import Project
+
+if TYPE_CHECKING:
+    from everloop.experiment import ForeignRun
 
 __all__ = ["CURSOR", "Mirror"]
 
@@ -73,6 +76,13 @@ class Mirror:
     def wanted(cls, project: Project) -> bool:
         """Whether everloop.yaml has `mlflow:`."""
         return project.settings.mlflow is not None
+
+    @classmethod
+    def tracked_run(cls, project: Project, run: str) -> ForeignRun:
+        """A run that someone logged by hand. Raises UsageError without `mlflow:`, NotFound, IntegrationError."""
+        from everloop.integrations.mlflow.foreign import foreign_run
+
+        return foreign_run(project, run)
 
     def sync(self) -> int:
         """Mirror up to 50 more facts and give how many.
