@@ -77,3 +77,46 @@ def opened(root: Path) -> tuple[Project, Model]:
     """The project as its files are now."""
     found = Project.open(root, environment={})
     return found, found.model()
+
+
+NUMBERS = """\
+task: regression
+data:
+  source: trips.parquet
+  time: left_at
+  id: trip
+  target: minutes
+  weight: {{column: counts}}
+objective: {objective}
+search: {{learners: [{learners}], folds: 2, trials: 4}}
+"""
+
+
+def trips(n: int = 2_000, *, seed: int = 0) -> pl.DataFrame:
+    """Trips in order of time, with a weight each; the longer they are, the less their minutes are known."""
+    rng = np.random.default_rng(seed)
+    km, stops = rng.gamma(3.0, 2.0, n), rng.poisson(2.0, n)
+    minutes = 4 + 2 * km + 3 * stops + np.where(stops > 3, km, 0) + (0.5 + 0.2 * km) * rng.standard_normal(n)
+    return pl.DataFrame(
+        {
+            "trip": [f"t{at}" for at in range(n)],
+            "left_at": [START + timedelta(minutes=10 * at) for at in range(n)],
+            "km": km,
+            "stops": stops.astype(np.float64),
+            "counts": rng.integers(1, 4, n).astype(np.float64),
+            "minutes": minutes,
+        }
+    )
+
+
+def numeric_project(root: Path, *, objective: str = "mae", learners: str = "linear, lightgbm") -> tuple[Project, Model]:
+    """A project in `root` that predicts a number."""
+    folder = root / "trip"
+    folder.mkdir(parents=True)
+    trips().write_parquet(root / "trips.parquet")
+    (root / "everloop.yaml").write_text("{}\n")
+    (folder / "model.yaml").write_text(NUMBERS.format(objective=objective, learners=learners))
+    (folder / "features.py").write_text("")
+    model = Project.open(root, environment={}).model()
+    write_contract(model.contract_path, infer_contract(scan("trips.parquet", root=root), model, reads=set()))
+    return opened(root)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
 
-from everloop.experiment import explore, plan_online
+from everloop.clock import SystemClock
+from everloop.experiment import explore, plan_online, search
+from everloop.project import Model, Project
 
-from .made import payments, project
+from .made import numeric_project, payments, project
 
 CHROMIUM = shutil.which("chromium")
 
@@ -81,5 +84,24 @@ def test_the_plan_of_an_experiment_draws_its_chart_and_fetches_nothing(tmp_path:
     assert seen.heading == "fraud: is an experiment online ready?"
     assert seen.lead == plan.sentence
     assert seen.charts == 1
+    assert seen.fits
+    assert (seen.mistakes, seen.fetched) == ([], [])
+
+
+def payments_project(root: Path) -> tuple[Project, Model]:
+    return project(root, payments(), learners="lightgbm")
+
+
+@pytest.mark.slow
+@needs_chromium
+@pytest.mark.parametrize(("made", "charts"), [(payments_project, 4), (numeric_project, 3)])
+def test_a_leaderboard_draws_its_charts_and_fetches_nothing(
+    tmp_path: Path, made: Callable[[Path], tuple[Project, Model]], charts: int
+) -> None:
+    board = search(*made(tmp_path / "p"), clock=SystemClock(), trials=2, jobs=1, out=tmp_path / "board.html")
+    seen = opened(tmp_path / "board.html")
+    assert seen.heading == f"{board.model}: {board.objective}"
+    assert seen.lead == board.verdict.sentence
+    assert seen.charts == charts
     assert seen.fits
     assert (seen.mistakes, seen.fetched) == ([], [])

@@ -10,8 +10,9 @@ import pytest
 from everloop.clock import SystemClock
 from everloop.errors import NotFound, Refused
 from everloop.experiment import Leaderboard, approve, search, write_winner
+from everloop.experiment.judging import reported
 from everloop.ledger import Ledger
-from everloop.project import Model, Project, read_spec, write_spec
+from everloop.project import Model, Objective, Project, read_spec, spec_text, write_spec
 from tests.experiment.made import opened, payments, project
 
 CLOCK = SystemClock()
@@ -132,3 +133,28 @@ def test_only_those_who_may_approve(boards: Boards, made: Made, ledger: Ledger) 
         approve(where, model, "fraud-s1", by="mallory", ledger=ledger)
     assert read_spec(model.spec_path(1)).approval is None
     approve(where, model, "fraud-s1", by="alice", ledger=ledger)
+
+
+def test_every_metric_is_promised_with_its_interval_on_the_test_rows(
+    boards: Boards, made: Made, ledger: Ledger
+) -> None:
+    board, (_, model) = boards[0], made
+    spec = write_winner(model, board, ledger=ledger, clock=CLOCK)
+    names = {board.objective, *reported(Objective.parse(board.objective), task="classification")}
+    assert spec.expected.keys() == names
+    for estimate in spec.expected.values():
+        assert estimate["low"] <= estimate["point"] <= estimate["high"]
+        assert estimate["level"] == 0.95
+    assert {name: values.keys() for name, values in spec.yardsticks.items()} == {
+        name: names - {board.objective} for name in ("constant", "logistic")
+    }
+
+
+def test_a_search_that_is_run_again_writes_no_second_spec(made: Made, ledger: Ledger) -> None:
+    where, model = made
+    first = write_winner(model, search(where, model, clock=CLOCK, trials=2, jobs=1), ledger=ledger, clock=CLOCK)
+    text = model.spec_path(1).read_bytes()
+    again = write_winner(model, search(where, model, clock=CLOCK, trials=2, jobs=1), ledger=ledger, clock=CLOCK)
+    assert again == first
+    assert [spec.name for spec in model.specs()] == ["fraud-s1"]
+    assert model.spec_path(1).read_bytes() == text == spec_text(first).encode()

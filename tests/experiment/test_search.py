@@ -484,3 +484,26 @@ def test_the_spec_says_the_calibration_that_the_winner_had(tmp_path: Path) -> No
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(leaderboard_screen(mapped))
     assert "calibration=logistic" in console.export_text()
+
+
+DEADLY = """\
+import os, signal
+from everloop.models import own_learner
+
+@own_learner
+class Deadly:
+    name = "deadly"
+
+    def fit(self, training):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_learner_that_takes_its_process_down_costs_no_other_trial(tmp_path: Path) -> None:
+    with_own(tmp_path / "p", DEADLY, learners="logistic, deadly")
+    won = search(*opened(tmp_path / "p"), clock=CLOCK, trials=4, jobs=2)
+    by_learner = {trial.learner: trial for trial in won.trials if trial.kind == "trial"}
+    assert by_learner["deadly"].status == "failed"
+    assert "ran out of memory, or died of it" in by_learner["deadly"].sentence
+    assert {trial.status for trial in won.trials if trial.learner != "deadly"} == {"done"}
+    assert len(won.trials) == 6

@@ -137,13 +137,14 @@ def test_hyperparameters_come_from_the_spec_that_was_trained(place: Place) -> No
     model = place.project.model("fraud")
     values = {"max_depth": 6, "layers": [8, 4]}
     spec = Spec.new(name="fraud-s1", objective="recall", learner="lightgbm", seed=3, hyperparameters=values)
+    spec = spec.model_copy(update={"calibration": "logistic"})
     write_spec(model.spec_path(1), spec)
     place.train("r-000001", spec_hash=spec.hash)
     place.train("r-000002", spec_hash="of the file before it was changed")
     Mirror(place.project, place.ledger, place.clock).sync()
     runs = _runs(_client(place))
     params = {"spec": "fraud-s1", "learner": "lightgbm", "objective": "recall", "seed": "3"}
-    assert runs["r-000001"].data.params == params | {"max_depth": "6", "layers": "[8, 4]"}
+    assert runs["r-000001"].data.params == params | {"calibration": "logistic", "max_depth": "6", "layers": "[8, 4]"}
     assert runs["r-000002"].data.params == {"spec": "fraud-s1"}
 
 

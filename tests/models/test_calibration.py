@@ -74,6 +74,18 @@ def test_auto_takes_the_map_that_an_over_confident_model_asks_for() -> None:
     assert found.calibration.parameters["intercept"][0] == pytest.approx(-np.log(50), abs=0.3)
 
 
+@pytest.mark.parametrize("shift", [0.5, -0.5])
+def test_auto_sees_a_shift_of_half_a_logit_in_a_few_thousand_rows(shift: float) -> None:
+    """Power: with about 170 positives it is found in three of four seeds at least."""
+    taken = 0
+    for seed in range(40):
+        _, y, chance = known(4_000, 500 + seed)
+        shifted = 1 / (1 + np.exp(-(np.log(chance / (1 - chance)) + shift)))
+        rows = Validation(X=np.zeros((len(y), 1), dtype=np.float32), y=y)
+        taken += calibrated("auto", shifted.astype(np.float32), rows, seed=seed)[0] is not None
+    assert taken >= 30
+
+
 def test_auto_takes_an_isotonic_map_where_no_line_does() -> None:
     rng = np.random.default_rng(0)
     chance = rng.choice([0.02, 0.05, 0.6], size=20_000)
@@ -86,7 +98,7 @@ def test_auto_takes_an_isotonic_map_where_no_line_does() -> None:
 
 
 def test_auto_leaves_a_calibrated_model_alone_in_most_seeds() -> None:
-    """Scores that are the truth: a map is taken at most as often as a 95 % interval errs on one side."""
+    """Scores that are the truth: a map that promises nothing is taken even less often than its interval errs."""
     taken = 0
     for seed in range(200):
         _, y, chance = known(4_000, 100 + seed)
@@ -94,7 +106,7 @@ def test_auto_leaves_a_calibrated_model_alone_in_most_seeds() -> None:
         found, told = calibrated("auto", chance.astype(np.float32), rows, seed=seed)
         taken += found is not None
         assert (told.method == "none") == (found is None)
-    assert taken <= 10
+    assert taken <= 5
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import onnx
 import pytest
 
 from everloop.bundle import Graph
-from everloop.errors import ConfigurationError, GraphDisagrees, NotEnoughData
+from everloop.errors import ConfigurationError, FitFailed, GraphDisagrees, NotEnoughData
 from everloop.models import FitRequest, FitResult, Validation, fit, fit_here, learner, learners, resolve_params
 from everloop.models.learner import Training
 from everloop.models.regression.fitting import fit_numbers
@@ -48,7 +49,7 @@ def request(name: str, *, unit: float = 1.0, **changes: Any) -> FitRequest:
     X_later, y_later, _ = rows(3_000, 1, unit=unit)
     said: dict[str, Any] = {
         "learner": name,
-        "params": SMALL[name],
+        "params": SMALL.get(name, {}),
         "X": X,
         "y": y,
         "seed": 7,
@@ -263,3 +264,47 @@ def test_a_band_follows_what_its_bins_show_and_is_level_beyond_them() -> None:
     one = ResidualBand.of(y[:150], np.zeros(150), np.ones(150), LEVELS)
     assert one.knots.tolist() == [0.0]
     assert shifts(y, band.around(score), np.ones(5_000), LEVELS) == pytest.approx(0, abs=0.02)
+
+
+OWN = """\
+from everloop.models import FittedRegressor, Hyperparameter, Int, own_learner
+
+
+@own_learner
+class ExtraTrees:
+    name = "extra_trees"
+    task = "regression"
+    row_block = 1
+    hyperparameters = (Hyperparameter(name="n_estimators", search=Int(5, 50), default=10, minimum=1),)
+
+    def fit(self, training):
+        from sklearn.ensemble import ExtraTreesRegressor
+
+        model = ExtraTreesRegressor(
+            n_estimators=training.params["n_estimators"], max_depth=8, random_state=training.seed
+        )
+        return FittedRegressor(model.fit(training.X, training.y, sample_weight=training.weight))
+"""
+
+
+def test_a_project_can_bring_a_learner_of_numbers_and_gets_quantiles_with_it(tmp_path: Path) -> None:
+    own = tmp_path / "learners.py"
+    own.write_text(OWN)
+    assert "extra_trees" in learners("regression", own=own)
+    assert "extra_trees" not in learners("classification", own=own)
+    found = fit_here(request("extra_trees", params={"n_estimators": 20}, own=own))
+    X, y, _ = rows(10_000, 2)
+    score, quantiles = Graph(found.graph).predictions(X)
+    assert quantiles is not None
+    assert np.abs(score - y).mean() < 0.8 * np.abs(np.median(y) - y).mean()
+    assert ((y >= quantiles[:, 0]) & (y <= quantiles[:, 2])).mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_what_is_wrong_with_ones_own_learner_of_numbers_is_said(tmp_path: Path) -> None:
+    own = tmp_path / "learners.py"
+    own.write_text(OWN.replace('task = "regression"', 'task = "regresion"'))
+    with pytest.raises(ConfigurationError, match="'regresion'; there are classification, regression"):
+        learners("regression", own=own)
+    own.write_text(OWN.replace("FittedRegressor(model.fit", "(model.fit"))
+    with pytest.raises(FitFailed, match=r"return FittedRegressor\(estimator\)"):
+        fit_here(request("extra_trees", params={}, own=own))

@@ -94,3 +94,23 @@ def test_a_file_must_be_called_as_its_spec(tmp_path):
         write_spec(path, SPEC)
     with pytest.raises(ConfigurationError, match="no such file"):
         read_spec(tmp_path / "fraud-s9.yaml")
+
+
+def test_the_text_is_the_same_each_time_and_explains_every_block():
+    approved = SPEC.approved(Approval(by="alice", at=datetime(2026, 1, 1, tzinfo=UTC)))
+    whole = approved.model_copy(update={"calibration": "logistic", "quantiles": ("p10", "p90")})
+    text = spec_text(whole)
+    assert text == spec_text(parse_spec(text)) == spec_text(whole.model_copy())
+    blocks = text.split("\n\n")[1:]
+    keys = [block.split(":\n")[0].splitlines()[-1].split(":")[0] for block in blocks]
+    assert keys == [name for name in Spec.model_fields if name != "name"]
+    for block in blocks:
+        assert block.startswith("# ")
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_comments_have_no_part_in_the_hash_and_a_spec_without_them_reads():
+    text = spec_text(SPEC)
+    bare = "\n".join(line for line in text.splitlines() if line and not line.startswith("#"))
+    assert parse_spec(bare) == SPEC
+    assert parse_spec("# mine\n" + bare).hash == parse_spec(text).hash == SPEC.hash

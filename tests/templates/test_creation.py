@@ -102,7 +102,7 @@ def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path):
 
 
 def test_an_unknown_template_names_the_likely_one(tmp_path):
-    assert templates() == ("fraud",)
+    assert templates() == ("arrival", "fraud")
     assert get_template("fraud").summary
     with pytest.raises(NotFound, match="did you mean 'fraud'"):
         create_project(tmp_path / "p", template="frand")
@@ -143,7 +143,7 @@ def test_long_own_data_keeps_the_delay_and_reads_other_names(tmp_path):
         ([], {"Class": pl.lit(0)}, {}, "both classes"),
         ([], {"Class": pl.lit(1)}, {}, "both classes"),
         ([], {"Class": pl.lit("yes")}, {}, "0 and 1"),
-        ([], {}, {"target": "Amount"}, "a target has two"),
+        ([], {}, {"target": "Amount", "template": "fraud"}, "a target has two"),
         ([], {"Time": pl.lit(float("nan"))}, {}, "holds no time that can be read"),
     ],
 )

@@ -42,15 +42,18 @@ def model_list(model: ModelName = None, as_json: AsJson = False) -> None:
         names = [here.project.model(model).name] if model else sorted(here.project.models)
         versions = [version for name in names for version in here.ledger.versions(name)]
         records = [_version_record(version, here.project) for version in versions] if as_json else []
+        told = {name: _told_metric(here.project.model(name)) for name in names}
     if as_json:
         show(records)
         return
-    rows = [
-        (version.name, version.role, version.spec, version.run, when(version.at), _metric(version.metrics, "recall"))
-        for version in versions
-    ]
+    heading = told[names[0]] if len(set(told.values())) == 1 else "measured"
+    rows = []
+    for version in versions:
+        value = _metric(version.metrics, told[version.model])
+        shown = f"{told[version.model]} {value}" if heading == "measured" and value is not None else value
+        rows.append((version.name, version.role, version.spec, version.run, when(version.at), shown))
     table(
-        ("version", "role", "spec", "run", "registered", "recall"),
+        ("version", "role", "spec", "run", "registered", heading),
         rows,
         empty="no version yet: 'everloop train' registers the first",
     )
@@ -103,6 +106,14 @@ def _interval(value: Any) -> str | None:
     if value["point"] is None:
         return None
     return f"{value['point']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+
+
+def _told_metric(model: Any) -> str:
+    """What a line tells of a version: recall, or of a regression its objective."""
+    from everloop.tasks import get_task
+
+    metric: str = "recall" if get_task(model.task).decides else model.objective.metric
+    return metric
 
 
 def _metric(metrics: Any, name: str) -> str | None:

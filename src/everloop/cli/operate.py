@@ -93,7 +93,10 @@ def check(
     score: Annotated[str | None, typer.Option(help="Column of the score.")] = None,
     outcome: Annotated[str | None, typer.Option(help="Column of what turned out to be true.")] = None,
     positive: Annotated[str | None, typer.Option(help="The outcome that counts as positive; 1 or true.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="Scores from it on are positive; chosen if left out.")] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Scores from it on are positive; of numbers, how near is near. Chosen if left out."),
+    ] = None,
     every: Annotated[str | None, typer.Option(help="A window's length, such as 1d; chosen if left out.")] = None,
     delay: Annotated[str, typer.Option(help="How long after a row its outcome was known.")] = "0d",
     false_alarms: Annotated[str, typer.Option(help="The budget over everything together.")] = "1 per 10y",

@@ -116,7 +116,8 @@ def _rows(data: Payload) -> str:
     """`6,001 rows of payments.parquet, 2024-02-18 to 2024-03-04, 619 positive`."""
     source = f" of {data['source']}" if data["source"] else ""
     span = f", {data['start'][:10]} to {data['end'][:10]}" if data["start"] and data["end"] else ""
-    positives = "" if data["positives"] is None else f", {data['positives']:,.0f} positive"
+    known = data["positives"] is not None and data["positives"] != data["rows"]  # a regression counts every row
+    positives = f", {data['positives']:,.0f} positive" if known else ""
     return f"{data['rows']:,} rows{source}{span}{positives}"
 
 

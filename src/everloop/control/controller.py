@@ -11,7 +11,7 @@ from everloop.control import actions as to_do
 from everloop.control.actions import Action
 from everloop.control.answering import investigated, proposed
 from everloop.control.decisions import decide
-from everloop.control.evidence import RolloutEvidence
+from everloop.control.evidence import RolloutEvidence, champions_bound
 from everloop.control.notices import send_notice
 from everloop.control.reading import POLICY, Reader
 from everloop.control.resources import Resources
@@ -197,7 +197,9 @@ class Controller:
         evidence = self._evidence.get(action.model)
         if evidence is None or evidence.rollout.id != before.id:
             model, log = resources.model(action.model), resources.log(action.model)
-            evidence = self._evidence[action.model] = RolloutEvidence(resources.project, model, log, before)
+            bound = champions_bound(resources.project, resources.ledger, before)
+            evidence = RolloutEvidence(resources.project, model, log, before, bound=bound)
+            self._evidence[action.model] = evidence
         self._reader.looked_at[action.model] = now
         tick = Tick(at=now, evidence=evidence.look(now))
         after, done = advance(resources.ledger, action.model, tick, actor=ACTOR)

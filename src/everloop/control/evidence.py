@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from msgspec import UnsetType
+
+from everloop.bundle import BundleStore
 from everloop.clock import Clock
 from everloop.errors import NotFound
 from everloop.ledger import Ledger
@@ -13,7 +16,7 @@ from everloop.project import Model, Project
 from everloop.rollout import Comparison, Evidence, PairedCounts, Rollout, judge, load_rollout
 from everloop.traffic import TrafficLog
 
-__all__ = ["RolloutEvidence", "rollout_now"]
+__all__ = ["RolloutEvidence", "champions_bound", "rollout_now"]
 
 # By then all that was answered on a day has been moved to the log, also after a crash.
 _SETTLED = timedelta(hours=2)
@@ -33,16 +36,30 @@ def rollout_now(
     if rollout is None:
         raise NotFound(f"no rollout of {chosen.name} goes on; 'everloop rollout list' shows those that ended")
     log = TrafficLog(project.paths.traffic, chosen.name)
-    return rollout, RolloutEvidence(project, chosen, log, rollout).look(clock.now())
+    bound = champions_bound(project, ledger, rollout)
+    return rollout, RolloutEvidence(project, chosen, log, rollout, bound=bound).look(clock.now())
+
+
+def champions_bound(project: Project, ledger: Ledger, rollout: Rollout) -> float | None:
+    """Where the champion's errors are cut, in the target's unit; None of what is no regression."""
+    version = ledger.version(rollout.model, rollout.champion)
+    bound = BundleStore(project.paths.bundles).manifest(version.bundle).error_bound
+    return None if isinstance(bound, UnsetType) else bound
 
 
 class RolloutEvidence:
-    """The evidence of one rollout, looked at again and again; days that are over are counted once."""
+    """The evidence of one rollout, looked at again and again; days that are over are counted once.
 
-    def __init__(self, project: Project, model: Model, log: TrafficLog, rollout: Rollout) -> None:
+    bound: of errors, which is the unit of scores too; see `champions_bound`.
+    """
+
+    def __init__(
+        self, project: Project, model: Model, log: TrafficLog, rollout: Rollout, *, bound: float | None = None
+    ) -> None:
         self._project = project
         self._model = model
         self._log = log
+        self._bound = bound
         self.rollout = rollout
         self._settled: dict[datetime, PairedCounts] = {}
         self._others: tuple[int, PairedCounts] | None = None
@@ -99,6 +116,7 @@ class RolloutEvidence:
             challenger_score=rows.challenger_score,
             champion_decision=rows.champion_decision,
             challenger_decision=rows.challenger_decision,
+            unit=1.0 if self._bound is None else self._bound,
         )
 
     def _with_latency(self, counts: PairedCounts) -> PairedCounts:
@@ -130,6 +148,7 @@ class RolloutEvidence:
                 challenger=self.rollout.challenger,
                 champion=self.rollout.champion,
                 since=since,
+                bound=self._bound,
             )
         seen = self._comparison.look(now)
         if not self._comparison.has_matured:

@@ -17,6 +17,7 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "serve": ("uvicorn", "httptools", "prometheus_client"),
         "notebook": ("nbclient", "nbformat", "ipykernel"),
         "mlflow": ("mlflow", "alembic"),
+        "dask": ("distributed",),
         "aws": ("boto3",),
     }
 )

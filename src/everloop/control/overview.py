@@ -90,8 +90,10 @@ class ModelStatus:
             shown += [f"  • {_labelled(name, self.metrics[name])}" for name in _SHOWN if name in self.metrics]
         judged = [name for name in self.metrics if name not in _LABELS]
         if judged and self.matured_window is not None:
-            positives = self.matured_window["positives"]
-            shown.append(f"Outcomes of {_span(self.matured_window)}, {positives:,} positives:")
+            matured, positives = self.matured_window["matured"], self.matured_window["positives"]
+            # of a regression every row counts as a positive does
+            counted = f"{matured:,} rows" if matured == positives else f"{positives:,} positives"
+            shown.append(f"Outcomes of {_span(self.matured_window)}, {counted}:")
             shown += [f"  • {_labelled(name, self.metrics[name])}{self._promise(name)}" for name in judged]
         return shown
 

@@ -1,6 +1,7 @@
 """Phase 1: explore the data, search learners and hyperparameters, rank the trials, hand the winner over as a spec.
 
-`explore` → `search` → `write_winner` → `approve`; `plan_online` says what an experiment online would take.
+`explore` → `search` → `write_winner` → `approve`; `kept_search` finds a search's trials again, and `trial_notebook`
+makes a notebook of one; `plan_online` says what an experiment online would take.
 The libraries that fit and draw load when they are called.
 """
 
@@ -8,9 +9,11 @@ from everloop.experiment.exploration import Exploration
 from everloop.experiment.explore import explore
 from everloop.experiment.feature_table import FeatureLine, FeatureTable, feature_table, feature_table_screen
 from everloop.experiment.finding import Finding
+from everloop.experiment.fold_judging import judge_fold
 from everloop.experiment.foreign_run import ForeignRun, FromRun, spec_from_run
 from everloop.experiment.hand_over import approve
 from everloop.experiment.judging import evaluated
+from everloop.experiment.kept_search import KeptSearch, kept_search, kept_searches
 from everloop.experiment.leaderboard import DataUsed, Judged, Leaderboard, leaderboard_screen
 from everloop.experiment.mine import HeldAgainst, Mine, hold_against, judge_mine, take_mine
 from everloop.experiment.online import plan_online
@@ -20,8 +23,10 @@ from everloop.experiment.rows import SearchRows, load_search_rows
 from everloop.experiment.screens import exploration_screen
 from everloop.experiment.search import FIT_ROWS, TRIALS, Progress, search
 from everloop.experiment.search_ended import note_search
+from everloop.experiment.trial_curves import TrialCurves, trial_curves
+from everloop.experiment.trial_notebook import trial_notebook, write_trial_notebook
 from everloop.experiment.trial_store import TrialStore
-from everloop.experiment.trials import Trial
+from everloop.experiment.trials import FoldScore, Trial, combined
 from everloop.experiment.unseen import unseen_rows
 from everloop.experiment.winner import champion_spec, winner_spec, write_winner
 from everloop.experiment.worst import Segment, Worst, worst_segments
@@ -34,10 +39,12 @@ __all__ = [
     "FeatureLine",
     "FeatureTable",
     "Finding",
+    "FoldScore",
     "ForeignRun",
     "FromRun",
     "HeldAgainst",
     "Judged",
+    "KeptSearch",
     "Leaderboard",
     "Mine",
     "OnlinePlan",
@@ -45,17 +52,22 @@ __all__ = [
     "SearchRows",
     "Segment",
     "Trial",
+    "TrialCurves",
     "TrialStore",
     "Worst",
     "approve",
     "champion_spec",
+    "combined",
     "evaluated",
     "exploration_screen",
     "explore",
     "feature_table",
     "feature_table_screen",
     "hold_against",
+    "judge_fold",
     "judge_mine",
+    "kept_search",
+    "kept_searches",
     "leaderboard_screen",
     "load_search_rows",
     "note_search",
@@ -64,8 +76,11 @@ __all__ = [
     "search",
     "spec_from_run",
     "take_mine",
+    "trial_curves",
+    "trial_notebook",
     "unseen_rows",
     "winner_spec",
     "worst_segments",
+    "write_trial_notebook",
     "write_winner",
 ]

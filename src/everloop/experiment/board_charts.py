@@ -22,6 +22,7 @@ _HALF: Final = 350
 _HEIGHT: Final = 260
 _BLUE, _RED, _GREY, _FAINT = "#3b6ea5", "#c8503c", "#9aa5b1", "#d3d9e0"
 _ROLES: Final = {"winner": _BLUE, "trial": _FAINT, "yardstick": _GREY}
+_CALLED: Final = {"winner": "winner", "trial": "other trials", "yardstick": "yardsticks"}
 _RARE: Final = 0.05
 _UNIT: Final = alt.Scale(domain=[0, 1])
 
@@ -37,26 +38,33 @@ def _named(curves: TrialCurves) -> str:
 
 def _colour(drawn: Sequence[TrialCurves]) -> Any:
     """A colour for each role; a key only where there is more than one."""
-    roles = [role for role in _ROLES if any(curves.role == role for curves in drawn)]
+    roles = _roles(drawn)
     if len(roles) == 1:
         return alt.value(_ROLES[roles[0]])
-    scale = alt.Scale(domain=roles, range=[_ROLES[role] for role in roles])
+    scale = alt.Scale(domain=[_CALLED[role] for role in roles], range=[_ROLES[role] for role in roles])
     return alt.Color("role:N", scale=scale, title=None, legend=alt.Legend(orient="top"))
+
+
+def _roles(drawn: Sequence[TrialCurves]) -> list[str]:
+    return [role for role in _ROLES if any(curves.role == role for curves in drawn)]
 
 
 def _lines(drawn: Sequence[TrialCurves], of: Callable[[DecisionCurves], Line], x: alt.X, y: alt.Y) -> alt.Chart:
     """A line for each trial, the winner's above the others."""
     rows = [
-        {"x": point[0], "y": point[1], "at": at, "trial": _named(curves), "role": curves.role}
+        {"x": point[0], "y": point[1], "at": at, "trial": _named(curves), "role": _CALLED[curves.role]}
         for curves in reversed(drawn)
         if curves.decisions is not None
         for at, point in enumerate(of(curves.decisions).points)
     ]
     shown = [alt.Tooltip("trial:N"), *(alt.Tooltip(f"{name}:Q", format=".4~g") for name in ("x", "y"))]
-    dash = alt.StrokeDash("role:N", scale=alt.Scale(domain=list(_ROLES), range=[[1, 0], [1, 0], [4, 3]]), legend=None)
+    dashes = [[4, 3] if role == "yardstick" else [1, 0] for role in _roles(drawn)]
+    scale = alt.Scale(domain=[_CALLED[role] for role in _roles(drawn)], range=dashes)
+    key = None if len(dashes) == 1 else alt.Legend(orient="top")
+    dash = alt.StrokeDash("role:N", scale=scale, title=None, legend=key)
     chart: alt.Chart = (
         alt.Chart(_data(rows))
-        .mark_line(strokeWidth=1.8, clip=True)
+        .mark_line(strokeWidth=1.8)
         .encode(x=x, y=y, color=_colour(drawn), strokeDash=dash, detail="trial:N", order="at:Q", tooltip=shown)
     )
     return chart
@@ -142,7 +150,7 @@ def _calibration(winner: DecisionCurves) -> alt.LayerChart:
     total = sum(one.rows for one in winner.calibration)
     rare = sum(one.share * one.rows for one in winner.calibration) / total < _RARE
     scale = alt.Scale(domain=[0, most], type="sqrt" if rare else "linear", nice=False)
-    axis = alt.Axis(format=".2~%")
+    axis = alt.Axis(format=".2~%", tickCount=6, labelOverlap=True)
     x = alt.X("score:Q", title="mean score of the bin", scale=scale, axis=axis)
     base = alt.Chart(_data(rows)).encode(x=x)
     tips = ["rows:Q", *(alt.Tooltip(f"{name}:Q", format=".3~%") for name in ("score", "low", "share", "high"))]
@@ -194,9 +202,8 @@ def _residual_histogram(drawn: Sequence[TrialCurves]) -> alt.LayerChart:
     y = alt.Y("share:Q", title="share of the rows", axis=alt.Axis(format=".2~%"))
     x = alt.X("low:Q", title="outcome − prediction", axis=alt.Axis(format=".4~g"))
     tips = ["trial:N", *(alt.Tooltip(f"{name}:Q", format=".4~g") for name in ("low", "high", "share"))]
-    bars = (
-        alt.Chart(_data(found["winner"])).mark_bar(color=_BLUE, opacity=0.6).encode(x=x, x2="high:Q", y=y, tooltip=tips)
-    )
+    winner = alt.Chart(_data(found["winner"])).mark_bar(color=_BLUE, opacity=0.6)
+    bars = winner.encode(x=x, x2="high:Q", y=y, y2=alt.datum(0), tooltip=tips)
     lines = (
         alt.Chart(_data(found["yardstick"]))
         .mark_line(interpolate="step-after", color=_GREY, strokeDash=[4, 3])
@@ -273,12 +280,12 @@ def interval_chart(board: Leaderboard, *, most: int = 15) -> alt.LayerChart:
     rows = [
         {
             "trial": f"{one.name} {one.learner}",
-            "role": "winner" if one == winner else one.kind,
+            "role": _CALLED["winner" if one == winner else one.kind],
             **({} if one.range is None else one.range.to_dict()),
         }
         for one in shown
     ]
-    colours = alt.Scale(domain=list(_ROLES), range=[_RED, _BLUE, _GREY])
+    colours = alt.Scale(domain=list(_CALLED.values()), range=[_RED, _BLUE, _GREY])
     order = [str(row["trial"]) for row in rows]
     axis = alt.Axis(format=".3~g")
     base = alt.Chart(_data(rows)).encode(
@@ -301,7 +308,7 @@ def parameter_chart(board: Leaderboard) -> alt.Chart:
         alt.Chart(_data(rows))
         .mark_bar(color=_BLUE)
         .encode(
-            x=alt.X("share:Q", title="share of the variance of the objective", axis=alt.Axis(format="%")),
+            x=alt.X("share:Q", title="share of the variance of the objective", axis=alt.Axis(format="%", tickCount=6)),
             y=alt.Y("name:N", sort=list(board.parameters), title=None),
             tooltip=["name:N", alt.Tooltip("share:Q", format=".1%")],
         )

@@ -78,6 +78,12 @@ def _promised(board: Leaderboard) -> list[tuple[str, Interval]]:
     return [(board.objective, winner.objective), *metrics, *against]
 
 
+def _settings(trial: Trial) -> list[tuple[str, str]]:
+    """Hyperparameters as people read them."""
+    found = settings_of(trial).items()
+    return [(name, f"{value:.4g}" if isinstance(value, float) else str(value)) for name, value in found]
+
+
 def _notes(board: Leaderboard) -> dict[str, str]:
     """What a chart's reader should know, by its title."""
     if not board.curves:
@@ -89,8 +95,8 @@ def _notes(board: Leaderboard) -> dict[str, str]:
     return {
         "Objective": "With 95 % intervals, on the rows that ranked the trials.",
         "Precision, recall and false alarms": f"{rows}. The point is the winner's threshold.",
-        "Calibration and threshold": f"{rows}. Bins of about equally many rows, with Wilson intervals: on the dashed "
-        "line scores are probabilities.",
+        "Calibration and threshold": f"{rows}. Each bin has about as many rows, and positives that the scores promise, "
+        "as the others, with its Wilson interval: on the dashed line scores are probabilities.",
         "Residuals": f"{rows}. Tails beyond 1 in 200 are counted in the outermost bars.",
         "Hyperparameters": f"What each explains alone of the differences between the trials of {learner}, by "
         "functional ANOVA over a forest fitted on them; what is missing to 100 % they do together. It ranks.",
@@ -114,7 +120,7 @@ def _body(board: Leaderboard, pictures: list[tuple[str, str]]) -> str:
             rows=f"{said[0].upper()}{said[1:]}.",
             test=f"{rows:,} test rows{with_positives}",
             promised=_promised(board),
-            settings=[] if board.winner is None else list(settings_of(board.winner.trial).items()),
+            settings=[] if board.winner is None else _settings(board.winner.trial),
             # a picture is markup of our own: an empty place for a chart, or what drew it
             pictures=[(title, Markup(markup)) for title, markup in pictures],  # noqa: S704
             notes=_notes(board),

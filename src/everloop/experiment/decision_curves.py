@@ -51,7 +51,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibrated:
-    """Rows of about one score: their mean score, and how many of them were positive, with the 95 % Wilson interval."""
+    """Rows of about one score: their mean score, and what share of them was positive, with its 95 % Wilson interval."""
 
     score: float
     low: float
@@ -65,7 +65,8 @@ class DecisionCurves:
     """One trial's scores over thresholds.
 
     precision_recall: recall → precision; roc: share of negatives flagged → recall; over_threshold: threshold →
-    `value_of`, a metric or the whole objective. calibration: by rising score, each bin with about as many rows.
+    `value_of`, a metric or the whole objective. calibration: by rising score; a bin holds about as many rows and
+    promised positives as the others, in sum.
     chosen: None without a threshold.
     """
 
@@ -143,17 +144,26 @@ def _thinned(*rising: Array) -> Array:
     return np.unique(np.concatenate([[0, size - 1], *found]))
 
 
+def _middles(weight: Array, starts: Array) -> Array:
+    """Where the middle of each group of rows lies in all of the weight, in [0, 1]; 0 where there is no weight."""
+    of_group = np.add.reduceat(weight, starts)
+    return np.asarray((np.cumsum(of_group) - of_group / 2) / max(float(of_group.sum()), np.finfo(np.float64).tiny))
+
+
 def _line(x: Array, y: Array) -> Line:
     return Line(x=tuple(float(value) for value in x), y=tuple(float(value) for value in y))
 
 
 def _calibration(truth: Array, score: Array, weight: Array) -> tuple[Calibrated, ...]:
-    """Bins of about equal weight; rows of one score are in one bin."""
+    """Bins of about equal weight, and of as many positives as the scores promise: rare ones have bins of their own.
+
+    Rows of one score are in one bin. Outcomes have no part in where a bin ends, which would bias what it holds.
+    """
     bins = _BINS if truth.size < _MANY_ROWS else 2 * _BINS
     order = np.argsort(score, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])
-    of_group = np.add.reduceat(weight[order], starts)
-    middle = (np.cumsum(of_group) - of_group / 2) / of_group.sum()
+    promised = weight * np.maximum(score.astype(np.float64), 0.0)
+    middle = (_middles(weight[order], starts) + _middles(promised[order], starts)) / 2
     place = np.minimum((bins * middle).astype(np.int64), bins - 1)
     of_row = np.repeat(place, np.diff(np.r_[starts, truth.size]))
     found = []

@@ -37,6 +37,7 @@ class Part:
 class SearchRows:
     """All rows that are known, X: Float32, shape (n, k); y, weight: shape (n,); times_us: shape (n,), ascending, UTC.
 
+    categories: place of a feature that is the place of a category → how many there are.
     folds: which of them a trial is fitted and judged on, and which are the test's. content: the rows' content hash;
     hash: that of rows, features and folds.
     """
@@ -54,6 +55,7 @@ class SearchRows:
     start: datetime
     end: datetime
     left_out: Mapping[str, int]
+    categories: Mapping[int, int]
 
     @property
     def test(self) -> Part:
@@ -78,6 +80,7 @@ class SearchRows:
             fit_rows=fit_rows,
             numeric=not self.task.decides,
             seed=seed,
+            categories=self.categories,
         )
 
     def used(self, *, fit_rows: int) -> DataUsed:
@@ -163,6 +166,7 @@ def split_rows(
         start=start,
         end=end,
         left_out=rows.left_out,
+        categories=tree.categories(),
     )
 
 

@@ -101,14 +101,14 @@ class SearchPlan:
 
     def kept(self, *, as_of: datetime) -> KeptPlan:
         """The record of a search of rows that were known at `as_of`."""
-        names = list(self.spaces)
+        names = [*self.spaces, *([] if self.champion is None else [self.champion.learner])]
         return KeptPlan(
             id=self.id,
             model=self.model,
             task=self.task,
             objective=str(self.objective),
             method=self.method,
-            learners=tuple(names),
+            learners=tuple(dict.fromkeys(names)),
             folds=str(self.folds),
             seed=self.seed,
             fit_rows=self.fit_rows,

@@ -233,6 +233,7 @@ def _fitted(task: TrialTask, rows: TrialRows, fold: FoldRows, own: Path | None) 
             calibration=task.calibration,
             quantiles=task.quantiles,
             own=own,
+            categories=rows.categories,
         )
     )
     score, predictions = judge_fold(

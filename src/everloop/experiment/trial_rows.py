@@ -6,8 +6,8 @@ No test row is among them, so no value and no threshold can come from one.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,16 @@ class FoldRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrialRows:
-    """X: Float32, shape (n, k); y: shape (n,); weight: shape (n,), > 0; folds: the oldest first."""
+    """X: Float32, shape (n, k); y: shape (n,); weight: shape (n,), > 0; folds: the oldest first.
+
+    categories: place of a column that holds categories → how many.
+    """
 
     X: Array
     y: Array
     weight: Array
     folds: tuple[FoldRows, ...]
+    categories: Mapping[int, int] = field(default_factory=dict)
 
     def held(self, fold: FoldRows) -> Validation:
         """The rows that `fold` is judged by."""
@@ -49,14 +53,22 @@ class TrialRows:
 
 
 def trial_rows(
-    X: Array, y: Array, weight: Array, folds: Sequence[Fold], *, fit_rows: int, numeric: bool, seed: int
+    X: Array,
+    y: Array,
+    weight: Array,
+    folds: Sequence[Fold],
+    *,
+    fit_rows: int,
+    numeric: bool,
+    seed: int,
+    categories: Mapping[int, int] | None = None,
 ) -> TrialRows:
     """The rows with, in each fold, at most `fit_rows` to fit on: a seeded sample that is weighted up."""
     parts = []
     for fold in folds:
         sample = fit_sample(y[fold.fitted], weight[fold.fitted], most=fit_rows, seed=seed, numeric=numeric)
         parts.append(FoldRows(fitted=fold.fitted[sample.rows], weight=sample.weight, judged=fold.judged))
-    return TrialRows(X=X, y=y, weight=weight, folds=tuple(parts))
+    return TrialRows(X=X, y=y, weight=weight, folds=tuple(parts), categories=dict(categories or {}))
 
 
 def write_trial_rows(folder: Path, rows: TrialRows) -> None:
@@ -67,7 +79,8 @@ def write_trial_rows(folder: Path, rows: TrialRows) -> None:
         arrays |= {f"fitted-{at}": fold.fitted, f"weight-{at}": fold.weight, f"judged-{at}": fold.judged}
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
-    (folder / "folds.json").write_text(json.dumps(len(rows.folds)))
+    said = {"folds": len(rows.folds), "categories": dict(rows.categories)}
+    (folder / "folds.json").write_text(json.dumps(said))
 
 
 @lru_cache(maxsize=2)
@@ -77,9 +90,10 @@ def read_trial_rows(folder: Path, laid: int) -> TrialRows:
     def read(name: str) -> Any:
         return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
-    count = int(json.loads((folder / "folds.json").read_text()))
+    said = json.loads((folder / "folds.json").read_text())
     folds = tuple(
         FoldRows(fitted=read(f"fitted-{at}"), weight=read(f"weight-{at}"), judged=read(f"judged-{at}"))
-        for at in range(count)
+        for at in range(said["folds"])
     )
-    return TrialRows(X=read("X"), y=read("y"), weight=read("weight"), folds=folds)
+    categories = {int(place): count for place, count in said["categories"].items()}
+    return TrialRows(X=read("X"), y=read("y"), weight=read("weight"), folds=folds, categories=categories)

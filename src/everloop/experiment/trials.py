@@ -17,7 +17,7 @@ from everloop.errors import DataError, StorageFull, no_room
 from everloop.models import Value
 from everloop.stats import Interval
 
-__all__ = ["FoldScore", "Trial", "TrialLog", "combined", "mean_interval_of"]
+__all__ = ["FoldScore", "Trial", "TrialLog", "combined", "mean_interval_of", "read_trials"]
 
 
 class FoldScore(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +114,8 @@ class TrialLog:
         """Open or begin the file; half a last line, left by a kill or a full disk, is cut off."""
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._trials = _read(path)
+        self._trials = read_trials(path)
+        _cut(path)
 
     @property
     def trials(self) -> Mapping[tuple[str, int], Trial]:
@@ -138,13 +139,23 @@ class TrialLog:
         self._trials[trial.kind, trial.number] = trial
 
 
-def _read(path: Path) -> dict[tuple[str, int], Trial]:
+def _cut(path: Path) -> None:
+    """Cut off half a last line."""
+    data = path.read_bytes() if path.exists() else b""
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(path, whole)
+
+
+def read_trials(path: Path) -> dict[tuple[str, int], Trial]:
+    """Every trial in the file that has ended, by kind and number, also while another process writes.
+
+    Raises DataError for a line that is no trial.
+    """
     if not path.exists():
         return {}
     data = path.read_bytes()
     whole = data.rfind(b"\n") + 1
-    if whole < len(data):
-        os.truncate(path, whole)
     found: dict[tuple[str, int], Trial] = {}
     for number, line in enumerate(data[:whole].splitlines(), 1):
         try:

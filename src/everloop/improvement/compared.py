@@ -16,8 +16,9 @@ from everloop.errors import NotEnoughData
 __all__ = ["FLAGGED", "Compared", "compared_rows", "daily", "matured", "with_features"]
 
 FLAGGED: Final = "__flagged"
+OUTCOME: Final = "__outcome"
 _DAY_US: Final = 86_400_000_000
-_MARKS: Final = (EVENT_TIME, TARGET, WEIGHT, SCORE, FLAGGED)
+_MARKS: Final = (EVENT_TIME, TARGET, WEIGHT, SCORE, FLAGGED, OUTCOME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,8 @@ class Compared:
     """frame: raw columns and features that may tell a pattern, `event_time`, `__target`, `__weight`, `__score`,
     `__flagged`; every positive row is in it, and of the others as many as there is time for, weighted up.
 
+    Of a regression `__target` is 1 where the champion is far off, `__outcome` is what turned out to be true, nothing is
+    flagged, and the rows are a sample of all alike.
     columns: what a rule may speak of, raw columns first.
     """
 
@@ -52,6 +55,16 @@ class Compared:
         return np.asarray(self.positive & ~self.flagged)
 
     @property
+    def outcome(self) -> np.ndarray:
+        """What turned out to be true, of a regression: Float64, shape (rows,)."""
+        return self.frame[OUTCOME].to_numpy()
+
+    @property
+    def score(self) -> np.ndarray:
+        """What the champion said: Float32, shape (rows,)."""
+        return self.frame[SCORE].to_numpy()
+
+    @property
     def false_alarms(self) -> np.ndarray:
         """Which rows the champion wrongly calls positive: bool, shape (rows,)."""
         return np.asarray(~self.positive & self.flagged)
@@ -74,12 +87,16 @@ def matured(frame: pl.DataFrame, *, as_of: datetime, delay: timedelta) -> pl.Dat
     return rows
 
 
-def compared_rows(known: pl.DataFrame, bundle: Bundle, *, most: int, seed: int = 0) -> Compared:
+def compared_rows(
+    known: pl.DataFrame, bundle: Bundle, *, most: int, seed: int = 0, far_off: float | None = None
+) -> Compared:
     """The known rows scored by a bundle.
 
     known: as `data.Rows.frame`, matured. most: all positives are kept, and others up to so many rows in all.
+    far_off: of a regression, the error above which a row counts as one that went wrong.
     """
-    sample = fit_sample(known[TARGET].to_numpy(), known[WEIGHT].to_numpy(), most=most, seed=seed)
+    numeric = far_off is not None
+    sample = fit_sample(known[TARGET].to_numpy(), known[WEIGHT].to_numpy(), most=most, seed=seed, numeric=numeric)
     rows = known if len(sample.rows) == known.height else known[sample.rows]
     scores = bundle.score_frame(rows)
     raw = [
@@ -94,12 +111,20 @@ def compared_rows(known: pl.DataFrame, bundle: Bundle, *, most: int, seed: int =
     ]
     frame = rows.select(EVENT_TIME, *(_narrow(rows[name]) for name in raw)).with_columns(
         *derived,
-        rows[TARGET].alias(TARGET),
+        *_truth(rows[TARGET], scores.score, far_off),
         pl.Series(WEIGHT, sample.weight),
         pl.Series(SCORE, scores.score),
         pl.Series(FLAGGED, scores.decision),
     )
     return Compared.of(frame)
+
+
+def _truth(outcome: pl.Series, score: np.ndarray, far_off: float | None) -> list[pl.Series]:
+    """What is looked for, and of a regression the outcome beside it."""
+    if far_off is None:
+        return [outcome.alias(TARGET)]
+    wrong = np.abs(outcome.to_numpy() - score) > far_off
+    return [pl.Series(TARGET, wrong.astype(np.float64)), outcome.alias(OUTCOME)]
 
 
 def _narrow(values: pl.Series) -> pl.Series:

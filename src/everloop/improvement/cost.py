@@ -16,15 +16,15 @@ from everloop.project import Objective
 from everloop.stats import Interval, jsonable
 from everloop.tasks import Evaluation
 
-__all__ = ["Cost", "cost_since"]
+__all__ = ["Cost", "cost_since", "per_day"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """metric: what the objective names. now: since the change, with its interval; expected: what the version promised.
 
-    missed, missed_before: positives missed per day since the change and before it. money, money_before: per day, for
-    an objective of costs, else None.
+    missed, missed_before: positives missed, or rows that a regression is far off on, per day since the change and
+    before it. money, money_before: per day, for an objective of costs, else None.
     """
 
     sentence: str
@@ -47,7 +47,7 @@ def cost_since(
     compared: Compared,
     *,
     objective: Objective,
-    threshold: float,
+    threshold: float | None,
     since: datetime,
     fresh_from: datetime,
     promised: Mapping[str, Mapping[str, Any]],
@@ -62,12 +62,12 @@ def cost_since(
     expected = None if estimate is None else estimate.get("point")
     if expected is None and (earlier := _interval(compared, before, metric, threshold, objective)) is not None:
         expected = earlier.point
-    missed, missed_before = (_per_day(compared, compared.missed, part) for part in (after, before))
+    missed, missed_before = (per_day(compared, compared.missed, part) for part in (after, before))
     total = int((compared.missed & after).sum())
     money = money_before = None
     if objective.costs is not None:
         price = _price(compared, objective.costs)
-        money, money_before = (_per_day(compared, price, part) for part in (after, before))
+        money, money_before = (per_day(compared, price, part) for part in (after, before))
     told = f"{missed:.1f} {subject}s a day are missed, {missed_before:.1f} before; {total} since {since:%Y-%m-%d}"
     if now is not None and expected is not None:
         told = f"{metric} is {now:.2f}, {expected:.2f} was expected; {told}"
@@ -87,7 +87,7 @@ def cost_since(
 
 
 def _interval(
-    compared: Compared, part: np.ndarray, metric: str, threshold: float, objective: Objective
+    compared: Compared, part: np.ndarray, metric: str, threshold: float | None, objective: Objective
 ) -> Interval | None:
     if not part.any():
         return None
@@ -104,7 +104,7 @@ def _interval(
         return None
 
 
-def _per_day(compared: Compared, mass: np.ndarray, part: np.ndarray) -> float:
+def per_day(compared: Compared, mass: np.ndarray, part: np.ndarray) -> float:
     """The sum over the rows of a part, by the days they span."""
     if not part.any():
         return 0.0

@@ -18,7 +18,7 @@ from everloop.improvement.rule import Rule
 
 __all__ = ["Examined", "Focus", "RuleCounts", "examine", "rule_counts"]
 
-Focus: TypeAlias = Literal["missed", "false alarms"]
+Focus: TypeAlias = Literal["missed", "false alarms", "large errors"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,12 +69,12 @@ def examine(compared: Compared, *, focus: Focus, fresh_from: datetime, begin: da
     fresh_from: rows before it may have been fitted on, and errors among them are fewer than they would be.
     begin: where to look from if the errors' own days do not say since when: the start of the alert's window.
     """
-    errors = compared.missed if focus == "missed" else compared.false_alarms
-    looked_for = compared.positive if focus == "missed" else errors
+    errors = compared.false_alarms if focus == "false alarms" else compared.missed
+    looked_for = errors if focus == "false alarms" else compared.positive
     rough = _errors_change(compared, errors, focus, fresh_from)
     rule, change, since = None, None, begin if rough is None else rough.low
     for _ in range(2):  # the rule's own days date the change better than all errors do; then the rule is found anew
-        found = find_rule(compared.frame, compared.columns, errors & compared.since(since), weight=compared.weight)
+        found = _found(compared, errors, since, focus)
         if found is None:
             break
         rose = _rule_change(compared, found, looked_for)
@@ -89,6 +89,17 @@ def examine(compared: Compared, *, focus: Focus, fresh_from: datetime, begin: da
     return Examined(
         focus=focus, rule=rule, change=rough if change is None else change, is_new=change is not None, by_day=by_day
     )
+
+
+def _found(compared: Compared, errors: np.ndarray, since: datetime, focus: Focus) -> Rule | None:
+    """What the errors since a time have in common, among all rows; large errors, which are many, among those since.
+
+    Else what is the same for all rows of a day, such as its rain, would tell the days apart and no more.
+    """
+    after = compared.since(since)
+    if focus != "large errors":
+        return find_rule(compared.frame, compared.columns, errors & after, weight=compared.weight)
+    return find_rule(compared.frame.filter(after), compared.columns, errors[after], weight=compared.weight[after])
 
 
 def _errors_change(compared: Compared, errors: np.ndarray, focus: Focus, fresh_from: datetime) -> Change | None:
@@ -117,8 +128,8 @@ def rule_counts(rule: Rule, compared: Compared, rows: pl.DataFrame, *, focus: Fo
 
     rows: all that is known, with the rule's columns and `event_time`: what `rows_before` and `rows_after` count.
     """
-    errors = compared.missed if focus == "missed" else compared.false_alarms
-    looked_for = compared.positive if focus == "missed" else errors
+    errors = compared.false_alarms if focus == "false alarms" else compared.missed
+    looked_for = errors if focus == "false alarms" else compared.positive
     inside, after = rule.holds(compared.frame), compared.since(since)
     weight = compared.weight
     hits, held = float((inside & looked_for & after).sum()), float(weight[inside & after].sum())

@@ -16,6 +16,7 @@ from everloop.improvement.study import known_data
 from everloop.improvement.variation import Variation, best_variation
 from everloop.ledger import AlertState, DataSpan, Estimate, Fact, Key, Ledger, ProposalMade, SpecWritten, Version
 from everloop.project import Model, Spec, write_spec
+from everloop.tasks import get_task
 
 __all__ = ["Proposal", "propose"]
 
@@ -98,8 +99,9 @@ def _next(
         hyperparameters=dict(variation.hyperparameters),
         features=parent.features,
         calibration=parent.calibration,
+        quantiles=parent.quantiles,
         seed=parent.seed,
-        expected=_expected(investigation),
+        expected=_expected(investigation, "recall" if get_task(model.task).decides else model.objective.metric),
         data={**data, "alert": alert.alert, "attempt": attempt},
         parent=parent.name,
         reason=_reason(alert, investigation, variation, attempt),
@@ -115,13 +117,15 @@ def _variation(model: Model, parent: Spec, investigation: Investigation, known: 
     rows = matured(known.frame, as_of=clock.now(), delay=model.outcome.delay)
     tree = load_features(model.features_path, read_contract(model)).tree()
     tree = tree.only(parent.features) if parent.features else tree
-    return best_variation(rows, tree, parent, since=investigation.since, clock=clock, own=model.own_learners)
+    return best_variation(
+        rows, tree, parent, since=investigation.since, clock=clock, own=model.own_learners, task=model.task
+    )
 
 
-def _expected(investigation: Investigation) -> dict[str, Any]:
-    """What the retrain estimate promises; an empty one where it could not be made."""
+def _expected(investigation: Investigation, metric: str) -> dict[str, Any]:
+    """What the retrain estimate promises of the metric; an empty one where it could not be made."""
     retrained = investigation.findings.get("repair", {}).get("retrained")
-    return {} if retrained is None else {"recall": retrained}
+    return {} if retrained is None else {metric: retrained}
 
 
 def _reason(alert: AlertState, investigation: Investigation, variation: Variation, attempt: int) -> str:

@@ -30,6 +30,7 @@ def refitted(
     most: int,
     clock: Clock,
     own: Path | None = None,
+    task: str = "classification",
 ) -> Graph:
     """The graph of the spec's learner with `params`, fitted on at most `most` of the rows, which are in order of time.
 
@@ -38,12 +39,12 @@ def refitted(
     Raises what `models.fit` raises.
     """
     validation = None
-    if stops_early(resolve_params(learner(spec.learner, own=own), params)):
+    if stops_early(resolve_params(learner(spec.learner, task=task, own=own), params)):
         cut = int(train.height * (1 - _VALIDATION_SHARE))
         newest, train = train[cut:], train[:cut]
         validation = Validation(X=tree.matrix(newest), y=_target(newest), weight=newest[WEIGHT].to_numpy())
     y = _target(train)
-    learn = fit_sample(y, train[WEIGHT].to_numpy(), most=most, seed=spec.seed)
+    learn = fit_sample(y, train[WEIGHT].to_numpy(), most=most, seed=spec.seed, numeric=task == "regression")
     request = FitRequest(
         learner=spec.learner,
         params=params,
@@ -53,6 +54,8 @@ def refitted(
         validation=validation,
         seed=spec.seed,
         own=own,
+        categories=tree.categories(),
+        task=task,
     )
     return Graph(fit(request, time_limit_s=_LIMIT_S, clock=clock).graph)
 

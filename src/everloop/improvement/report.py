@@ -85,9 +85,11 @@ def _error_charts(scene: Scene, study: ErrorStudy) -> list[tuple[str, Any]]:
         title = f"Share of {scene.subject}s caught, by day"
         charts.append((title, days_chart(share, "caught", title="caught", since=since, percent=True)))
     else:
-        charts.append(("False alarms by day", days_chart(by_day, "errors", title="false alarms", since=since)))
+        errors = study.examined.focus
+        heading = f"{errors[0].upper()}{errors[1:]} by day"
+        charts.append((heading, days_chart(by_day, "errors", title=errors, since=since)))
     if study.examined.rule is not None:
-        hits = f"{scene.subject}s" if study.examined.focus == "missed" else "false alarms"
+        hits = f"{scene.subject}s" if study.examined.focus == "missed" else study.examined.focus
         heading = f"{hits[0].upper()}{hits[1:]} inside the rule, by day: {study.examined.rule}"
         charts.append((heading, days_chart(study.examined.by_day, "inside", title=hits, since=since)))
     if study.drifted:
@@ -189,7 +191,7 @@ def error_cells(scene: Scene, study: ErrorStudy, *, rows: str) -> list[Cell]:
         Cell(kind="markdown", text="## Look at them"),
         Cell(
             kind="code",
-            text="errors = compared.missed if examined.focus == 'missed' else compared.false_alarms\n"
+            text="errors = compared.false_alarms if examined.focus == 'false alarms' else compared.missed\n"
             "compared.frame.filter(pl.Series(errors) & examined.rule.expression()).select(\n"
             '    "event_time", "__score", *examined.rule.columns\n).tail(20)',
         ),

@@ -11,17 +11,19 @@ import polars as pl
 
 from everloop.bundle import Bundle
 from everloop.clock import Clock
-from everloop.data import EVENT_TIME, TARGET, Rows
+from everloop.data import EVENT_TIME, Rows
 from everloop.improvement.change import Change
 from everloop.improvement.compared import Compared, compared_rows, matured, with_features
 from everloop.improvement.cost import Cost, cost_since
 from everloop.improvement.drift import Drifted
 from everloop.improvement.examine import Examined, Focus, RuleCounts, examine, rule_counts
 from everloop.improvement.inputs import InputsExamined, examine_inputs, live_rows, profiled_rows
+from everloop.improvement.numeric import error_limit, numeric_cost, numeric_repair
 from everloop.improvement.retrain import Repair, retrain_estimate
 from everloop.improvement.rule import Rule
 from everloop.ledger import AlertState, Version
 from everloop.project import Model, Objective, Spec
+from everloop.tasks import get_task
 from everloop.traffic import TrafficLog
 
 __all__ = ["ErrorStudy", "InputStudy", "Scene", "known_data", "study_errors", "study_inputs"]
@@ -61,13 +63,22 @@ class Scene:
 
     @property
     def subject(self) -> str:
-        """What a positive row is called."""
+        """What a positive row is called; of a regression one that the champion is far off on."""
+        if not self.decides:
+            return "large error"
         label = self.model.positive_label
         return label if label.isalpha() else "positive"
 
     @property
+    def decides(self) -> bool:
+        """Whether the model answers a decision, and no number."""
+        return get_task(self.model.task).decides
+
+    @property
     def focus(self) -> Focus:
         """Which errors the alert is about."""
+        if not self.decides:
+            return "large errors"
         return "false alarms" if "precision" in self.alert.check else "missed"
 
     def fresh_from(self, first: datetime) -> datetime:
@@ -115,34 +126,21 @@ def study_errors(scene: Scene) -> ErrorStudy:
     if focus == "false alarms":
         most = FALSE_ALARM_ROWS
         known = known.tail(most)
-    compared = compared_rows(known, scene.bundle, most=most, seed=scene.spec.seed)
     fresh_from = scene.fresh_from(known[EVENT_TIME][0])
     begin = min(scene.window_start, known[EVENT_TIME][-1])
+    far_off = None
+    if not scene.decides:
+        far_off = error_limit(known, scene.bundle, fresh_from=fresh_from, begin=begin, most=COMPARED_ROWS)
+    compared = compared_rows(known, scene.bundle, most=most, seed=scene.spec.seed, far_off=far_off)
     examined = examine(compared, focus=focus, fresh_from=fresh_from, begin=begin)
     since = begin if examined.change is None else examined.change.at
     rule, counts = examined.rule, None
     if rule is not None:
         rows = with_features(known, scene.bundle.features, rule.columns)
         counts = rule_counts(rule, compared, rows, focus=focus, since=since)
-    cost = cost_since(
-        compared,
-        objective=Objective.parse(scene.spec.objective),
-        threshold=scene.bundle.threshold,
-        since=since,
-        fresh_from=fresh_from,
-        promised=scene.version.metrics,
-        subject=scene.subject,
-    )
+    cost = _cost(scene, compared, since, fresh_from, far_off)
     recent = profiled_rows(known.filter(pl.col(EVENT_TIME) >= since), scene.bundle, most=PROFILED_ROWS)
-    repair = retrain_estimate(
-        known,
-        scene.bundle,
-        scene.spec,
-        since=since,
-        subject=scene.subject,
-        clock=scene.clock,
-        own=scene.model.own_learners,
-    )
+    repair = _repair(scene, known, since)
     return ErrorStudy(
         compared=compared,
         examined=examined,
@@ -155,6 +153,29 @@ def study_errors(scene: Scene) -> ErrorStudy:
         upcoming=None if rule is None else _upcoming(scene, rule, known[EVENT_TIME][-1]),
         sentence=_told(scene, examined, counts, since),
     )
+
+
+def _cost(scene: Scene, compared: Compared, since: datetime, fresh_from: datetime, far_off: float | None) -> Cost:
+    objective, promised = Objective.parse(scene.spec.objective), scene.version.metrics
+    if far_off is not None:
+        expected = promised.get(objective.metric, {}).get("point")
+        return numeric_cost(compared, objective=objective, since=since, expected=expected, limit=far_off)
+    return cost_since(
+        compared,
+        objective=objective,
+        threshold=scene.bundle.threshold,
+        since=since,
+        fresh_from=fresh_from,
+        promised=promised,
+        subject=scene.subject,
+    )
+
+
+def _repair(scene: Scene, known: pl.DataFrame, since: datetime) -> Repair:
+    own, clock = scene.model.own_learners, scene.clock
+    if not scene.decides:
+        return numeric_repair(known, scene.bundle, scene.spec, since=since, clock=clock, own=own)
+    return retrain_estimate(known, scene.bundle, scene.spec, since=since, subject=scene.subject, clock=clock, own=own)
 
 
 def _upcoming(scene: Scene, rule: Rule, after: datetime) -> int | None:
@@ -170,8 +191,8 @@ def _upcoming(scene: Scene, rule: Rule, after: datetime) -> int | None:
 
 
 def _told(scene: Scene, examined: Examined, counts: RuleCounts | None, since: datetime) -> str:
-    errors = f"missed {scene.subject}s" if examined.focus == "missed" else "false alarms"
-    hits = f"{scene.subject}s" if examined.focus == "missed" else "false alarms"
+    errors = f"missed {scene.subject}s" if examined.focus == "missed" else examined.focus
+    hits = f"{scene.subject}s" if examined.focus == "missed" else examined.focus
     if examined.rule is None or counts is None:
         dated = "" if examined.change is None else f" since {_dated(examined.change)}"
         return f"the {errors}{dated} have no pattern in common that a readable rule could tell"
@@ -206,7 +227,9 @@ def study_inputs(scene: Scene) -> InputStudy:
 
 
 def _decided(scene: Scene, rows: pl.DataFrame, since: datetime) -> tuple[float, float] | None:
-    """The share of rows decided positive before and since."""
+    """The share of rows decided positive before and since; None where nothing is decided."""
+    if scene.bundle.threshold is None:
+        return None
     at = pl.col(EVENT_TIME)
     shares = [
         rows.filter(part).select((pl.col("__score") >= scene.bundle.threshold).mean()).item()
@@ -231,7 +254,7 @@ def known_data(known: Rows) -> dict[str, Any]:
     return {
         "source": known.source,
         "rows": known.frame.height,
-        "positives": int((known.frame[TARGET] > 0.5).sum()),
+        "positives": known.positives,
         "start": start.isoformat(),
         "end": end.isoformat(),
         "hash": known.content,

@@ -17,14 +17,13 @@ from everloop.errors import EverloopError
 from everloop.improvement.refit import refitted
 from everloop.models import learner, resolve_params
 from everloop.project import Objective, Spec
-from everloop.tasks import Evaluation, paired_interval
+from everloop.tasks import Evaluated, Task, get_task
 
 __all__ = ["Variation", "best_variation", "variants"]
 
 _FIT_ROWS: Final = 25_000
 _HELD_ROWS: Final = 20_000
 _LEAST_POSITIVES: Final = 30
-_METRIC: Final = "average_precision"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +35,12 @@ class Variation:
     sentence: str
 
 
-def variants(spec: Spec, *, own: Path | None = None) -> list[dict[str, object]]:
+def variants(spec: Spec, *, own: Path | None = None, task: str = "classification") -> list[dict[str, object]]:
     """The spec's hyperparameters made larger one by one: more trees, deeper ones; none where it has neither.
 
     own: the model's learners.py, where it has one.
     """
-    item = learner(spec.learner, own=own)
+    item = learner(spec.learner, task=task, own=own)
     now = resolve_params(item, spec.hyperparameters)
     found: list[dict[str, object]] = []
     for hyperparameter in item.hyperparameters:
@@ -69,15 +68,18 @@ def best_variation(
     since: datetime | None,
     clock: Clock,
     own: Path | None = None,
+    task: str = "classification",
 ) -> Variation:
-    """The spec's own hyperparameters, or a variant whose average precision on the newest rows is clearly higher.
+    """The spec's own hyperparameters, or a variant that is clearly better on the newest rows.
 
-    known: matured rows in order of time; the newer half of the positives since the change, or of all, is held out.
+    Better in average precision, which no threshold moves; of a regression in the spec's objective.
+    known: matured rows in order of time; the newer half of the positives since the change, or of all, is held out, of
+    a regression of the rows.
     Clearly: the paired 95 % interval of the difference lies above 0, by as many variants as there are.
     """
     same = Variation(hyperparameters=dict(spec.hyperparameters), changed=(), sentence="the champion's hyperparameters")
-    tried = variants(spec, own=own)
-    positive = known[TARGET].to_numpy() > 0.5
+    kind, tried = get_task(task), variants(spec, own=own, task=task)
+    positive = known[TARGET].to_numpy() > 0.5 if kind.decides else np.ones(known.height, dtype=bool)
     recent = positive if since is None else positive & (known[EVENT_TIME] >= since).to_numpy()
     places = np.flatnonzero(recent)
     if not tried or len(places) < 2 * _LEAST_POSITIVES:
@@ -85,13 +87,18 @@ def best_variation(
     cut = int(places[len(places) // 2])
     try:
         evaluations = [
-            _judged(known, cut, tree, spec, params, clock=clock, own=own)
+            _judged(known, cut, tree, spec, params, clock=clock, own=own, task=kind)
             for params in (dict(spec.hyperparameters), *tried)
         ]
     except EverloopError:
         return same  # the parent's were served; that a variant cannot be fitted speaks against the variant alone
     level = 1 - 0.05 / len(tried)
-    gains = [paired_interval(_METRIC, one, evaluations[0], level=level) for one in evaluations[1:]]
+    metric = "average_precision" if kind.decides else Objective.parse(spec.objective).metric
+    sign = kind.metrics[metric].maximise
+    gains = [
+        kind.paired_interval(metric, *((one, evaluations[0]) if sign else (evaluations[0], one)), level=level)
+        for one in evaluations[1:]
+    ]
     best = int(np.argmax([gain.point for gain in gains]))
     if gains[best].low <= 0:
         return same
@@ -101,7 +108,9 @@ def best_variation(
     return Variation(
         hyperparameters=tried[best],
         changed=changed,
-        sentence=f"{said}: average precision on the newest rows {gains[best]:+.3f} against the champion's",
+        sentence=f"{said}: {metric.replace('_', ' ')} on the newest rows {gains[best]:+.3f} against the champion's"
+        if sign
+        else f"{said}: {metric} on the newest rows less by {gains[best]:.3f} than the champion's",
     )
 
 
@@ -114,10 +123,18 @@ def _judged(
     *,
     clock: Clock,
     own: Path | None,
-) -> Evaluation:
+    task: Task,
+) -> Evaluated:
     train, held = known[:cut], known[cut:]
-    judge = fit_sample(held[TARGET].to_numpy(), held[WEIGHT].to_numpy(), most=_HELD_ROWS, seed=spec.seed)
+    judge = fit_sample(
+        held[TARGET].to_numpy(), held[WEIGHT].to_numpy(), most=_HELD_ROWS, seed=spec.seed, numeric=not task.decides
+    )
     matrix = tree.matrix(held[judge.rows])
-    scores = refitted(train, tree, spec, params, most=_FIT_ROWS, clock=clock, own=own).scores(matrix)
-    y = held[TARGET].to_numpy()[judge.rows] > 0.5
-    return Evaluation(y=y, score=scores, weight=judge.weight, costs=Objective.parse(spec.objective).costs)
+    graph = refitted(train, tree, spec, params, most=_FIT_ROWS, clock=clock, own=own, task=task.name)
+    y = held[TARGET].to_numpy()[judge.rows]
+    return task.evaluate(
+        y > 0.5 if task.decides else y,
+        graph.scores(matrix),
+        weight=judge.weight,
+        costs=Objective.parse(spec.objective).costs,
+    )

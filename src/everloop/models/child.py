@@ -42,7 +42,8 @@ def _request(folder: Path) -> FitRequest:
     judged = {name: arrays.pop(f"validation_{name}", None) for name in ("X", "y", "weight")}
     validation = None if judged["X"] is None else Validation(**judged)
     own = None if own is None else Path(own)
-    return FitRequest(**said, **arrays, validation=validation, quantiles=quantiles, own=own)
+    categories = {int(place): count for place, count in said.pop("categories").items()}  # JSON has texts as keys only
+    return FitRequest(**said, **arrays, validation=validation, quantiles=quantiles, own=own, categories=categories)
 
 
 def _write(folder: Path, answer: dict[str, object]) -> None:

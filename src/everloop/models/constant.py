@@ -57,6 +57,7 @@ class Constant:
     hyperparameters: tuple[Hyperparameter, ...] = ()
     fixed: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     row_block: int = 1
+    one_hot: bool = False
 
     def fit(self, training: Training) -> FittedConstant:
         """The share of positives."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,6 +45,7 @@ class FitRequest:
         where there are none, rows of X are compared.
     calibration: `none`, `logistic`, `isotonic` or `auto`: see `CALIBRATIONS`; all but none are fitted on `validation`.
     own: the learners.py that defines the learner, where it is none of everloop's.
+    categories: place of a column → how many categories it holds the places of; NaN, as any missing value, is none.
     seed: with the rest it determines the graph, to the byte. threads: never changes what comes out.
     quantiles: levels in (0, 1), rising, that a regression's graph gives beside its score; they need validation rows.
     """
@@ -61,6 +62,7 @@ class FitRequest:
     quantiles: tuple[float, ...] = ()
     calibration: str = "none"
     own: Path | None = None
+    categories: Mapping[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Validation rows that are none are no validation."""
@@ -101,7 +103,7 @@ def fit_with(item: Learner, request: FitRequest) -> FitResult:
     from threadpoolctl import threadpool_limits
 
     params = checked_params(item, request)
-    fill = fills(request.X, reads_missing=item.reads_missing)
+    fill = fills(request.X, reads_missing=item.reads_missing, categories=request.categories, one_hot=item.one_hot)
     training = _training(request, params, fill)
     # BLAS adds up in another order with more threads, so it always has one
     with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
@@ -231,6 +233,7 @@ def _training(request: FitRequest, params: dict[str, Value], fill: np.ndarray) -
         seed=request.seed,
         threads=request.threads,
         validation=_filled(request.validation, fill, request.task),
+        categories=request.categories,
     )
 
 

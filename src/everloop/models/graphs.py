@@ -128,13 +128,13 @@ def _named(tensor: Any, name: str) -> Any:
 
 
 def _bypassed(graph: Any) -> dict[str, str]:
-    """Outputs that are only another tensor again: of an Identity, or of a multiplication by one."""
+    """Outputs that are only another tensor again: of an Identity, of a multiplication by one, or as a list of maps."""
     from onnx import numpy_helper
 
     ones = {tensor.name for tensor in graph.initializer if np.all(numpy_helper.to_array(tensor) == 1.0)}
     same: dict[str, str] = {}
     for node in graph.node:
-        if node.op_type == "Identity" or (node.op_type == "Mul" and node.input[1] in ones):
+        if node.op_type in ("Identity", "ZipMap") or (node.op_type == "Mul" and node.input[1] in ones):
             same[node.output[0]] = node.input[0]
     return same
 

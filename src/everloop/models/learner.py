@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,6 +51,8 @@ class Training:
     seed: the fit is a function of it and of the rest.
     threads: how many threads a fit may use; never what comes out.
     validation: X and y as above; to stop early by and for nothing else. None where there are no such rows.
+    categories: place of a column → how many categories, for columns that hold the place of one in a list: 0, 1, … or -1
+        for none of them.
     """
 
     X: np.ndarray
@@ -60,6 +62,7 @@ class Training:
     seed: int
     threads: int = 1
     validation: Validation | None = None
+    categories: Mapping[int, int] = field(default_factory=dict)
 
 
 class FittedModel(Protocol):
@@ -111,6 +114,11 @@ class Learner(Protocol):
     @property
     def row_block(self) -> int:
         """Rows its graph must be given at once for a row's score not to depend on its neighbours; 1 for trees."""
+        ...
+
+    @property
+    def one_hot(self) -> bool:
+        """Whether it makes a column of every category; else a category is its place, which the algorithm splits."""
         ...
 
     def fit(self, training: Training) -> FittedModel:

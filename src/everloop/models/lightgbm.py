@@ -103,6 +103,7 @@ class LightGBM:
         )
     )
     row_block: int = 1
+    one_hot: bool = False
 
     def fit(self, training: Training) -> _FittedLightGBM:
         """Histograms column by column: then the sums, and so the trees, are the same for any number of threads."""

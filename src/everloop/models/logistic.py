@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from everloop.models.class_weight import scale_pos_weight
+from everloop.models.encoding import encoder
 from everloop.models.learner import Training, weighted_up
 from everloop.models.sklearn_graph import FittedPipeline
 from everloop.models.space import Float, Hyperparameter, Int, Value
@@ -32,15 +33,15 @@ class Logistic:
     hyperparameters: tuple[Hyperparameter, ...] = _HYPERPARAMETERS
     fixed: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     row_block: int = 16
+    one_hot: bool = True
 
     def fit(self, training: Training) -> FittedPipeline:
         """Standardise, then fit. L-BFGS has no randomness; the seed is not used."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import Pipeline
-        from sklearn.preprocessing import StandardScaler
 
         params: Mapping[str, Any] = training.params
-        scale = StandardScaler()
+        scale = encoder(training)
         # float64: in float32 L-BFGS stops early on columns like `Amount`
         X = scale.fit_transform(training.X.astype(np.float64))
         model = LogisticRegression(C=params["C"], max_iter=params["max_iter"], tol=1e-4)

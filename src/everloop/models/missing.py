@@ -3,19 +3,30 @@
 What is not finite is missing. A missing value becomes its column's fill: the median of the training rows. A learner
 that reads missing values itself keeps them in the columns where training had some; in the others it has learnt nothing
 about them, and each library would make something else of it (LightGBM: 0), so the median it is there too.
+
+A category that is missing, or that no training row had, is no number in the middle of others. It is -1, none of the
+categories, where training had rows without one to learn from or where every category has a column of its own; else, for
+trees that know nothing of it, the most frequent category.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Final
+
 import numpy as np
 
-__all__ = ["filled", "fills"]
+__all__ = ["NO_CATEGORY", "filled", "fills"]
 
 
-def fills(X: np.ndarray, *, reads_missing: bool) -> np.ndarray:
+NO_CATEGORY: Final = -1.0
+
+
+def fills(X: np.ndarray, *, reads_missing: bool, categories: Collection[int] = (), one_hot: bool = False) -> np.ndarray:
     """What a missing value becomes, by column: float32, shape (k,); NaN where the learner reads it itself.
 
-    X: float32, shape (n, k). A column without a finite value is filled with 0.
+    X: float32, shape (n, k). A column without a finite value is filled with 0. categories: places of columns that hold
+    categories; one_hot: whether the learner makes a column of each.
     """
     values = np.zeros(X.shape[1], dtype=np.float32)
     for j in range(X.shape[1]):
@@ -23,6 +34,9 @@ def fills(X: np.ndarray, *, reads_missing: bool) -> np.ndarray:
         present = column[np.isfinite(column)]
         if reads_missing and len(present) < len(column):
             values[j] = np.nan
+        elif j in categories:
+            is_told = one_hot or len(present) < len(column)
+            values[j] = NO_CATEGORY if is_told else np.bincount(present.astype(np.int64)).argmax()
         elif len(present):
             values[j] = np.partition(present, len(present) // 2)[len(present) // 2]
     return values

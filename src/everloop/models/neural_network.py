@@ -11,6 +11,7 @@ import numpy as np
 
 from everloop.models.class_weight import scale_pos_weight
 from everloop.models.early_stopping import EARLY_STOPPING, Patience, validation_weight
+from everloop.models.encoding import encoder
 from everloop.models.learner import Training, Validation, weighted_up
 from everloop.models.log_loss import log_loss
 from everloop.models.sklearn_graph import FittedPipeline
@@ -66,15 +67,15 @@ class NeuralNetwork:
         default_factory=lambda: {"solver": ("adam",), "activation": ("relu",)}
     )
     row_block: int = 16
+    one_hot: bool = True
 
     def fit(self, training: Training) -> FittedPipeline:
         """A fixed number of epochs, or as many as the validation rows ask for: no training row is put aside."""
         from sklearn.neural_network import MLPClassifier
         from sklearn.pipeline import Pipeline
-        from sklearn.preprocessing import StandardScaler
 
         params: Mapping[str, Any] = training.params
-        scale = StandardScaler()
+        scale = encoder(training)
         X = scale.fit_transform(training.X.astype(np.float64)).astype(np.float32)
         model = MLPClassifier(
             hidden_layer_sizes=tuple(int(width) for width in params["hidden"].split("-")),

@@ -46,6 +46,7 @@ _GIVEN: Final[Mapping[str, object]] = MappingProxyType(
         "fixed": MappingProxyType({}),
         # of a matrix product a single row has another kernel; whose model is made of trees may say 1
         "row_block": 16,
+        "one_hot": False,
     }
 )
 

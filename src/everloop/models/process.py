@@ -76,6 +76,7 @@ def _send(request: FitRequest, folder: Path) -> None:
         "threads": request.threads,
         "task": request.task,
         "quantiles": list(request.quantiles),
+        "categories": dict(request.categories),
         "calibration": request.calibration,
         "own": None if request.own is None else str(request.own.resolve()),
         "arrays": sorted(arrays),

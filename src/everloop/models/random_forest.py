@@ -55,6 +55,7 @@ class RandomForest:
     hyperparameters: tuple[Hyperparameter, ...] = _HYPERPARAMETERS
     fixed: Mapping[str, tuple[Value, ...]] = field(default_factory=lambda: {"criterion": ("gini",)})
     row_block: int = 1
+    one_hot: bool = False
 
     def fit(self, training: Training) -> FittedPipeline:
         """Every tree has its own seed, drawn from the seed: threads do not matter."""

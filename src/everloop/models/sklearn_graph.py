@@ -22,13 +22,16 @@ class FittedPipeline:
         return np.asarray(self.estimator.predict_proba(X)[:, 1], dtype=np.float64)
 
     def onnx(self) -> Any:
-        """The estimator as an `onnx.ModelProto`; probabilities are its last output."""
+        """The estimator as an `onnx.ModelProto`; probabilities, as a list of maps, are its last output.
+
+        No option, such as `zipmap`, is said: where one is, the converter asks every tree for all of its attributes, and
+        a forest draws its rows anew for it, which takes longer than to fit it. `graphs.core` takes the maps off.
+        """
         from skl2onnx import convert_sklearn
         from skl2onnx.common.data_types import FloatTensorType
 
         return convert_sklearn(
             self.estimator,
             initial_types=[("x", FloatTensorType([None, self.estimator.n_features_in_]))],
-            options={"zipmap": False},
             target_opset={"": 17, "ai.onnx.ml": 1},
         )

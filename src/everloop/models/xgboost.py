@@ -72,6 +72,7 @@ class XGBoost:
         }
     )
     row_block: int = 1
+    one_hot: bool = False
 
     def fit(self, training: Training) -> _FittedXGBoost:
         """`base_score` is said, not estimated, so that nothing depends on how the rows are spread over workers."""

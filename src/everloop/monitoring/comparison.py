@@ -5,7 +5,8 @@ which the two agree says nothing. What it rests on, by the objective:
 
 - `recall …`: matured positives that exactly one of the two caught, a fair coin under no difference, however rare
   positives are and however the scores are calibrated (`SignSequence`); within the margin by `BoundedSequence`.
-- any other metric: the losses of `tasks.losses`, champion's minus challenger's (`BoundedSequence`).
+- any other metric: the losses of `tasks.losses`, champion's minus challenger's (`BoundedSequence`); of a regression
+  errors, cut at the bound that the champion's bundle has.
 - `rollout.least gain`: a gain that is not surely larger (`BoundedSequence`) is `not_worse`, and not `better`.
 - a constraint such as `precision >= 0.80`: each side's own share over the rows it flagged, with a sequence of its own.
   What is lacking counts as in a search (`tasks.Task.objective_value`): recall in proportion to the precision reached.
@@ -40,7 +41,7 @@ from everloop.monitoring.flagged import Flagged
 from everloop.monitoring.reading import Matured, matured_rows, version_scores
 from everloop.project import Model, NotWorseGate
 from everloop.stats import BoundedSequence, Interval, SignSequence, wilson
-from everloop.tasks import hits, row_losses
+from everloop.tasks import get_task, hits
 from everloop.traffic import TrafficLog, windows
 
 __all__ = ["ALPHA", "DEFAULT_MARGIN", "Compared", "PairedComparison", "Tally", "compare"]
@@ -70,7 +71,7 @@ class Tally:
     rows, positives: judged by both. caught_champion, caught_challenger: positives each of them flagged.
     signs: discordant positives. gains: champion's loss minus challenger's. loss: the champion's summed loss, over
     `counted` rows. precision_champion, precision_challenger: of the rows each flagged, the positive ones.
-    blocked, thinned, unscored: rows left out.
+    blocked, thinned, unscored: rows left out. bound: where errors of a regression are cut, in the target's unit.
     """
 
     signs: SignSequence
@@ -88,10 +89,11 @@ class Tally:
     blocked: int = 0
     thinned: int = 0
     unscored: int = 0
+    bound: float | None = None
 
     @classmethod
-    def start(cls, *, alpha: float = ALPHA, constrained: bool = True) -> Tally:
-        """Nothing seen yet. constrained: whether a part of `alpha` goes to a constraint."""
+    def start(cls, *, alpha: float = ALPHA, constrained: bool = True, bound: float | None = None) -> Tally:
+        """Nothing seen yet. constrained: whether a part of `alpha` goes to a constraint. bound: of errors."""
         gain = alpha * _GAIN_SHARE if constrained else alpha
         rest = BoundedSequence(lower=0.0, upper=1.0, alpha=max(alpha - gain, 1e-6))
         return cls(
@@ -99,17 +101,25 @@ class Tally:
             gains=BoundedSequence(alpha=gain),
             constraint=rest,
             constraint_champion=rest,
+            bound=bound,
         )
 
     def seen(self, model: Model, y: Array, champion: Array, challenger: Array, decisions: tuple[Array, Array]) -> Tally:
         """The tally with a cohort's rows: truth, both scores, (champion's, challenger's) decisions; shape (n,) each."""
         if y.size == 0:
             return self
-        objective = model.objective
-        first = row_losses(y, champion, decisions[0], objective=objective)
-        second = row_losses(y, challenger, decisions[1], objective=objective)
+        objective, task = model.objective, get_task(model.task)
+        first, second = (
+            task.losses(y, score, decision, objective=objective, bound=self.bound)
+            for score, decision in zip((champion, challenger), decisions, strict=True)
+        )
         told = np.isfinite(first) & np.isfinite(second)
         gains = (first - second)[told]
+        loss, counted = self.loss + float(first[told].sum()), self.counted + int(told.sum())
+        if not task.decides:
+            rows = self.rows + int(y.size)
+            gained = self.gains.update(gains)
+            return replace(self, gains=gained, rows=rows, positives=rows, loss=loss, counted=counted)
         one, two = (decision[y] for decision in decisions)
         return replace(
             self,
@@ -121,8 +131,8 @@ class Tally:
             positives=self.positives + int(y.sum()),
             caught_champion=self.caught_champion + int(one.sum()),
             caught_challenger=self.caught_challenger + int(two.sum()),
-            loss=self.loss + float(first[told].sum()),
-            counted=self.counted + int(told.sum()),
+            loss=loss,
+            counted=counted,
             flagged_champion=self.flagged_champion + int(decisions[0].sum()),
             flagged_challenger=self.flagged_challenger + int(decisions[1].sum()),
         )
@@ -141,7 +151,8 @@ class PairedComparison:
 
     since: when the challenger was first asked; None for the beginning of the log. margin: how much worse still counts
     as `not_worse`, in the objective's metric (for cost, log_loss, brier and accuracy as a share of the champion's own
-    loss); None takes the model's gate `not worse than champion by x`, else 0.02.
+    loss; of a regression in the target's unit, or for rmse and r2 such a share); None takes the model's gate
+    `not worse than champion by x`, else 0.02. bound: of errors, as the champion's bundle has it; of a regression alone.
     What was seen stays seen: a correction that comes after a row was counted does not change it.
     """
 
@@ -156,6 +167,7 @@ class PairedComparison:
         positive: bool | int | float | str | None = None,
         margin: float | None = None,
         alpha: float = ALPHA,
+        bound: float | None = None,
     ) -> None:
         self._model = model
         self._log = log
@@ -163,7 +175,7 @@ class PairedComparison:
         self._since = since
         self._positive = positive if positive is not None else model.data.positive
         self._margin = model_margin(model) if margin is None else margin
-        self._tally = Tally.start(alpha=alpha, constrained=model.objective.constraint is not None)
+        self._tally = Tally.start(alpha=alpha, constrained=model.objective.constraint is not None, bound=bound)
         self._flagged = Flagged()
         self._held: list[Matured] = []
         self._until: datetime | None = None
@@ -265,6 +277,7 @@ def compare(
     positive: bool | int | float | str | None = None,
     margin: float | None = None,
     alpha: float = ALPHA,
+    bound: float | None = None,
 ) -> Compared:
     """One look at a `PairedComparison`; keep one of those where you look every hour. as_of: else the clock's now."""
     if as_of is None:
@@ -280,6 +293,7 @@ def compare(
         positive=positive,
         margin=margin,
         alpha=alpha,
+        bound=bound,
     )
     return comparison.look(as_of, tail=True)
 
@@ -330,11 +344,22 @@ def _gain_standing(model: Model, tally: Tally, *, margin: float) -> Standing:
         if signs != "undecided":
             return "not_worse" if signs == "worse" and _within(tally.gains, margin) else signs
         return "not_worse" if _within(tally.gains, margin) else "undecided"
-    return tally.gains.standing(margin=margin * _scale(model, tally))
+    return tally.gains.standing(margin=margin * _margin_scale(model, tally))
+
+
+def _margin_scale(model: Model, tally: Tally) -> float:
+    """What a margin of 1 is, in losses; of a regression in the unit of its objective, where that is one of errors."""
+    if tally.bound is not None and model.objective.metric in _IN_UNITS:
+        return _IN_UNITS[model.objective.metric] / tally.bound
+    return 1.0 if model.objective.metric == "mape" else _scale(model, tally)
+
+
+# How many units of mean absolute error one of the metric is.
+_IN_UNITS: Mapping[str, float] = {"mae": 1.0, "pinball": 2.0}
 
 
 def _scale(model: Model, tally: Tally) -> float:
-    """What a margin of 1 is, in losses: of a loss its own size, so that a margin is a share of it."""
+    """What a gain of 1 is, in losses: of a loss its own size, so that a margin is a share of it."""
     if model.objective.metric in ("recall", "roc_auc", "average_precision") or not tally.counted:
         return 1.0
     return max(tally.loss / tally.counted, 1e-9)
@@ -432,7 +457,12 @@ def _gain_words(model: Model, tally: Tally) -> str:
         )
     if tally.counted == 0:
         return "no matured rows yet"
-    return f"loss less by {tally.gains.interval():.5f} over {tally.counted:,} matured rows ({model.objective.metric})"
+    gain, metric = tally.gains.interval(), model.objective.metric
+    if tally.bound is not None and metric in _IN_UNITS:
+        of = tally.bound / _IN_UNITS[metric]
+        gain = replace(gain, low=gain.low * of, point=gain.point * of, high=gain.high * of)
+        return f"{metric} less by {gain:.3f} over {tally.counted:,} matured rows (errors above {tally.bound:.4g} cut)"
+    return f"loss less by {gain:.5f} over {tally.counted:,} matured rows ({metric})"
 
 
 def _left_out(tally: Tally, waiting: int) -> str:

@@ -27,7 +27,7 @@ from everloop.monitoring.label_free import (
     schema_verdict,
     score_verdict,
 )
-from everloop.monitoring.labelled import SHARES, TOLERANCE, Counted, share_counts, share_verdict
+from everloop.monitoring.labelled import NEAR, SHARES, TOLERANCE, Counted, share_counts, share_verdict
 from everloop.monitoring.monitor import is_whole
 from everloop.monitoring.reference import WEEKDAYS, ColumnReference, Expected, column_reference
 from everloop.monitoring.report import Check
@@ -51,13 +51,17 @@ _MOST_WINDOWS: Final = 200
 _MOST_ASKED_WINDOWS: Final = 10_000
 _LEAST_REFERENCE_WINDOWS: Final = 5
 _RARE: Final = 0.1
+_NINE_IN_TEN: Final = 0.9
 _PASSED_IN_A_ROW: Final = 7
 _UNSTEADY: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileWindow:
-    """One judged window. shares: recall, precision, accuracy, each with its interval, where it has rows for them."""
+    """One judged window. shares: recall, precision, accuracy, each with its interval, where it has rows for them.
+
+    Of numbers the share that is near, and mean_error: how far off the scores were on average, in their unit.
+    """
 
     window: Window
     rows: int
@@ -66,10 +70,12 @@ class FileWindow:
     shares: Mapping[str, Interval]
     counts: Mapping[str, tuple[int, int]]
     checks: tuple[Check, ...]
+    mean_error: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
         return {
+            **({} if self.mean_error is None else {"mean_error": self.mean_error}),
             "start": self.window.start.isoformat(),
             "end": self.window.end.isoformat(),
             "rows": self.rows,
@@ -129,7 +135,10 @@ class FileAlert:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileCheck:
-    """Past predictions judged. reference_end: windows from here on were judged; expected: of the reference."""
+    """Past predictions judged. reference_end: windows from here on were judged; expected: of the reference.
+
+    threshold: of decisions; of numbers, how far an outcome may lie from its score and be near.
+    """
 
     path: str
     rows: int
@@ -205,6 +214,8 @@ def check_file(
 ) -> FileCheck:
     """When monitoring would have alerted on these predictions, and what it cost until then.
 
+    Outcomes that are fractions, or of more than twenty values, are numbers: then the share of them that is near the
+    score is followed, and `threshold` is how near that is, None as near as nine in ten were in the reference.
     time, score, outcome: column names. positive: the outcome that counts as positive; None for 1, true, yes.
     threshold: a score from it on is a positive decision; None takes 0.5 for probabilities of a balanced problem, else
     what gives the best f1 on the reference. every: a window's length; None chooses one that holds some 20 of the
@@ -300,7 +311,11 @@ class _Asked:
 
 def _checked(past: PastRows, asked: _Asked, *, source: str) -> FileCheck:
     plan = _Plan.of(past, asked, source=source)
-    cut, threshold_from = _threshold(past, plan, asked)
+    if past.outcome is not None:
+        cut, threshold_from = _near(past, plan, asked)
+        past = past.near(cut)
+    else:
+        cut, threshold_from = _threshold(past, plan, asked)
     judge = _Judge.of(past, plan, threshold=cut, delay=asked.delay, budget=asked.false_alarms, columns=asked.columns)
     judged = judge.run()
     return FileCheck(
@@ -315,7 +330,7 @@ def _checked(past: PastRows, asked: _Asked, *, source: str) -> FileCheck:
         reference_end=plan.live[0].start,
         threshold=cut,
         threshold_from=threshold_from,
-        expected={name: wilson(one.successes, one.n) for name, one in judge.expected.items() if name in SHARES},
+        expected={name: wilson(one.successes, one.n) for name, one in judge.expected.items() if name in judge.names},
         windows=tuple(judged),
         alerts=tuple(judge.alerts(judged)),
         notes=(*past.notes, *_unsteady(judge.reference_counts, asked)),
@@ -379,7 +394,7 @@ def _window_length(past: PastRows, span: timedelta, reference_share: float) -> t
 
     Shorter again where the reference would hold too few of them to show how windows differ.
     """
-    rarer = max(1, min(int(past.y.sum()), int((past.known & ~past.y).sum())))
+    rarer = past.rarer
     place = len(_SPANS) - 1
     for index, length in enumerate(_SPANS):
         count = span / length
@@ -389,6 +404,19 @@ def _window_length(past: PastRows, span: timedelta, reference_share: float) -> t
     while place > 0 and span * reference_share / _SPANS[place] < _LEAST_REFERENCE_WINDOWS + 2:
         place -= 1
     return _SPANS[place]
+
+
+def _near(past: PastRows, plan: _Plan, asked: _Asked) -> tuple[float, str]:
+    """How far off a score may be, where nobody says: as far as nine in ten of the reference were."""
+    if asked.threshold is not None:
+        return asked.threshold, "given"
+    off = past.off[plan.reference_rows]
+    off = off[np.isfinite(off)]
+    if off.size == 0:
+        raise NotEnoughData("no row of the reference part has an outcome; give a larger reference, or rows that have")
+    return float(
+        np.quantile(off, _NINE_IN_TEN)
+    ), f"as nine in ten of the reference; {asked.called('threshold', '')} sets another"
 
 
 def _threshold(past: PastRows, plan: _Plan, asked: _Asked) -> tuple[float, str]:
@@ -410,8 +438,9 @@ def _threshold(past: PastRows, plan: _Plan, asked: _Asked) -> tuple[float, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Judge:
-    """Everything the windows are judged by, made from the reference alone."""
+    """Everything the windows are judged by, made from the reference alone. names: of the shares that are followed."""
 
+    names: tuple[str, ...]
     past: PastRows
     plan: _Plan
     decision: Array
@@ -436,11 +465,13 @@ class _Judge:
         budget: Budget,
         columns: tuple[str, ...],
     ) -> _Judge:
-        decision, rows = decided(past.score, threshold), plan.reference_rows
+        numeric, rows = past.outcome is not None, plan.reference_rows
+        names = (NEAR,) if numeric else SHARES
+        decision = decided(past.score, None if numeric else threshold)
         frame = past.frame.with_columns(pl.Series(SCORE, past.score))
         baseline = Baseline.build(_aligned(frame[rows], plan), window=plan.every)
-        weights = {"score": 1.0} | dict.fromkeys(SHARES, 3.0) | ({"schema": 1.0, "drift": 2.0} if columns else {})
-        counts: dict[str, list[Counted]] = {name: [] for name in SHARES}
+        weights = {"score": 1.0} | dict.fromkeys(names, 3.0) | ({"schema": 1.0, "drift": 2.0} if columns else {})
+        counts: dict[str, list[Counted]] = {name: [] for name in names}
         quiet = []
         for window in plan.reference:
             inside = plan.rows(window)
@@ -453,7 +484,9 @@ class _Judge:
             for name, of in counts.items()
         }
         flagged = Expected(successes=float(decision[rows].sum()), n=float(decision[rows].size))
+        known = {name: one for name, one in expected.items() if one.n > 0}
         return cls(
+            names=names,
             past=past,
             plan=plan,
             decision=decision,
@@ -461,7 +494,7 @@ class _Judge:
             baseline=baseline,
             columns=tuple(column_reference(baseline, baseline.column(name), of_time=False) for name in columns),
             score=column_reference(baseline, baseline.column(SCORE), of_time=False),
-            expected={name: one for name, one in expected.items() if one.n > 0} | {"decisions": flagged},
+            expected=known if numeric else known | {"decisions": flagged},
             reference_counts={name: tuple(of) for name, of in counts.items()},
             quiet=tuple(quiet),
             usual_rows=float(
@@ -488,6 +521,7 @@ class _Judge:
                     shares={name: wilson(*of) for name, of in counts.items() if of[1]},
                     counts=counts,
                     checks=tuple(checks),
+                    mean_error=_mean_error(self.past, inside),
                 )
             )
         return judged
@@ -522,7 +556,7 @@ class _Judge:
             mean=float(self.past.score[inside].mean()),
             column=live[SCORE],
         )
-        expected = self.expected["decisions"]
+        expected = self.expected.get("decisions")
         verdict = score_verdict(
             scores, self.quiet, expected=expected, alpha=alphas["score"], weekday=weekday, whole=whole
         )
@@ -532,7 +566,7 @@ class _Judge:
         self, window: Window, counts: Mapping[str, tuple[int, int]], judged: Sequence[FileWindow]
     ) -> list[Check]:
         checks = []
-        for name in SHARES:
+        for name in self.names:
             seen = [Counted(window=one.window, successes=one.counts[name][0], n=one.counts[name][1]) for one in judged]
             seen.append(Counted(window=window, successes=counts[name][0], n=counts[name][1]))
             verdict = share_verdict(
@@ -557,9 +591,9 @@ class _Judge:
         return sorted(found, key=lambda alert: (alert.at, alert.evidence_kind))
 
     def _alert(self, check: Check, one: FileWindow, judged: Sequence[FileWindow], place: int) -> FileAlert:
-        labels = check.name in SHARES
+        labels = check.name in self.names
         since = datetime.fromisoformat(str(check.verdict.evidence["since"])) if labels else one.window.start
-        name = check.name if labels else "recall"
+        name = check.name if labels else self.names[0]
         after = [(index, other) for index, other in enumerate(judged) if other.window.start >= since]
         return FileAlert(
             check=check.name,
@@ -574,6 +608,7 @@ class _Judge:
 
     def _cost(self, name: str, part: Sequence[FileWindow]) -> Cost:
         what = {"recall": "missed positives", "precision": "false alarms of the model", "accuracy": "wrong decisions"}
+        what |= {NEAR: "outcomes far from the score"}
         right, n = sum(one.counts[name][0] for one in part), sum(one.counts[name][1] for one in part)
         expected = self.expected.get(name)
         excess = 0.0 if expected is None else max(0.0, expected.point * n - right)
@@ -611,7 +646,15 @@ def _aligned(frame: pl.DataFrame, plan: _Plan) -> pl.DataFrame:
 
 def _shares(past: PastRows, decision: Array, rows: slice) -> dict[str, tuple[int, int]]:
     known = past.known[rows]
+    if past.outcome is not None:
+        return {NEAR: (int(past.y[rows].sum()), int(known.sum()))}
     return share_counts(past.y[rows][known], decision[rows][known])
+
+
+def _mean_error(past: PastRows, rows: slice) -> float | None:
+    if past.outcome is None or not past.known[rows].any():
+        return None
+    return float(np.nanmean(past.off[rows]))
 
 
 def _quiet(past: PastRows, decision: Array, rows: slice, window: Window) -> QuietWindow:

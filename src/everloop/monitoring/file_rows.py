@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from everloop.project import check_timezone, did_you_mean
 __all__ = ["PastRows", "past_rows", "read_past"]
 
 Array = np.ndarray[Any, Any]
+_MANY_VALUES = 20
 TRUE_WORDS = {"1", "true", "t", "yes", "y"}
 
 
@@ -26,6 +27,8 @@ class PastRows:
 
     frame: `event_time` and the watched columns. score: shape (n,), Float64. y: shape (n,), bool, false where unknown.
     known: shape (n,), bool, whether the outcome is there. notes: what was done to the rows, for people.
+    outcome: shape (n,), Float64, of a score that is a number and no chance, NaN where unknown; else None. Then y is
+    whether the outcome is near the score, once `near` has said what that is.
     """
 
     frame: pl.DataFrame
@@ -33,6 +36,24 @@ class PastRows:
     y: Array
     known: Array
     notes: tuple[str, ...]
+    outcome: Array | None = None
+
+    @property
+    def rarer(self) -> int:
+        """How many rows there are of the rarer class; of numbers a tenth of all, as many as are not near."""
+        if self.outcome is not None:
+            return max(1, int(self.known.sum()) // 10)
+        return max(1, min(int(self.y.sum()), int((self.known & ~self.y).sum())))
+
+    @property
+    def off(self) -> Array:
+        """How far outcomes of numbers lie from their scores: Float64, shape (n,), NaN where unknown."""
+        assert self.outcome is not None
+        return np.asarray(np.abs(self.outcome - self.score))
+
+    def near(self, limit: float) -> PastRows:
+        """The rows with outcomes within `limit` of their scores as y."""
+        return replace(self, y=self.known & (np.nan_to_num(self.off, nan=np.inf) <= limit))
 
     @property
     def rows(self) -> int:
@@ -80,7 +101,13 @@ def past_rows(
     contract = Contract(columns=(), timezone=timezone, time_unit=time_unit, time_origin=time_origin)
     times = _times(frame[time], contract, source, called)
     values = _scores(frame[score], source)
-    y, known = _outcomes(frame[outcome], source, positive, absent_negative=absent_negative, called=called)
+    numbers = None
+    if positive is None and not absent_negative and _holds_numbers(frame[outcome]):
+        numbers = frame[outcome].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        known = np.isfinite(numbers)
+        y = np.zeros(len(numbers), dtype=bool)
+    else:
+        y, known = _outcomes(frame[outcome], source, positive, absent_negative=absent_negative, called=called)
     notes = []
     order = np.argsort(times.to_physical().to_numpy(), kind="stable")
     if not times.is_sorted():
@@ -95,7 +122,16 @@ def past_rows(
         y=y[order],
         known=known[order],
         notes=tuple(notes),
+        outcome=None if numbers is None else numbers[order],
     )
+
+
+def _holds_numbers(values: pl.Series) -> bool:
+    """Whether outcomes are numbers and no classes: fractions, or more than twenty different ones."""
+    if not values.dtype.is_numeric():
+        return False
+    known = values.cast(pl.Float64).fill_nan(None).drop_nulls()
+    return known.n_unique() > (_MANY_VALUES if (known.round(0) == known).all() else 2)
 
 
 def _refuse_unknown_times(timezone: str, unit: str | None, origin: str | None) -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from everloop.monitoring.file_check import FileAlert, FileCheck, FileWindow
-from everloop.monitoring.labelled import SHARES
+from everloop.monitoring.labelled import NEAR, SHARES
 from everloop.project import format_duration
 
 __all__ = ["file_check_screen"]
@@ -29,8 +29,13 @@ def file_check_screen(check: FileCheck) -> RenderableType:
 
 
 def _facts(check: FileCheck) -> Iterator[str]:
-    yield f"{check.path}: {check.rows:,} predictions, {check.positives:,} positives,"
-    yield f"{check.start:%Y-%m-%d} to {check.end:%Y-%m-%d}; threshold {check.threshold:.4g} ({check.threshold_from})"
+    numeric, span = NEAR in check.expected, f"{check.start:%Y-%m-%d} to {check.end:%Y-%m-%d}"
+    if numeric:
+        yield f"{check.path}: {check.rows:,} predictions of a number,"
+        yield f"{span}; near is within {check.threshold:.4g} ({check.threshold_from})"
+    else:
+        yield f"{check.path}: {check.rows:,} predictions, {check.positives:,} positives,"
+        yield f"{span}; threshold {check.threshold:.4g} ({check.threshold_from})"
     shares = ", ".join(f"{name} {interval:.2f}" for name, interval in check.expected.items())
     yield f"reference until {check.reference_end:%Y-%m-%d}: {shares}"
     yield (
@@ -52,7 +57,8 @@ def _alert(alert: FileAlert) -> Iterator[Text]:
 def _windows(check: FileCheck) -> Table:
     """A line per window; of many, every second, third … and all that failed."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in ("window from", "rows", "positives", *SHARES):
+    names = ("mean error", NEAR) if NEAR in check.expected else ("positives", *SHARES)
+    for name in ("window from", "rows", *names):
         table.add_column(name, justify="left" if name == "window from" else "right", no_wrap=True)
     table.add_column("", no_wrap=True)
     step = -(-len(check.windows) // _MOST_LINES)
@@ -64,8 +70,11 @@ def _windows(check: FileCheck) -> Table:
 
 
 def _cells(one: FileWindow) -> list[str]:
-    shares = [f"{one.shares[name].point:.2f}" if name in one.shares else "–" for name in SHARES]
-    return [f"{one.window.start:%Y-%m-%d %H:%M}", f"{one.rows:,}", f"{one.positives:,}", *shares]
+    at, numeric = f"{one.window.start:%Y-%m-%d %H:%M}", NEAR in one.counts
+    names = (NEAR,) if numeric else SHARES
+    shares = [f"{one.shares[name].point:.2f}" if name in one.shares else "–" for name in names]
+    error = "–" if one.mean_error is None else f"{one.mean_error:.4g}"
+    return [at, f"{one.rows:,}", error if numeric else f"{one.positives:,}", *shares]
 
 
 def _failed(one: FileWindow) -> str:

@@ -169,12 +169,16 @@ def _share_words(count: float, of: float, most: float, usual: float, alpha: floa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveScores:
-    """A window's scores. column: their counts over the baseline's bins, None where it has none."""
+    """A window's scores. column: their counts over the baseline's bins, None where it has none.
+
+    decides: whether a score becomes a decision at all.
+    """
 
     rows: int
     decisions: int
     mean: float
     column: LiveColumn | None
+    decides: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,8 +224,8 @@ def score_verdict(
     failed = [words for _, p, words in asked if p <= alpha / len(parts)]
     if failed:
         return Verdict.failed(f"score: {'; '.join(failed)}", **evidence)
-    share = live.decisions / live.rows
-    return Verdict.passed(f"score: mean {live.mean:.4f}, {share:.2%} flagged, as expected", **evidence)
+    flagged = f", {live.decisions / live.rows:.2%} flagged" if live.decides else ""
+    return Verdict.passed(f"score: mean {live.mean:.4f}{flagged}, as expected", **evidence)
 
 
 Part = tuple[str, float, str]

@@ -20,23 +20,28 @@ from everloop.monitoring.reading import span_words
 from everloop.monitoring.reference import Expected
 from everloop.project import METRICS
 from everloop.stats import Interval, RateDetector, Verdict, binomial_drop_p, overdispersion, wilson
-from everloop.tasks import Evaluation, hits
+from everloop.tasks import Evaluated, hits
 from everloop.traffic import Window
 
-__all__ = ["SHARES", "TOLERANCE", "Counted", "as_before", "metric_verdict", "share_counts", "share_verdict"]
+__all__ = ["NEAR", "SHARES", "TOLERANCE", "Counted", "as_before", "metric_verdict", "share_counts", "share_verdict"]
 
 Array = np.ndarray[Any, Any]
 
 SHARES: Final = ("recall", "precision", "accuracy")
+NEAR: Final = "near"
+"""Of a file of numbers, the share of outcomes as near to their scores as nine in ten were in the reference."""
 TOLERANCE: Final = 0.03
 # The newest windows may hold the drop itself; how much quiet windows differ is read off the ones before.
 UNSETTLED: Final = 7
+# How much windows of a regression differ, as a share of the metric, until that many have shown it.
+UNKNOWN_BETWEEN: Final = 0.05
 # Above this chance of what was seen, the expected rate is kept: the detector knows what the rate was of late too.
 KEPT: Final = 1e-3
 _WHAT: Final = {
     "recall": "{s:,.0f} of {n:,.0f} positives were caught",
     "precision": "{s:,.0f} of {n:,.0f} flagged rows were positive",
     "accuracy": "{s:,.0f} of {n:,.0f} decisions were right",
+    NEAR: "{s:,.0f} of {n:,.0f} outcomes were near the score",
 }
 
 
@@ -151,12 +156,29 @@ def as_before(seen: Sequence[Counted], expected: Expected, *, least: float = 30.
     return of >= least and binomial_drop_p(caught, of, expected_successes=start.successes, expected_n=start.n) >= level
 
 
+def _between(quiet: Sequence[Sequence[float]] | None, *, expected: float) -> float:
+    """The standard deviation between windows beyond their own errors; a share of what is expected for too few."""
+    if quiet is None:
+        return 0.0
+    if len(quiet) < UNSETTLED:
+        return UNKNOWN_BETWEEN * abs(expected)
+    values, own = np.asarray(quiet, dtype=np.float64).T
+    return math.sqrt(max(0.0, float(values.var(ddof=1) - np.square(own).mean())))
+
+
 def metric_verdict(
-    name: str, evaluation: Evaluation, registered: Mapping[str, Any] | None, *, alpha: float
+    name: str,
+    evaluation: Evaluated,
+    registered: Mapping[str, Any] | None,
+    *,
+    alpha: float,
+    quiet: Sequence[Sequence[float]] | None = None,
 ) -> tuple[Interval | None, Verdict]:
-    """A metric that is no share (average_precision, log_loss, cost …) in one window, against the registered one.
+    """A metric that is no share (average_precision, log_loss, cost, mae …) in one window, against the registered one.
 
     Judged by the two standard errors together, with Student's tails: such metrics rest on the few positives.
+    quiet: value and standard error in earlier windows of the version, oldest first, where they are kept: by what those
+    differ more than their errors explain (a rainy day), this one may too.
     """
     try:
         interval = evaluation.interval(name)
@@ -167,7 +189,7 @@ def metric_verdict(
         return interval, Verdict.undecided(f"{name} {interval:.3f}; the version has none registered to compare with")
     from scipy.stats import t
 
-    errors = math.hypot(interval.width, high - low) / (2 * 1.96)
+    errors = math.hypot(math.hypot(interval.width, high - low) / (2 * 1.96), _between(quiet, expected=point))
     worse = (point - interval.point) if METRICS[name].maximise else (interval.point - point)
     slack = TOLERANCE * abs(point)
     degrees = min(30, max(3, evaluation.positives - 1))

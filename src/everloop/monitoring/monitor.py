@@ -35,7 +35,7 @@ from everloop.monitoring.reference import WEEKDAYS, Reference, reference_of
 from everloop.monitoring.report import Check, DueWindow, PastWindow, WindowReport, estimate, past_windows
 from everloop.project import METRICS, Model
 from everloop.stats import OnlineBudget, Verdict, wilson
-from everloop.tasks import Evaluation, risk_shares
+from everloop.tasks import Evaluated, get_task, risk_shares
 from everloop.traffic import TrafficLog, Window, windows
 
 __all__ = ["Monitor"]
@@ -225,18 +225,18 @@ class Monitor:
         y = cohort.y[scores.known]
         if y.size == 0:
             return None
-        shares = share_counts(y, scores.decision[scores.known])
-        evaluation = Evaluation(
-            y=y,
-            score=scores.score[scores.known],
-            threshold=reference.threshold,
-            costs=self._model.objective.costs,
+        task = get_task(self._model.task)
+        shares = share_counts(y, scores.decision[scores.known]) if task.decides else {}
+        evaluation = task.evaluate(
+            y, scores.score[scores.known], threshold=reference.threshold, costs=self._model.objective.costs
         )
         if share is None:
             checks, metrics = _untold(self._model, flagged), dict[str, Estimate]()
         else:
             checks, metrics = self._label_checks(due.window, version, reference, shares, evaluation)
             numbers["shares"] = {name: list(counts) for name, counts in shares.items()}
+            if not task.decides:
+                numbers["metrics"] = {name: [one.point, _error(one)] for name, one in metrics.items()}
         return WindowReport(
             model=self._model.name,
             kind="outcomes",
@@ -247,7 +247,7 @@ class Monitor:
             metrics=metrics,
             numbers=numbers,
             matured=int(y.size),
-            positives=int(y.sum()),
+            positives=evaluation.positives,
         )
 
     def _label_checks(
@@ -256,7 +256,7 @@ class Monitor:
         version: int,
         reference: Reference,
         shares: Mapping[str, tuple[int, int]],
-        evaluation: Evaluation,
+        evaluation: Evaluated,
     ) -> tuple[tuple[Check, ...], dict[str, Estimate]]:
         counts = {"rows": evaluation.rows, "positives": evaluation.positives}
         metrics = {name: estimate(wilson(*of), **counts) for name, of in shares.items() if of[1]}
@@ -271,7 +271,13 @@ class Monitor:
                 verdict = share_verdict(name, seen, reference.expected.get(name), windows_per_alarm=per_alarm)
             elif name in METRICS and name not in SHARES:
                 alpha = 0.0 if budget is None else budget.allot(self._window_days)[0]
-                interval, verdict = metric_verdict(name, evaluation, reference.metrics.get(name), alpha=alpha)
+                quiet = None
+                if reference.threshold is None:  # every row of a regression tells, and still days are unlike each other
+                    served = self._served(version)
+                    quiet = [one.numbers["metrics"][name] for one in served if _has_metric(one, name)]
+                interval, verdict = metric_verdict(
+                    name, evaluation, reference.metrics.get(name), alpha=alpha, quiet=quiet
+                )
                 if interval is not None:
                     metrics[name] = estimate(interval, **counts)
             else:
@@ -347,6 +353,16 @@ def _flagged(past: PastWindow) -> Flagged:
     return Flagged(passed=passed, blocked=blocked)
 
 
+def _error(one: Estimate) -> float:
+    """The standard error of an estimate that has an interval."""
+    return 0.0 if one.low is None or one.high is None else (one.high - one.low) / (2 * 1.96)
+
+
+def _has_metric(past: PastWindow, name: str) -> bool:
+    """Whether an earlier window kept the metric, and it was not what its alert is about."""
+    return name in past.numbers.get("metrics", {}) and past.outcomes.get(name) != "failed"
+
+
 def _counted(window: Window, of: tuple[int, int]) -> Counted:
     return Counted(window=window, successes=of[0], n=of[1])
 
@@ -371,7 +387,8 @@ def live_window(
         counts = reference.score.column.coarsened(scored.astype(np.float64))
         column = LiveColumn(reference=reference.score, counts=counts, nulls=0.0)
     mean = float(score.mean(dtype=np.float64)) if score.size else 0.0
-    return columns, LiveScores(rows=int(score.size), decisions=decisions, mean=mean, column=column)
+    decides = reference.threshold is not None
+    return columns, LiveScores(rows=int(score.size), decisions=decisions, mean=mean, column=column, decides=decides)
 
 
 def _live_name(frame: pl.DataFrame, name: str) -> pl.Expr:
@@ -400,13 +417,18 @@ def is_whole(times: pl.Series, window: Window, *, usual_rows: float) -> bool:
     return covered >= 0.75 or (covered >= 0.25 and len(times) >= 0.5 * usual_rows > 0)
 
 
-def score_metrics(score: np.ndarray[Any, Any], decisions: int, threshold: float) -> dict[str, Estimate]:
-    """Mean score, shares of high, medium and low risk, and the share of positive decisions."""
-    shares = risk_shares(score, threshold)
-    if shares is None:
-        return {}
+def score_metrics(score: np.ndarray[Any, Any], decisions: int, threshold: float | None) -> dict[str, Estimate]:
+    """Mean score, shares of high, medium and low risk, and the share of positive decisions.
+
+    The mean alone where there is no threshold.
+    """
     rows = int(score.size)
+    if rows == 0:
+        return {}
     found = {"mean_score": estimate(float(score.mean(dtype=np.float64)), rows=rows)}
+    shares = None if threshold is None else risk_shares(score, threshold)
+    if shares is None:
+        return found
     for name, share in shares.to_dict().items():
         found[f"{name}_risk_share"] = estimate(share, rows=rows)
     return found | {"decision_share": estimate(wilson(decisions, rows), rows=rows)}

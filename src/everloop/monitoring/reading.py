@@ -12,6 +12,7 @@ import polars as pl
 
 from everloop.monitoring.flagged import Flagged, seen_as_often
 from everloop.project import Model
+from everloop.tasks import get_task
 from everloop.traffic import TrafficLog, Window
 
 __all__ = ["Matured", "VersionScores", "champion_of", "matured_rows", "span_words", "version_scores", "window_name"]
@@ -73,9 +74,10 @@ def champion_of(frame: pl.DataFrame) -> int | None:
 class Matured:
     """A matured cohort: rows whose outcome was due and could happen.
 
-    frame: `prediction_id, event_time, side, answered_version, decision, scores, outcome, outcome_text`. y: shape (n,),
-    bool. acted: where answers act on their outcome, every row that was due, with its outcome or without: `event_time,
-    side, answered_version, decision, blocked`; else empty. thinned: rows left out by `as_often`.
+    frame: `prediction_id, event_time, side, answered_version, decision, scores, outcome, outcome_text`.
+    y: shape (n,), bool; of a regression the outcomes themselves, float64.
+    acted: where answers act on their outcome, every row that was due, with its outcome or without: `event_time, side,
+    answered_version, decision, blocked`; else empty. thinned: rows left out by `as_often`.
     """
 
     frame: pl.DataFrame
@@ -90,8 +92,8 @@ class Matured:
 
     @property
     def positives(self) -> int:
-        """How many of them are positive."""
-        return int(self.y.sum())
+        """How many of them are positive; all of them where outcomes are numbers."""
+        return int(self.y.sum()) if self.y.dtype == bool else self.rows
 
     @property
     def blocked(self) -> int:
@@ -112,8 +114,8 @@ class Matured:
         return champion_of(self.acted) if version is None else version
 
     def of_positive(self, positive: bool | int | float | str | None) -> Matured:
-        """The cohort with another value as the positive class."""
-        return replace(self, y=_truth(self.frame, positive))
+        """The cohort with another value as the positive class; as it is where outcomes are numbers."""
+        return replace(self, y=_truth(self.frame, positive)) if self.y.dtype == bool else self
 
     def as_often(self, share: float) -> Matured:
         """The cohort, with this share of the rows answered negatively: as often as the others were let through."""
@@ -146,7 +148,7 @@ def matured_rows(
 ) -> Matured:
     """The rows of [start, end) whose outcome was due at `as_of`, with what was known of it then and nothing later.
 
-    positive: the target's value that is the positive class; None means 1 or true.
+    positive: the target's value that is the positive class; None means 1 or true. A regression has none.
     Rows that were blocked (outcome.acts) are left out: silence says nothing about them. The random holdout was let
     through and is in. For shares and comparisons take `Matured.as_often` of them.
     """
@@ -164,6 +166,9 @@ def matured_rows(
     frame = frame.filter(~stopped)
     if acts is not None and outcome.absent == "unknown":
         frame = frame.filter(pl.col("outcome_text").is_not_null())
+    if not get_task(model.task).decides:
+        frame = frame.filter(pl.col("outcome").is_finite().fill_null(False))
+        return Matured(frame=frame, y=frame["outcome"].cast(pl.Float64).to_numpy(), acted=acted)
     return Matured(frame=frame, y=_truth(frame, positive), acted=acted)
 
 

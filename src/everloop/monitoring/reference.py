@@ -97,7 +97,8 @@ class Reference:
     columns: of inputs and features. score: of the score on held-out rows, None where there were too few.
     expected: recall, precision, accuracy and the share of decisions, where registered. metrics: as registered.
     weighted: whether the baseline's rows stood for several each: shares of decisions cannot be compared then.
-    usual_rows: of a quiet window. positive: the target's value that is the positive class; None for 1 or true.
+    threshold: None where the version decides nothing. usual_rows: of a quiet window.
+    positive: the target's value that is the positive class; None for 1 or true.
     """
 
     version: int
@@ -107,7 +108,7 @@ class Reference:
     score: ColumnReference | None
     expected: Mapping[str, Expected]
     metrics: Mapping[str, Mapping[str, Any]]
-    threshold: float
+    threshold: float | None
     weighted: bool
     usual_rows: float
     positive: bool | int | float | str | None

@@ -251,6 +251,7 @@ def _fit_request(
         ),
         seed=seed,
         task=task,
+        categories=tree.categories(),
     )
 
 

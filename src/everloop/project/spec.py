@@ -22,10 +22,11 @@ from pydantic import (
 )
 
 from everloop.errors import ConfigurationError
-from everloop.project.document import dump_yaml, parse_document, read_document
+from everloop.project.document import parse_document, read_document
 from everloop.project.metrics import Calibrate
 from everloop.project.quantiles import Quantiles
 from everloop.project.section import Section, sentences
+from everloop.project.spec_text import commented
 
 __all__ = ["Approval", "Spec", "parse_spec", "read_spec", "spec_text", "write_spec"]
 
@@ -163,14 +164,8 @@ def parse_spec(text: str, *, shown: str = "spec") -> Spec:
 
 
 def spec_text(spec: Spec) -> str:
-    """The spec as YAML that people read; `parse_spec` gives it back."""
-    values = spec.model_dump(mode="json", by_alias=True)
-    head = (
-        f"# {spec.name}: what production trains. Review it, then: everloop approve {spec.name} --by NAME\n"
-        "# A changed key gives another hash, and with it asks for another approval. Its threshold is the search's;\n"
-        "# a run chooses one for the objective anew, on its validation rows.\n"
-    )
-    return head + dump_yaml(values)
+    """The spec as YAML that explains itself to who reviews it; `parse_spec` gives it back. One spec has one text."""
+    return commented(spec.name, spec.model_dump(mode="json", by_alias=True))
 
 
 def write_spec(path: Path, spec: Spec) -> None:

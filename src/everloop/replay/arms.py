@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -98,12 +98,16 @@ def work_out(plan: ArmsPlan) -> pl.DataFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Rows:
-    """History, then traffic, by time. features: shape (n, k), float32. usable: none whose outcome nobody will know."""
+    """History, then traffic, by time. features: shape (n, k), float32. usable: none whose outcome nobody will know.
+
+    categories: as `FeatureTree.categories` gives them.
+    """
 
     times: Times
     y: np.ndarray[Any, np.dtype[np.float64]]
     usable: Flags
     features: np.ndarray[Any, np.dtype[np.float32]]
+    categories: Mapping[int, int]
 
     def between(self, start: np.datetime64, end: np.datetime64) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The places of the rows in [start, end)."""
@@ -131,6 +135,7 @@ def _all_rows(plan: ArmsPlan, model: Model, first: Bundle) -> tuple[_Rows, pl.Se
         y=np.concatenate(y),
         usable=np.concatenate(usable),
         features=np.concatenate(features),
+        categories=first.features.categories(),
     )
     return joined, pl.concat(ids)
 
@@ -185,6 +190,7 @@ def _retrained(rows: _Rows, model: Model, spec: Spec, *, as_of: np.datetime64) -
         validation=Validation(X=rows.features[validation], y=rows.y[validation]),
         seed=spec.seed,
         own=model.own_learners,
+        categories=rows.categories,
     )
     try:
         graph = Graph(fit_here(request).graph)
@@ -192,6 +198,7 @@ def _retrained(rows: _Rows, model: Model, spec: Spec, *, as_of: np.datetime64) -
         threshold = get_task(model.task).choose_threshold(model.objective, rows.y[validation], scores, None)
     except NotEnoughData:
         return None
+    assert threshold is not None  # the demo's model is a classification
     return graph, threshold
 
 

@@ -64,16 +64,18 @@ class PairedCounts:
         challenger_score: np.ndarray[Any, Any],
         champion_decision: np.ndarray[Any, Any],
         challenger_decision: np.ndarray[Any, Any],
+        unit: float = 1.0,
     ) -> PairedCounts:
         """Counts of rows that were captured with both scores.
 
-        All of shape (n,): scores in [0, 1], NaN where that side gave none; decisions as booleans.
+        All of shape (n,): scores in [0, 1], or numbers, NaN where that side gave none; decisions as booleans.
+        unit: what a difference of 1 is; of a regression the bound of errors, beyond which all count alike.
         """
         first = np.asarray(champion_score, dtype=np.float64)
         second = np.asarray(challenger_score, dtype=np.float64)
         one, two = np.asarray(champion_decision, dtype=bool), np.asarray(challenger_decision, dtype=bool)
         paired = np.isfinite(first) & np.isfinite(second)
-        difference = np.clip((second[paired] - first[paired] + 1.0) / 2.0 * SCORE_BINS, 0, SCORE_BINS - 1)
+        difference = np.clip(((second[paired] - first[paired]) / unit + 1.0) / 2.0 * SCORE_BINS, 0, SCORE_BINS - 1)
         bins = np.bincount(difference.astype(np.int64), minlength=SCORE_BINS)
         return cls(
             rows=int(paired.sum()),

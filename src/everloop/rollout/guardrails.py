@@ -13,7 +13,8 @@ most (`stats.above_zero`). `passed` is as strict as `failed`: until one of the t
   stops one that declines every hundredth payment.
 - `decision share moves > 3x` (a bound above 1): the challenger decides positively on more than three times as many
   rows as the champion, whatever their number. It needs more rows than the share: about 12,000 to be sure of 5x.
-- `score shifts > 0.05`: the mean score differs by more than that, either way.
+- `score shifts > 0.05`: the mean score differs by more than that, either way; of a regression by more than 5 % of the
+  bundle's bound of errors, which is how far outcomes lie from their median, all but one in a hundred.
 """
 
 from __future__ import annotations

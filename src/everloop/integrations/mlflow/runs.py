@@ -82,9 +82,10 @@ class Runs:
         except (EverloopError, OSError):  # the file is gone or broken: the ledger still knows the learner
             spec = None
         if spec is not None and wanted in (None, spec.hash):
-            return {"learner": spec.learner, "objective": spec.objective, "seed": str(spec.seed)} | hyperparameters(
-                spec.hyperparameters
-            )
+            said = {"learner": spec.learner, "objective": spec.objective, "seed": str(spec.seed)}
+            if spec.calibration != "none":
+                said["calibration"] = spec.calibration
+            return said | hyperparameters(spec.hyperparameters)
         written = self._ledger.last("spec.written", name)
         if written is None or not written.payload["learner"] or wanted not in (None, written.payload["spec_hash"]):
             return {}

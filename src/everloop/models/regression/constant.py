@@ -29,6 +29,7 @@ class Constant:
     hyperparameters: tuple[Hyperparameter, ...] = _HYPERPARAMETERS
     fixed: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     row_block: int = 1
+    one_hot: bool = False
 
     def fit(self, training: Training) -> FixedNumber:
         """The middle of the outcomes."""

@@ -48,6 +48,7 @@ class LightGBM:
         default_factory=lambda: dict.fromkeys(("boosting_type", "boosting", "boost"), ("gbdt",))
     )
     row_block: int = 1
+    one_hot: bool = False
 
     def fit(self, training: Training) -> _Fitted:
         """Histograms column by column: then the sums, and so the trees, are the same for any number of threads."""

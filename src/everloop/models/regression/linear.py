@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from everloop.models.encoding import encoder
 from everloop.models.learner import Training
 from everloop.models.regression.sklearn_graph import FittedRegressor
 from everloop.models.space import Float, Hyperparameter, Value
@@ -35,15 +36,15 @@ class Linear:
     hyperparameters: tuple[Hyperparameter, ...] = _HYPERPARAMETERS
     fixed: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     row_block: int = 16
+    one_hot: bool = True
 
     def fit(self, training: Training) -> FittedRegressor:
         """Standardise, then solve exactly; the seed is not used."""
         from sklearn.linear_model import Ridge
         from sklearn.pipeline import Pipeline
-        from sklearn.preprocessing import StandardScaler
 
         params: Mapping[str, Any] = training.params
-        scale = StandardScaler()
+        scale = encoder(training)
         X = scale.fit_transform(training.X.astype(np.float64))
         model = Ridge(alpha=params["reg_lambda"], solver="cholesky")
         model.fit(X, training.y, sample_weight=training.weight / training.weight.mean())

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from everloop.models.early_stopping import Patience
+from everloop.models.encoding import encoder
 from everloop.models.learner import Training, Validation
 from everloop.models.neural_network import NeuralNetwork as OfClasses
 from everloop.models.regression.loss import SQUARED, mean_loss
@@ -38,15 +39,15 @@ class NeuralNetwork:
         default_factory=lambda: {"solver": ("adam",), "activation": ("relu",), "loss": ("squared_error",)}
     )
     row_block: int = 16
+    one_hot: bool = True
 
     def fit(self, training: Training) -> FittedRegressor:
         """A fixed number of epochs, or as many as the validation rows ask for: no training row is put aside."""
         from sklearn.neural_network import MLPRegressor
         from sklearn.pipeline import Pipeline
-        from sklearn.preprocessing import StandardScaler
 
         params: Mapping[str, Any] = training.params
-        scale = StandardScaler()
+        scale = encoder(training)
         X = scale.fit_transform(training.X.astype(np.float64)).astype(np.float32)
         y, weight = training.y.clip(-_FARTHEST, _FARTHEST), training.weight / training.weight.mean()
         model = MLPRegressor(

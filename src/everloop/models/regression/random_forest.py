@@ -53,6 +53,7 @@ class RandomForest:
     hyperparameters: tuple[Hyperparameter, ...] = _HYPERPARAMETERS
     fixed: Mapping[str, tuple[Value, ...]] = field(default_factory=lambda: {"criterion": ("squared_error",)})
     row_block: int = 1
+    one_hot: bool = False
 
     def fit(self, training: Training) -> FittedRegressor:
         """Every tree has its own seed, drawn from the seed: threads do not matter."""

@@ -52,6 +52,7 @@ class XGBoost:
         default_factory=lambda: {"tree_method": ("hist", "auto"), "booster": ("gbtree",)}
     )
     row_block: int = 1
+    one_hot: bool = False
 
     def fit(self, training: Training) -> _Fitted:
         """`base_score` is said, not estimated, so that nothing depends on how the rows are spread over workers."""
