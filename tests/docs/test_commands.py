@@ -7,17 +7,20 @@ import shlex
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+from everloop.templates.arrival import Trips
+
 from ..cli.terminal import environment, everloop
 from ..experiment.made import payments
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/own-data.md", "docs/experiments.md", "docs/mlflow.md")
+PAGES = ("README.md", "docs/own-data.md", "docs/experiments.md", "docs/regression.md", "docs/mlflow.md")
 ELSEWHERE = ("make ",)  # what make runs is this very suite, or a test of its own
 CODES = {
     "everloop rollback": 1,  # there is one version yet, and nothing to go back to
@@ -34,6 +37,9 @@ def commands(page: str) -> list[str]:
 def lay_out(folder: Path) -> None:
     """The files that the pages name: rows of one's own, new ones to score, and past predictions of another model."""
     payments(10_000, positives=0.2).write_parquet(folder / "past.parquet")
+    Trips(seed=1, start=datetime(2024, 1, 1, tzinfo=UTC), days=24, rows_per_day=400).frame().write_parquet(
+        folder / "trips.parquet"
+    )
     rng = np.random.default_rng(0)
     fraud = rng.random(20_000) < 0.1
     pl.DataFrame(
@@ -83,11 +89,12 @@ def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:
     cwd = tmp_path
     for line in commands(page):
         cwd = run(line, cwd)
-        model = cwd / "fraud" / "model.yaml"
         if line.startswith("cd "):  # the same model, found sooner, on data that is a month long
+            (model,) = cwd.glob("*/model.yaml")
             text = model.read_text()
             for before, after in (
                 ("logistic, random_forest, xgboost, lightgbm, neural_network", "lightgbm"),
+                ("linear, random_forest, xgboost, lightgbm, neural_network", "lightgbm"),
                 ("delay: 7d", "delay: 1d"),
                 ("recall >= 0.60", "recall >= 0.30"),
             ):

@@ -19,6 +19,8 @@ __all__ = ["CopiedRows", "LateCategory", "LateLabels", "copied_rows", "late_cate
 _LEAST_ROWS: Final = 10
 _MOSTLY_DISTINCT: Final = 0.9
 _LEVEL: Final = 0.999
+# measured values are rounded, and a few rows are alike by chance
+_BY_CHANCE: Final = 0.0005
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +84,7 @@ def late_categories(rows: Rows, contract: Contract) -> tuple[LateCategory, ...]:
 
 
 def copied_rows(rows: Rows, contract: Contract) -> CopiedRows | None:
-    """Later rows that stand among the training rows already; None where rows are alike anyway and nothing is told.
+    """Later rows that stand among the training rows already; None where few do, or rows are alike anyway.
 
     rows: in order of time.
     """
@@ -96,7 +98,8 @@ def copied_rows(rows: Rows, contract: Contract) -> CopiedRows | None:
     if len(early) < _MOSTLY_DISTINCT * cut:
         return None
     copied = int(late.is_in(early.implode()).sum())
-    return CopiedRows(rows=copied, share=copied / len(late)) if copied else None
+    share = copied / len(late)
+    return CopiedRows(rows=copied, share=share) if share >= _BY_CHANCE else None
 
 
 def late_labels(periods: Sequence[Period], missing: pl.Series | None, times: pl.Series | None) -> LateLabels | None:

@@ -15,7 +15,7 @@ from typing import Final
 from everloop.experiment.association import Association
 from everloop.experiment.columns import ColumnSummary
 from everloop.experiment.correlated import Correlated
-from everloop.experiment.finding import Finding, Weight, by_weight
+from everloop.experiment.finding import Finding, by_weight
 from everloop.experiment.late import CopiedRows, LateCategory, LateLabels
 from everloop.experiment.leaks import Leak
 from everloop.experiment.overtime import Half, Halves, Span
@@ -290,10 +290,8 @@ def _copied(seen: Seen) -> Iterator[Finding]:
             f"{seen.copied.rows:,} of the later rows ({_share(seen.copied.share, 1)}) equal a training row in all but "
             f"id and time: a split by time does not keep them apart, and they flatter the model."
         )
-        weight: Weight = "warn" if seen.copied.share >= 0.001 else "note"
-        yield Finding(
-            kind="duplicates across the split", weight=weight, sentence=text, evidence={"rows": seen.copied.rows}
-        )
+        evidence: dict[str, Json] = {"rows": seen.copied.rows}
+        yield Finding(kind="duplicates across the split", weight="warn", sentence=text, evidence=evidence)
 
 
 def _late_labels(seen: Seen) -> Iterator[Finding]:
