@@ -15,7 +15,8 @@ from everloop.clock import Clock
 from everloop.errors import ConfigurationError
 from everloop.experiment.winner import champion_spec, spec_diff
 from everloop.ledger import Ledger, SpecWritten
-from everloop.models import NOT_HERE, Learner, learners, resolve_params, told_params
+from everloop.models import Learner, learners, resolve_params, told_params
+from everloop.models.params import NOT_HERE
 from everloop.project import Model, Spec, write_spec
 
 __all__ = ["ForeignRun", "FromRun", "spec_from_run"]

@@ -12,7 +12,7 @@ from everloop.models.early_stopping import stops_early
 from everloop.models.fitting import FitRequest, FitResult, fit_here, fit_with
 from everloop.models.learner import FittedModel, Learner, Training, Validation, defaults, search_space, weighted_up
 from everloop.models.own_learner import own_learner
-from everloop.models.params import NOT_HERE, resolve_params, told_params
+from everloop.models.params import resolve_params, told_params
 from everloop.models.process import fit, fit_all
 from everloop.models.registry import learner, learners, own_content
 from everloop.models.regression.sklearn_graph import FittedRegressor
@@ -22,7 +22,6 @@ from everloop.models.space import Choice, Distribution, Float, Hyperparameter, I
 __all__ = [
     "AGREEMENT",
     "CALIBRATIONS",
-    "NOT_HERE",
     "BroughtGraph",
     "Calibration",
     "Choice",
