@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -16,6 +17,7 @@ from tests.cli.terminal import everloop
 from tests.monitoring.test_file_check import past
 
 COLUMNS: dict[str, Any] = {"time": "t", "score": "s", "outcome": "fraud"}
+NUMBERS: dict[str, Any] = COLUMNS | {"outcome": "minutes"}
 
 
 def test_the_numbers_are_the_command_lines(tmp_path: Path) -> None:
@@ -56,6 +58,19 @@ def test_it_displays_itself_without_a_script_or_an_address(change: int | None) -
     assert "<script" not in shown
     assert ("alert</th>" in shown) == bool(found.alerts)
     assert f"{found.windows[0].window.start:%Y-%m-%d %H:%M}" in shown
+
+
+def test_predictions_of_a_number_show_how_far_off_they_were() -> None:
+    rng, frame = np.random.default_rng(0), past()
+    later = (frame["t"] >= frame["t"].quantile(0.7)).to_numpy()
+    score = rng.normal(30, 8, frame.height)
+    minutes = score + rng.normal(0, np.where(later, 8, 2))
+    found = ev.check(frame.select("t", s=pl.Series(score), minutes=pl.Series(minutes)), **NUMBERS)
+    assert found.alerts
+    shown = found._repr_html_()
+    assert "predictions of a number" in shown
+    assert "mean error" in shown
+    assert "positives" not in shown.split("<table>")[-1]
 
 
 def test_a_hostile_column_name_stays_text() -> None:

@@ -142,7 +142,7 @@ def search(
     """Phase 1: learners × hyperparameters → leaderboard → spec. Ctrl-C ends it with what there is."""
     from everloop.cli.progress import SearchProgress
     from everloop.control import require_extra
-    from everloop.experiment import champion_spec, leaderboard_screen, write_winner
+    from everloop.experiment import champion_spec, leaderboard_screen, note_search, write_winner
     from everloop.experiment import search as searched
 
     require_extra("train")
@@ -163,6 +163,7 @@ def search(
                 progress=progress.told,
                 out=here.project.state / "reports" / f"{chosen.name}-leaderboard.html" if page else None,
             )
+        note_search(here.project, board, ledger=here.ledger, actor=me())
         if not as_json:
             draw(leaderboard_screen(board))
         spec = write_winner(chosen, board, ledger=here.ledger, clock=here.clock, actor=me())

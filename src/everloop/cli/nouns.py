@@ -163,6 +163,31 @@ def spec_show(spec: Annotated[str, typer.Argument(help="Such as fraud-s1.")], as
     lines(spec_text(found))
 
 
+@specs.command("get")
+def spec_get(
+    from_mlflow: Annotated[str, typer.Option("--from-mlflow", metavar="RUN_ID", help="A run logged by hand.")],
+    model: Annotated[str | None, typer.Option(help="May be left out where the project has one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a spec of a run that someone logged in MLflow."""
+    from everloop.control import tracked_run
+    from everloop.experiment import spec_from_run
+
+    with opened() as here:
+        chosen = here.project.model(model)
+        run = tracked_run(here.project, "mlflow", from_mlflow)
+        made = spec_from_run(chosen, run, ledger=here.ledger, clock=here.clock, actor=me())
+        path = chosen.spec_path(made.spec.number).relative_to(here.project.root)
+    if as_json:
+        show({"spec": made.spec.name, "path": str(path), "new": made.new, "notes": list(made.notes)})
+        return
+    for note in made.notes:
+        say(f"note: {note}")
+    say("nothing was measured here: what it is worth, training says")
+    say(f"{made.spec.name} is in {path}{'' if made.new else ', as before'}: review it, then")
+    lines(f"everloop approve {made.spec.name} --by {me()}")
+
+
 @runs.command("list")
 def run_list(model: ModelName = None, as_json: AsJson = False) -> None:
     """Every run, newest last."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from everloop.control.resources import Resources
     from everloop.control.stopping import told_to_stop
     from everloop.control.supervisor import Running, up
+    from everloop.control.trackers import tracked_run
     from everloop.control.view import AlertView, ModelView, Schedule, Try, View
     from everloop.control.worker import work
 
@@ -49,6 +50,7 @@ __all__ = [
     "rollout_now",
     "status",
     "told_to_stop",
+    "tracked_run",
     "up",
     "version_number",
     "why",
@@ -78,6 +80,7 @@ _PLACES = {
     "require_extra": "extras",
     "status": "overview",
     "told_to_stop": "stopping",
+    "tracked_run": "trackers",
     "up": "supervisor",
     "version_number": "chain",
     "why": "chain",

@@ -10,6 +10,7 @@ from everloop.experiment.explore import explore
 from everloop.experiment.feature_table import FeatureLine, FeatureTable, feature_table, feature_table_screen
 from everloop.experiment.finding import Finding
 from everloop.experiment.fold_judging import judge_fold
+from everloop.experiment.foreign_run import ForeignRun, FromRun, spec_from_run
 from everloop.experiment.hand_over import approve
 from everloop.experiment.judging import evaluated
 from everloop.experiment.kept_search import KeptSearch, kept_search, kept_searches
@@ -21,6 +22,7 @@ from everloop.experiment.online_screen import online_screen
 from everloop.experiment.rows import SearchRows, load_search_rows
 from everloop.experiment.screens import exploration_screen
 from everloop.experiment.search import FIT_ROWS, TRIALS, Progress, search
+from everloop.experiment.search_ended import note_search
 from everloop.experiment.trial_curves import TrialCurves, trial_curves
 from everloop.experiment.trial_notebook import trial_notebook, write_trial_notebook
 from everloop.experiment.trial_store import TrialStore
@@ -38,6 +40,8 @@ __all__ = [
     "FeatureTable",
     "Finding",
     "FoldScore",
+    "ForeignRun",
+    "FromRun",
     "HeldAgainst",
     "Judged",
     "KeptSearch",
@@ -66,9 +70,11 @@ __all__ = [
     "kept_searches",
     "leaderboard_screen",
     "load_search_rows",
+    "note_search",
     "online_screen",
     "plan_online",
     "search",
+    "spec_from_run",
     "take_mine",
     "trial_curves",
     "trial_notebook",

@@ -30,7 +30,7 @@ _WORST: Final = """<h2>Where trial {{ worst.trial }} ({{ worst.learner }}) fails
 <p class="lead{% if sure %} stop{% else %} fine{% endif %}">{{ worst.sentence }}</p>
 <p class="by">{{ worst.metric }} is {{ said(worst.overall) }} on {{ "{:,}".format(worst.rows) }} rows
 {%- if worst.positives != worst.rows %} with {{ "{:,}".format(worst.positives) }} positives{% endif %}.
-{% for note in worst.notes %} {{ note }}.{% endfor %}</p>
+{% for note in worst.notes %} {{ note[:1] | upper }}{{ note[1:] }}.{% endfor %}</p>
 <table><tr><th></th><th>column</th><th>value</th><th class="n">rows</th><th class="n">positives</th>
 <th class="n">{{ worst.metric }}, 95 %</th><th class="n">mean loss</th><th class="n">more than elsewhere, 95 %</th>
 <th class="n">p, all parts considered</th></tr>
@@ -38,7 +38,7 @@ _WORST: Final = """<h2>Where trial {{ worst.trial }} ({{ worst.learner }}) fails
 <td>{{ one.value }}</td><td class="n">{{ "{:,}".format(one.rows) }}</td>
 <td class="n">{{ "{:,}".format(one.positives) }}</td>
 <td class="n">{{ said(one.metric) if one.metric is not none else "–" }}</td>
-<td class="n">{{ "%.3f" | format(one.loss) }}</td><td class="n">{{ said(one.more) }}</td>
+<td class="n">{{ "%.3f" | format(one.loss) }}</td><td class="n">{{ one.more }}</td>
 <td class="n">{{ "%.2g" | format(one.p) }}</td></tr>
 {% endfor %}</table>"""
 

@@ -12,7 +12,7 @@ from everloop.ledger import DataSpan, Estimate, Ledger, SpecWritten
 from everloop.project import Model, Spec, write_spec
 from everloop.stats import Interval
 
-__all__ = ["champion_spec", "winner_spec", "write_winner"]
+__all__ = ["champion_spec", "spec_diff", "winner_spec", "write_winner"]
 
 
 def _estimates(winner: Judged, objective: str) -> dict[str, dict[str, float]]:
@@ -47,7 +47,7 @@ def _flat(spec: Spec) -> dict[str, Any]:
     return {**plain, "features": list(spec.features), **named}
 
 
-def _diff(parent: Spec | None, child: Spec) -> dict[str, Any]:
+def spec_diff(parent: Spec | None, child: Spec) -> dict[str, Any]:
     """key → {from, to}, for what a reviewer asks about."""
     if parent is None:
         return {}
@@ -81,7 +81,7 @@ def winner_spec(
         "created_at": clock.now(),
     }
     spec = Spec.new(name=name, objective=board.objective, learner=winner.trial.learner, **fields)
-    return spec.model_copy(update={"diff": _diff(parent, spec)})
+    return spec.model_copy(update={"diff": spec_diff(parent, spec)})
 
 
 def _reason(board: Leaderboard, said: str | None) -> str:

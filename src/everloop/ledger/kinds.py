@@ -46,6 +46,7 @@ __all__ = [
     "RunStarted",
     "RunStep",
     "ScheduleFired",
+    "SearchEnded",
     "SpecApproved",
     "SpecWritten",
     "VerdictRecord",
@@ -163,6 +164,32 @@ class SpecWritten(Payload, frozen=True, kw_only=True):
             path=f"{spec.model}/specs/{spec.name}.yaml",
             **rest,
         )
+
+
+class SearchEnded(Payload, frozen=True, kw_only=True):
+    """A search of configurations came to its end; its trials lie in the folder `path`.
+
+    trials: that were asked for, yardsticks aside, so many of them failed or given up. winner: the chosen trial's name;
+    verdict: whether it may become a spec. beside: names of what people brought to stand beside it.
+    """
+
+    model: Name
+    search: Name
+    objective: str
+    trials: Count
+    failed: Count = 0
+    pruned: Count = 0
+    stopped: bool = False
+    method: str = ""
+    seed: int = 0
+    winner: str | None = None
+    learner: str = ""
+    expected: Estimate | None = None
+    verdict: VerdictRecord | None = None
+    beside: list[str] = msgspec.field(default_factory=list)
+    seconds: float = 0.0
+    path: str | None = None
+    data: DataSpan | None = None
 
 
 class SpecApproved(Payload, frozen=True, kw_only=True):
@@ -433,6 +460,7 @@ KINDS: Final[Mapping[str, type[Payload]]] = {
     "run.started": RunStarted,
     "run.step": RunStep,
     "schedule.fired": ScheduleFired,
+    "search.ended": SearchEnded,
     "spec.approved": SpecApproved,
     "spec.written": SpecWritten,
     "version.registered": VersionRegistered,

@@ -12,7 +12,7 @@ from everloop.models.early_stopping import stops_early
 from everloop.models.fitting import FitRequest, FitResult, fit_here, fit_with
 from everloop.models.learner import FittedModel, Learner, Training, Validation, defaults, search_space, weighted_up
 from everloop.models.own_learner import own_learner
-from everloop.models.params import resolve_params
+from everloop.models.params import resolve_params, told_params
 from everloop.models.process import fit, fit_all
 from everloop.models.registry import learner, learners, own_content
 from everloop.models.regression.sklearn_graph import FittedRegressor
@@ -53,5 +53,6 @@ __all__ = [
     "scale_pos_weight",
     "search_space",
     "stops_early",
+    "told_params",
     "weighted_up",
 ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from everloop.monitoring.file_check import FileCheck
-from everloop.monitoring.labelled import SHARES
+from everloop.monitoring.file_check import FileCheck, FileWindow
+from everloop.monitoring.labelled import NEAR, SHARES
 from everloop.project import format_duration
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ __all__ = ["file_check_fragment", "shares_chart"]
 _WIDTH: Final = 640
 _MOST_LINES: Final = 40
 _RED, _GREY = "#c8503c", "#9aa5b1"
-_COLOURS: Final = {"recall": "#3b6ea5", "precision": "#b7791f", "accuracy": "#3b8a5a"}
+_COLOURS: Final = {"recall": "#3b6ea5", "precision": "#b7791f", "accuracy": "#3b8a5a", NEAR: "#3b6ea5"}
 
 _BODY: Final = """<style>
 .everloop { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; }
@@ -27,10 +27,12 @@ _BODY: Final = """<style>
 .everloop p.lead.stop { border-color: #c8503c; } .everloop .by { color: #616e7c; font-size: 13px; }
 </style><div class="everloop">
 <p class="lead{% if check.alerts %} stop{% endif %}">{{ check.sentence }}</p>
-<p class="by">{{ "{:,}".format(check.rows) }} predictions, {{ "{:,}".format(check.positives) }} positives,
-{{ check.start.strftime("%Y-%m-%d") }} to {{ check.end.strftime("%Y-%m-%d") }}; threshold
-{{ "%.4g" | format(check.threshold) }} ({{ check.threshold_from }}). Reference until
-{{ check.reference_end.strftime("%Y-%m-%d") }}: {{ expected }}. Windows of {{ every }}, outcomes {{ delay }} late, false
+<p class="by">{{ "{:,}".format(check.rows) }} predictions
+{%- if numeric %} of a number{% else %}, {{ "{:,}".format(check.positives) }} positives{% endif %},
+{{ check.start.strftime("%Y-%m-%d") }} to {{ check.end.strftime("%Y-%m-%d") }};
+{{ "near is within" if numeric else "threshold" }} {{ "%.4g" | format(check.threshold) }} ({{ check.threshold_from }}).
+Reference until {{ check.reference_end.strftime("%Y-%m-%d") }}: {{ expected }}.
+Windows of {{ every }}, outcomes {{ delay }} late, false
 alarms {{ check.false_alarms }} over everything.</p>
 {% for note in check.notes %}<p class="by">{{ note }}</p>{% endfor %}
 {{ drawn }}
@@ -40,10 +42,12 @@ alarms {{ check.false_alarms }} over everything.</p>
 <td>{{ alert.evidence_kind }}</td><td>{{ alert.sentence }}</td><td>{{ alert.until_alert }}, and
 {{ "{:,.0f}".format(alert.until_end.excess) }} by the end</td></tr>
 {% endfor %}</table>{% endif %}
-<table><tr><th>window from</th><th class="n">rows</th><th class="n">positives</th>{% for name in names %}
+<table><tr><th>window from</th><th class="n">rows</th>
+<th class="n">{{ "mean error" if numeric else "positives" }}</th>{% for name in names %}
 <th class="n">{{ name }}</th>{% endfor %}<th>failed</th></tr>
 {% for one in windows %}<tr><td>{{ one.window.start.strftime("%Y-%m-%d %H:%M") }}</td>
-<td class="n">{{ "{:,}".format(one.rows) }}</td><td class="n">{{ "{:,}".format(one.positives) }}</td>
+<td class="n">{{ "{:,}".format(one.rows) }}</td>
+<td class="n">{{ middle(one) }}</td>
 {% for name in names %}<td class="n">{{ "%.2f" | format(one.shares[name].point) if name in one.shares else "–" }}</td>
 {%- endfor %}<td>{{ failed(one) }}</td></tr>
 {% endfor %}</table>
@@ -52,7 +56,7 @@ alarms {{ check.false_alarms }} over everything.</p>
 
 
 def shares_chart(check: FileCheck) -> alt.LayerChart:
-    """Recall, precision and accuracy of every window with their intervals; a line where an alert came."""
+    """The shares of every window with their intervals; a line where an alert came."""
     import altair as alt
 
     rows = [
@@ -60,8 +64,9 @@ def shares_chart(check: FileCheck) -> alt.LayerChart:
         for one in check.windows
         for name, of in one.shares.items()
     ]
+    names = _names(check)
     x = alt.X("at:T", title=None, scale=alt.Scale(type="utc"))
-    colour = alt.Color("share:N", title=None, scale=alt.Scale(domain=list(_COLOURS), range=list(_COLOURS.values())))
+    colour = alt.Color("share:N", title=None, scale=alt.Scale(domain=names, range=[_COLOURS[name] for name in names]))
     base = alt.Chart(alt.InlineData(values=rows)).encode(x=x, color=colour)
     bands: alt.Chart = base.mark_area(opacity=0.15).encode(
         y=alt.Y("low:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")), y2="high:Q"
@@ -71,6 +76,18 @@ def shares_chart(check: FileCheck) -> alt.LayerChart:
     layered: Any = alt.layer(bands, base.mark_line().encode(y="point:Q"), rules).properties(width=_WIDTH, height=180)
     chart: alt.LayerChart = layered
     return chart
+
+
+def _names(check: FileCheck) -> list[str]:
+    """The shares that a file like this has."""
+    return [NEAR] if NEAR in check.expected else list(SHARES)
+
+
+def _middle(one: FileWindow) -> str:
+    """Of numbers how far off they were, else the positives."""
+    if NEAR in one.counts:
+        return "–" if one.mean_error is None else f"{one.mean_error:.4g}"
+    return f"{one.positives:,}"
 
 
 def file_check_fragment(check: FileCheck) -> str:
@@ -88,7 +105,9 @@ def file_check_fragment(check: FileCheck) -> str:
         .from_string(_BODY)
         .render(
             check=check,
-            names=SHARES,
+            names=_names(check),
+            numeric=NEAR in check.expected,
+            middle=_middle,
             windows=shown,
             left_out=len(check.windows) - len(shown),
             failed=lambda one: ", ".join(item.name for item in one.checks if item.verdict.is_failed),

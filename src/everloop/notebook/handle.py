@@ -23,12 +23,13 @@ from everloop.experiment import (
     feature_table,
     judge_mine,
     load_search_rows,
+    note_search,
     search,
     take_mine,
 )
 from everloop.notebook.board import Board
 from everloop.notebook.frame import AnyFrame, as_polars, kind_of
-from everloop.notebook.place import Place
+from everloop.notebook.place import Place, me
 from everloop.notebook.searched import Searched
 from everloop.notebook.training import Training, training_of
 from everloop.project import FoldsPlan, Model, SearchMethod, Spec
@@ -147,6 +148,8 @@ class ModelHandle:
             rows=rows,
             progress=None if quiet else _told,
         )
+        with place.ledger() as ledger:
+            note_search(place.project, board, ledger=ledger, actor=me(), beside=judged)
         kind = "polars" if frame is None else kind_of(frame)
         searched = Searched(root=self.root, rows=rows, given=given, kind=kind)
         return Board(leaderboard=board, beside=tuple(judged), searched=searched)

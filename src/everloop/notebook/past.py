@@ -37,10 +37,10 @@ def check(
 
     frame: pandas, Polars, or the path of a CSV, Parquet or Delta file. time, score, outcome: names of its columns.
     positive: the outcome that counts as positive; None for 1, true, yes. threshold: a score from it on is a positive
-    decision; None chooses one. every: a window's length, such as "1d"; None chooses one. delay: how long after a
-    prediction its outcome was known. false_alarms: over everything together. reference: the share of the span, at its
-    start, that the rest is held against. columns: inputs to watch for drift as well. absent_negative: whether a missing
-    outcome means negative.
+    decision, or of numbers how near is near; None chooses one. every: a window, such as "1d"; None chooses one.
+    delay: how long after a prediction its outcome was known. false_alarms: over everything together. reference: the
+    share of the span, at its start, that the rest is held against. columns: inputs to watch for drift as well.
+    absent_negative: whether a missing outcome means negative.
     The result displays itself: `.sentence`, `.alerts`, `.windows` and `.to_dict()` are what is in it.
     Raises UsageError, SourceError, ContractViolation, NotEnoughData, each one sentence.
     """

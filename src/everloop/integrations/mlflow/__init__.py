@@ -1,4 +1,4 @@
-"""The MLflow mirror: runs, versions and roles of the ledger, in an MLflow server or database.
+"""The MLflow mirror: the ledger's runs, searches, versions and roles, in an MLflow server or database.
 
 `Mirror(project, ledger, clock)`, off until everloop.yaml has `mlflow: ADDRESS`. MLflow itself is imported when there
 is something to mirror.

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from everloop.clock import Clock
 from everloop.errors import IntegrationError, NotFound
 from everloop.integrations.mlflow.connection import Connection, connect, error_code, exclusively, said, shown
 from everloop.integrations.mlflow.registry import Registry
 from everloop.integrations.mlflow.runs import Runs, experiment_of
+from everloop.integrations.mlflow.searches import Searches
 from everloop.ledger import Fact, Ledger
 from everloop.project import Project
+
+if TYPE_CHECKING:
+    from everloop.experiment import ForeignRun
 
 __all__ = ["CURSOR", "Mirror"]
 
@@ -25,6 +29,7 @@ _KINDS: Final = (
     "run.refused",
     "run.started",
     "run.step",
+    "search.ended",
     "version.registered",
 )
 _AT_ONCE: Final = 50
@@ -44,6 +49,7 @@ class _Open:
     experiment: str
     runs: Runs
     registry: Registry
+    searches: Searches
 
 
 class Mirror:
@@ -70,6 +76,13 @@ class Mirror:
     def wanted(cls, project: Project) -> bool:
         """Whether everloop.yaml has `mlflow:`."""
         return project.settings.mlflow is not None
+
+    @classmethod
+    def tracked_run(cls, project: Project, run: str) -> ForeignRun:
+        """A run that someone logged by hand. Raises UsageError without `mlflow:`, NotFound, IntegrationError."""
+        from everloop.integrations.mlflow.foreign import foreign_run
+
+        return foreign_run(project, run)
 
     def sync(self) -> int:
         """Mirror up to 50 more facts and give how many.
@@ -124,6 +137,7 @@ class Mirror:
                 experiment=experiment.experiment_id,
                 runs=Runs(connection, self._project, self._ledger),
                 registry=Registry(connection, self._project, self._ledger),
+                searches=Searches(connection, self._project, self._ledger),
             )
         return self._open
 
@@ -153,6 +167,9 @@ class Mirror:
         try:
             if fact.kind == "routing.changed":
                 opened.registry.route(fact)
+                return ()
+            if fact.kind == "search.ended":
+                opened.searches.write(fact)
                 return ()
             run = opened.runs.write(fact)
             if fact.kind == "version.registered":
