@@ -234,7 +234,7 @@ def test_audit_verify_finds_a_changed_fact(trained: Path, tmp_path: Path) -> Non
         (("init", "new", "--data", "pay.parquet", "--target", "frod"), 1, "did you mean 'fraud'?"),
         (("init", "new", "--template", "frogs"), 1, "frogs"),
         (("model", "list"), 1, "no everloop.yaml in"),
-        (("trian",), 2, "'everloop' has no command 'trian'; did you mean 'train'?"),
+        (("trainn",), 2, "'everloop' has no command 'trainn'; did you mean 'train'?"),
         (("traffic", "tail"), 2, "'everloop' has no command 'traffic'; there are demo, init, explore"),
         (("rollout", "start"), 2, "no command 'start'; there are list, show, plan, pause, resume, abort, promote"),
         (("approve", "fraud-s1"), 2, "Missing option"),

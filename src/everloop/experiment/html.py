@@ -68,7 +68,9 @@ _MAKE: Final = "import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javas
 @cache
 def _making() -> subprocess.Popen[bytes]:
     # in a process of its own: it takes a second of a core, and would hold the interpreter's lock for all of it
-    return subprocess.Popen([sys.executable, "-P", "-c", _MAKE], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", _MAKE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
+    )
 
 
 @cache
