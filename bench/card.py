@@ -72,7 +72,7 @@ def measured(data: Path, scratch: Path, *, trials: int | None, objective: str, s
     frame = case.read(data).sort("Time", maintain_order=True)
     cut = int(frame.height * KNOWN_SHARE)
     project, model = made_project(case, frame[:cut], scratch / "project", objective=objective)
-    rows = load_search_rows(project, model, clock=project.clock())
+    rows = load_search_rows(model, as_of=project.clock().now())
     folder = scratch / "rows"
     folder.mkdir()
     newest = frame[cut:].select(rows.features).to_numpy().astype(np.float32)

@@ -156,7 +156,7 @@ def lay_out(project: Project, model: Model, folder: Path, *, seed: int = 0) -> S
     X.npy: float32, shape (n, k); y.npy, weight.npy: shape (n,), of the oldest rows, on which a side may do as it likes;
     newest.npy: places among them of those that the newest fold is judged by; X_test.npy, y_test.npy, weight_test.npy.
     """
-    rows = load_search_rows(project, model, clock=project.clock(), seed=seed)
+    rows = load_search_rows(model, as_of=project.clock().now(), seed=seed)
     known, test = np.setdiff1d(np.arange(len(rows.y)), rows.folds.test), rows.folds.test
     folder.mkdir(parents=True, exist_ok=True)
     for name, places in (("", known), ("_test", test)):
