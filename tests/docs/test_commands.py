@@ -20,7 +20,14 @@ from ..cli.terminal import environment, everloop
 from ..experiment.made import payments
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/own-data.md", "docs/experiments.md", "docs/regression.md", "docs/notebooks.md", "docs/mlflow.md")
+PAGES = (
+    "README.md",
+    "docs/own-data.md",
+    "docs/experiments.md",
+    "docs/regression.md",
+    "docs/notebooks.md",
+    "docs/mlflow.md",
+)
 ELSEWHERE = ("make ",)  # what make runs is this very suite, or a test of its own
 CODES = {
     "everloop rollback": 1,  # there is one version yet, and nothing to go back to
