@@ -1,7 +1,8 @@
 """What a search makes of the card data: `python -m bench.card --json [--data DIR] [--trials N]`.
 
-The search sees the oldest 70 % by time and splits them as it does any source; its winner is fitted on the whole of
-them and measured once on the newest 30 %, beside a plain XGBoost and a plain random forest fitted on the same rows.
+The search sees the oldest 70 % by time and splits them as it does any source; its best by number (`choose: best`) is
+fitted on the whole of them and measured once on the newest 30 %, beside the trial that it hands over where nobody says
+so (`cheapest`), and a plain XGBoost and a plain random forest fitted on the same rows.
 Held: ROC AUC of at least 0.980 and recall at 1 % false positives of at least 0.87.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import polars as pl
 from bench.cases import CASES, DATA, made_project
 from bench.peers.environment import ran
 
@@ -69,7 +71,8 @@ def measured(data: Path, scratch: Path, *, trials: int | None, objective: str, s
     # neither metric asks what a legitimate row stands for, and fits that count it 59 times see the frauds less well
     case = CASES["creditcard"]
     case = replace(case, data={name: said for name, said in case.data.items() if name != "weight"})
-    frame = case.read(data).sort("Time", maintain_order=True)
+    # the hour of the day, of a clock that begins with the file: frauds keep other hours than people
+    frame = case.read(data).sort("Time", maintain_order=True).with_columns(hour=pl.col("Time") % 86_400 / 3600)
     cut = int(frame.height * KNOWN_SHARE)
     project, model = made_project(case, frame[:cut], scratch / "project", objective=objective)
     rows = load_search_rows(model, as_of=project.clock().now())
@@ -83,7 +86,7 @@ def measured(data: Path, scratch: Path, *, trials: int | None, objective: str, s
     request |= {"seed": seed, "jobs": 2, "minutes": None, "trials": trials}
     told = ran("run_everloop", request, scratch / "everloop")
     found: dict[str, Any] = judged(truth, np.load(scratch / "everloop" / "scores.npy"))
-    found["best"] = judged(truth, np.load(scratch / "everloop" / "scores-best.npy"))
+    found["cheapest"] = judged(truth, np.load(scratch / "everloop" / "scores-cheapest.npy"))
     found["plain"] = {name: judged(truth, scores) for name, scores in plain(rows.X, rows.y, newest).items()}
     return found | {"rows": [cut, frame.height - cut], "positives": int(truth.sum()), "search": told}
 

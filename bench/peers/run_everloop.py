@@ -1,8 +1,8 @@
 """everloop's side: a search as a user calls it, its winner fitted on all rows before the test's, and their scores.
 
 `python -m bench.peers.run_everloop FOLDER`. request.json: project, rows (the folder of `cases.lay_out`), seed, jobs,
-trials, minutes, refit. It leaves scores.npy (the trial that the search hands over: of those tied with the best the
-smallest) and scores-best.npy (the best by number), float32, shape (n,), and result.json.
+trials, minutes, refit. It leaves scores.npy (the best by number) and scores-cheapest.npy (the trial that the search
+hands over where nobody says `choose: best`), float32, shape (n,), and result.json.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ def main(folder: Path) -> None:
     )
     wall_s = time.monotonic() - began_s
     assert board.winner is not None, board.verdict.sentence
-    chosen, best = board.winner.trial, next(t for t in board.trials if t.kind == "trial" and t.status == "done")
+    cheapest, best = board.winner.trial, next(t for t in board.trials if t.kind == "trial" and t.status == "done")
     if request["refit"]:
-        for name, trial in (("scores", chosen), ("scores-best", best)):
+        for name, trial in (("scores", best), ("scores-cheapest", cheapest)):
             np.save(folder / f"{name}.npy", _refitted(trial, model.task, request, Path(request["rows"])))
-    found = _told(board, chosen, best) | {"wall_s": round(wall_s, 2), "last_trial_s": round(marks[-1], 2)}
+    found = _told(board, cheapest, best) | {"wall_s": round(wall_s, 2), "last_trial_s": round(marks[-1], 2)}
     found["fit_share"] = round(sum(trial.fit_s for trial in board.trials) / (request["jobs"] * wall_s), 3)
     (folder / "result.json").write_text(json.dumps(found))
 
 
-def _told(board: Leaderboard, chosen: Trial, best: Trial) -> dict[str, Any]:
+def _told(board: Leaderboard, cheapest: Trial, best: Trial) -> dict[str, Any]:
     trials = [trial for trial in board.trials if trial.kind == "trial"]
     return {
         "search": board.search,
         "trials": len(trials),
         "fits": sum(len(trial.folds) for trial in board.trials),
         "failed": sum(trial.status == "failed" for trial in trials),
-        "chosen": _trial(chosen),
+        "cheapest": _trial(cheapest),
         "best": _trial(best),
         "tied": board.ties,
     }
