@@ -201,6 +201,19 @@ def test_what_is_edited_holds_with_the_next_call(desk: Desk, tmp_path: Path) -> 
         fraud.training()
 
 
+def test_of_the_spaces_those_of_the_learners_named_are_searched(tmp_path: Path) -> None:
+    project(tmp_path / "shop", payments(1_000, positives=0.2), learners="lightgbm, xgboost")
+    model = tmp_path / "shop" / "fraud" / "model.yaml"
+    model.write_text(
+        model.read_text().replace(
+            "trials: 10}", "trials: 1, space: {xgboost: {max_depth: [3]}, lightgbm: {max_depth: 4}}}"
+        )
+    )
+    board = ev.open(tmp_path / "shop").search(learners=["lightgbm"], jobs=1, quiet=True)
+    (only,) = (trial for trial in board.trials if trial.kind == "trial")
+    assert (only.learner, only.hyperparameters["max_depth"]) == ("lightgbm", 4)
+
+
 def test_a_ledger_that_others_write_to_keeps_nobody_waiting(desk: Desk) -> None:
     """A worker writes facts all the while, as `everloop up` does."""
     place, over, written = Project.open(desk.fraud.root), threading.Event(), []

@@ -117,9 +117,10 @@ class ModelHandle:
     ) -> Board:
         """Search learners × hyperparameters; interrupted, it ends with what there is, and goes on when called again.
 
-        What is None is model.yaml's. minutes: no trial is begun after them. learners: which to try. folds: "auto", 5,
-        "5 by time" or "5 stratified". jobs: processes. frame: rows to search instead of the source. beside: what `use`
-        gave, to stand on the board. quiet: say nothing on the way. No spec is written: that is `best().to_spec(…)`.
+        What is None is model.yaml's. minutes: no trial is begun after them. learners: which to try, each in its own
+        space. folds: "auto", 5, "5 by time" or "5 stratified". jobs: processes. frame: rows to search instead of the
+        source. beside: what `use` gave, to stand on the board. quiet: say nothing on the way. No spec is written: that
+        is `best().to_spec(…)`.
         """
         require_extra("train")
         place = self._place()
@@ -211,7 +212,8 @@ def _with_learners(model: Model, learners: Sequence[str] | None) -> Model:
     named = (learners,) if isinstance(learners, str) else tuple(learners)
     if not named:
         raise UsageError("learners=[] leaves nothing to try; leave it out for model.yaml's")
-    return model.model_copy(update={"search": model.search.model_copy(update={"learners": named})})
+    space = {name: said for name, said in model.search.space.items() if name in named}
+    return model.model_copy(update={"search": model.search.model_copy(update={"learners": named, "space": space})})
 
 
 def _refuse_same_names(brought: Sequence[Mine]) -> None:
