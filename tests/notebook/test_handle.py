@@ -16,11 +16,12 @@ import pytest
 import everloop as ev
 from everloop.clock import SystemClock
 from everloop.errors import ConfigurationError, NotFound, Refused, UsageError
-from everloop.experiment import Mine
+from everloop.experiment import Mine, kept_search, trial_notebook
 from everloop.ledger import Ledger
 from everloop.notebook import Board, ModelHandle, Training
 from everloop.project import Project
 from tests.experiment.made import payments, project
+from tests.experiment.test_trial_notebook import run
 
 sklearn = pytest.importorskip("sklearn", reason="the extra [train] is not installed")
 
@@ -212,6 +213,18 @@ def test_of_the_spaces_those_of_the_learners_named_are_searched(tmp_path: Path) 
     board = ev.open(tmp_path / "shop").search(learners=["lightgbm"], jobs=1, quiet=True)
     (only,) = (trial for trial in board.trials if trial.kind == "trial")
     assert (only.learner, only.hyperparameters["max_depth"]) == ("lightgbm", 4)
+
+
+def test_a_trial_of_a_frame_finds_its_number_in_a_notebook_of_its_own(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "shop"
+    shutil.copytree(desk.fraud.root, root, ignore=shutil.ignore_patterns("searches"))
+    board = ev.open(root).search(frame=rows().head(2_500), jobs=1, trials=1, quiet=True)
+    kept = kept_search(project=Project.open(root))
+    names = run(trial_notebook(kept, kept.trial(1)), root, monkeypatch)
+    assert names["known"].frame.height == 2_500
+    assert names["value"] == next(trial.value for trial in board.trials if trial.name == "1")
 
 
 def test_a_ledger_that_others_write_to_keeps_nobody_waiting(desk: Desk) -> None:

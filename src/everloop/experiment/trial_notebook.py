@@ -87,7 +87,7 @@ _IMPORTS = """\
 import numpy as np
 import polars as pl
 
-from everloop.data import load_features, load_rows, read_contract
+from everloop.data import load_features, read_contract
 from everloop.experiment import combined, judge_fold, kept_search, trial_curves
 from everloop.models import FitRequest, fit
 """
@@ -100,12 +100,12 @@ def _opened(search: KeptSearch) -> str:
 _ABOUT_ROWS = """\
 ## Rows
 
-The source's rows whose outcome was due when the search began, in order of time. `__target` is what is learned, and
+The rows whose outcome was due when the search began, in order of time. `__target` is what is learned, and
 `__weight` how much a row counts."""
 
 _ROWS = """\
 contract = read_contract(model)
-known = load_rows(model, contract, as_of=search.plan.as_of)
+known = search.known(contract)
 known.frame.head()"""
 
 _ABOUT_FEATURES = """\

@@ -22,6 +22,7 @@ from everloop.experiment import (
     explore,
     feature_table,
     judge_mine,
+    keep_frame,
     load_search_rows,
     note_search,
     search,
@@ -149,6 +150,8 @@ class ModelHandle:
             rows=rows,
             progress=None if quiet else _told,
         )
+        if given is not None:
+            keep_frame(place.project, board.search, given)
         with place.ledger() as ledger:
             note_search(place.project, board, ledger=ledger, actor=me(), beside=judged)
         kind = "polars" if frame is None else kind_of(frame)
