@@ -122,12 +122,11 @@ def boosted(
     training: Training,
     objective: Mapping[str, Any],
     *,
-    rounds: int | None = None,
     loss: Callable[[Validation, np.ndarray], float] | None = None,
 ) -> FittedLightGBM:
     """The trees of `objective`: histograms column by column, so that the sums are those of any number of threads.
 
-    rounds: how many in place of `n_estimators`. loss: of the validation rows' scores, to stop early by where the
+    loss: of the validation rows' scores, to stop early by where the
     hyperparameters ask for it; None never stops.
     """
     import lightgbm
@@ -147,7 +146,7 @@ def boosted(
     weight = training.weight / training.weight.mean()
     rows = lightgbm.Dataset(training.X, label=training.y, weight=weight, params=native, free_raw_data=True)
     stopping = _stopping(training.validation, rows, patience, loss) if patience and loss and training.validation else {}
-    booster = lightgbm.train(native, rows, num_boost_round=most if rounds is None else rounds, **stopping)
+    booster = lightgbm.train(native, rows, num_boost_round=most, **stopping)
     kept = booster.best_iteration if stopping else booster.current_iteration()
     exact = lightgbm.Booster(model_str=exact_in_float32(booster.model_to_string(num_iteration=kept)))
     return FittedLightGBM(exact, training.X.shape[1], kept if stopping else None)

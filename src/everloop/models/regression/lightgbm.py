@@ -10,7 +10,7 @@ import numpy as np
 from everloop.models.learner import Training, Validation
 from everloop.models.lightgbm import FittedLightGBM, boosted
 from everloop.models.lightgbm import LightGBM as OfClasses
-from everloop.models.regression.boosting import numeric_hyperparameters
+from everloop.models.regression.boosting import numeric_hyperparameters, of_quantile
 from everloop.models.regression.loss import ABSOLUTE, mean_loss
 from everloop.models.space import Hyperparameter, Value
 
@@ -41,5 +41,5 @@ class LightGBM:
         return boosted(training, {"objective": "regression_l1" if kind == ABSOLUTE else "regression"}, loss=loss)
 
     def fit_quantile(self, training: Training, level: float, rounds: int | None) -> FittedLightGBM:
-        """The booster of one quantile, of as many trees as the score's has."""
-        return boosted(training, {"objective": "quantile", "alpha": level}, rounds=rounds)
+        """The booster of one quantile."""
+        return boosted(of_quantile(training, rounds), {"objective": "quantile", "alpha": level})
