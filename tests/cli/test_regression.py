@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -78,6 +79,10 @@ def test_the_spec_and_the_bundle_say_what_is_answered(trained: Path) -> None:
     spec = project.model("arrival").spec("s1")
     assert (spec.objective, spec.threshold, spec.quantiles) == ("mae", None, ("p10", "p50", "p90"))
     assert set(spec.expected) == {"mae", "mape", "rmse", "r2"}
+    shown = words("model", "show", "v1", root=trained).out
+    assert re.search(r"quantiles +p10, p50, p90", shown)
+    assert "calibration" not in shown
+    assert json.loads(words("model", "show", "v1", "--json", root=trained).out)["quantiles"] == ["p10", "p50", "p90"]
     with Ledger.open(project, clock=SystemClock()) as ledger:
         version = ledger.version("arrival", 1)
     bundle = BundleStore(project.paths.bundles).load(version.bundle)

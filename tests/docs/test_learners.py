@@ -1,4 +1,4 @@
-"""The learner that the page shows is one: it is read from learners.py and keeps every law of the suite."""
+"""The learners that the page shows are such: read from learners.py they keep every law of the suite."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from everloop.models import learner
 from everloop.testing import LearnerSuite
 
 PAGE = (Path(__file__).parents[2] / "docs" / "learners.md").read_text()
-SHOWN, TESTED = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+SHOWN, TESTED, NUMBERS = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 LAWS = tuple(name for name in vars(LearnerSuite) if name.startswith("test_"))
 
 
-@pytest.fixture(scope="module")
-def suite(tmp_path_factory: pytest.TempPathFactory) -> LearnerSuite:
+@pytest.fixture(scope="module", params=["extra_trees", "extra_trees_of_numbers"])
+def suite(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LearnerSuite:
     path = tmp_path_factory.mktemp("page") / "learners.py"
-    path.write_text(SHOWN)
+    path.write_text(SHOWN + NUMBERS)
+    name = str(request.param)
 
     class Suite(LearnerSuite):
-        learner = learner("extra_trees", own=path)
+        learner = learner(name, task="regression" if name.endswith("numbers") else "classification", own=path)
 
     return Suite()
 

@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from everloop.bundle import Graph
+from everloop.experiment import judge_fold
 from everloop.experiment.judging import better_by, cells_values, evaluated, judged
+from everloop.models import FitRequest, Validation, fit_here
 from everloop.project import Objective
 from everloop.tasks import Evaluation, get_task
 
@@ -89,3 +92,25 @@ def test_the_interval_holds_the_worlds_value_as_often_as_it_says(
     held = [judged(objective, *sample(rows), seed=at, threshold=threshold).interval.holds(value) for at in range(150)]
     assert np.mean(held) >= 0.88  # three standard errors below 95 %, and a little for the percentiles of a bootstrap
     assert not all(held)
+
+
+def test_a_calibrated_fit_is_judged_by_maps_that_have_not_seen_the_row() -> None:
+    """Outcomes are chance alone, and a map of all rows would beat the rate that they have."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((2_000, 3)).astype(np.float32), (rng.random(2_000) < 0.3).astype(np.int8)
+    held = Validation(X=X[1_000:], y=y[1_000:])
+    asked = {"learner": "lightgbm", "params": {"n_estimators": 5}, "X": X[:1_000], "y": y[:1_000], "seed": 0}
+    plain, mapped = (
+        fit_here(FitRequest(**asked, validation=held, calibration=method))  # type: ignore[arg-type]
+        for method in ("none", "isotonic")
+    )
+    rate = -np.average(np.log(np.where(held.y == 1, held.y.mean(), 1 - held.y.mean())))
+    objective = Objective.parse("log_loss")
+    score, said = judge_fold(mapped, held, objective=objective)
+    seen = Graph(mapped.graph).scores(held.X)
+    assert judged(objective, held.y, seen, held.weights, seed=0).value < rate < score.value
+    assert mapped.held is not None
+    assert said[:, 0].tobytes() == mapped.held.tobytes()
+    assert score.threshold == get_task("classification").choose_threshold(objective, held.y, mapped.held, held.weights)
+    _, uncalibrated = judge_fold(plain, held, objective=objective)
+    assert uncalibrated[:, 0].tobytes() == Graph(plain.graph).scores(held.X).tobytes()

@@ -472,13 +472,12 @@ def test_the_spec_says_the_calibration_that_the_winner_had(tmp_path: Path) -> No
     plain, mapped = calibrated(tmp_path / "plain", "none"), calibrated(tmp_path / "mapped", "logistic")
     assert mapped.search != plain.search
     assert {trial.calibration for trial in plain.trials} == {None}
-    assert {trial.calibration for trial in mapped.trials if trial.kind == "trial"} == {"logistic"}
-    assert {trial.calibration for trial in mapped.trials if trial.kind == "yardstick"} == {None}
+    assert {trial.calibration for trial in mapped.trials} == {"logistic"}  # what is to be beaten too
     before, after = (
         {trial.number: trial.metrics["average_precision"] for trial in board.trials if trial.kind == "trial"}
         for board in (plain, mapped)
     )
-    assert after == pytest.approx(before, abs=1e-6)
+    assert after == pytest.approx(before, abs=0.02)  # five maps rank as one does, but for a little
     for board, said in ((plain, "none"), (mapped, "logistic")):
         assert winner_spec(board, name="fraud-s1", clock=CLOCK).calibration == said
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115

@@ -24,7 +24,7 @@ from everloop.experiment import (
     trial_notebook,
     write_trial_notebook,
 )
-from everloop.project import Project, executed
+from everloop.project import Project, Spec, executed
 from tests.experiment.made import FEATURES, numeric_project, opened, payments, project
 from tests.experiment.test_search import TREES
 
@@ -93,6 +93,17 @@ def test_a_number_with_quantiles_is_found_too(tmp_path: Path, monkeypatch: pytes
         assert (names["value"], names["interval"]) == (trial.value, trial.range)
 
 
+def test_a_number_of_a_model_with_categories_is_found_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "p"
+    frame = payments(1_500, positives=0.2)
+    bank = pl.Series("bank", [("ab", "cd", "ef")[at % 3] for at in range(frame.height)])
+    project(root, frame.with_columns(bank, fraud=(pl.col("fraud") + (bank == "cd")).clip(0, 1)), learners="logistic")
+    search(*opened(root), clock=CLOCK, trials=1, jobs=1)
+    found = kept_search(project=Project.open(root, environment={}))
+    for trial in (found.trial(1), found.trial("y2")):
+        assert run(trial_notebook(found, trial), root, monkeypatch)["value"] == trial.value
+
+
 def test_a_learner_of_ones_own_is_found_and_a_changed_one_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +147,10 @@ def test_what_it_says_of_the_hand_over_leads_to_the_same_trial(kept: KeptSearch,
     (only,) = (one for one in board.trials if one.kind == "trial")
     assert (only.value, only.hyperparameters) == (trial.value, trial.hyperparameters)
     assert board.verdict.outcome == "passed"
+    spec = Spec.new(name="fraud-s1", objective=board.objective, learner="lightgbm", hyperparameters={"max_depth": 3})
+    beside = search(*opened(root), clock=CLOCK, jobs=1, fit_rows=1_200, champion=spec)
+    tried = {one.number: one.hyperparameters for one in beside.trials if one.kind == "trial"}
+    assert (tried[1]["max_depth"], tried[2], len(tried)) == (3, trial.hyperparameters, 2)
 
 
 def test_a_persons_notebook_is_not_written_over(kept: KeptSearch, tmp_path: Path) -> None:

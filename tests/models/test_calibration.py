@@ -74,6 +74,26 @@ def test_auto_takes_the_map_that_an_over_confident_model_asks_for() -> None:
     assert found.calibration.parameters["intercept"][0] == pytest.approx(-np.log(50), abs=0.3)
 
 
+@every_method
+def test_held_scores_know_nothing_of_their_own_outcomes(method: str) -> None:
+    """Law: of outcomes that are chance alone, the map of all rows seems to know more than held scores, which know
+    nothing."""
+    seems, knows = 0, 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        scores, y = rng.random(800).astype(np.float32), (rng.random(800) < 0.3).astype(np.int8)
+        found = calibrated(method, scores, Validation(X=scores[:, None], y=y), seed=seed)
+        assert found.map is not None
+        assert found.held is not None
+        assert found.held.dtype == scores.dtype
+        one = np.ones(len(y))
+        rate = log_loss(y, np.full(len(y), y.mean()), one)
+        seems += log_loss(y, found.map.apply(scores), one) < log_loss(y, found.held, one)
+        knows += log_loss(y, found.held, one) < rate
+    assert seems >= 15
+    assert knows <= 4
+
+
 @pytest.mark.parametrize("shift", [0.5, -0.5])
 def test_auto_sees_a_shift_of_half_a_logit_in_a_few_thousand_rows(shift: float) -> None:
     """Power: with about 170 positives it is found in three of four seeds at least."""
@@ -82,7 +102,7 @@ def test_auto_sees_a_shift_of_half_a_logit_in_a_few_thousand_rows(shift: float) 
         _, y, chance = known(4_000, 500 + seed)
         shifted = 1 / (1 + np.exp(-(np.log(chance / (1 - chance)) + shift)))
         rows = Validation(X=np.zeros((len(y), 1), dtype=np.float32), y=y)
-        taken += calibrated("auto", shifted.astype(np.float32), rows, seed=seed)[0] is not None
+        taken += calibrated("auto", shifted.astype(np.float32), rows, seed=seed).map is not None
     assert taken >= 30
 
 
@@ -92,7 +112,7 @@ def test_auto_takes_an_isotonic_map_where_no_line_does() -> None:
     scores = np.where(chance == 0.02, 0.3, np.where(chance == 0.05, 0.7, 0.75)) + rng.uniform(0, 0.04, len(chance))
     y = (rng.random(len(chance)) < chance).astype(np.int8)
     rows = Validation(X=np.zeros((len(y), 1), dtype=np.float32), y=y)
-    found, _ = calibrated("auto", scores.astype(np.float32), rows, seed=0)
+    found = calibrated("auto", scores.astype(np.float32), rows, seed=0).map
     assert found is not None
     assert found.method == "isotonic"
 
@@ -103,9 +123,9 @@ def test_auto_leaves_a_calibrated_model_alone_in_most_seeds() -> None:
     for seed in range(200):
         _, y, chance = known(4_000, 100 + seed)
         rows = Validation(X=np.zeros((len(y), 1), dtype=np.float32), y=y)
-        found, told = calibrated("auto", chance.astype(np.float32), rows, seed=seed)
-        taken += found is not None
-        assert (told.method == "none") == (found is None)
+        found = calibrated("auto", chance.astype(np.float32), rows, seed=seed)
+        taken += found.map is not None
+        assert (found.said.method == "none") == (found.map is None) == (found.held is None)
     assert taken <= 5
 
 
@@ -187,6 +207,9 @@ def test_the_child_gives_the_same_calibration(method: str) -> None:
     here, there = fit_here(asked), fit(asked)
     assert there.graph == here.graph
     assert there.calibration == here.calibration
+    assert here.held is not None
+    assert there.held is not None
+    assert there.held.tobytes() == here.held.tobytes()
 
 
 def _validation() -> Validation:

@@ -159,6 +159,25 @@ def test_a_fit_that_fails_names_the_line(tmp_path: Path) -> None:
     assert told(path).startswith("fitting extra_trees failed: fraud/learners.py:15: InvalidParameterError: The 'max_de")
 
 
+@pytest.mark.parametrize("error", [ValueError("no such tree"), MemoryError()])
+def test_what_everloops_own_learners_raise_is_not_blamed_on_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("lightgbm.train", fails)
+    with pytest.raises(type(error)) as caught:
+        fit_here(request("lightgbm", own=written(tmp_path, TREES)))
+    assert caught.value is error
+
+
+def test_a_fit_that_runs_out_of_memory_says_so_itself(tmp_path: Path) -> None:
+    out_of_memory = FIT.replace("        from sklearn", "        raise MemoryError\n        from sklearn", 1)
+    with pytest.raises(MemoryError):
+        fit_here(asked(written(tmp_path, TREES.replace(FIT, out_of_memory))))
+
+
 def test_what_is_no_model_is_told(tmp_path: Path) -> None:
     path = written(tmp_path, changed("FittedPipeline(model.fit", "(model.fit"))
     assert told(path) == (

@@ -164,6 +164,19 @@ def test_weights_count_and_only_their_ratios_do(name: str, fitted: dict[str, Fit
     assert Graph(heavier).scores(X).mean() > Graph(fitted[name].graph).scores(X).mean() + 0.1
 
 
+@pytest.mark.parametrize("name", ["xgboost", "lightgbm"])
+@pytest.mark.parametrize(("rate", "trees"), [(0.1, [11, 6, 6, 6]), (0.3, [11, 11, 11, 11])])
+def test_a_quantile_takes_half_the_trees_where_learning_is_slow(name: str, rate: float, trees: list[int]) -> None:
+    graph = fit_here(request(name, params={"n_estimators": 11, "learning_rate": rate})).graph
+    found = [
+        len(set(attribute.ints))
+        for node in onnx.load_from_string(graph).graph.node
+        for attribute in node.attribute
+        if attribute.name == "nodes_treeids"
+    ]
+    assert found == trees
+
+
 @pytest.mark.parametrize("name", ["xgboost", "lightgbm", "constant"])
 def test_the_absolute_loss_gives_the_median_and_the_squared_the_mean(name: str) -> None:
     X, _, _ = rows(6_000, 0)

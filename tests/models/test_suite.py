@@ -34,3 +34,38 @@ class TestLightGBM(LearnerSuite):
 class TestNeuralNetwork(LearnerSuite):
     learner = learner("neural_network")
     params = SMALL["neural_network"]
+
+
+class TestConstantOfNumbers(LearnerSuite):
+    learner = learner("constant", task="regression")
+    task = "regression"
+    learns = False
+
+
+class TestLinear(LearnerSuite):
+    learner = learner("linear", task="regression")
+    task = "regression"
+
+
+class TestRandomForestOfNumbers(LearnerSuite):
+    learner = learner("random_forest", task="regression")
+    task = "regression"
+    params = {"n_estimators": 30, "tree_rows": 1500, "max_features": 1.0}  # noqa: RUF012
+
+
+class TestXGBoostOfNumbers(LearnerSuite):
+    learner = learner("xgboost", task="regression")
+    task = "regression"
+    params = SMALL["xgboost"]
+
+
+class TestLightGBMOfNumbers(LearnerSuite):
+    learner = learner("lightgbm", task="regression")
+    task = "regression"
+    params = SMALL["lightgbm"]
+
+
+class TestNeuralNetworkOfNumbers(LearnerSuite):
+    learner = learner("neural_network", task="regression")
+    task = "regression"
+    params = SMALL["neural_network"]

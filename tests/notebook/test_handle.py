@@ -16,11 +16,12 @@ import pytest
 import everloop as ev
 from everloop.clock import SystemClock
 from everloop.errors import ConfigurationError, NotFound, Refused, UsageError
-from everloop.experiment import Mine
+from everloop.experiment import Mine, kept_search, trial_notebook
 from everloop.ledger import Ledger
 from everloop.notebook import Board, ModelHandle, Training
 from everloop.project import Project
 from tests.experiment.made import payments, project
+from tests.experiment.test_trial_notebook import run
 
 sklearn = pytest.importorskip("sklearn", reason="the extra [train] is not installed")
 
@@ -199,6 +200,31 @@ def test_what_is_edited_holds_with_the_next_call(desk: Desk, tmp_path: Path) -> 
     (root / "fraud" / "model.yaml").write_text("task: classification\n")
     with pytest.raises(ConfigurationError):
         fraud.training()
+
+
+def test_of_the_spaces_those_of_the_learners_named_are_searched(tmp_path: Path) -> None:
+    project(tmp_path / "shop", payments(1_000, positives=0.2), learners="lightgbm, xgboost")
+    model = tmp_path / "shop" / "fraud" / "model.yaml"
+    model.write_text(
+        model.read_text().replace(
+            "trials: 10}", "trials: 1, space: {xgboost: {max_depth: [3]}, lightgbm: {max_depth: 4}}}"
+        )
+    )
+    board = ev.open(tmp_path / "shop").search(learners=["lightgbm"], jobs=1, quiet=True)
+    (only,) = (trial for trial in board.trials if trial.kind == "trial")
+    assert (only.learner, only.hyperparameters["max_depth"]) == ("lightgbm", 4)
+
+
+def test_a_trial_of_a_frame_finds_its_number_in_a_notebook_of_its_own(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "shop"
+    shutil.copytree(desk.fraud.root, root, ignore=shutil.ignore_patterns("searches"))
+    board = ev.open(root).search(frame=rows().head(2_500), jobs=1, trials=1, quiet=True)
+    kept = kept_search(project=Project.open(root))
+    names = run(trial_notebook(kept, kept.trial(1)), root, monkeypatch)
+    assert names["known"].frame.height == 2_500
+    assert names["value"] == next(trial.value for trial in board.trials if trial.name == "1")
 
 
 def test_a_ledger_that_others_write_to_keeps_nobody_waiting(desk: Desk) -> None:

@@ -112,6 +112,20 @@ def test_one_mistake(change, sentence):
     assert only.startswith(f"eta/model.yaml:{sentence}"), only
 
 
+@pytest.mark.parametrize(
+    ("objective", "still", "metric", "gate"),
+    [
+        ("average_precision at precision >= 0.8", "average_precision", "average_precision", "precision >= 0.80"),
+        ("recall at roc_auc >= 0.9", "roc_auc", "recall", "roc_auc >= 0.90"),
+        ("log_loss at recall >= 0.5", "log_loss", "log_loss", "recall >= 0.50"),
+    ],
+)
+def test_a_threshold_is_chosen_among_decisions_only(objective, still, metric, gate):
+    (only,) = mistakes_of(f"data: {{source: a.csv, time: t, target: y}}\nobjective: {objective}\n")
+    assert only.startswith(f"eta/model.yaml:2: objective: {still} is the same at every threshold")
+    assert only.endswith(f"write {metric!r} here, and '{gate}' as a gate")
+
+
 def test_a_classification_has_no_quantiles():
     text = "data: {source: a.csv, time: t, target: y}\nobjective: f1\nquantiles: [p10]\n"
     (only,) = mistakes_of(text)

@@ -13,8 +13,8 @@ from everloop.tasks import get_task
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_the_metrics_are_those_that_a_model_yaml_may_name(task: str) -> None:
-    named = {name: metric.maximise for name, metric in METRICS.items() if metric.task == task}
-    assert {name: metric.maximise for name, metric in get_task(task).metrics.items()} == named
+    named = {name: (it.maximise, it.of_decisions) for name, it in METRICS.items() if it.task == task}
+    assert {name: (it.maximise, it.of_decisions) for name, it in get_task(task).metrics.items()} == named
     assert set(get_task(task).shown) <= named.keys()
 
 

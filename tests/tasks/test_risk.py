@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everloop.tasks import decision_labels, risk_shares
+from everloop.tasks import risk_shares
 
 
 @settings(deadline=None)
@@ -26,7 +26,3 @@ def test_high_is_what_is_flagged() -> None:
     assert weighted is not None
     assert weighted.high == pytest.approx(0.7)
     assert risk_shares(np.array([]), 0.6) is None
-
-
-def test_decisions_have_names() -> None:
-    assert decision_labels(np.array([True, False]), positive="fraud", negative="not_fraud") == ["fraud", "not_fraud"]

@@ -89,6 +89,12 @@ def noise(training: Training) -> Training:
     return replace(training, X=np.random.default_rng(0).permuted(training.X))
 
 
+def without_categories(training: Training) -> Training:
+    X = training.X.copy()
+    X[:, list(training.categories)] = 0
+    return replace(training, X=X)
+
+
 DOUBLED = (*ExtraTrees.hyperparameters, Hyperparameter(name="trees", search=Int(1, 5), default=3))
 SEEDED = (*ExtraTrees.hyperparameters, Hyperparameter(name="random_state", search=Int(1, 5), default=3))
 
@@ -98,7 +104,7 @@ SEEDED = (*ExtraTrees.hyperparameters, Hyperparameter(name="random_state", searc
     [
         (TreesOf(by_threads), "test_threads_change_nothing"),
         (TreesOf(unweighted), "test_weights_count"),
-        (TreesOf(noise), "test_it_learns_what_is_planted"),
+        (TreesOf(without_categories), "test_categories_are_told_apart"),
         (Broken(name="extra trees"), "test_it_says_all_that_a_learner_has"),
         (Broken(row_block=3), "test_it_says_all_that_a_learner_has"),
         (Broken(hyperparameters=SEEDED), "test_it_says_all_that_a_learner_has"),
@@ -111,6 +117,11 @@ def test_each_law_catches_who_breaks_it_and_no_other_does(item: Any, law: str) -
 def test_a_fit_that_draws_from_elsewhere_is_caught() -> None:
     bytes_and_threads = {"test_the_same_rows_and_seed_give_the_same_bytes", "test_threads_change_nothing"}
     assert broken_laws(TreesOf(drawn)) == bytes_and_threads
+
+
+def test_one_that_learns_noise_is_caught() -> None:
+    learning = {"test_it_learns_what_is_planted", "test_categories_are_told_apart"}
+    assert broken_laws(TreesOf(noise)) == learning
 
 
 def test_a_word_with_two_meanings_is_caught() -> None:

@@ -41,7 +41,7 @@ def model_list(model: ModelName = None, as_json: AsJson = False) -> None:
     with opened() as here:
         names = [here.project.model(model).name] if model else sorted(here.project.models)
         versions = [version for name in names for version in here.ledger.versions(name)]
-        records = [_version_record(version, here.project) for version in versions] if as_json else []
+        records = [_version_record(each, _answers(each, here.project)) for each in versions] if as_json else []
         told = {name: _told_metric(here.project.model(name)) for name in names}
     if as_json:
         show(records)
@@ -72,9 +72,9 @@ def model_show(
     with opened() as here:
         chosen = here.project.model(model if named is None else named)
         found = here.ledger.version(chosen.name, number)
-        record = _version_record(found, here.project)
+        answers = _answers(found, here.project)
     if as_json:
-        show(record)
+        show(_version_record(found, answers))
         return
     fields(
         {
@@ -84,22 +84,28 @@ def model_show(
             "run": found.run,
             "registered": when(found.at),
             "bundle": found.bundle,
-            "calibration": record["calibration"],
         }
+        | {name: ", ".join(said) or "none" if isinstance(said, list) else said for name, said in answers.items()}
         | {name: _interval(value) for name, value in found.metrics.items()}
     )
 
 
-def _calibration(project: Any, bundle: str) -> str | None:
-    """How the version's graph makes probabilities of its scores; None where the bundle is not on this machine."""
+def _answers(version: Any, project: Any) -> dict[str, Any]:
+    """How the graph makes probabilities of its scores, or of a regression the quantiles that it gives beside them.
+
+    None where the bundle is not on this machine.
+    """
     from everloop.bundle import BundleStore
     from everloop.errors import NotFound
+    from everloop.tasks import get_task
 
     try:
-        said = BundleStore(project.paths.bundles).manifest(bundle).calibration
+        manifest = BundleStore(project.paths.bundles).manifest(version.bundle)
     except NotFound:
-        return None
-    return said if isinstance(said, str) else "none"
+        manifest = None
+    if get_task(project.model(version.model).task).decides:
+        return {"calibration": None if manifest is None else manifest.calibration or "none"}
+    return {"quantiles": None if manifest is None else list(manifest.quantiles or ())}
 
 
 def _interval(value: Any) -> str | None:
@@ -121,10 +127,10 @@ def _metric(metrics: Any, name: str) -> str | None:
     return None if value is None or value["point"] is None else f"{value['point']:.3f}"
 
 
-def _version_record(version: Any, project: Any) -> dict[str, Any]:
+def _version_record(version: Any, answers: dict[str, Any]) -> dict[str, Any]:
     names = ("model", "number", "bundle", "run", "spec", "spec_hash", "at", "role", "metrics", "data", "trigger")
     record = {"name": version.name} | {name: getattr(version, name) for name in names}
-    return record | {"calibration": _calibration(project, version.bundle)}
+    return record | answers
 
 
 @specs.command("list")

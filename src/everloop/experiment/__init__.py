@@ -13,7 +13,7 @@ from everloop.experiment.fold_judging import judge_fold
 from everloop.experiment.foreign_run import ForeignRun, FromRun, spec_from_run
 from everloop.experiment.hand_over import approve
 from everloop.experiment.judging import evaluated
-from everloop.experiment.kept_search import KeptSearch, kept_search, kept_searches
+from everloop.experiment.kept_search import KeptSearch, keep_frame, kept_search, kept_searches
 from everloop.experiment.leaderboard import DataUsed, Judged, Leaderboard, leaderboard_screen
 from everloop.experiment.mine import HeldAgainst, Mine, hold_against, judge_mine, take_mine
 from everloop.experiment.online import plan_online
@@ -66,6 +66,7 @@ __all__ = [
     "hold_against",
     "judge_fold",
     "judge_mine",
+    "keep_frame",
     "kept_search",
     "kept_searches",
     "leaderboard_screen",

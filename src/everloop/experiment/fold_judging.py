@@ -1,4 +1,8 @@
-"""What a fit on one fold is worth on the rows that judge it: by its graph, which is what would be served."""
+"""What a fit on one fold is worth on the rows that judge it: by its graph, which is what would be served.
+
+A calibration is fitted on these rows, so that the graph's own scores of them would look better than they are: each row
+is then judged by a map that was fitted on others.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +34,14 @@ def judge_fold(
 ) -> tuple[FoldScore, Array]:
     """The score at the threshold that is best for these rows, and the predictions that it was made from.
 
-    held: the fold's judged rows. levels: of the quantiles that the graph gives. seed: of the interval.
+    held: the fold's judged rows, which were the fit's validation rows. levels: of the quantiles that the graph gives.
+    seed: of the interval.
     The predictions are float32, shape (n, 1 + q): score and quantiles.
     Raises NotEnoughData where the rows lack a class, or no threshold is near the objective's constraint.
     """
     scores, quantiles = Graph(fitted.graph).predictions(held.X)
+    if fitted.held is not None:
+        scores = fitted.held
     found = judged(objective, held.y, scores, held.weights, seed=seed, task=task, quantiles=quantiles, levels=levels)
     score = FoldScore(
         value=found.value,

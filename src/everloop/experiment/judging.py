@@ -13,6 +13,7 @@ from everloop.errors import NotEnoughData
 from everloop.project import Objective
 from everloop.stats import Interval, bootstrap_cells
 from everloop.tasks import Evaluated, Evaluation, get_task
+from everloop.tasks.evaluation import paired_by_cells
 from everloop.tasks.metrics import CELL_METRICS, DEFAULT_COSTS, cost_per_row
 from everloop.tasks.objective import shortfall
 
@@ -148,14 +149,6 @@ def better_by(
         return get_task(task).paired_interval(objective.metric, better, other, seed=seed)
     assert isinstance(first, Evaluation)
     assert isinstance(second, Evaluation)
-    # of the eight kinds of row (truth, first, second), those that are each side's tp, fp, fn and tn
-    mine, theirs = np.eye(4)[[3, 3, 1, 1, 2, 2, 0, 0]], np.eye(4)[[3, 1, 3, 1, 2, 0, 2, 0]]
-    kinds = first.y * 4 + first.decision * 2 + second.decision
-    sums = np.bincount(kinds, weights=first.weights, minlength=8).astype(np.float64)
-    squares = np.bincount(kinds, weights=np.square(first.weights), minlength=8).astype(np.float64)
-    sign = 1.0 if objective.maximise else -1.0
-
-    def gaps(drawn: Array) -> Array:
-        return np.asarray(sign * (cells_values(objective, drawn @ mine) - cells_values(objective, drawn @ theirs)))
-
-    return bootstrap_cells(gaps, sums, squares=squares, seed=seed, replicates=_REPLICATES)
+    values = partial(cells_values, objective)
+    better, other = (first, second) if objective.maximise else (second, first)
+    return paired_by_cells(better, other, values, values, seed=seed)

@@ -2,15 +2,21 @@
 
 .everloop/searches/ID/plan.json           what was searched, on which rows
                       trials.jsonl        a line for each trial
+                      frame.parquet       the rows, where a notebook gave them in place of the source's
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
-from everloop.data import FeatureTree, Rows, load_features, load_rows, read_contract
-from everloop.errors import DataError, FitFailed, NotFound
+import polars as pl
+
+from everloop.data import Contract, FeatureTree, Rows, load_features, load_rows, read_contract, rows_of
+from everloop.errors import DataError, FitFailed, NotFound, StorageFull, no_room
 from everloop.experiment.leaderboard import ranked
 from everloop.experiment.rows import SearchRows, split_rows
 from everloop.experiment.search_plan import PLAN_FILE, KeptPlan, libraries, read_plan
@@ -18,7 +24,9 @@ from everloop.experiment.trials import Trial, read_trials
 from everloop.models import own_content
 from everloop.project import FoldsPlan, Model, Objective, Project
 
-__all__ = ["KeptSearch", "kept_search", "kept_searches"]
+__all__ = ["KeptSearch", "keep_frame", "kept_search", "kept_searches"]
+
+_FRAME: Final = "frame.parquet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,6 +63,17 @@ class KeptSearch:
         span = f"trials {numbers[0]} to {numbers[-1]}" if numbers else ""
         return f"it has {' and '.join(part for part in (span, ', '.join(yardsticks)) if part)}"
 
+    @property
+    def _frame(self) -> Path:
+        return _folder(self.project, self.plan.id) / _FRAME
+
+    def known(self, contract: Contract) -> Rows:
+        """The rows whose outcome was due when it began: of the source, or of the frame that it was given."""
+        if not self._frame.exists():
+            return load_rows(self.model, contract, as_of=self.plan.as_of)
+        frame = pl.read_parquet(self._frame)
+        return rows_of(frame, self.model, contract, source="the frame given", as_of=self.plan.as_of)
+
     def rows(self, known: Rows, tree: FeatureTree) -> SearchRows:
         """The rows as features, in the search's own folds.
 
@@ -63,18 +82,21 @@ class KeptSearch:
         folds = FoldsPlan.parse(self.plan.folds)
         found = split_rows(known, tree, self.model, folds=folds, seed=self.plan.seed)
         if found.hash != self.plan.data:
+            kept = self._frame.exists()
+            lost = "" if kept else " (or were a frame's, and it was killed before it kept that)"
+            source = "its frame" if kept else self.model.data.source
             raise DataError(
-                f"the rows of search {self.plan.id} have changed since: what {self.model.data.source}, features.py, "
-                f"contract.yaml and model.yaml give now is not what it saw, so no trial can give its number again; "
+                f"the rows of search {self.plan.id} have changed since{lost}: what {source}, features.py, "
+                "contract.yaml and model.yaml give now is not what it saw, so no trial can give its number again; "
                 "'everloop search' searches the rows as they are"
             )
         return found
 
     def load(self) -> SearchRows:
-        """The search's rows, read from the source. Raises as `rows`, and what reading raises."""
+        """The search's rows, read anew. Raises as `rows`, and what reading raises."""
         contract = read_contract(self.model)
         tree = load_features(self.model.features_path, contract).tree()
-        return self.rows(load_rows(self.model, contract, as_of=self.plan.as_of), tree)
+        return self.rows(self.known(contract), tree)
 
     def check(self, trial: Trial) -> None:
         """Raise where `trial` cannot give its number again: it failed, or rows or its own learner have changed."""
@@ -99,6 +121,27 @@ class KeptSearch:
         )
 
 
+def _folder(project: Project, search: str) -> Path:
+    return project.state / "searches" / search
+
+
+def keep_frame(project: Project, search: str, frame: pl.DataFrame) -> None:
+    """Keep the rows that `search` was given beside it, so that its trials can be fitted anew. Raises StorageFull."""
+    path = _folder(project, search) / _FRAME
+    draft = path.with_suffix(f".{os.getpid()}")
+    try:
+        frame.write_parquet(draft)
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        if no_room(error):
+            raise StorageFull(
+                f"the disk of {path.parent} is full, and the frame of search {search} was not kept; its trials were: "
+                "make room and run the same search again, it is done at once"
+            ) from error
+        raise
+
+
 def kept_searches(project: Project, model: Model) -> list[KeptPlan]:
     """Every search of the model that was kept, the newest last."""
     plans = [read_plan(path.parent) for path in (project.state / "searches").glob(f"*/{PLAN_FILE}")]
@@ -118,7 +161,7 @@ def kept_search(search: str | None = None, *, model: str | None = None, project:
     if not found:
         raise NotFound(_nothing(search, models, plans))
     plan = found[-1]
-    trials = read_trials(here.state / "searches" / plan.id / "trials.jsonl")
+    trials = read_trials(_folder(here, plan.id) / "trials.jsonl")
     return KeptSearch(project=here, model=here.model(plan.model), plan=plan, trials=trials)
 
 

@@ -335,7 +335,7 @@ class _Searching:
             objective=self._plan.objective,
             task=self._plan.task,
             bounds=bounds,
-            calibration=self._plan.calibration if kind == "trial" else "none",
+            calibration=self._plan.calibration,
             quantiles=self._plan.levels,
             own=own,
             own_source=None if own is None else own.read_bytes(),

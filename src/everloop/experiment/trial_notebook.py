@@ -87,7 +87,7 @@ _IMPORTS = """\
 import numpy as np
 import polars as pl
 
-from everloop.data import load_features, load_rows, read_contract
+from everloop.data import load_features, read_contract
 from everloop.experiment import combined, judge_fold, kept_search, trial_curves
 from everloop.models import FitRequest, fit
 """
@@ -100,12 +100,12 @@ def _opened(search: KeptSearch) -> str:
 _ABOUT_ROWS = """\
 ## Rows
 
-The source's rows whose outcome was due when the search began, in order of time. `__target` is what is learned, and
+The rows whose outcome was due when the search began, in order of time. `__target` is what is learned, and
 `__weight` how much a row counts."""
 
 _ROWS = """\
 contract = read_contract(model)
-known = load_rows(model, contract, as_of=search.plan.as_of)
+known = search.known(contract)
 known.frame.head()"""
 
 _ABOUT_FEATURES = """\
@@ -141,6 +141,13 @@ def _folds(search: KeptSearch) -> str:
 
 
 def _about_fit(trial: Trial, search: KeptSearch) -> str:
+    calibrated = trial.calibration not in (None, "none")
+    map_of_others = (
+        " The graph's calibration is fitted on the judged rows; each of them is judged by one that was fitted on the "
+        "others."
+        if calibrated
+        else ""
+    )
     threshold = (
         " The threshold is the best for the objective on the fold's judged rows."
         if get_task(search.plan.task).decides
@@ -149,7 +156,7 @@ def _about_fit(trial: Trial, search: KeptSearch) -> str:
     return (
         "## Fit and judge\n\n"
         f"{trial.learner} with the trial's hyperparameters, on every fold. What is judged is the ONNX graph, which is "
-        f"what would be served.{threshold}"
+        f"what would be served.{map_of_others}{threshold}"
     )
 
 
@@ -157,12 +164,12 @@ def _fit(search: KeptSearch, trial: Trial) -> str:
     plan = search.plan
     whole = len(trial.folds) if trial.status == "pruned" else None
     folds = "parts.folds" if whole is None else f"parts.folds[:{whole}]"
-    options = [f"seed={plan.seed}"]
+    options = [f"seed={plan.seed}", "categories=parts.categories"]
     judged = ["objective=search.objective", f"seed={plan.seed}"]
     if plan.task != "classification":
         options.append(f'task="{plan.task}"')
         judged.append(f'task="{plan.task}"')
-    if plan.calibration != "none" and trial.kind == "trial":
+    if plan.calibration != "none":
         options.append(f'calibration="{plan.calibration}"')
     if plan.quantiles:
         options.append(f"quantiles={plan.quantiles!r}")
@@ -235,16 +242,16 @@ def _hand_over(search: KeptSearch, trial: Trial) -> str:
     said: dict[str, Any] = {
         "search": {
             "learners": [trial.learner],
+            "method": "grid",  # of one point: what is fitted beside the champion, where there is one
             "space": {trial.learner: dict(trial.hyperparameters)},
-            "trials": 1,
         }
     }
     return (
         "## How to hand it over\n\n"
         "The winner of a search is a spec already: `everloop spec list`, then `everloop approve SPEC --by NAME`. To "
-        "hand over this configuration, or what you made of it, let a search try it alone. With these keys in "
-        f"`{search.model.name}/model.yaml`, `everloop search` judges it once on the test rows, against the yardsticks, "
-        f"and writes the spec:\n\n```yaml\n{dump_yaml(said)}```"
+        "hand over this configuration, or what you made of it, let a search try it alone, beside the champion where "
+        f"there is one. With these keys in `{search.model.name}/model.yaml`, `everloop search` judges the better one "
+        f"once on the test rows, against the yardsticks, and writes the spec:\n\n```yaml\n{dump_yaml(said)}```"
     )
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from everloop.errors import ConfigurationError, NotEnoughData
 from everloop.models.isotonic_map import IsotonicMap
 from everloop.models.learner import Validation
-from everloop.models.log_loss import log_losses
 from everloop.models.logistic_map import LogisticMap
 from everloop.models.score_map import ScoreMap
+from everloop.tasks.metrics import log_losses
 
-__all__ = ["CALIBRATIONS", "Calibration", "calibrated", "check_calibration"]
+__all__ = ["CALIBRATIONS", "Calibrated", "Calibration", "calibrated", "check_calibration"]
 
 CALIBRATIONS: Final = ("none", "logistic", "isotonic", "auto")
 """What a spec may say. `auto` takes the map that the validation rows surely ask for, and none where they do not."""
@@ -67,6 +67,19 @@ class Calibration:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Calibrated:
+    """What was found on the validation rows.
+
+    map: fitted on all of them; None where none is called for. held: float32, shape (n,), their probabilities to judge
+    by, each fifth by a map that was fitted on the others; None without a map. said: for people.
+    """
+
+    map: ScoreMap | None
+    held: np.ndarray | None
+    said: Calibration
+
+
 def check_calibration(method: str, validation: Validation | None, *, task: str = "classification") -> None:
     """Raise ConfigurationError where `method` is none of ours, of no probability, or has no rows to be fitted on."""
     if method not in CALIBRATIONS:
@@ -79,9 +92,7 @@ def check_calibration(method: str, validation: Validation | None, *, task: str =
         )
 
 
-def calibrated(
-    method: str, scores: np.ndarray, validation: Validation, *, seed: int
-) -> tuple[ScoreMap | None, Calibration]:
+def calibrated(method: str, scores: np.ndarray, validation: Validation, *, seed: int) -> Calibrated:
     """The map that `method`, not `none`, finds for the graph's scores on the validation rows, and what it is worth.
 
     scores: float32, shape (n,). Raises NotEnoughData where a map was asked for by name and a class has too few rows.
@@ -89,23 +100,25 @@ def calibrated(
     y, weight = np.asarray(validation.y), validation.weights
     before = log_losses(y, scores)
     rarer = int(min((y == 1).sum(), (y != 1).sum()))
-    chosen, after = None, before
+    chosen, held, after = None, None, before
     for name, candidate in _METHODS.items():
         if method not in (name, "auto"):
             continue
         if rarer < candidate.least:
             _refuse_few(method, candidate.least, rarer)
             continue
-        found = log_losses(y, _out_of_fold(candidate.fit, scores, y, weight, seed=seed))
+        others = _out_of_fold(candidate.fit, scores, y, weight, seed=seed)
+        found = log_losses(y, others)
         if method == name or _surely_gains(after - found, weight):
-            chosen, after = name, found
+            chosen, held, after = name, others.astype(np.float32), found
     fitted = None if chosen is None else _METHODS[chosen].fit(scores, y, weight)
-    return fitted, Calibration(
+    said = Calibration(
         method="none" if fitted is None else fitted.method,
         parameters={} if fitted is None else fitted.parameters,
         log_loss_before=float(np.average(before, weights=weight)),
         log_loss_after=float(np.average(after, weights=weight)),
     )
+    return Calibrated(map=fitted, held=held, said=said)
 
 
 def _refuse_few(method: str, least: int, rarer: int) -> None:

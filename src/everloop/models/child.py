@@ -19,7 +19,7 @@ __all__ = ["main"]
 
 
 def main(folders: Sequence[Path]) -> None:
-    """Fit what each folder holds; leave `graph.onnx` and `result.json`, or the first error and fit no more."""
+    """Fit what each folder holds; leave the graph, the rest as `result.json`, or the first error and fit no more."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     for folder in folders:
         try:
@@ -28,8 +28,10 @@ def main(folders: Sequence[Path]) -> None:
             _write(folder, {"error": type(error).__name__, "sentence": str(error)})
             return
         (folder / "graph.onnx").write_bytes(result.graph)
+        if result.held is not None:
+            np.save(folder / "held.npy", result.held, allow_pickle=False)
         answer = {field.name: getattr(result, field.name) for field in fields(result)}
-        del answer["graph"]
+        del answer["graph"], answer["held"]
         answer["calibration"] = None if result.calibration is None else result.calibration.to_dict()
         _write(folder, answer)
 

@@ -15,7 +15,7 @@ from everloop.bundle.graph import Graph
 from everloop.clock import SystemClock
 from everloop.errors import EverloopError, FitFailed, NotEnoughData
 from everloop.models.agreement import COMPARED_ROWS, largest_difference
-from everloop.models.calibration import Calibration, calibrated, check_calibration
+from everloop.models.calibration import Calibrated, Calibration, calibrated, check_calibration
 from everloop.models.class_weight import BALANCED, balance
 from everloop.models.early_stopping import check_validation
 from everloop.models.graphs import serving_graph
@@ -24,8 +24,9 @@ from everloop.models.missing import filled, fills
 from everloop.models.own_learner import fit_mistake
 from everloop.models.params import resolve_params, told_params
 from everloop.models.registry import learner as find_learner
+from everloop.models.registry import own_content
 from everloop.models.regression import check_quantiles, fit_numbers, refuse_one_outcome
-from everloop.models.score_map import ScoreMap, check_map
+from everloop.models.score_map import check_map
 from everloop.models.space import Value
 
 __all__ = ["FitRequest", "FitResult", "checked_params", "fit_here", "fit_with", "found_learner"]
@@ -41,8 +42,8 @@ class FitRequest:
     params: hyperparameters by canonical or native name; what is not said has its default.
     X: float32, shape (n, k). y: shape (n,), 0 or 1, of a regression numbers. weight: shape (n,), positive; None is 1
         for every row.
-    validation: rows not in X, by which a fit may stop early, and the first of which graph and model are compared on;
-        where there are none, rows of X are compared.
+    validation: rows not in X, by which a fit may stop early, and on which graph and model are compared; where there are
+        none, rows of X are.
     calibration: `none`, `logistic`, `isotonic` or `auto`: see `CALIBRATIONS`; all but none are fitted on `validation`.
     own: the learners.py that defines the learner, where it is none of everloop's.
     categories: place of a column → how many categories it holds the places of; NaN, as any missing value, is none.
@@ -79,6 +80,8 @@ class FitResult:
     agreement: the largest difference of a graph's and its model's score on the rows compared.
     fit_s: what the fit alone took. rounds: how many trees or epochs were kept, None where it did not stop early.
     calibration: what was found, None where none was asked for.
+    held: the validation rows' scores to judge a calibrated graph by, float32, shape (n,): each by a map that was not
+        fitted on it, where the graph's own was fitted on all. None where the graph's own scores are such.
     """
 
     graph: bytes
@@ -87,6 +90,7 @@ class FitResult:
     params: dict[str, Value]
     rounds: int | None = None
     calibration: Calibration | None = None
+    held: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 def fit_here(request: FitRequest) -> FitResult:
@@ -119,11 +123,12 @@ def fit_with(item: Learner, request: FitRequest) -> FitResult:
         agreement=agreement,
         params=told_params(item, params),
         rounds=getattr(model, "rounds", None),
-        calibration=calibration,
+        calibration=None if calibration is None else calibration.said,
+        held=None if calibration is None else calibration.held,
     )
 
 
-_Made = tuple[FittedModel, bytes, float, float, Calibration | None]
+_Made = tuple[FittedModel, bytes, float, float, Calibrated | None]
 """A model, its graph, how far they differ, the seconds of the fit, and how the scores were calibrated."""
 
 
@@ -135,11 +140,11 @@ def _of_classes(request: FitRequest, item: Learner, training: Training, fill: np
     converted, graph = _graph(item, lambda: _served(item, model, fill))
     rows = _compared(request)
     agreement = largest_difference(graph, model, rows, fill=fill, seed=request.seed)
-    found, calibration = _calibration(request, graph)
-    if found is not None:
+    calibration = _calibration(request, graph)
+    if calibration is not None and calibration.map is not None:
         before = Graph(graph)
-        graph = serving_graph(converted, fill=fill, row_block=item.row_block, calibration=found)
-        check_map(graph, before, found, rows)
+        graph = serving_graph(converted, fill=fill, row_block=item.row_block, calibration=calibration.map)
+        check_map(graph, before, calibration.map, rows[:COMPARED_ROWS])
     return model, graph, agreement, fit_s, calibration
 
 
@@ -154,14 +159,14 @@ def _of_numbers(request: FitRequest, item: Learner, training: Training, fill: np
 
 
 def _compared(request: FitRequest) -> np.ndarray:
-    """The rows that graph and model are compared on."""
-    return request.X if request.validation is None else request.validation.X[:COMPARED_ROWS]
+    """The rows that graph and model are compared on, or drawn from."""
+    return request.X if request.validation is None else request.validation.X
 
 
-def _calibration(request: FitRequest, graph: bytes) -> tuple[ScoreMap | None, Calibration | None]:
+def _calibration(request: FitRequest, graph: bytes) -> Calibrated | None:
     """What was asked for, found on the validation rows' scores by the graph; nothing where nothing was."""
     if request.calibration == "none" or request.validation is None:
-        return None, None
+        return None
     scores = Graph(graph).scores(np.asarray(request.validation.X))
     return calibrated(request.calibration, scores, request.validation, seed=request.seed)
 
@@ -183,10 +188,10 @@ def checked_params(item: Learner, request: FitRequest) -> dict[str, Value]:
 def _model(item: Learner, request: FitRequest, training: Training) -> FittedModel:
     try:
         model = item.fit(training)
-    except EverloopError:
+    except (EverloopError, MemoryError):
         raise
     except Exception as error:
-        if request.own is None:
+        if request.own is None or own_content([item.name], own=request.own) is None:
             raise
         raise fit_mistake(request.own, item.name, error) from error
     ready_made = "FittedRegressor" if request.task == "regression" else "FittedPipeline"
@@ -208,6 +213,8 @@ def _graph(item: Learner, made: Callable[[], Graphs]) -> Graphs:
     """What `made` makes of the item's model. Raises FitFailed with what a converter came upon."""
     try:
         return made()
+    except MemoryError:
+        raise
     except Exception as error:  # converters raise whatever they come upon
         said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         raise FitFailed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from everloop.models.learner import Training, Validation
 from everloop.models.log_loss import log_loss
 from everloop.models.space import Float, Hyperparameter, Int, Value
 
-__all__ = ["LightGBM", "exact_in_float32", "float32_floor"]
+__all__ = ["FittedLightGBM", "LightGBM", "boosted", "exact_in_float32", "float32_floor"]
 
 _HYPERPARAMETERS: Final = (
     Hyperparameter(
@@ -71,15 +71,19 @@ def exact_in_float32(model_text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _FittedLightGBM:
+class FittedLightGBM:
+    """A booster; rounds: how many it kept where it stopped early."""
+
     booster: Any
     columns: int
     rounds: int | None = None
 
     def scores(self, X: np.ndarray) -> np.ndarray:
+        """By the booster itself."""
         return np.asarray(self.booster.predict(X, num_threads=1), dtype=np.float64)
 
     def onnx(self) -> Any:
+        """By onnxmltools."""
         from onnxmltools import convert_lightgbm
         from onnxmltools.convert.common.data_types import FloatTensorType
 
@@ -105,43 +109,57 @@ class LightGBM:
     row_block: int = 1
     one_hot: bool = False
 
-    def fit(self, training: Training) -> _FittedLightGBM:
-        """Histograms column by column: then the sums, and so the trees, are the same for any number of threads."""
-        import lightgbm
+    def fit(self, training: Training) -> FittedLightGBM:
+        """Stops early by our log-loss."""
 
-        params: dict[str, Any] = dict(training.params)
-        rounds, patience = params.pop("n_estimators"), params.pop("early_stopping_rounds")
-        native = params | {
-            "objective": "binary",
-            "bagging_freq": int(params["subsample"] < 1.0),
-            "deterministic": True,
-            "force_col_wise": True,
-            "num_threads": training.threads,
-            "seed": training.seed,
-            "verbosity": -1,
-            "metric": "None",
-        }
-        weight = training.weight / training.weight.mean()
-        rows = lightgbm.Dataset(training.X, label=training.y, weight=weight, params=native, free_raw_data=True)
-        stopping = _stopping(training, training.validation, rows, patience) if patience and training.validation else {}
-        booster = lightgbm.train(native, rows, num_boost_round=rounds, **stopping)
-        kept = booster.best_iteration if stopping else booster.current_iteration()
-        exact = lightgbm.Booster(model_str=exact_in_float32(booster.model_to_string(num_iteration=kept)))
-        return _FittedLightGBM(exact, training.X.shape[1], kept if stopping else None)
+        def loss(validation: Validation, scores: np.ndarray) -> float:
+            return log_loss(validation.y, scores, validation_weight(training, validation))
+
+        return boosted(training, {"objective": "binary"}, loss=loss)
 
 
-def _stopping(training: Training, validation: Validation, rows: Any, patience: int) -> dict[str, Any]:
-    """What `lightgbm.train` is given so that it stops by our log-loss on the validation rows."""
+def boosted(
+    training: Training,
+    objective: Mapping[str, Any],
+    *,
+    loss: Callable[[Validation, np.ndarray], float] | None = None,
+) -> FittedLightGBM:
+    """The trees of `objective`: histograms column by column, so that the sums are those of any number of threads.
+
+    loss: of the validation rows' scores, to stop early by where the
+    hyperparameters ask for it; None never stops.
+    """
     import lightgbm
 
-    weight = validation_weight(training, validation)
-    judged = lightgbm.Dataset(validation.X, label=validation.y, weight=weight, reference=rows)
+    params: dict[str, Any] = {name: value for name, value in training.params.items() if name != "loss"}
+    most, patience = params.pop("n_estimators"), params.pop("early_stopping_rounds")
+    native = params | {
+        **objective,
+        "bagging_freq": int(params["subsample"] < 1.0),
+        "deterministic": True,
+        "force_col_wise": True,
+        "num_threads": training.threads,
+        "seed": training.seed,
+        "verbosity": -1,
+        "metric": "None",
+    }
+    weight = training.weight / training.weight.mean()
+    rows = lightgbm.Dataset(training.X, label=training.y, weight=weight, params=native, free_raw_data=True)
+    stopping = _stopping(training.validation, rows, patience, loss) if patience and loss and training.validation else {}
+    booster = lightgbm.train(native, rows, num_boost_round=most, **stopping)
+    kept = booster.best_iteration if stopping else booster.current_iteration()
+    exact = lightgbm.Booster(model_str=exact_in_float32(booster.model_to_string(num_iteration=kept)))
+    return FittedLightGBM(exact, training.X.shape[1], kept if stopping else None)
 
-    def loss(scores: np.ndarray, _: Any) -> tuple[str, float, bool]:
-        return "log_loss", log_loss(validation.y, scores, weight), False
+
+def _stopping(
+    validation: Validation, rows: Any, patience: int, loss: Callable[[Validation, np.ndarray], float]
+) -> dict[str, Any]:
+    """What `lightgbm.train` is given so that it stops by `loss` on the validation rows."""
+    import lightgbm
 
     return {
-        "valid_sets": [judged],
-        "feval": loss,
+        "valid_sets": [lightgbm.Dataset(validation.X, label=validation.y, reference=rows)],
+        "feval": lambda scores, _: ("loss", loss(validation, scores), False),
         "callbacks": [lightgbm.early_stopping(patience, first_metric_only=True, verbose=False)],
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from everloop.models.log_loss import log_loss
 from everloop.models.sklearn_graph import FittedPipeline
 from everloop.models.space import Choice, Float, Hyperparameter, Int, Native, Value
 
-__all__ = ["NeuralNetwork"]
+__all__ = ["NeuralNetwork", "fit_by_epochs", "network_settings"]
 
 _HIDDEN: Final = ("16", "32", "64", "32-16", "64-32")
 
@@ -74,42 +74,63 @@ class NeuralNetwork:
         from sklearn.neural_network import MLPClassifier
         from sklearn.pipeline import Pipeline
 
-        params: Mapping[str, Any] = training.params
         scale = encoder(training)
         X = scale.fit_transform(training.X.astype(np.float64)).astype(np.float32)
-        model = MLPClassifier(
-            hidden_layer_sizes=tuple(int(width) for width in params["hidden"].split("-")),
-            learning_rate_init=params["learning_rate"],
-            max_iter=params["epochs"],
-            batch_size=min(params["batch_size"], len(X)),
-            alpha=params["reg_lambda"],
-            n_iter_no_change=params["epochs"] + 1,
-            random_state=training.seed,
-        )
+        weight = weighted_up(training)
+        model = MLPClassifier(**network_settings(training))
         rounds = None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "did not converge": a number of epochs is what was asked
-            if params["early_stopping_rounds"] and training.validation is not None:
-                rounds = _fit_by_epochs(model, X, training, training.validation, scale)
+            if training.params["early_stopping_rounds"] and training.validation is not None:
+                loss = _loss(training, training.validation, scale)
+                rounds = fit_by_epochs(model, X, training.y, weight, training=training, loss=loss, classes=[0, 1])
             else:
-                model.fit(X, training.y, sample_weight=weighted_up(training))
+                model.fit(X, training.y, sample_weight=weight)
         return FittedPipeline(Pipeline([("scale", scale), ("model", model)]), rounds)
 
 
-def _fit_by_epochs(model: Any, X: np.ndarray, training: Training, validation: Validation, scale: Any) -> int:
-    """Fit until the validation rows' log-loss no longer falls; keep the best epoch's weights and say which it was.
+def network_settings(training: Training) -> dict[str, Any]:
+    """The hyperparameters as scikit-learn's networks have them."""
+    params: Mapping[str, Any] = training.params
+    return {
+        "hidden_layer_sizes": tuple(int(width) for width in params["hidden"].split("-")),
+        "learning_rate_init": params["learning_rate"],
+        "max_iter": params["epochs"],
+        "batch_size": min(params["batch_size"], len(training.X)),
+        "alpha": params["reg_lambda"],
+        "n_iter_no_change": params["epochs"] + 1,
+        "random_state": training.seed,
+    }
+
+
+def _loss(training: Training, validation: Validation, scale: Any) -> Callable[[Any], float]:
+    """The log-loss of a network's probabilities on the validation rows."""
+    judged = scale.transform(validation.X.astype(np.float64)).astype(np.float32)
+    weight = validation_weight(training, validation)
+    return lambda model: log_loss(validation.y, model.predict_proba(judged)[:, 1], weight)
+
+
+def fit_by_epochs(
+    model: Any,
+    X: np.ndarray,
+    y: np.ndarray,
+    weight: np.ndarray,
+    *,
+    training: Training,
+    loss: Callable[[Any], float],
+    **classes: Any,
+) -> int:
+    """Fit until the network's `loss` on validation rows no longer falls; keep the best epoch's weights, say which.
 
     Epochs share one stream of random numbers and Adam's moments, as those of a whole fit do.
     """
     params: Mapping[str, Any] = training.params
-    judged = scale.transform(validation.X.astype(np.float64)).astype(np.float32)
-    weight, judged_weight = weighted_up(training), validation_weight(training, validation)
     model.set_params(random_state=np.random.RandomState(training.seed))
     patience = Patience(params["early_stopping_rounds"])
     best: tuple[list[np.ndarray], list[np.ndarray]] = [], []
     for _ in range(params["epochs"]):
-        model.partial_fit(X, training.y, sample_weight=weight, classes=[0, 1])
-        if patience.better(log_loss(validation.y, model.predict_proba(judged)[:, 1], judged_weight)):
+        model.partial_fit(X, y, sample_weight=weight, **classes)
+        if patience.better(loss(model)):
             best = [layer.copy() for layer in model.coefs_], [layer.copy() for layer in model.intercepts_]
         elif patience.is_over:
             break

@@ -168,9 +168,13 @@ def _receive(request: FitRequest, folder: Path) -> FitResult:
         raise FitFailed(f"the process that fitted {request.learner} left no result; run it again") from error
     if "error" in answer:
         raise _error(request, answer["error"], answer["sentence"])
-    graph = (folder / "graph.onnx").read_bytes()
-    calibration = answer.pop("calibration")
-    return FitResult(graph=graph, **answer, calibration=None if calibration is None else Calibration(**calibration))
+    said, held = answer.pop("calibration"), folder / "held.npy"
+    return FitResult(
+        graph=(folder / "graph.onnx").read_bytes(),
+        **answer,
+        calibration=None if said is None else Calibration(**said),
+        held=np.load(held, allow_pickle=False) if held.exists() else None,
+    )
 
 
 def _error(request: FitRequest, kind: str, sentence: str) -> EverloopError:

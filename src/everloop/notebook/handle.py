@@ -22,6 +22,7 @@ from everloop.experiment import (
     explore,
     feature_table,
     judge_mine,
+    keep_frame,
     load_search_rows,
     note_search,
     search,
@@ -117,9 +118,10 @@ class ModelHandle:
     ) -> Board:
         """Search learners × hyperparameters; interrupted, it ends with what there is, and goes on when called again.
 
-        What is None is model.yaml's. minutes: no trial is begun after them. learners: which to try. folds: "auto", 5,
-        "5 by time" or "5 stratified". jobs: processes. frame: rows to search instead of the source. beside: what `use`
-        gave, to stand on the board. quiet: say nothing on the way. No spec is written: that is `best().to_spec(…)`.
+        What is None is model.yaml's. minutes: no trial is begun after them. learners: which to try, each in its own
+        space. folds: "auto", 5, "5 by time" or "5 stratified". jobs: processes. frame: rows to search instead of the
+        source. beside: what `use` gave, to stand on the board. quiet: say nothing on the way. No spec is written: that
+        is `best().to_spec(…)`.
         """
         require_extra("train")
         place = self._place()
@@ -148,6 +150,8 @@ class ModelHandle:
             rows=rows,
             progress=None if quiet else _told,
         )
+        if given is not None:
+            keep_frame(place.project, board.search, given)
         with place.ledger() as ledger:
             note_search(place.project, board, ledger=ledger, actor=me(), beside=judged)
         kind = "polars" if frame is None else kind_of(frame)
@@ -211,7 +215,8 @@ def _with_learners(model: Model, learners: Sequence[str] | None) -> Model:
     named = (learners,) if isinstance(learners, str) else tuple(learners)
     if not named:
         raise UsageError("learners=[] leaves nothing to try; leave it out for model.yaml's")
-    return model.model_copy(update={"search": model.search.model_copy(update={"learners": named})})
+    space = {name: said for name, said in model.search.space.items() if name in named}
+    return model.model_copy(update={"search": model.search.model_copy(update={"learners": named, "space": space})})
 
 
 def _refuse_same_names(brought: Sequence[Mine]) -> None:

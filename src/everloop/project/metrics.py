@@ -31,12 +31,16 @@ Calibrate = Literal["none", "logistic", "isotonic", "auto"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricName:
-    """A metric's name, the task it belongs to, whether more is better, and whether it lies from 0 to 1."""
+    """A metric's name, the task it belongs to, whether more is better, and whether it lies from 0 to 1.
+
+    of_decisions: whether it judges decisions, so that it moves with the threshold.
+    """
 
     name: str
     task: str
     maximise: bool
     is_share: bool = False
+    of_decisions: bool = False
 
 
 _SHARES: Final = frozenset(
@@ -44,10 +48,22 @@ _SHARES: Final = frozenset(
 )
 
 
+_OF_DECISIONS: Final = frozenset(("accuracy", "precision", "recall", "f1", "cost"))
+
+
 def _names(task: str, *, up: str, down: str = "") -> Iterable[tuple[str, MetricName]]:
     for words, maximise in ((up, True), (down, False)):
         for name in words.split():
-            yield name, MetricName(name=name, task=task, maximise=maximise, is_share=name in _SHARES)
+            yield (
+                name,
+                MetricName(
+                    name=name,
+                    task=task,
+                    maximise=maximise,
+                    is_share=name in _SHARES,
+                    of_decisions=name in _OF_DECISIONS,
+                ),
+            )
 
 
 METRICS: Final[dict[str, MetricName]] = dict(

@@ -64,6 +64,16 @@ def _learner_mistakes(read: ModelFile) -> list[tuple[KeyPath, str]]:
 
 
 def _of_classification(read: ModelFile) -> Iterator[tuple[KeyPath, str]]:
+    metric, other = read.objective.metric, read.objective.constraint
+    if other is not None:
+        named = [metric_name(name) for name in (metric, other.metric)]
+        still = [one.name for one in named if one.task == read.task and not one.of_decisions]
+        if still:
+            yield (
+                ("objective",),
+                f"{still[0]} is the same at every threshold, so that none can be chosen for '{read.objective}'; write "
+                f"{metric!r} here, and '{other}' as a gate",
+            )
     if read.quantiles:
         yield (
             ("quantiles",),

@@ -9,10 +9,9 @@ from everloop.tasks.evaluation import Evaluation, decided, paired_interval
 from everloop.tasks.loss import hits, row_losses
 from everloop.tasks.numeric import NumericEvaluation, paired_numeric_interval
 from everloop.tasks.numeric_loss import error_bound, numeric_losses
-from everloop.tasks.objective import constraint_met
 from everloop.tasks.registry import TASKS, get_task
 from everloop.tasks.regression import Regression
-from everloop.tasks.risk import RiskShares, decision_labels, risk_shares
+from everloop.tasks.risk import RiskShares, risk_shares
 from everloop.tasks.task import Evaluated, Metric, Task
 from everloop.tasks.threshold import choose_threshold
 
@@ -27,9 +26,7 @@ __all__ = [
     "RiskShares",
     "Task",
     "choose_threshold",
-    "constraint_met",
     "decided",
-    "decision_labels",
     "error_bound",
     "get_task",
     "hits",

@@ -29,9 +29,10 @@ from everloop.tasks.metrics import (
 )
 from everloop.tasks.task import Array
 
-__all__ = ["Evaluation", "decided", "paired_interval"]
+__all__ = ["Evaluation", "decided", "paired_by_cells", "paired_interval"]
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+OfCells = Callable[[Floats], Floats]
 
 # Groups of equal score that a bootstrap of a ranking metric keeps; more change the interval's third digit at most.
 GROUPS = 1024
@@ -166,7 +167,7 @@ class Evaluation:
             return np.ones(self.rows, dtype=bool)
         return self.y if metric == "recall" else self.decision
 
-    def _of_cells(self, metric: str) -> Callable[[Floats], Floats]:
+    def _of_cells(self, metric: str) -> OfCells:
         if metric == "cost":
             return cost_per_row(DEFAULT_COSTS if self.costs is None else self.costs)
         return CELL_METRICS[metric]
@@ -206,15 +207,21 @@ def paired_interval(
     point = first.value(metric) - second.value(metric)
     if metric in RANK_METRICS:
         return from_replicates(point, _rank_differences(metric, first, second, seed=seed), level=level)
+    return paired_by_cells(first, second, first._of_cells(metric), second._of_cells(metric), seed=seed, level=level)
+
+
+def paired_by_cells(
+    first: Evaluation, second: Evaluation, mine: OfCells, theirs: OfCells, *, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """The interval of `mine` of `first`'s cells minus `theirs` of `second`'s, over the same rows."""
     kinds = first.y * 4 + first.decision * 2 + second.decision
     sums = np.bincount(kinds, weights=first.weights, minlength=8).astype(np.float64)
     squares = np.bincount(kinds, weights=np.square(first.weights), minlength=8).astype(np.float64)
     # Of the eight kinds (truth, first, second), those that are each side's tp, fp, fn and tn.
-    mine = np.eye(4)[[3, 3, 1, 1, 2, 2, 0, 0]]
-    theirs = np.eye(4)[[3, 1, 3, 1, 2, 0, 2, 0]]
+    of_first, of_second = np.eye(4)[[3, 3, 1, 1, 2, 2, 0, 0]], np.eye(4)[[3, 1, 3, 1, 2, 0, 2, 0]]
 
     def difference(drawn: Floats) -> Floats:
-        return first._of_cells(metric)(drawn @ mine) - second._of_cells(metric)(drawn @ theirs)
+        return mine(drawn @ of_first) - theirs(drawn @ of_second)
 
     return bootstrap_cells(difference, sums, squares=squares, seed=seed, replicates=REPLICATES, level=level)
 

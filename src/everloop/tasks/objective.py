@@ -1,4 +1,4 @@
-"""What an objective makes of an evaluation: one number to rank by, and whether its constraint is met."""
+"""What an objective makes of an evaluation: one number to rank by."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from everloop.project import Condition, Objective
 from everloop.tasks.task import Evaluated
 
-__all__ = ["constraint_met", "objective_value", "shortfall"]
+__all__ = ["objective_value", "shortfall"]
 
 
 def shortfall(condition: Condition, value: float) -> float:
@@ -19,12 +19,6 @@ def shortfall(condition: Condition, value: float) -> float:
     if condition.op in (">=", ">"):
         return min(1.0, max(0.0, value / condition.bound)) if condition.bound > 0 else 0.0
     return min(1.0, max(0.0, condition.bound / value)) if value > 0 else 0.0
-
-
-def constraint_met(objective: Objective, evaluation: Evaluated) -> bool:
-    """Whether the evaluation satisfies the objective's constraint; True where it has none."""
-    constraint = objective.constraint
-    return constraint is None or constraint.holds(evaluation.value(constraint.metric))
 
 
 def objective_value(objective: Objective, evaluation: Evaluated, value: float) -> float:

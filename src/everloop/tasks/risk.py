@@ -1,4 +1,4 @@
-"""Scores as people read them: high, medium and low risk, and a decision's label."""
+"""Scores as people read them: high, medium and low risk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from everloop.tasks.task import Array
 
-__all__ = ["RiskShares", "decision_labels", "risk_shares"]
+__all__ = ["RiskShares", "risk_shares"]
 
 # Medium risk begins at this share of the decision threshold: near enough to it to be worth a look.
 MEDIUM = 0.5
@@ -42,8 +42,3 @@ def risk_shares(
     above = float(weights[scores >= kind(threshold)].sum() / weights.sum())
     from_medium = float(weights[scores >= kind(threshold * medium)].sum() / weights.sum())
     return RiskShares(high=above, medium=max(0.0, from_medium - above), low=max(0.0, 1.0 - from_medium))
-
-
-def decision_labels(decision: Array, *, positive: str, negative: str) -> list[str]:
-    """The label of each decision, shape (n,): `positive` where flagged."""
-    return [positive if flagged else negative for flagged in np.asarray(decision).tolist()]

@@ -25,7 +25,7 @@ class QuantileLearner(Protocol):
     """A learner that can be asked for a quantile itself."""
 
     def fit_quantile(self, training: Training, level: float, rounds: int | None) -> FittedModel:
-        """The model of the quantile at `level`, in (0, 1). rounds: as many as the score's was given, None for all."""
+        """The model of the quantile at `level`, in (0, 1). rounds: as many as the score's kept, None for all."""
         ...
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from everloop.models.learner import Training
-from everloop.models.regression.boosting import numeric_hyperparameters
+from everloop.models.regression.boosting import numeric_hyperparameters, of_quantile
 from everloop.models.regression.fixed_number import FixedNumber
 from everloop.models.regression.loss import ABSOLUTE, mean_loss
 from everloop.models.regression.weighted import weighted_quantiles
@@ -65,12 +65,10 @@ class XGBoost:
         return _Fitted(model, model.get_booster().num_boosted_rounds() if stopping else None)
 
     def fit_quantile(self, training: Training, level: float, rounds: int | None) -> _Fitted:
-        """The booster of one quantile, of as many trees as the score's has."""
+        """The booster of one quantile."""
         base = float(weighted_quantiles(training.y, training.weight, (level,))[0])
-        objective: dict[str, Any] = {"objective": "reg:quantileerror", "quantile_alpha": level}
-        if rounds is not None:
-            objective["n_estimators"] = rounds
-        return _Fitted(_fitted(training, base, objective, {}))
+        objective = {"objective": "reg:quantileerror", "quantile_alpha": level}
+        return _Fitted(_fitted(of_quantile(training, rounds), base, objective, {}))
 
 
 def _fitted(training: Training, base_score: float, objective: Mapping[str, Any], judged: Mapping[str, Any]) -> Any:
