@@ -25,6 +25,7 @@ from everloop.experiment.trial_fit import TrialTask, run_trial
 from everloop.experiment.trial_rows import trial_rows
 from everloop.experiment.trials import TrialLog
 from everloop.experiment.winner import winner_spec
+from everloop.experiment.workers import LokyWorkers
 from everloop.ledger import Ledger
 from everloop.project import Objective, ProjectLock, Spec
 from tests.experiment.made import START, opened, payments, project
@@ -304,6 +305,17 @@ def test_a_trial_that_takes_too_long_is_ended_and_says_so() -> None:
     assert "trial_timeout" in trial.sentence
 
 
+def test_a_fit_that_runs_no_python_is_left_behind_and_says_that_it_is_stuck(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "learners.py"
+    own.write_text(ENDLESS.replace("600", "3"))
+    monkeypatch.setattr("everloop.experiment.trial_fit._TO_END_S", 0.2)
+    result = run_trial(trial_task(learner="endless", own=own, time_limit_s=0.5), small_rows())
+    assert result.stuck
+    assert result.trial.cause == "too long"
+
+
 def test_trials_behind_half_of_the_others_are_spared_their_last_folds(tmp_path: Path) -> None:
     won = found(tmp_path / "p", trials=24, jobs=2)
     pruned = [trial for trial in won.trials if trial.status == "pruned"]
@@ -507,3 +519,44 @@ def test_a_learner_that_takes_its_process_down_costs_no_other_trial(tmp_path: Pa
     assert "ran out of memory, or died of it" in by_learner["deadly"].sentence
     assert {trial.status for trial in won.trials if trial.learner != "deadly"} == {"done"}
     assert len(won.trials) == 6
+
+
+ENDLESS = """\
+import ctypes
+from pathlib import Path
+from everloop.models import own_learner
+
+@own_learner
+class Endless:
+    name = "endless"
+
+    def fit(self, training):
+        with open(Path(__file__).parent / "begun", "a") as begun:
+            begun.write("once")
+        ctypes.CDLL(None).sleep(600)  # native code: no exception reaches it
+"""
+
+
+@pytest.mark.slow
+def test_a_fit_that_nothing_ends_is_told_as_too_long_and_costs_no_other_trial(tmp_path: Path) -> None:
+    path = with_own(tmp_path / "p", ENDLESS, learners="endless, logistic")
+    yaml = tmp_path / "p" / "fraud" / "model.yaml"
+    yaml.write_text(yaml.read_text().replace("search: {", "search: {trial_timeout: 5s, "))
+    before = set(psutil.Process().children())
+    won = search(*opened(tmp_path / "p"), clock=CLOCK, trials=2, jobs=2)
+    endless = next(trial for trial in won.trials if trial.learner == "endless")
+    assert endless.sentence.startswith("it took longer than 5s")
+    assert path.with_name("begun").read_text() == "once"
+    assert {trial.status for trial in won.trials if trial != endless} == {"done"}
+    left = [one for one in set(psutil.Process().children()) - before if "loky_posix" in " ".join(one.cmdline())]
+    assert left == []  # with the one that is stuck
+
+
+def test_workers_that_are_renewed_give_up_what_they_fit(tmp_path: Path) -> None:
+    with LokyWorkers(tmp_path / "rows", jobs=1) as workers:
+        workers.lay_out(small_rows(20_000))
+        running = workers.submit(trial_task(params={"n_estimators": 20_000, "learning_rate": 0.0001}))
+        workers.renew()
+        with pytest.raises(Exception, match="shutdown"):
+            running.result(timeout=60)
+        assert workers.submit(trial_task()).result().trial.status == "done"

@@ -21,7 +21,20 @@ __all__ = ["PLAN_FILE", "KeptPlan", "SearchPlan", "libraries", "read_plan", "wri
 
 PLAN_FILE: Final = "plan.json"
 
-_LIBRARIES: Final = ("lightgbm", "numpy", "optuna", "scikit-learn", "xgboost-cpu", "xgboost", "onnxmltools", "skl2onnx")
+_LIBRARIES: Final = (
+    "everloop",
+    "lightgbm",
+    "numpy",
+    "onnx",
+    "onnxmltools",
+    "onnxruntime",
+    "optuna",
+    "scikit-learn",
+    "scipy",
+    "skl2onnx",
+    "xgboost",
+    "xgboost-cpu",
+)
 
 
 class KeptPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +136,7 @@ class SearchPlan:
 
 
 def libraries() -> dict[str, str]:
-    """The versions of what decides how a fit comes out, by name; those that are installed."""
+    """The versions of what decides what is tried and how a fit comes out, by name; those that are installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
