@@ -103,6 +103,11 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
         """The objective's interval on the judged rows."""
         return None if self.interval is None else Interval.from_dict(self.interval)
 
+    def meets(self, other: Trial) -> bool:
+        """Whether the intervals of the two meet, so that the data may not tell them apart."""
+        mine, theirs = self.range, other.range
+        return mine is not None and theirs is not None and mine.low <= theirs.high and theirs.low <= mine.high
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
         record: dict[str, Any] = msgspec.to_builtins(self)
