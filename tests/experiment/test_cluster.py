@@ -8,19 +8,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from everloop.clock import SystemClock
 from everloop.errors import ConfigurationError, IntegrationError
 from everloop.experiment import Leaderboard, search
+from everloop.experiment.crew import Crew
 from everloop.experiment.workers import DaskWorkers
 from everloop.project import Project
 from tests.experiment.made import opened, payments, project
-from tests.experiment.test_search import same
+from tests.experiment.test_search import same, small_rows, trial_task
 
 pytest.importorskip("distributed", reason="Dask is not installed")
 CLOCK = SystemClock()
@@ -42,21 +44,31 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a scheduler with two workers of one thread."""
+@contextmanager
+def started_cluster(
+    scratch: Path, *, workers: int
+) -> Iterator[tuple[str, subprocess.Popen[bytes], list[subprocess.Popen[bytes]]]]:
+    """A scheduler's address, its process, and those of the nannies of its workers of one thread."""
     from distributed import Client
 
-    scratch = tmp_path_factory.mktemp("dask")
     address = f"tcp://127.0.0.1:{_free_port()}"
     with ExitStack() as stack:
         port = address.rpartition(":")[2]
-        _started(stack, "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")
-        for name in ("one", "two"):
+        words = ("--host", "127.0.0.1", "--port", port, "--no-dashboard")
+        scheduler = _started(stack, "distributed.cli.dask_scheduler", *words)
+        nannies = []
+        for name in map(str, range(workers)):
             words = ("--name", name, "--nthreads", "1", "--no-dashboard", "--local-directory", str(scratch / name))
-            _started(stack, "distributed.cli.dask_worker", address, *words)
+            nannies.append(_started(stack, "distributed.cli.dask_worker", address, *words))
         with Client(address, timeout="60s", set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=60)
+            client.wait_for_workers(workers, timeout=60)
+        yield address, scheduler, nannies
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a scheduler with two workers."""
+    with started_cluster(tmp_path_factory.mktemp("dask"), workers=2) as (address, _, _):
         yield address
 
 
@@ -75,16 +87,9 @@ def test_a_cluster_finds_what_this_machine_finds_and_both_workers_fit(cluster: s
     there = searched(tmp_path / "there", settings=f"dask: {cluster}\n")
     assert same(here, there)
     with Client(cluster, timeout="10s", set_as_default=False) as client:
-        fitted = client.run(_trials_fitted)
+        fitted = client.run(lambda dask_worker: dask_worker.state.executed_count)
     assert len(fitted) == 2
     assert all(count > 0 for count in fitted.values())
-
-
-def _trials_fitted() -> int:
-    """On a worker: how many trials were fitted there."""
-    from everloop.experiment.trial_fit import trials_run
-
-    return trials_run()
 
 
 @pytest.mark.slow
@@ -109,6 +114,39 @@ def test_a_worker_that_dies_costs_no_trial(cluster: str, tmp_path: Path) -> None
     assert same(here, there)
     with Client(cluster, timeout="30s", set_as_default=False) as client:
         client.wait_for_workers(2, timeout=60)  # its nanny has started another
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_goes_away_ends_the_search_and_what_ended_is_kept(tmp_path: Path) -> None:
+    root = tmp_path / "p"
+    project(root, payments())
+    with started_cluster(tmp_path, workers=1) as (address, scheduler, _):
+
+        def kill(trial: object, best: object, ended: int, of: object) -> None:
+            if ended == 3:
+                scheduler.kill()
+                scheduler.wait()
+
+        with pytest.raises(IntegrationError, match=f"the Dask scheduler {address} has gone away"):
+            searched(root, settings=f"dask: {address}\n", progress=kill)
+    resumed = searched(root, settings="{}\n", jobs=1)
+    assert len(resumed.trials) == 8
+    (file,) = (root / ".everloop" / "searches").glob("*/trials.jsonl")
+    assert len(file.read_bytes().splitlines()) == 8  # none was fitted twice
+
+
+@pytest.mark.slow
+def test_a_cluster_that_has_lost_its_workers_is_waited_for_and_then_told(tmp_path: Path) -> None:
+    with started_cluster(tmp_path, workers=1) as (address, _, nannies), DaskWorkers(address, patience_s=3) as workers:
+        assert workers.count == 1
+        workers.lay_out(small_rows())
+        crew = Crew(workers)
+        crew.give(trial_task(params={"n_estimators": 20_000}))
+        for process in psutil.Process(nannies[0].pid).children(recursive=True):
+            process.kill()
+        nannies[0].kill()
+        with pytest.raises(IntegrationError, match=f"{address} has had no workers for 3 s"):
+            crew.wait()
 
 
 def test_a_scheduler_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:

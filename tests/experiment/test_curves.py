@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from everloop.experiment import trial_curves
 from everloop.experiment.decision_curves import POINTS, DecisionCurves
@@ -180,6 +181,18 @@ def test_the_hyperparameter_that_moves_the_value_explains_most_of_it(seed: int) 
               value=-t.value) for t in trials if t.value is not None
     ]  # fmt: skip
     assert parameter_importance(minimised, space(), seed=0)["learning_rate"] > 0.8
+
+
+def test_trials_that_were_given_up_explain_nothing() -> None:
+    whole = tried(20, 0, lambda params: np.log(params["learning_rate"]))
+    given_up = [replace(trial, number=trial.number + 20, status="pruned") for trial in tried(20, 1, lambda _: 50.0)]
+    assert parameter_importance([*whole, *given_up], space(), seed=0) == parameter_importance(whole, space(), seed=0)
+
+
+def test_a_default_that_a_trial_does_not_name_is_the_value_it_had() -> None:
+    early = learner_spaces([learner("lightgbm")], {"lightgbm": {"early_stopping_rounds": [0, 20]}})["lightgbm"]
+    trials = tried(20, 0, lambda params: np.log(params["learning_rate"]))  # none names early_stopping_rounds: it is 0
+    assert "early_stopping_rounds" in parameter_importance(trials, early, seed=0)
 
 
 def test_few_trials_or_equal_ones_say_nothing_of_hyperparameters() -> None:

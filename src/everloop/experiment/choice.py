@@ -1,4 +1,4 @@
-"""Which trial is handed over: of those that the data cannot tell from the best, the one that is cheapest to serve."""
+"""Which trial is handed over: of those that the data cannot tell from the best, one that is cheap to serve."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from everloop.experiment.trials import Trial, mean_interval_of
 from everloop.project import Objective
 from everloop.stats import Interval
 from everloop.tasks import Evaluated
+from everloop.tasks.metrics import RANK_METRICS
 
-__all__ = ["RIVALS", "Choice", "choose", "overlap"]
+__all__ = ["AS_SMALL", "RIVALS", "Choice", "choose", "rivals", "unbeaten"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 PredictionsOf = Callable[[Trial], Array]
 
 RIVALS: Final = 20
-"""Trials that may be told from the best, or not; those behind them are not asked."""
+"""Trials that are compared with the best where ranks are, of every row many times over; others are all compared."""
+
+AS_SMALL: Final = 2.0
+"""A graph that is at most so many times as large as the smallest costs nobody more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +34,7 @@ class Choice:
     """The trial to hand over, None where all failed.
 
     behind: by how much the best is better than a trial on the same rows, with its 95 % interval, by the trial's number;
-    of the best and its nearest rivals. A trial whose interval reaches 0 is tied with the best.
+    of the best and its rivals. A trial whose interval reaches 0 is tied with the best.
     """
 
     winner: Trial | None
@@ -42,6 +46,7 @@ def choose(
     trials: Sequence[Trial],
     rows: SearchRows,
     *,
+    yardsticks: Sequence[Trial],
     predictions: PredictionsOf,
     objective: Objective,
     cheapest: bool,
@@ -51,7 +56,8 @@ def choose(
 ) -> Choice:
     """The choice among the trials that went through all folds.
 
-    cheapest: of the tied the one with the smallest graph, which is also quick and light; else the best.
+    cheapest: of the tied that beat the yardsticks the best whose graph is about as small as the smallest, which is also
+    quick and light. Else, and where none of them does, the best.
     """
     whole = [trial for trial in trials if trial.kind == "trial" and trial.status == "done"]
     if not whole:
@@ -82,18 +88,40 @@ def choose(
     mine = folds_of(best)
     worth = [fold.worth for fold in best.folds]
     behind = {}
-    for rival in (trial for trial in order[:RIVALS] if overlap(best, trial)):
+    for rival in rivals(order, objective):
         gaps = [
             better_by(objective, one, other, seed=seed, task=task)
             for one, other in zip(mine, folds_of(rival), strict=True)
         ]
         behind[rival.number] = mean_interval_of(gaps, worth)
     tied = [trial for trial in order if trial.number in behind and behind[trial.number].low <= 0]
-    winner = min(tied, key=lambda trial: trial.graph_bytes) if cheapest and tied else best  # of equals the better
+    good = [trial for trial in tied if unbeaten(trial, yardsticks, objective) is None]
+    winner = _cheap(good) if cheapest and good else best
     return Choice(winner=winner, best=best, behind=behind)
 
 
-def overlap(best: Trial, other: Trial) -> bool:
-    """Whether the intervals of the two meet, so that pairs of rows are worth a look."""
-    mine, theirs = best.range, other.range
-    return mine is not None and theirs is not None and mine.low <= theirs.high and theirs.low <= mine.high
+def _cheap(order: Sequence[Trial]) -> Trial:
+    """The first of those whose graphs are small."""
+    small = AS_SMALL * min(trial.graph_bytes for trial in order)
+    return next(trial for trial in order if trial.graph_bytes <= small)
+
+
+def rivals(order: Sequence[Trial], objective: Objective) -> list[Trial]:
+    """Those of `order`, the best first, that are compared with the best on the same rows; itself among them."""
+    near = [trial for trial in order if order[0].meets(trial)]
+    return near[:RIVALS] if objective.metric in RANK_METRICS else near
+
+
+def unbeaten(trial: Trial, yardsticks: Sequence[Trial], objective: Objective) -> Trial | None:
+    """The first yardstick that `trial` is no better than on the rows that ranked both; None where it beats them all.
+
+    One of its own learner (a logistic regression with other settings) need not be beaten, and one that failed is not.
+    """
+    others = (yardstick for yardstick in yardsticks if yardstick.learner != trial.learner)
+    return next((other for other in others if not _better(trial, other, objective)), None)
+
+
+def _better(trial: Trial, other: Trial, objective: Objective) -> bool:
+    if trial.value is None or other.value is None:
+        return False
+    return trial.value > other.value if objective.maximise else trial.value < other.value

@@ -2,83 +2,103 @@
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from typing import Final
 
-from everloop.experiment.trial_fit import OUT_OF_MEMORY, TrialResult, TrialTask
-from everloop.experiment.trials import Trial
+from everloop.errors import IntegrationError
+from everloop.experiment.trial_fit import OUT_OF_MEMORY, TrialResult, TrialTask, failed
 from everloop.experiment.workers import Workers
 
 __all__ = ["Crew"]
 
+_LOOK_S: Final = 10.0
+
 
 class Crew:
-    """Tasks that are being fitted by `workers`."""
+    """Tasks that are being fitted by `workers`.
+
+    Where a process dies, all that ran beside it is lost with it: each is fitted again alone, which shows whose doing it
+    was. Where one is stuck in a fit that took too long, no task begins until those beside it have ended, and then it is
+    ended: so nothing is lost with it.
+    """
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
         self._running: dict[Future[TrialResult], TrialTask] = {}
+        self._lost: deque[TrialTask] = deque()
+        self._stuck = False
 
     @property
     def has_room(self) -> bool:
-        """Whether another task would be begun at once."""
-        return len(self._running) < self._workers.count
+        """Whether another task would be begun at once. Raises IntegrationError where nobody is left to fit it."""
+        return not (self._lost or self._stuck) and len(self._running) < self._workers.count
 
     @property
     def busy(self) -> bool:
-        """Whether anything is being fitted."""
-        return bool(self._running)
+        """Whether anything is being fitted, or still to be."""
+        return bool(self._running or self._lost)
 
     def give(self, task: TrialTask) -> None:
         """Begin to fit `task`."""
         self._running[self._workers.submit(task)] = task
 
     def wait(self) -> list[TrialResult]:
-        """The results of what has ended since, at least one.
-
-        Where a process died, all that ran beside it is lost with it: each is fitted again alone, which shows whose
-        doing it was.
-        """
-        done, _ = wait(self._running, return_when=FIRST_COMPLETED)
-        results, lost = self._collected(done)
-        if lost:
-            others, more = self._collected(wait(self._running).done)
-            results += others
-            self._workers.renew()
-            results += [self.alone(task) for task in (*lost, *more)]
-        return results
-
-    def _collected(self, done: set[Future[TrialResult]]) -> tuple[list[TrialResult], list[TrialTask]]:
+        """The results of what has ended since, at least one. Raises IntegrationError where nobody is left to fit."""
         results: list[TrialResult] = []
-        lost: list[TrialTask] = []
+        while self._running and not results:
+            results = self._collected(self._some_ended())
+        if self._stuck and not self._running:
+            self._workers.renew()
+            self._stuck = False
+        return results or [self.alone(self._lost.popleft())]
+
+    def _some_ended(self) -> set[Future[TrialResult]]:
+        done: set[Future[TrialResult]] = set()
+        while not done:
+            done, _ = wait(self._running, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
+            if not done:
+                _ = self._workers.count  # raises where nobody is left
+        return done
+
+    def _collected(self, done: set[Future[TrialResult]]) -> list[TrialResult]:
+        """The results of those that have one. Raises IntegrationError where none has, and nobody is left to fit."""
+        results: list[TrialResult] = []
+        gone: IntegrationError | None = None
         for future in done:
-            task = self._running.pop(future)
             try:
-                results.append(future.result())
+                result = future.result()
             except BrokenProcessPool:
-                lost.append(task)
+                self._lost.append(self._running.pop(future))
+                continue
+            except IntegrationError as error:
+                gone = error
+                continue
             except Exception as error:  # a cluster's ways of losing a worker have no class in common
-                results.append(_failed(task, f"its worker was lost: {type(error).__name__}: {error}"))
-        return results, lost
+                result = _lost(self._running[future], error)
+            del self._running[future]
+            self._stuck |= result.stuck
+            results.append(result)
+        if gone is not None and not results:
+            raise gone  # else what has ended is kept first, and this is found again
+        return results
 
     def alone(self, task: TrialTask) -> TrialResult:
         """Fit `task` while nothing else is fitted: where the process dies, it is the task's doing."""
         try:
-            return self._workers.submit(task).result()
+            result = self._workers.submit(task).result()
         except BrokenProcessPool:
-            self._workers.renew()
-            return _failed(task, OUT_OF_MEMORY)
+            return failed(task, OUT_OF_MEMORY, cause="out of memory")
+        except IntegrationError:
+            raise
         except Exception as error:  # as above
-            return _failed(task, f"its worker was lost: {type(error).__name__}: {error}")
+            return _lost(task, error)
+        if result.stuck:
+            self._workers.renew()
+        return result
 
 
-def _failed(task: TrialTask, sentence: str) -> TrialResult:
-    trial = Trial(
-        number=task.number,
-        kind=task.kind,
-        learner=task.learner,
-        hyperparameters=dict(task.params),
-        status="failed",
-        sentence=next(iter(sentence.splitlines()), ""),
-    )
-    return TrialResult(trial=trial)
+def _lost(task: TrialTask, error: Exception) -> TrialResult:
+    said = next(iter(str(error).splitlines()), "")
+    return failed(task, f"its worker was lost: {type(error).__name__}: {said}", cause="worker lost")

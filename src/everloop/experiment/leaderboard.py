@@ -82,14 +82,14 @@ class Leaderboard:
     """What a search found. `trials` holds yardsticks, failed and given up trials too, the best first.
 
     behind: by how much the best trial is better than another on the same rows, with its 95 % interval, by number; of
-    the best and its nearest rivals. A trial whose interval reaches 0 is tied: the data cannot tell the two apart.
+    the best and its rivals. A trial whose interval reaches 0 is tied: the data cannot tell the two apart.
     stopped: it was interrupted, and this is what there was.
     verdict: whether the winner may be written as a spec, with the sentence that says why.
     search: the search's id; its folder under `.everloop/searches/` holds every trial.
     quantiles: what a version of the winner will answer beside its score.
     curves: of the winner, a few others and the yardsticks, on the rows that ranked them; () where every trial failed.
     parameters: of the winner's learner, by how much of the differences between its trials each explains, {} where too
-    few trials say so. page: where the HTML page was written.
+    few trials say so. notes: what else should be known. page: where the HTML page was written.
     """
 
     search: str
@@ -109,6 +109,7 @@ class Leaderboard:
     stopped: bool = False
     curves: tuple[TrialCurves, ...] = ()
     parameters: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     page: str | None = None
 
     def tied(self, trial: Trial) -> bool:
@@ -135,6 +136,7 @@ class Leaderboard:
             "trials": [self._record(trial) for trial in self.trials],
             "winner": None,
             "parameters": self.parameters,
+            "notes": list(self.notes),
             "page": self.page,
             "seconds": round(self.seconds, 3),
         }
@@ -268,14 +270,22 @@ def notes_of(board: Leaderboard) -> list[str]:
     if board.stopped:
         found.append(f"stopped by hand: this is what {len(board.trials)} trials found; run it again and it goes on")
     if board.ties > 1:
-        found.append(f"≈ the data cannot tell these {board.ties} apart")
+        found.append(f"≈ the data cannot tell these {board.ties} apart{_more_near(board)}")
     pruned = sum(trial.status == "pruned" for trial in board.trials)
     if pruned:
         found.append(f"↓ {pruned} given up before their last fold, being behind half of those before them")
     if board.data.note is not None:
         found.append(board.data.note)
+    found += board.notes
     found.append("µs: a row through the graph, among many; size: of the graph")
     return found
+
+
+def _more_near(board: Leaderboard) -> str:
+    """How many more are near the best, where not all were compared with it."""
+    done = [trial for trial in board.trials if trial.kind == "trial" and trial.status == "done"]
+    more = sum(trial.number not in board.behind and done[0].meets(trial) for trial in done)
+    return f"; {len(board.behind)} were compared, and {more} more are near the best" if more else ""
 
 
 def _failures(board: Leaderboard) -> list[Text]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from everloop.experiment.space import LearnerSpace
 from everloop.experiment.trials import Trial
-from everloop.models import Choice, Distribution, Int
+from everloop.models import Choice, Distribution, Int, defaults
 
 if TYPE_CHECKING:
     import optuna
@@ -24,19 +24,20 @@ LEAST_TRIALS: Final = 10
 def parameter_importance(trials: Sequence[Trial], space: LearnerSpace, *, seed: int) -> dict[str, float]:
     """Each searched hyperparameter's share of the variance of the objective, alone, the largest first.
 
-    By functional ANOVA over a random forest that is fitted on the learner's trials, those given up among them, as
-    Optuna does it; what the shares lack of 1 is what hyperparameters do together. {} below `LEAST_TRIALS`, and where
-    all trials are worth the same. Source: Hutter, Hoos, Leyton-Brown (2014), "An Efficient Approach for Assessing
-    Hyperparameter Importance".
+    By functional ANOVA over a random forest that is fitted on the learner's trials, as Optuna does it; what the shares
+    lack of 1 is what hyperparameters do together. Trials that were given up are left out: their values are of fewer
+    folds. {} below `LEAST_TRIALS`, and where all trials are worth the same. Source: Hutter, Hoos, Leyton-Brown (2014),
+    "An Efficient Approach for Assessing Hyperparameter Importance".
     """
+    unsaid = defaults(space.learner)
     told = [
-        trial
-        for trial in trials
-        if (trial.kind, trial.learner) == ("trial", space.learner.name)
+        (trial.value, unsaid | trial.hyperparameters)
+        for trial in sorted(trials, key=lambda one: one.number)
+        if (trial.kind, trial.learner, trial.status) == ("trial", space.learner.name, "done")
         and trial.value is not None
-        and space.holds(trial.hyperparameters)
+        and space.holds(unsaid | trial.hyperparameters)
     ]
-    if len(told) < LEAST_TRIALS or np.ptp([trial.value for trial in told if trial.value is not None]) == 0:
+    if len(told) < LEAST_TRIALS or np.ptp([value for value, _ in told]) == 0:
         return {}
     import optuna
 
@@ -45,9 +46,9 @@ def parameter_importance(trials: Sequence[Trial], space: LearnerSpace, *, seed: 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "argument normalize is an experimental feature"
         study = optuna.create_study()
-        for trial in sorted(told, key=lambda one: one.number):
-            params = {name: _told(item, trial.hyperparameters[name]) for name, item in space.searched.items()}
-            study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=trial.value))
+        for value, had in told:
+            params = {name: _told(item, had[name]) for name, item in space.searched.items()}
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=value))
         found = optuna.importance.get_param_importances(
             study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=seed), normalize=False
         )

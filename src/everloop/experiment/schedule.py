@@ -76,7 +76,8 @@ class Schedule:
             trial = self._ended.get(len(self._known) + 1)
             if trial is None:
                 return False
-            self._suggester.tell(trial.number, trial.value)
+            given_up_after = len(trial.folds) if trial.status == "pruned" else None
+            self._suggester.tell(trial.number, trial.value, given_up_after=given_up_after)
             self._known.append(trial)
         return True
 

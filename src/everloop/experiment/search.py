@@ -10,14 +10,14 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, get_args
 
 import numpy as np
 
 from everloop.clock import Clock
-from everloop.errors import AlreadyRunning, ConfigurationError, FitFailed
+from everloop.errors import AlreadyRunning, ConfigurationError, FitFailed, UsageError
 from everloop.experiment.board_curves import RIVALS_DRAWN, curves_of
-from everloop.experiment.choice import RIVALS, choose, overlap
+from everloop.experiment.choice import RIVALS, choose, rivals
 from everloop.experiment.crew import Crew
 from everloop.experiment.leaderboard import Leaderboard, ranked
 from everloop.experiment.parameter_importance import parameter_importance
@@ -33,7 +33,7 @@ from everloop.experiment.trials import Trial
 from everloop.experiment.verdicts import judge_winner
 from everloop.experiment.workers import DaskWorkers, LokyWorkers, Workers
 from everloop.models import Learner, defaults, learner, learners, resolve_params, search_space
-from everloop.project import FoldsPlan, Model, Project, ProjectLock, SearchMethod, Spec
+from everloop.project import FoldsPlan, Model, Project, ProjectLock, SearchMethod, Spec, did_you_mean
 
 __all__ = ["FIT_ROWS", "TRIALS", "Progress", "search"]
 
@@ -76,16 +76,20 @@ def search(
 
     method, trials (beside the yardsticks), folds, seed, jobs (processes, one thread each) and minutes (no trial is
     begun after them) are model.yaml's where None. jobs never change what is found, and minutes only how much of it.
-    champion: the spec that production trains, which is always trial one. fit_rows: more rows are sampled for a fit,
-    the rarer class whole and the other weighted up. rows: where someone has them already, split by `folds` and `seed`.
-    out: where to write the HTML page; None writes none.
+    champion: the spec that production trains: its learner, hyperparameters and calibration are always trial one, on the
+    features of today; where they can be fitted no more, the leaderboard says so.
+    fit_rows: more rows are sampled for a fit, the rarer class whole and the other weighted up.
+    rows: where someone has them already, split by `folds` and `seed`. out: where to write the HTML page; None writes
+    none.
     Trials are fitted on the Dask cluster that everloop.yaml names, else in processes of this machine.
 
     Called again with the same settings on the same data it goes on where it was, and with more trials it adds them.
     Interrupted (Ctrl-C) it ends with what there is.
-    Raises NotEnoughData where a part of the rows lacks a class, ConfigurationError for a space that is none,
-    AlreadyRunning where the same search runs elsewhere, KeyboardInterrupt where it was stopped before any trial ended.
+    Raises UsageError for an option that is none, NotEnoughData where a part of the rows lacks a class,
+    ConfigurationError for a space that is none, AlreadyRunning where the same search runs elsewhere, IntegrationError
+    where the cluster is lost, KeyboardInterrupt where it was stopped before any trial ended.
     """
+    _refuse(method, trials=trials, jobs=jobs, minutes=minutes)
     started_s, as_of = clock.monotonic_s(), clock.now()
     if out is not None:
         from everloop.experiment.html import prepare_scripts
@@ -98,20 +102,21 @@ def search(
         rows = load_search_rows(model, as_of=as_of, folds=chosen_folds, seed=chosen_seed)
     count = model.search.trials if trials is None else trials
     chosen_method = model.search.method if method is None else method
+    first, note = _as_suggestion(champion, model)
     plan = SearchPlan(
         objective=model.objective,
         spaces=spaces,
         said={name: dict(said) for name, said in model.search.space.items()},
         yardsticks=tuple(item for item in learners(model.task).values() if item.yardstick),
         method=chosen_method,
-        grid_trials=count if chosen_method == "grid" else None,
         seed=chosen_seed,
         fit_rows=fit_rows,
         folds=chosen_folds,
         data_hash=rows.hash,
         model=model.name,
         task=model.task,
-        champion=_as_suggestion(champion, model),
+        champion=first,
+        champion_calibration="none" if champion is None else champion.calibration,
         calibration=model.search.calibration,
         quantiles=model.quantiles if model.objective.metric == "pinball" else (),
         own=model.own_learners,
@@ -128,11 +133,11 @@ def search(
         running = _Searching(plan, folder, workers, count=count, progress=progress)
         stopped = running.run(go_on=lambda: deadline_s is None or clock.monotonic_s() < deadline_s)
         board = _judged(running, plan, rows, model, stopped=stopped, seconds=lambda: clock.monotonic_s() - started_s)
+    board = replace(board, notes=() if note is None else (note,), page=None if out is None else str(out))
     if out is None:
         return board
     from everloop.experiment.board_page import write_leaderboard
 
-    board = replace(board, page=str(out))
     write_leaderboard(board, out)
     return board
 
@@ -150,6 +155,7 @@ def _judged(
     choice = choose(
         running.ended(),
         rows,
+        yardsticks=running.yardsticks(),
         predictions=running.predictions_of,
         objective=plan.objective,
         cheapest=model.search.choose == "cheapest",
@@ -192,7 +198,8 @@ def _curves(running: _Searching, plan: SearchPlan, rows: SearchRows, winner: Tri
     """Of the winner, the best of the others and the yardsticks."""
     if winner is None:
         return ()
-    others = [*running.done()[:RIVALS_DRAWN], *running.yardsticks()]
+    yardsticks = [yardstick for yardstick in running.yardsticks() if yardstick.value is not None]
+    others = [*running.done()[:RIVALS_DRAWN], *yardsticks]
     return curves_of(winner, others, rows, predictions=running.predictions_of, objective=plan.objective)
 
 
@@ -225,12 +232,39 @@ def _as_it_is(item: Learner) -> Suggestion:
     )
 
 
-def _as_suggestion(champion: Spec | None, model: Model) -> Suggestion | None:
-    """The champion's configuration, with all its hyperparameters by canonical name."""
+def _as_suggestion(champion: Spec | None, model: Model) -> tuple[Suggestion | None, str | None]:
+    """The champion's configuration, with all its hyperparameters by canonical name; else why there is none."""
     if champion is None:
-        return None
-    item = learner(champion.learner, task=model.task, own=model.own_learners)
-    return Suggestion(learner=item.name, params=resolve_params(item, champion.hyperparameters))
+        return None, None
+    try:
+        item = learner(champion.learner, task=model.task, own=model.own_learners)
+        return Suggestion(learner=item.name, params=resolve_params(item, champion.hyperparameters)), None
+    except ConfigurationError as error:
+        return None, f"the champion's {champion.name} can be fitted no more, so it is not trial 1: {error.mistakes[0]}"
+
+
+def _refuse(method: object, *, trials: int | None, jobs: int | None, minutes: float | None) -> None:
+    """Raise UsageError for what cannot be asked of a search."""
+    methods = get_args(SearchMethod)
+    if method is not None and method not in methods:
+        hint = did_you_mean(str(method), methods) or f"; there are {', '.join(methods)}"
+        raise UsageError(f"{method!r} is no method of a search{hint}")
+    for name, count in (("trials", trials), ("jobs", jobs)):
+        if count is not None and count < 1:
+            raise UsageError(f"{name}={count} leaves a search nothing to do; it takes 1 or more, or None")
+    if minutes is not None and not minutes >= 0:
+        raise UsageError(f"minutes={minutes:g} is no time to search; it takes 0 or more, or None for no end")
+
+
+def _not_fitted(number: int, item: Learner) -> Trial:
+    return Trial(
+        number=number,
+        kind="yardstick",
+        learner=item.name,
+        hyperparameters={},
+        status="failed",
+        sentence="the search was stopped before it was fitted; run it again, it goes on",
+    )
 
 
 def _workers(project: Project, model: Model, folder: Path, jobs: int | None) -> Workers:
@@ -281,7 +315,6 @@ class _Searching:
             seed=self._plan.seed,
             maximise=self._plan.objective.maximise,
             first=self._plan.champion,
-            count=self._plan.grid_trials,
         )
         yardsticks = [_as_it_is(item) for item in self._plan.yardsticks]
         schedule = Schedule(suggester, yardsticks=yardsticks, count=self._count, go_on=go_on)
@@ -335,7 +368,7 @@ class _Searching:
             objective=self._plan.objective,
             task=self._plan.task,
             bounds=bounds,
-            calibration=self._plan.calibration,
+            calibration=self._plan.calibration_of(kind, number),
             quantiles=self._plan.levels,
             own=own,
             own_source=None if own is None else own.read_bytes(),
@@ -348,9 +381,9 @@ class _Searching:
         return [self._store.trials[key] for key in self._told]
 
     def yardsticks(self) -> list[Trial]:
-        """The yardsticks that did not fail, by number: which process was faster says nothing."""
-        found = [trial for trial in self.ended() if trial.kind == "yardstick" and trial.value is not None]
-        return sorted(found, key=lambda trial: trial.number)
+        """All of them, by number: which process was faster says nothing. One that was not fitted has failed."""
+        ended = {trial.number: trial for trial in self.ended() if trial.kind == "yardstick"}
+        return [ended.get(at, _not_fitted(at, item)) for at, item in enumerate(self._plan.yardsticks, 1)]
 
     def done(self) -> tuple[Trial, ...]:
         """The trials that went through all folds, yardsticks aside, the best first."""
@@ -358,10 +391,11 @@ class _Searching:
         return ranked(done, maximise=self._plan.objective.maximise)
 
     def _wanted(self) -> set[str]:
-        """Whose graphs may still be handed over: those near the best of all that are kept on disk."""
+        """Whose graphs may still be handed over: of those near the best of all that are kept, the best and smallest."""
         kept = [t for t in self._store.trials.values() if t.kind == "trial" and t.status == "done"]
-        order = ranked(kept, maximise=self._plan.objective.maximise)
-        return {trial.name for trial in order[:RIVALS] if overlap(order[0], trial)}
+        near = rivals(ranked(kept, maximise=self._plan.objective.maximise), self._plan.objective)
+        smallest = sorted(near, key=lambda trial: trial.graph_bytes)
+        return {trial.name for trial in (*near[:RIVALS], *smallest[:RIVALS])}
 
     def predictions_of(self, trial: Trial) -> Array:
         """What the trial said of the judged rows; fitted again where the file was removed."""

@@ -29,11 +29,14 @@ REPORT: Final = "report"
 def note_search(
     project: Project, board: Leaderboard, *, ledger: Ledger, actor: str, beside: Sequence[Mine] = ()
 ) -> Fact:
-    """Lay the report, then write the fact. A search that is repeated writes it once; with more trials, once more."""
+    """Lay the report, then write the fact.
+
+    A search that is repeated writes it once; with more trials, or another winner of them, once more.
+    """
     folder = project.state / "searches" / board.search
     _lay(folder / REPORT, board, beside, pictures=project.settings.mlflow is not None)
     ended = _fact(board, beside, path=folder.relative_to(project.root).as_posix())
-    key = (f"search-{board.search}", "ended", len(board.trials) + len(beside))
+    key = (f"search-{board.search}", f"ended, winner {ended.winner}", len(board.trials) + len(beside))
     return ledger.append("search.ended", board.search, ended, actor=actor, key=key)
 
 

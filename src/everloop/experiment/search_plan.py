@@ -14,6 +14,7 @@ import msgspec
 from everloop.errors import DataError
 from everloop.experiment.space import LearnerSpace
 from everloop.experiment.suggest import Suggestion
+from everloop.experiment.trials import Trial
 from everloop.models import Learner, own_content
 from everloop.project import FoldsPlan, Objective, SearchMethod, quantile_level
 
@@ -21,12 +22,26 @@ __all__ = ["PLAN_FILE", "KeptPlan", "SearchPlan", "libraries", "read_plan", "wri
 
 PLAN_FILE: Final = "plan.json"
 
-_LIBRARIES: Final = ("lightgbm", "numpy", "optuna", "scikit-learn", "xgboost-cpu", "xgboost", "onnxmltools", "skl2onnx")
+_LIBRARIES: Final = (
+    "everloop",
+    "lightgbm",
+    "numpy",
+    "onnx",
+    "onnxmltools",
+    "onnxruntime",
+    "optuna",
+    "scikit-learn",
+    "scipy",
+    "skl2onnx",
+    "xgboost",
+    "xgboost-cpu",
+)
 
 
 class KeptPlan(msgspec.Struct, frozen=True, kw_only=True):
     """A search as its folder keeps it: what it takes to find its rows again and to fit any of its trials anew.
 
+    first_calibration: of trial one, where that is the champion.
     as_of: the rows are those whose outcome was due then. data: the hash of rows, features and folds. folds: as they
     were asked for. quantiles: levels that every trial's graph gives. own_learners: the sha256 of the learners.py that
     a learner is defined in, None where none is. libraries: those that decide how a fit comes out, with their versions.
@@ -44,15 +59,24 @@ class KeptPlan(msgspec.Struct, frozen=True, kw_only=True):
     as_of: datetime
     data: str
     calibration: str = "none"
+    first_calibration: str | None = None
     quantiles: tuple[float, ...] = ()
     own_learners: str | None = None
     trial_limit_s: float | None = None
     libraries: dict[str, str] = {}
 
+    def calibration_of(self, trial: Trial) -> str:
+        """What was asked for of its graph."""
+        first = self.first_calibration if trial.name == "1" else None
+        return self.calibration if first is None else first
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchPlan:
-    """Everything that decides what a search's trials are, but for how many there are of them."""
+    """Everything that decides what a search's trials are, but for how many there are of them.
+
+    champion: trial one, which has its own calibration.
+    """
 
     objective: Objective
     spaces: dict[str, LearnerSpace]
@@ -66,7 +90,7 @@ class SearchPlan:
     model: str
     task: str
     champion: Suggestion | None = None
-    grid_trials: int | None = None
+    champion_calibration: str = "none"
     calibration: str = "none"
     quantiles: tuple[str, ...] = ()
     own: Path | None = None
@@ -77,24 +101,33 @@ class SearchPlan:
         """Of the quantiles that the objective asks for."""
         return tuple(quantile_level(name) for name in self.quantiles)
 
+    def calibration_of(self, kind: str, number: int) -> str:
+        """What the graph of a trial ends in, as the search says it, and for trial one the champion."""
+        champions = self.champion is not None and kind == "trial" and number == 1
+        return self.champion_calibration if champions else self.calibration
+
+    @property
+    def _own_content(self) -> str | None:
+        names = [*self.spaces, *([] if self.champion is None else [self.champion.learner])]
+        return own_content(names, own=self.own)
+
     @property
     def id(self) -> str:
         """The same for the same plan, data and libraries: a search that was killed is found again by it."""
-        names = list(self.spaces)
+        champion = self.champion
         plan = {
             "model": self.model,
             "objective": str(self.objective),
-            "learners": names,
+            "learners": list(self.spaces),
             "space": self.said,
             "method": self.method,
-            "grid_trials": self.grid_trials,
-            "champion": None if self.champion is None else [self.champion.learner, dict(self.champion.params)],
+            "champion": champion and [champion.learner, dict(champion.params), self.champion_calibration],
             "seed": self.seed,
             "fit_rows": self.fit_rows,
             "data": self.data_hash,
             "calibration": self.calibration,
             "quantiles": self.quantiles,
-            "own_learners": own_content(names, own=self.own),
+            "own_learners": self._own_content,
             "libraries": libraries(),
         }
         return hashlib.sha256(msgspec.json.encode(plan, order="sorted")).hexdigest()[:12]
@@ -115,15 +148,16 @@ class SearchPlan:
             as_of=as_of,
             data=self.data_hash,
             calibration=self.calibration,
+            first_calibration=None if self.champion is None else self.champion_calibration,
             quantiles=self.levels,
-            own_learners=own_content(names, own=self.own),
+            own_learners=self._own_content,
             trial_limit_s=self.time_limit_s,
             libraries=libraries(),
         )
 
 
 def libraries() -> dict[str, str]:
-    """The versions of what decides how a fit comes out, by name; those that are installed."""
+    """The versions of what decides what is tried and how a fit comes out, by name; those that are installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}

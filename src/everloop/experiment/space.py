@@ -12,10 +12,7 @@ from typing import Any, Final
 from everloop.errors import ConfigurationError
 from everloop.models import Choice, Distribution, Float, Hyperparameter, Int, Learner, Value
 
-__all__ = ["GRID_POINTS", "LearnerSpace", "grid", "learner_spaces"]
-
-GRID_POINTS: Final = 3
-"""Points that a grid takes of a range, its ends and its middle."""
+__all__ = ["LearnerSpace", "grid", "learner_spaces"]
 
 _GRID_PARAMETERS: Final = 3
 
@@ -128,7 +125,7 @@ def _range(item: Hyperparameter, value: Mapping[str, Any]) -> tuple[Distribution
     if unknown or low is None or high is None or not isinstance(log, bool):
         return None, f"{dict(value)!r} is no range; a range is {{low: NUMBER, high: NUMBER, log: true or false}}"
     for end in (low, high):
-        wrong = item.mistake(end)
+        wrong = "is a word, and the ends of a range are numbers" if end in item.words else item.mistake(end)
         if wrong is not None:
             return None, f"{end!r} {wrong}"
     if not low < high or (log and low <= 0):
@@ -154,7 +151,7 @@ def grid(spaces: Mapping[str, LearnerSpace]) -> Iterator[tuple[str, dict[str, Va
     """Every point of the grid: a learner's name and its hyperparameters.
 
     A learner whose lists model.yaml gives has the product of those lists and nothing else moves. Another has three
-    points each of the first three hyperparameters that it is searched in.
+    points, the ends and the middle, of each of the first three hyperparameters that it is searched in.
     """
     for name, space in spaces.items():
         varied = [key for key in space.searched if key in space.said] or list(space.searched)[:_GRID_PARAMETERS]

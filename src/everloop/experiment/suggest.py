@@ -46,12 +46,11 @@ class Suggester:
         seed: int,
         maximise: bool,
         first: Suggestion | None = None,
-        count: int | None = None,
     ) -> None:
         """spaces: by learner. first: the champion's own configuration, which is always trial one.
 
-        count: how many will be asked for; of a larger grid that many points are drawn, None takes all of it.
-        A random and a Bayesian search begin with the learners as they are, in order.
+        A random and a Bayesian search begin with the learners as they are, in order. The seed says the order of a
+        grid's points, so that the first of them are spread over it.
         """
         import optuna
 
@@ -66,17 +65,17 @@ class Suggester:
         self._asked: dict[int, optuna.trial.Trial | None] = {}
         self._first = first
         self._inside = first is not None and first.learner in spaces and spaces[first.learner].holds(first.params)
-        points = _points(spaces, method, count=None if count is None else count - (first is not None), seed=seed)
-        self._left = len(points) + (first is not None) if method == "grid" else None
-        if first is not None and self._inside:
-            points.insert(0, (first.learner, dict(first.params)))
-        for name, values in points:
+        self._grid = _shuffled(spaces, seed=seed) if method == "grid" else None
+        starts = [] if method == "grid" else [(name, space.start) for name, space in spaces.items()]
+        if first is not None and self._inside and self._grid is None:
+            starts.insert(0, (first.learner, first.params))
+        for name, values in starts:
             self._study.enqueue_trial(self._told(name, values))
 
     @property
     def size(self) -> int | None:
         """How many suggestions there are; None where there is no end to them."""
-        return self._left
+        return None if self._grid is None else len(self._grid) + (self._first is not None)
 
     def ask(self) -> Suggestion | None:
         """The suggestion for the next trial; None where a grid has no more.
@@ -84,12 +83,10 @@ class Suggester:
         Trial k is to be asked for when 1 … k − `LAG` were told, and no other.
         """
         number = len(self._asked) + 1
-        if self._left is not None and number > self._left:
-            return None
         first = self._first if number == 1 else None
-        if first is not None and not self._inside:
+        if self._grid is not None or (first is not None and not self._inside):
             self._asked[number] = None
-            return first
+            return first if first is not None else self._of_grid(number - 1 - (self._first is not None))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             trial = self._study.ask()
@@ -97,40 +94,49 @@ class Suggester:
         self._asked[number] = trial
         return suggestion if first is None else first
 
+    def _of_grid(self, place: int) -> Suggestion | None:
+        assert self._grid is not None
+        if place >= len(self._grid):
+            return None
+        name, values = self._grid[place]
+        return Suggestion(learner=name, params={**self._spaces[name].fixed, **values})
+
     def _suggested(self, trial: optuna.trial.Trial) -> Suggestion:
         name = str(trial.suggest_categorical("learner", list(self._spaces)))
         space = self._spaces[name]
         params = {key: _chosen(trial, f"{name}.{key}", item) for key, item in space.searched.items()}
         return Suggestion(learner=name, params={**space.fixed, **params})
 
-    def tell(self, number: int, value: float | None) -> None:
-        """The result of trial `number`, in the order of the numbers; None for one that failed."""
-        import optuna
+    def tell(self, number: int, value: float | None, *, given_up_after: int | None = None) -> None:
+        """The result of trial `number`, in the order of the numbers; None for one that failed.
+
+        given_up_after: the folds that `value` is of, where it was spared the others. Such a value is of other rows than
+        those of whole trials, and is held against those alone that were given up too, behind all that were not.
+        """
+        from optuna.trial import TrialState
 
         trial = self._asked[number]
         if trial is None:
             return
-        failed = optuna.trial.TrialState.FAIL
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self._study.tell(trial, value, state=failed if value is None else None)
+            if value is None:
+                self._study.tell(trial, state=TrialState.FAIL)
+            elif given_up_after is None:
+                self._study.tell(trial, value)
+            else:
+                trial.report(value, step=given_up_after)
+                self._study.tell(trial, state=TrialState.PRUNED)
 
     def _told(self, name: str, values: Mapping[str, Value]) -> dict[str, Any]:
         space = self._spaces[name].searched
         return {"learner": name} | {f"{name}.{key}": _as_told(space[key], values[key]) for key in space}
 
 
-def _points(
-    spaces: Mapping[str, LearnerSpace], method: SearchMethod, *, count: int | None, seed: int
-) -> list[tuple[str, dict[str, Value]]]:
-    """Where the search begins; of a grid everywhere it goes."""
-    if method != "grid":
-        return [(name, dict(space.start)) for name, space in spaces.items()]
+def _shuffled(spaces: Mapping[str, LearnerSpace], *, seed: int) -> list[tuple[str, dict[str, Value]]]:
+    """Every point of the grid: however many are tried, they begin alike."""
     points = list(grid(spaces))
-    if count is None or count >= len(points):
-        return points
-    places = np.random.default_rng(seed).permutation(len(points))[: max(count, 0)]
-    return [points[place] for place in places]
+    return [points[place] for place in np.random.default_rng(seed).permutation(len(points))]
 
 
 def _sampler(method: SearchMethod, *, seed: int, learners: int) -> optuna.samplers.BaseSampler:

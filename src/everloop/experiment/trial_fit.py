@@ -11,8 +11,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -23,11 +24,11 @@ from everloop.bundle import Graph
 from everloop.errors import EverloopError
 from everloop.experiment.fold_judging import judge_fold
 from everloop.experiment.trial_rows import FoldRows, TrialRows, read_trial_rows
-from everloop.experiment.trials import FoldScore, Trial, combined
+from everloop.experiment.trials import Cause, FoldScore, Trial, combined
 from everloop.models import FitRequest, FitResult, Value, fit_here
 from everloop.project import Objective, format_duration
 
-__all__ = ["OUT_OF_MEMORY", "TrialResult", "TrialTask", "run_trial", "run_trial_at", "trials_run", "us_per_row"]
+__all__ = ["OUT_OF_MEMORY", "TrialResult", "TrialTask", "failed", "run_trial", "run_trial_at", "us_per_row"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -67,11 +68,13 @@ class TrialResult:
     """A trial that ended. graph: the newest fold's, empty where it failed.
 
     predictions: float32, shape (n, 1 + q), score and quantiles on the judged rows of every fold, one after another.
+    stuck: the trial has failed, but its process cannot leave the fit, and is to be ended.
     """
 
     trial: Trial
     graph: bytes = b""
     predictions: Array | None = None
+    stuck: bool = False
 
 
 def run_trial_at(task: TrialTask, folder: Path, laid: int) -> TrialResult:
@@ -82,67 +85,65 @@ def run_trial_at(task: TrialTask, folder: Path, laid: int) -> TrialResult:
 def run_trial(task: TrialTask, rows: TrialRows) -> TrialResult:
     """The trial's result; a fit that fails, or takes too long, is one too, with the sentence that says why."""
     _end_with(task.parent)
-    _RUN.append(task.number)
-    fields: dict[str, Any] = {"number": task.number, "kind": task.kind, "learner": task.learner}
-    try:
-        with _own(task) as own, _limited(task.time_limit_s):
-            return _tried(task, rows, fields, own)
-    except EverloopError as error:
-        sentence = str(error)
-    except _TookTooLong:
-        sentence = _too_long(task.time_limit_s)
-    except MemoryError:
-        sentence = OUT_OF_MEMORY
-    except Exception as error:  # a worker's loop: what a library raises is this trial's result, not the search's end
-        sentence = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-    return TrialResult(trial=Trial(**fields, hyperparameters=dict(task.params), status="failed", sentence=sentence))
+    return _run(task, rows) if task.time_limit_s is None else _limited(task, rows, limit_s=task.time_limit_s)
 
 
-_RUN: Final[list[int]] = []
-
-
-def trials_run() -> int:
-    """How many trials were begun in this process."""
-    return len(_RUN)
+def failed(task: TrialTask, sentence: str, *, cause: Cause | None = None, stuck: bool = False) -> TrialResult:
+    """What is kept of a trial that failed."""
+    trial = Trial(
+        number=task.number,
+        kind=task.kind,
+        learner=task.learner,
+        hyperparameters=dict(task.params),
+        status="failed",
+        sentence=sentence,
+        cause=cause,
+        limit_s=task.time_limit_s if cause == "too long" else None,
+    )
+    return TrialResult(trial=trial, stuck=stuck)
 
 
 OUT_OF_MEMORY: Final = "the process that fitted it ran out of memory, or died of it; try fewer or smaller trees"
+
+
+def _run(task: TrialTask, rows: TrialRows) -> TrialResult:
+    try:
+        with _own(task) as own:
+            return _tried(task, rows, own)
+    except EverloopError as error:
+        return failed(task, str(error))
+    except MemoryError:
+        return failed(task, OUT_OF_MEMORY, cause="out of memory")
+    except Exception as error:  # a worker's loop: what a library raises is this trial's result, not the search's end
+        return failed(task, f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}")
 
 
 class _TookTooLong(BaseException):
     """Raised in the thread that fits, once its time is over: no library's `except Exception` keeps it."""
 
 
-def _too_long(limit_s: float | None) -> str:
-    from datetime import timedelta
+def _limited(task: TrialTask, rows: TrialRows, *, limit_s: float) -> TrialResult:
+    """`_run` in a thread of its own, which after `limit_s` is stopped where it next runs Python.
 
-    limit = "its limit" if limit_s is None else format_duration(timedelta(seconds=limit_s))
-    return f"it took longer than {limit}, and was ended; search.trial_timeout in model.yaml gives more"
+    One that never does, deep in a library, is left behind: the result says that its process is stuck.
+    """
+    found: list[TrialResult] = []
 
+    def fit() -> None:
+        with suppress(_TookTooLong):
+            found.append(_run(task, rows))
 
-@contextmanager
-def _limited(limit_s: float | None) -> Iterator[None]:
-    """After `limit_s` the thread in here is stopped where it next runs Python; one that never does takes its process
-    down soon after, which is the trial's failure too."""
-    if limit_s is None:
-        yield
-        return
-    thread, over = threading.get_ident(), threading.Event()
-
-    def stop() -> None:
-        if over.wait(limit_s):
-            return
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(_TookTooLong))
-        if not over.wait(_TO_END_S):
-            os._exit(1)
-
-    watch = threading.Thread(target=stop, daemon=True)
-    watch.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watch.join()
+    thread = threading.Thread(target=fit, daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if thread.is_alive():
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_TookTooLong))
+        thread.join(_TO_END_S)
+    if found:
+        return found[0]
+    limit = format_duration(timedelta(seconds=limit_s))
+    sentence = f"it took longer than {limit}, and was ended; search.trial_timeout in model.yaml gives more"
+    return failed(task, sentence, cause="too long", stuck=thread.is_alive())
 
 
 @contextmanager
@@ -171,7 +172,7 @@ def _watch(parent: int) -> None:
     os._exit(1)
 
 
-def _tried(task: TrialTask, rows: TrialRows, fields: dict[str, Any], own: Path | None) -> TrialResult:
+def _tried(task: TrialTask, rows: TrialRows, own: Path | None) -> TrialResult:
     scored: list[FoldScore] = []
     said: list[Array] = []
     result: FitResult | None = None
@@ -187,7 +188,9 @@ def _tried(task: TrialTask, rows: TrialRows, fields: dict[str, Any], own: Path |
     value, interval = combined(scored)
     newest = scored[-1]
     trial = Trial(
-        **fields,
+        number=task.number,
+        kind=task.kind,
+        learner=task.learner,
         hyperparameters=result.params,
         status="pruned" if given_up else "done",
         value=value,

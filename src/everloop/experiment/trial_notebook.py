@@ -169,8 +169,8 @@ def _fit(search: KeptSearch, trial: Trial) -> str:
     if plan.task != "classification":
         options.append(f'task="{plan.task}"')
         judged.append(f'task="{plan.task}"')
-    if plan.calibration != "none":
-        options.append(f'calibration="{plan.calibration}"')
+    if plan.calibration_of(trial) != "none":
+        options.append(f'calibration="{plan.calibration_of(trial)}"')
     if plan.quantiles:
         options.append(f"quantiles={plan.quantiles!r}")
         judged.append(f"levels={plan.quantiles!r}")

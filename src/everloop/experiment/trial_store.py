@@ -17,6 +17,7 @@ import numpy as np
 from everloop.errors import StorageFull, no_room
 from everloop.experiment.trial_fit import TrialResult, TrialTask
 from everloop.experiment.trials import Trial, TrialLog
+from everloop.models import learner, told_params
 
 __all__ = ["TrialStore"]
 
@@ -39,10 +40,12 @@ class TrialStore:
         return self._log.trials
 
     def ended(self, task: TrialTask) -> Trial | None:
-        """What is kept of `task`; None where it is still to be fitted."""
+        """What is kept of `task`; None where it is still to be fitted, as what need not fail the next time is."""
         kept = self.trials.get((task.kind, task.number))
-        same = kept is not None and kept.learner == task.learner and task.params.items() <= kept.hyperparameters.items()
-        return kept if same else None
+        if kept is None or kept.learner != task.learner or _need_not_fail_again(kept, task):
+            return None
+        item = learner(task.learner, task=task.task, own=task.own)
+        return kept if told_params(item, task.params).items() <= kept.hyperparameters.items() else None
 
     def keep(self, result: TrialResult) -> None:
         """Keep a trial, its line last. Raises StorageFull, and what was kept before stays."""
@@ -87,6 +90,12 @@ class TrialStore:
                     "the same search again, it goes on where it was"
                 ) from error
             raise
+
+
+def _need_not_fail_again(kept: Trial, task: TrialTask) -> bool:
+    if kept.cause == "too long":
+        return kept.limit_s is not None and (task.time_limit_s is None or task.time_limit_s > kept.limit_s)
+    return kept.cause is not None
 
 
 def _as_npy(array: Array) -> bytes:

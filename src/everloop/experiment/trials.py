@@ -17,7 +17,10 @@ from everloop.errors import DataError, StorageFull, no_room
 from everloop.models import Value
 from everloop.stats import Interval
 
-__all__ = ["FoldScore", "Trial", "TrialLog", "combined", "mean_interval_of", "read_trials"]
+__all__ = ["Cause", "FoldScore", "Trial", "TrialLog", "combined", "mean_interval_of", "read_trials"]
+
+Cause = Literal["worker lost", "out of memory", "too long"]
+"""Why a trial failed, where that was no doing of its configuration alone."""
 
 
 class FoldScore(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +69,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     threshold, rows, rounds: of the newest fold, whose model the trial's graph is. metrics: the folds' means.
     fit_s: of all folds. us_per_row: what a row costs through the graph, in µs; graph_bytes: how large the graph is.
     calibration: the method that its graph ends in, None where none was asked for.
-    sentence: why it failed, or was given up.
+    sentence: why it failed, or was given up. cause: of a failure that need not be one the next time; limit_s: how long
+    the trial was given, where it took too long.
     """
 
     number: int
@@ -86,6 +90,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int | None = None
     calibration: str | None = None
     sentence: str = ""
+    cause: Cause | None = None
+    limit_s: float | None = None
 
     @property
     def name(self) -> str:
@@ -96,6 +102,11 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     def range(self) -> Interval | None:
         """The objective's interval on the judged rows."""
         return None if self.interval is None else Interval.from_dict(self.interval)
+
+    def meets(self, other: Trial) -> bool:
+        """Whether the intervals of the two meet, so that the data may not tell them apart."""
+        mine, theirs = self.range, other.range
+        return mine is not None and theirs is not None and mine.low <= theirs.high and theirs.low <= mine.high
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from everloop.bundle import Graph
+from everloop.experiment.choice import unbeaten
 from everloop.experiment.judging import better_by, evaluated, judgement, reported
 from everloop.experiment.leaderboard import Judged
 from everloop.experiment.rows import SearchRows
@@ -31,11 +32,12 @@ def judge_winner(
 ) -> tuple[Judged | None, Verdict]:
     """The best trial on the test rows, at the threshold it has, and whether it may become a spec.
 
-    It must be better than every yardstick on the rows that ranked it, and not shown to be worse on the test rows. One
-    of a yardstick's own learner (a logistic regression with other settings) need not beat that one.
+    It must be better than every yardstick of another learner on the rows that ranked it, and not shown to be worse on
+    the test rows. Where such a yardstick failed, nobody knows.
     """
     if best is None:
         return None, Verdict.failed("every trial failed; the leaderboard says why, trial by trial")
+    fitted = [yardstick for yardstick in yardsticks if yardstick.value is not None]
 
     def on_test(trial: Trial) -> Evaluated:
         scores, quantiles = Graph(graph(trial)).predictions(rows.test.X)
@@ -50,10 +52,10 @@ def judge_winner(
             levels=levels,
         )
 
-    evaluations, winner = {trial.learner: on_test(trial) for trial in yardsticks}, on_test(best)
+    evaluations, winner = {trial.learner: on_test(trial) for trial in fitted}, on_test(best)
     against = {
         trial.learner: better_by(objective, winner, evaluations[trial.learner], seed=seed, task=task)
-        for trial in yardsticks
+        for trial in fitted
         if trial.learner != best.learner
     }
     found = _judged(best, winner, evaluations, against, objective, seed=seed, task=task)
@@ -83,17 +85,24 @@ def _judged(
 
 
 def _verdict(found: Judged, yardsticks: Sequence[Trial], objective: Objective) -> Verdict:
-    best = found.trial
-    for yardstick in yardsticks:
-        if yardstick.learner != best.learner and not _better(best, yardstick, objective):
-            return Verdict.failed(
-                f"no trial beats the {yardstick.learner} yardstick: {objective} is {best.value:.3f} for the best trial "
-                f"({best.learner}) and {yardstick.value:.3f} for it; other features or more rows may change that",
-                trial=best.number,
-                value=best.value,
-                yardstick=yardstick.learner,
-                yardstick_value=yardstick.value,
-            )
+    best, yardstick = found.trial, unbeaten(found.trial, yardsticks, objective)
+    if yardstick is not None and yardstick.value is None:
+        return Verdict.undecided(
+            f"the {yardstick.learner} yardstick has failed, so nobody knows whether {best.learner} beats it: "
+            f"{yardstick.sentence}",
+            trial=best.number,
+            value=best.value,
+            yardstick=yardstick.learner,
+        )
+    if yardstick is not None:
+        return Verdict.failed(
+            f"no trial beats the {yardstick.learner} yardstick: {objective} is {best.value:.3f} for the best trial "
+            f"({best.learner}) and {yardstick.value:.3f} for it; other features or more rows may change that",
+            trial=best.number,
+            value=best.value,
+            yardstick=yardstick.learner,
+            yardstick_value=yardstick.value,
+        )
     for name, gap in found.against.items():
         if gap.high < 0:
             return Verdict.failed(
@@ -117,9 +126,3 @@ def _said(found: Judged, objective: Objective) -> str:
     value = found.metrics[constraint.metric]
     text += f" at {constraint.metric} {value}"
     return text if constraint.holds(value.point) else f"{text}, which is not {constraint.op} {constraint.bound:.12g}"
-
-
-def _better(trial: Trial, other: Trial, objective: Objective) -> bool:
-    assert trial.value is not None
-    assert other.value is not None
-    return trial.value > other.value if objective.maximise else trial.value < other.value

@@ -98,7 +98,9 @@ def _chosen(board: Leaderboard) -> str:
     best = next(trial for trial in board.trials if trial.kind == "trial" and trial.status == "done")
     if winner.trial == best:
         return ""
-    return f", the smallest of {board.ties} that the data cannot tell from the best ({best.name}, {best.learner})"
+    return (
+        f", chosen for its size of {board.ties} that the data cannot tell from the best ({best.name}, {best.learner})"
+    )
 
 
 def champion_spec(model: Model, ledger: Ledger) -> Spec | None:

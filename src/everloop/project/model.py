@@ -120,7 +120,8 @@ class SearchSection(Section):
     )
     trial_timeout: Span = Field(timedelta(hours=1), description="a trial that takes longer has failed")
     choose: Literal["cheapest", "best"] = Field(
-        "cheapest", description="of the trials that the data cannot tell from the best: the smallest graph, or the best"
+        "cheapest",
+        description="of the trials that the data cannot tell from the best: the best of the small, or the best",
     )
     seed: StrictInt = Field(0, description="the same seed, data and lock give the same trials")
 
