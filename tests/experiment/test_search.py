@@ -426,7 +426,7 @@ def test_the_champions_configuration_is_trial_one(tmp_path: Path) -> None:
 def test_the_champion_keeps_its_calibration(tmp_path: Path) -> None:
     spec = Spec.new(name="fraud-s1", objective="roc_auc", learner="lightgbm", calibration="logistic")
     won = found(tmp_path / "p", champion=spec, trials=2, folds=FoldsPlan(count=1))
-    assert {t.name: t.calibration for t in won.trials if t.kind == "trial"} == {"1": "logistic", "2": None}
+    assert {t.name: t.calibration for t in won.trials if t.kind == "trial"} == {"1": "logistic", "2": "none"}
     uncalibrated = spec.model_copy(update={"calibration": "none"})
     options = {"trials": 1, "jobs": 1, "folds": FoldsPlan(count=1)}
     plain = search(*opened(tmp_path / "p"), clock=CLOCK, champion=uncalibrated, **options)
@@ -609,8 +609,9 @@ def calibrated(root: Path, method: str) -> Leaderboard:
     return search(*opened(root), clock=CLOCK, trials=3, jobs=1)
 
 
-def test_the_spec_says_the_calibration_that_the_winner_had(tmp_path: Path) -> None:
+def test_the_spec_says_the_calibration_that_was_asked_for(tmp_path: Path) -> None:
     plain, mapped = calibrated(tmp_path / "plain", "none"), calibrated(tmp_path / "mapped", "logistic")
+    asked = calibrated(tmp_path / "asked", "auto")
     assert mapped.search != plain.search
     assert {trial.calibration for trial in plain.trials} == {None}
     assert {trial.calibration for trial in mapped.trials} == {"logistic"}  # what is to be beaten too
@@ -619,7 +620,8 @@ def test_the_spec_says_the_calibration_that_the_winner_had(tmp_path: Path) -> No
         for board in (plain, mapped)
     )
     assert after == pytest.approx(before, abs=0.02)  # five maps rank as one does, but for a little
-    for board, said in ((plain, "none"), (mapped, "logistic")):
+    assert {trial.calibration for trial in asked.trials} <= {"none", "logistic", "isotonic"}
+    for board, said in ((plain, "none"), (mapped, "logistic"), (asked, "auto")):
         assert winner_spec(board, name="fraud-s1", clock=CLOCK).calibration == said
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(leaderboard_screen(mapped))

@@ -95,7 +95,7 @@ def test_defaults():
 
 
 def test_a_search_may_ask_for_calibration():
-    assert read(SHORT).search.calibration == "none"
+    assert read(SHORT).search.calibration == "auto"
     for said in ("none", "logistic", "isotonic", "auto"):
         assert read(SHORT + f"search: {{calibration: {said}}}\n").search.calibration == said
     (mistake,) = mistakes_of(SHORT + "search: {calibration: isotonc}\n")

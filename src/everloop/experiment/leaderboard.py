@@ -86,7 +86,7 @@ class Leaderboard:
     stopped: it was interrupted, and this is what there was.
     verdict: whether the winner may be written as a spec, with the sentence that says why.
     search: the search's id; its folder under `.everloop/searches/` holds every trial.
-    quantiles: what a version of the winner will answer beside its score.
+    quantiles: what a version of the winner will answer beside its score. calibration: what was asked of its graph.
     curves: of the winner, a few others and the yardsticks, on the rows that ranked them; () where every trial failed.
     parameters: of the winner's learner, by how much of the differences between its trials each explains, {} where too
     few trials say so. notes: what else should be known. page: where the HTML page was written.
@@ -104,6 +104,7 @@ class Leaderboard:
     seconds: float
     task: str = "classification"
     quantiles: tuple[str, ...] = ()
+    calibration: str = "none"
     method: str = "bayesian"
     behind: dict[int, Interval] = field(default_factory=dict)
     stopped: bool = False

@@ -34,6 +34,7 @@ from everloop.experiment.verdicts import judge_winner
 from everloop.experiment.workers import DaskWorkers, LokyWorkers, Workers
 from everloop.models import Learner, defaults, learner, learners, resolve_params, search_space
 from everloop.project import FoldsPlan, Model, Project, ProjectLock, SearchMethod, Spec, did_you_mean
+from everloop.tasks import get_task
 
 __all__ = ["FIT_ROWS", "TRIALS", "Progress", "search"]
 
@@ -117,7 +118,7 @@ def search(
         task=model.task,
         champion=first,
         champion_calibration="none" if champion is None else champion.calibration,
-        calibration=model.search.calibration,
+        calibration=model.search.calibration if get_task(model.task).decides else "none",
         quantiles=model.quantiles if model.objective.metric == "pinball" else (),
         own=model.own_learners,
         time_limit_s=model.search.trial_timeout.total_seconds(),
@@ -178,6 +179,7 @@ def _judged(
         model=model.name,
         task=model.task,
         quantiles=model.quantiles,
+        calibration="none" if choice.winner is None else plan.calibration_of("trial", choice.winner.number),
         objective=str(plan.objective),
         maximise=plan.objective.maximise,
         method=plan.method,

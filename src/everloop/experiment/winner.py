@@ -69,7 +69,7 @@ def winner_spec(
     fields: Mapping[str, Any] = {
         "hyperparameters": dict(winner.trial.hyperparameters),
         "features": board.data.features,
-        "calibration": "none" if winner.trial.calibration is None else winner.trial.calibration,
+        "calibration": board.calibration,
         "threshold": winner.trial.threshold,
         "quantiles": board.quantiles,
         "seed": board.seed,

@@ -177,10 +177,11 @@ def fit(context: RunContext, state: State) -> State:
 
     def asked(learner: str, params: Mapping[str, Any], most: int | None) -> FitRequest:
         request = _fit_request(parts, tree, learner, params, task=model.task, seed=spec.seed, most=most)
-        return replace(request, quantiles=tuple(quantile_level(name) for name in spec.quantiles))
+        levels = tuple(quantile_level(name) for name in spec.quantiles)
+        return replace(request, quantiles=levels, calibration=spec.calibration)
 
     own = asked(spec.learner, spec.hyperparameters, model.train.rows)
-    own = replace(own, calibration=spec.calibration, own=model.own_learners)
+    own = replace(own, own=model.own_learners)
     content = _keep_learners(context, model, spec)
     others = [asked(name, {}, YARDSTICK_ROWS) for name in names]
 

@@ -101,7 +101,7 @@ class SearchSection(Section):
         description="those of learners.py too; the constant is tried in any case, as a yardstick",
     )
     calibration: Calibrate = Field(
-        "none", description="none, logistic, isotonic, or auto: the one that validation rows ask for"
+        "auto", description="auto: the map, if any, that validation rows surely ask for; or none, logistic, isotonic"
     )
     method: SearchMethod = Field("bayesian", description="grid, random or bayesian")
     trials: Annotated[StrictInt, Field(ge=1)] | None = Field(

@@ -20,7 +20,8 @@ _ABOUT: Final[Mapping[str, str]] = {
     "nothing that is expected below was measured with it.",
     "features": "What a row is for the model, in this order, by name from contract.yaml and features.py. "
     "One taken away is not trained on; an empty list means all there are.",
-    "calibration": "How scores become probabilities. A run fits it on its own validation rows; none leaves them.",
+    "calibration": "How scores become probabilities. A run fits it on its own validation rows: the named map, or with "
+    "auto the one, if any, that they surely ask for; none leaves the scores as they are.",
     "threshold": "A score of at least this is a positive decision. From 0 to 1, chosen on validation rows, and what "
     "the expected performance holds for. A run, whose model saw other rows, chooses its own for the objective, so "
     "changing it here moves no decision. null: nothing is decided.",

@@ -99,7 +99,7 @@ def _of_regression(read: ModelFile) -> Iterator[tuple[KeyPath, str]]:
         yield ("outcome", "absent"), "silence says no number; where none came the truth is unknown: absent: unknown"
     if read.outcome.acts is not None:
         yield ("outcome", "acts"), "a regression flags no rows that could be blocked for it. Leave it out"
-    if read.search.calibration != "none":
+    if "calibration" in read.search.model_fields_set and read.search.calibration != "none":
         yield ("search", "calibration"), "a regression answers no probability that could be calibrated. Leave it out"
     for index, rule in enumerate(read.rollout.stop_if):
         if rule.kind == "decision_share":
