@@ -84,7 +84,8 @@ class OnlinePlan:
     """Whether an experiment online is ready, and what it would take.
 
     arms: the share of users sees the challenger's answers, the others the champion's. paired: both versions score every
-    row, as everloop's rollouts compare; None where the metric depends on whose answer was given.
+    row, as everloop's rollouts compare; None where whose answer was given changes the metric, and of precision, which
+    each version has on rows of its own.
     enough: whether the share answers in time, judged once at the end.
     share_needed: the smallest that does, None where none does. effect_seen, effect_seen_half, effect_seen_paired: the
     smallest effect that is seen in time with the asked share, with half of the users, and by nine in ten paired
