@@ -223,7 +223,7 @@ def test_without_a_spec_errors_are_a_constants_cut_as_a_rollout_cuts_them(tmp_pa
     assert base.value == pytest.approx(rows.mean() if metric != "rmse" else rows.mean() ** 0.5)
     assert base.variance == pytest.approx(rows.var())
     assert base.highest == (1.0 if metric == "mape" else bound)
-    assert base.origin == "no spec says it yet; a constant has it on this data"
+    assert base.origin.startswith("no spec says it yet; a constant has it on this data, cut at ")
     assert plan.volume.rows_per_day == pytest.approx(400, rel=0.05)
     assert plan.paired is not None
     assert plan.paired.most is not None
@@ -258,7 +258,7 @@ def test_errors_count_as_far_as_the_champions_rollout_counts_them(tmp_path: Path
     # such outliers say nothing of what is left of them: a constant does
     cut = measured(model, "rmse", rate=1.0, known=known, outcomes=y)
     assert cut.value < 12
-    assert cut.origin.startswith("a test has 40, with errors that a rollout cuts")
+    assert cut.origin.startswith("a test, and 40 is more than a rollout counts; a constant has it")
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,8 @@ def _of_errors(metric: str, outcomes: Array, *, known: Known | None) -> Measured
     told = losses[np.isfinite(losses)]
     power, highest = 2 if metric == "rmse" else 1, 1.0 if metric == "mape" else bound
     value, variance = float(told.mean()) ** (1 / power) * highest, float(told.var()) * highest ** (2 * power)
-    origin, at_most = "no spec says it yet; a constant has it on this data", False
+    constant, at_most = f"a constant has it on this data, cut at {highest:.3g}", False
+    origin = f"no spec says it yet; {constant}"
     said = None if known is None else known.values.get(metric)
     if known is not None and said is not None and said < highest:
         value, origin = said, known.origin
@@ -187,9 +188,7 @@ def _of_errors(metric: str, outcomes: Array, *, known: Known | None) -> Measured
         at_most = root is None
         variance = mean * (1 - mean) * highest ** (2 * power) if root is None else max(root**2 - value**2, 0.0)
     elif known is not None and said is not None:
-        origin = (
-            f"{known.origin} has {said:.3g}, with errors that a rollout cuts; so cut, a constant has it on this data"
-        )
+        origin = f"{known.origin}, and {said:.3g} is more than a rollout counts; {constant}"
     return Measured(
         metric=metric,
         value=value,

@@ -7,7 +7,7 @@ from typing import Any, Final
 import altair as alt
 
 from everloop.experiment.html import html_page, template
-from everloop.experiment.online_plan import Need, OnlinePlan, lasting, percent, plain
+from everloop.experiment.online_plan import OnlinePlan, cells, lasting, percent, plain
 
 __all__ = ["online_chart", "online_page"]
 
@@ -86,14 +86,8 @@ def _needs(plan: OnlinePlan) -> list[tuple[str, ...]]:
         if course is None:
             continue
         ways = (("judged once", course.once), ("any time, 1 in 2", course.half), ("any time, 9 in 10", course.most))
-        rows += [(f"{name}, {way}", *_cells(need)) for way, need in ways]
+        rows += [(f"{name}, {way}", *cells(need)) for way, need in ways]
     return rows
-
-
-def _cells(need: Need | None) -> tuple[str, ...]:
-    if need is None:
-        return ("–", "–", "–", "never")
-    return (f"{need.challenger:,}", f"{need.champion:,}", f"{need.rows:,}", lasting(need.days))
 
 
 def _facts(plan: OnlinePlan) -> list[tuple[str, str]]:

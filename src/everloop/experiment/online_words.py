@@ -49,7 +49,7 @@ def verdict(plan: OnlinePlan) -> str:
     """Whether the share is enough, and what would be."""
     asked, seen, base = plan.asked, plan.volume, plan.baseline
     rows = seen.rows_per_day * asked.share
-    with_counted = "" if base.part == 1 else f" with {plain(rows * base.part)} {base.counted}"
+    with_counted = "" if base.counted == "rows" else f" with {plain(rows * base.part)} {base.counted}"
     head = (
         f"{percent(asked.share)} of {seen.users} is {plain(rows)} rows a day{with_counted}: "
         f"an A/B of {change(plan)} takes {lasting(plan.arms.once.days)}."
