@@ -93,11 +93,11 @@ def _needs(plan: OnlinePlan) -> list[tuple[str, ...]]:
 def _facts(plan: OnlinePlan) -> list[tuple[str, str]]:
     base, seen, asked = plan.baseline, plan.volume, plan.asked
     users = "" if seen.users_per_day is None else f", {plain(seen.users_per_day)} users ({seen.entity})"
-    counted = f"{plain(seen.rows_per_day * base.part)} {base.counted}"
+    counted = "" if base.counted == "rows" else f"; {plain(seen.rows_per_day * base.part)} {base.counted}"
     return [
         ("today", f"{base.metric} {plain(base.value)}: {base.origin}"),
         ("to see", f"{plain(plan.effect.absolute)}: {plan.effect.origin}"),
-        ("traffic", f"{plain(seen.rows_per_day)} rows a day{users}; {counted}"),
+        ("traffic", f"{plain(seen.rows_per_day)} rows a day{users}{counted}"),
         ("source", f"{plan.source}, {lasting(seen.span_days)}"),
         ("level, power", f"{asked.level:g}, {asked.power:g}, two-sided"),
     ]  # fmt: skip
