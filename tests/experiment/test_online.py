@@ -349,6 +349,7 @@ def test_the_champions_own_metrics_are_the_baseline_where_there_is_one(tmp_path:
     version = world.version()
     deploy(world.ledger, "fraud", version.number, actor="alice", reason="the first version")
     known = known_metrics(world.model, world.ledger)
+    assert known_metrics(world.model, world.ledger, bundles=world.bundles) == known  # it cuts no errors
     world.ledger.close()
     assert known is not None
     assert known.origin == "v1 on its test rows"

@@ -117,7 +117,8 @@ def known_metrics(model: Model, ledger: Ledger | None, *, bundles: BundleStore |
         values = _points(version.metrics)
         if values:
             bound = None if bundles is None else bundles.manifest(version.bundle).error_bound
-            return Known(values=values, origin=f"v{version.number} on its test rows", error_bound=bound)
+            cut = bound if isinstance(bound, float) else None
+            return Known(values=values, origin=f"v{version.number} on its test rows", error_bound=cut)
     for spec in reversed(model.specs()):
         values = _points(spec.expected)
         if values:

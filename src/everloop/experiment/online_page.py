@@ -81,7 +81,7 @@ def _lines(plan: OnlinePlan) -> list[dict[str, Any]]:
 
 
 def _needs(plan: OnlinePlan) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, course in ((f"A/B at {percent(plan.asked.share)}", plan.arms), ("paired", plan.paired)):
         if course is None:
             continue
