@@ -24,6 +24,7 @@ from everloop.monitoring.comparison import Tally
 from everloop.project import Model, Project, Spec, write_spec
 from everloop.rollout import deploy
 from everloop.stats import BoundedSequence
+from everloop.tasks import error_bound
 from everloop.templates import create_project
 
 from ..data.projects import shared_file
@@ -184,6 +185,106 @@ def test_a_sample_of_negatives_stands_for_all_of_them(tmp_path: Path) -> None:
     assert plan.baseline.part == pytest.approx(100 / (100 + 200 * 50), rel=0.02)
 
 
+def test_a_column_of_weights_counts_in_the_days_as_it_does_in_the_rate(tmp_path: Path) -> None:
+    rows = steady(4, 300, positive_every=3)
+    _, model = shop(tmp_path / "shop", rows.with_columns(worth=pl.when(pl.col("fraud") == 1).then(1.0).otherwise(50.0)))
+    path = model.folder / "model.yaml"
+    path.write_text(path.read_text().replace("  target: fraud\n", "  target: fraud\n  weight: worth\n"))
+    found, model = opened(tmp_path / "shop")
+    scanned = scan("payments.parquet", root=found.root)
+    write_contract(model.contract_path, infer_contract(scanned, model, reads={"paid_at"}))
+    seen = volume(model, load_rows(model, read_contract(model)), horizon_days=30)
+    assert seen.rows_per_day == pytest.approx(100 + 200 * 50, rel=0.02)
+    assert seen.rows_per_day * seen.rate == pytest.approx(100, rel=0.02)
+
+
+def trips(root: Path, **expected: float) -> tuple[Project, Model]:
+    """The arrival template's project, and what a spec of it expects."""
+    found = create_project(root, template="arrival", days=20, rows_per_day=400).project
+    model = found.model()
+    write_first_contract(model, root=found.root)
+    if expected:
+        points = {
+            name: {"low": value, "point": value, "high": value, "level": 0.95} for name, value in expected.items()
+        }
+        spec = Spec.new(name="arrival-s1", objective=str(model.objective), learner="lightgbm", expected=points)
+        write_spec(model.spec_path(1), spec)
+    return found, found.model()
+
+
+@pytest.mark.parametrize("metric", ["mae", "mape", "rmse"])
+def test_without_a_spec_errors_are_a_constants_cut_as_a_rollout_cuts_them(tmp_path: Path, metric: str) -> None:
+    found, model = trips(tmp_path / "town")
+    y = load_rows(model, read_contract(model), as_of=found.clock().now()).y
+    plan = plan_online(found, model, metric=metric)
+    base, bound = plan.baseline, error_bound(y)
+    away = np.minimum(np.abs(y - np.median(y)), bound)
+    rows = {"mae": away, "mape": np.minimum(np.abs(y - np.median(y)) / y, 1), "rmse": np.square(away)}[metric]
+    assert base.value == pytest.approx(rows.mean() if metric != "rmse" else rows.mean() ** 0.5)
+    assert base.variance == pytest.approx(rows.var())
+    assert base.highest == (1.0 if metric == "mape" else bound)
+    assert base.origin.startswith("no spec says it yet; a constant has it on this data, cut at ")
+    assert plan.volume.rows_per_day == pytest.approx(400, rel=0.05)
+    assert plan.paired is not None
+    assert plan.paired.most is not None
+    assert plan.paired.most.days < plan.arms.once.days
+    assert ("an error counts up to" in "".join(plan.notes)) == (metric != "mape")
+    json.dumps(plan.to_dict(), allow_nan=False)
+    assert all(len(line.rstrip()) <= 80 for line in shown(plan))
+
+
+def test_what_a_spec_expects_of_errors_says_how_they_vary(tmp_path: Path) -> None:
+    found, model = trips(tmp_path / "town", mae=2.0, rmse=3.0, mape=0.2)
+    plan = plan_online(found, model, effect=0.1)
+    assert (plan.baseline.value, plan.baseline.origin) == (2.0, "arrival-s1 expects it")
+    assert plan.baseline.variance == pytest.approx(9 - 4)
+    assert "an A/B of mae 2.00 against 1.90 takes" in plan.sentence
+    # two means of variance 5 that differ by 0.1: 2 · 5 · (1.96 + 0.84)² / 0.1² a side
+    even = plan_online(found, model, effect=0.1, share=0.5)
+    assert even.arms.once.challenger == pytest.approx(2 * 5 * 7.85 / 0.01 * even.volume.row_effect, rel=0.01)
+    with pytest.raises(UsageError, match="leads from mae 2 to -1, and it lies from 0 to"):
+        plan_online(found, model, effect=3)
+    # squares of errors: from 9 to 8.12 where rmse goes from 3 to 2.85, as a gain of 9.75 % of them
+    squares = plan_online(found, model, metric="rmse").baseline
+    assert squares.better_by(squares.gain_of(0.0975)) == pytest.approx(2.85)
+    assert squares.scaled(3.0) - squares.scaled(2.85) == pytest.approx(0.0975 * 9 / squares.highest**2)
+
+
+def test_errors_count_as_far_as_the_champions_rollout_counts_them(tmp_path: Path) -> None:
+    found, model = trips(tmp_path / "town")
+    y = load_rows(model, read_contract(model), as_of=found.clock().now()).y
+    known = Known(values={"mae": 2.0, "rmse": 40.0}, origin="a test", error_bound=12.0)
+    assert measured(model, "mae", rate=1.0, known=known, outcomes=y).highest == 12.0
+    # such outliers say nothing of what is left of them: a constant does
+    cut = measured(model, "rmse", rate=1.0, known=known, outcomes=y)
+    assert cut.value < 12
+    assert cut.origin.startswith("a test, and 40 is more than a rollout counts; a constant has it")
+
+
+@pytest.mark.parametrize(
+    ("metric", "sentence"),
+    [
+        ("target_rate", r"share of positives, and a regression has none; say --metric mae \| rmse \| mape"),
+        ("r2", r"r2 is no mean over rows that can be planned for; say --metric mae \| rmse \| mape"),
+        ("recall", "'recall' is not a metric of regression"),
+    ],
+)
+def test_what_a_regression_has_no_plan_for_is_one_sentence(tmp_path: Path, metric: str, sentence: str) -> None:
+    found, model = trips(tmp_path / "town")
+    with pytest.raises(UsageError, match=sentence):
+        plan_online(found, model, metric=metric)
+
+
+def test_precision_is_of_other_rows_on_each_side_and_is_not_paired(tmp_path: Path) -> None:
+    found, model = shop(tmp_path / "shop", steady(10, 500), objective="precision at recall >= 0.5")
+    expects(model, recall=0.75, precision=0.8)
+    plan = plan_online(found, model)
+    assert (plan.paired, plan.effect_seen_paired) == (None, None)
+    assert any("--metric accuracy plans for those" in note for note in plan.notes)
+    assert plan_online(found, model, metric="accuracy").paired is not None
+    assert not any(line.startswith("paired") for line in shown(plan))
+
+
 def test_the_median_day_is_of_whole_days_and_less_than_a_day_is_scaled(tmp_path: Path) -> None:
     # a third day that has just begun is no day
     three = steady(3, 100).head(210)
@@ -248,6 +349,7 @@ def test_the_champions_own_metrics_are_the_baseline_where_there_is_one(tmp_path:
     version = world.version()
     deploy(world.ledger, "fraud", version.number, actor="alice", reason="the first version")
     known = known_metrics(world.model, world.ledger)
+    assert known_metrics(world.model, world.ledger, bundles=world.bundles) == known  # it cuts no errors
     world.ledger.close()
     assert known is not None
     assert known.origin == "v1 on its test rows"

@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everloop.stats import above_zero, log_stake
+from everloop.stats import above_zero
+from everloop.stats.betting import log_stake
 
 
 def test_looking_after_every_hundred_rows_is_free_at_rare_positives():

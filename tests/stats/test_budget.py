@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everloop.stats import OnlineBudget, alpha_per_window
+from everloop.stats import OnlineBudget
+from everloop.stats.budget import alpha_per_window
 
 
 def test_daily_windows_share_a_months_alarm() -> None:

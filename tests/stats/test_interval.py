@@ -14,7 +14,6 @@ from everloop.stats import (
     bootstrap_cells,
     effective_n,
     mean_interval,
-    paired_bootstrap,
     wilson,
 )
 
@@ -54,14 +53,6 @@ def test_strata_keep_rare_rows() -> None:
     counts: list[float] = []
     bootstrap(lambda rows: counts.append(rare[rows].sum()) or 0.0, 500, seed=1, strata=rare.astype(int), replicates=50)
     assert set(counts) == {3}
-
-
-def test_pairing_cancels_what_is_shared() -> None:
-    rng = np.random.default_rng(5)
-    shared = rng.normal(size=500)
-    first, second = shared + 0.1, shared + rng.normal(scale=0.01, size=500)
-    difference = paired_bootstrap(lambda r: float(first[r].mean()), lambda r: float(second[r].mean()), 500, seed=1)
-    assert 0.09 < difference.low < difference.high < 0.11
 
 
 def test_cells_agree_with_rows() -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from everloop.errors import NotEnoughData
-from everloop.stats import Calibration, alpha_per_window, bonferroni, calibrate, ks
+from everloop.stats import Calibration, calibrate, ks
+from everloop.stats.budget import alpha_per_window
 
 COLUMNS = 40
 WINDOWS = 60
@@ -90,7 +91,3 @@ def test_too_few_windows_say_so() -> None:
         calibrate([1.0, 2.0, math.nan, 3.0, 4.0])
     with pytest.raises(ValueError, match="one group per window"):
         calibrate([1.0, 2.0], groups=["a"])
-
-
-def test_the_family_is_one_question() -> None:
-    assert bonferroni([0.001] + [0.5] * 39) == pytest.approx(0.04)

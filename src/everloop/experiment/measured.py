@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import numpy as np
+
+from everloop.bundle import BundleStore
 from everloop.errors import UsageError
 from everloop.ledger import Ledger
 from everloop.project import MetricGate, Model, Objective, did_you_mean
-from everloop.tasks import get_task
+from everloop.tasks import error_bound, get_task, numeric_losses
 from everloop.tasks.loss import CERTAINTY
 from everloop.tasks.metrics import DEFAULT_COSTS
+from everloop.tasks.task import Array
 
 __all__ = ["TARGET_RATE", "Known", "Measured", "known_metrics", "measured"]
 
@@ -21,16 +25,21 @@ TARGET_RATE: Final = "target_rate"
 
 Counted = Literal["rows", "positives", "flagged rows"]
 _OF_POSITIVES: Final = ("recall", "average_precision", "roc_auc")
-_MEANS: Final = (*_OF_POSITIVES, "precision", "accuracy", "cost", "log_loss", "brier")
+_OF_ERRORS: Final = ("mae", "mape", "rmse")
+_MEANS: Final = (*_OF_POSITIVES, "precision", "accuracy", "cost", "log_loss", "brier", *_OF_ERRORS)
 _UNKNOWN: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """Metrics that were measured: name → value, and on what, as a clause for people."""
+    """Metrics that were measured: name → value, and on what, as a clause for people.
+
+    error_bound: where a rollout cuts errors, in the target's unit; of a regression that has a champion alone.
+    """
 
     values: Mapping[str, float]
     origin: str
+    error_bound: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +50,7 @@ class Measured:
     counted: which rows it is a mean over; part: how many of all rows those are, in (0, 1].
     variance: of one row; `at_most` says that it is the largest that value and bounds allow.
     is_rate: whether a row is either lowest or highest. origin: where the value is from, a clause for people.
+    squared: whether it is the root of a mean of squares, as rmse; then `variance` is of a row's square.
     """
 
     metric: str
@@ -54,6 +64,12 @@ class Measured:
     highest: float = 1.0
     is_rate: bool = False
     at_most: bool = False
+    squared: bool = False
+
+    @property
+    def pairs(self) -> bool:
+        """Whether two versions have it on the same rows, whoever's answer was given."""
+        return self.metric not in (TARGET_RATE, "precision")
 
     @property
     def range(self) -> float:
@@ -65,35 +81,44 @@ class Measured:
         """How much better it could be."""
         return self.highest - self.value if self.maximise else self.value - self.lowest
 
-    @property
-    def gain_unit(self) -> float:
-        """What a rollout's gain of 1 is in the metric's unit: 1 of a share of positives, else today's whole loss."""
+    def gain_of(self, part: float) -> float:
+        """A rollout's gain of `part`, below 1, in the metric's unit: of what is over all rows a part of its loss."""
         if self.counted != "rows":
-            return 1.0
-        return self.highest - self.value if self.metric == "accuracy" else self.value
+            return part
+        return self.room * (1 - math.sqrt(1 - part) if self.squared else part)
 
     def better_by(self, gain: float) -> float:
         """The value of a version that is better by `gain`, in the metric's unit."""
         return self.value + gain if self.maximise else self.value - gain
 
     def scaled(self, value: float) -> float:
-        """`value` on the scale on which a row lies in [0, 1]."""
-        return min(max((value - self.lowest) / self.range, 0.0), 1.0)
+        """The mean of rows that each lie in [0, 1], where the metric is `value`."""
+        return min(max((value - self.lowest) / self.range, 0.0), 1.0) ** self._power
 
     def variance_at(self, value: float) -> float:
-        """The variance of a row where the mean is `value`; never more than the bounds allow."""
-        most = max((value - self.lowest) * (self.highest - value), 0.0)
-        return most if self.is_rate or self.at_most else min(self.variance, most)
+        """The variance of a row in [0, 1] where the metric is `value`; never more than the bounds allow."""
+        mean = self.scaled(value)
+        most = mean * (1 - mean)
+        return most if self.is_rate or self.at_most else min(self.variance / self.range ** (2 * self._power), most)
+
+    @property
+    def _power(self) -> int:
+        return 2 if self.squared else 1
 
 
-def known_metrics(model: Model, ledger: Ledger | None) -> Known | None:
-    """What the champion did on its test rows; without one what the newest spec expects; None without either."""
+def known_metrics(model: Model, ledger: Ledger | None, *, bundles: BundleStore | None = None) -> Known | None:
+    """What the champion did on its test rows; without one what the newest spec expects; None without either.
+
+    bundles: where the champion says how far errors count, which a regression's rollout compares by.
+    """
     routing = None if ledger is None else ledger.routing(model.name)
     if ledger is not None and routing is not None and routing.champion is not None:
         version = ledger.version(model.name, routing.champion)
         values = _points(version.metrics)
         if values:
-            return Known(values=values, origin=f"v{version.number} on its test rows")
+            bound = None if bundles is None else bundles.manifest(version.bundle).error_bound
+            cut = bound if isinstance(bound, float) else None
+            return Known(values=values, origin=f"v{version.number} on its test rows", error_bound=cut)
     for spec in reversed(model.specs()):
         values = _points(spec.expected)
         if values:
@@ -106,9 +131,10 @@ def _points(metrics: Mapping[str, Mapping[str, float | None]]) -> dict[str, floa
     return {name: float(point) for name, point in points.items() if point is not None}
 
 
-def measured(model: Model, metric: str, *, rate: float, known: Known | None) -> Measured:
-    """The metric before the comparison. rate: of positives in the data, in (0, 1).
+def measured(model: Model, metric: str, *, rate: float, known: Known | None, outcomes: Array | None = None) -> Measured:
+    """The metric before the comparison.
 
+    rate: of positives in the data, in (0, 1). outcomes: a regression's, shape (n,).
     Without `known`, what is a mean over all rows is taken as a constant has it on the data; a share of positives or of
     flagged rows as the model's gate asks it, else 0.5, where a share varies most.
     Raises UsageError for a metric that the task does not have, or that is no mean over rows.
@@ -120,18 +146,62 @@ def measured(model: Model, metric: str, *, rate: float, known: Known | None) -> 
                         origin="the data", is_rate=True)  # fmt: skip
     if metric in (*_OF_POSITIVES, "precision"):
         return _share(model, metric, rate=rate, known=known)
+    if metric in _OF_ERRORS:
+        assert outcomes is not None
+        return _of_errors(metric, outcomes, known=known)
     return _over_rows(model.objective, metric, rate=rate, known=known)
 
 
 def _refuse_unknown(model: Model, metric: str) -> None:
-    known = get_task(model.task).metrics
-    names = [*(name for name in known if name in _MEANS), TARGET_RATE]
+    task = get_task(model.task)
+    means = [name for name in task.metrics if name in _MEANS]
+    names = [*means, TARGET_RATE] if task.decides else means
     if metric in names:
         return
-    if metric in known:
+    if metric in task.metrics:
         raise UsageError(f"{metric} is no mean over rows that can be planned for; say --metric {' | '.join(names)}")
+    if metric == TARGET_RATE:
+        raise UsageError(
+            f"{metric} is the share of positives, and a {task.name} has none; say --metric {' | '.join(names)}"
+        )
     hint = did_you_mean(metric, names) or f"; plan for one of {', '.join(names)}"
     raise UsageError(f"{metric!r} is not a metric of {model.task}{hint}")
+
+
+def _of_errors(metric: str, outcomes: Array, *, known: Known | None) -> Measured:
+    """A mean of errors as a rollout compares them, cut at the champion's bound; of mape at 1.
+
+    What was measured was not cut, and is taken as it is where it lies below the bound.
+    """
+    cut = None if known is None else known.error_bound
+    bound = error_bound(outcomes) if cut is None else cut
+    losses = numeric_losses(outcomes, np.median(outcomes), objective=Objective(metric=metric), bound=bound)
+    told = losses[np.isfinite(losses)]
+    power, highest = 2 if metric == "rmse" else 1, 1.0 if metric == "mape" else bound
+    value, variance = float(told.mean()) ** (1 / power) * highest, float(told.var()) * highest ** (2 * power)
+    constant, at_most = f"a constant has it on this data, cut at {highest:.3g}", False
+    origin = f"no spec says it yet; {constant}"
+    said = None if known is None else known.values.get(metric)
+    if known is not None and said is not None and said < highest:
+        value, origin = said, known.origin
+        mean = (value / highest) ** power
+        root = known.values.get("rmse") if metric == "mae" else None
+        at_most = root is None
+        variance = mean * (1 - mean) * highest ** (2 * power) if root is None else max(root**2 - value**2, 0.0)
+    elif known is not None and said is not None:
+        origin = f"{known.origin}, and {said:.3g} is more than a rollout counts; {constant}"
+    return Measured(
+        metric=metric,
+        value=value,
+        maximise=False,
+        counted="rows",
+        part=told.size / outcomes.size,
+        variance=variance,
+        origin=origin,
+        highest=highest,
+        at_most=at_most,
+        squared=metric == "rmse",
+    )
 
 
 def _share(model: Model, metric: str, *, rate: float, known: Known | None) -> Measured:

@@ -35,7 +35,8 @@ class Mine:
 
     name: what it is called on boards and in `beats`. kind: its class. brought: its graph.
     until: the last moment that it may have learned from; said: by whoever brought it, else the end of the rows that a
-    search fits on. trial: what it was worth on `rows` rows, `positives` of them positive, all after `until`.
+    search fits on. trial: what it was worth on `rows` rows of the newest fold, `positives` of them positive, all after
+    `until`; a search's trial is worth its mean over all folds, and beside this one stands what it was in the newest.
     """
 
     name: str

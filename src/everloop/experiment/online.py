@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 
+from everloop.bundle import BundleStore
 from everloop.clock import Clock
 from everloop.data import Rows, load_rows, read_contract
 from everloop.errors import UsageError
@@ -77,7 +78,7 @@ def plan_online(
     asked = _asked(model, share, days=days, level=level, power=power, correlation=correlation)
     now = (project.clock() if clock is None else clock).now()
     rows = load_rows(model, read_contract(model), as_of=now)
-    known = known_metrics(model, ledger)
+    known = known_metrics(model, ledger, bundles=BundleStore(project.paths.bundles) if rows.numeric else None)
     plan = _plan(model, rows, known, metric=metric, effect=effect, asked=asked)
     if out is None:
         return plan
@@ -164,6 +165,11 @@ class _Traffic:
             days=self.days(counted),
         )
 
+    def gap(self, gain: float) -> float:
+        """What one row gains on average where it lies in [0, 1]."""
+        base = self.base
+        return abs(base.scaled(base.better_by(gain)) - base.scaled(base.value))
+
     def once(self, gain: float, share: float) -> Need:
         """Arms of the share and the rest, judged at their end."""
         base, better, asked = self.base, self.base.better_by(gain), self.asked
@@ -172,7 +178,7 @@ class _Traffic:
             sides = two_rates(one, two, share=share, level=asked.level, power=asked.power)
         else:
             sides = two_means(
-                gain,
+                self.gap(gain),
                 base.variance_at(base.value),
                 share=share,
                 variance_challenger=base.variance_at(better),
@@ -183,13 +189,13 @@ class _Traffic:
 
     def whenever(self, gain: float, share: float) -> tuple[Need | None, Need | None]:
         """The same arms looked at whenever: by when half and nine in ten have ended."""
-        base, better, squared = self.base, self.base.better_by(gain), self.base.range**2
+        base, better = self.base, self.base.better_by(gain)
         found = stopping_two_means(
             base.scaled(base.value),
             base.scaled(better),
             share=share,
-            variance=base.variance_at(base.value) / squared,
-            variance_challenger=base.variance_at(better) / squared,
+            variance=base.variance_at(base.value),
+            variance_challenger=base.variance_at(better),
             alpha=self.alpha,
         )
         half, most = (None if sides is None else self.need(sides, self.design) for sides in found.sides(share))
@@ -204,12 +210,12 @@ class _Traffic:
         base, better, alike = self.base, self.base.better_by(gain), self.asked.correlation
         if base.is_rate:
             return discordance(base.scaled(base.value), base.scaled(better), correlation=alike)
-        gap = gain / base.range
-        square = min(max(self.gap_variance(gain) / base.range**2 + gap**2, gap), 1.0)
+        gap = self.gap(gain)
+        square = min(max(self.gap_variance(gain) + gap**2, gap), 1.0)
         return Discordance(wins=(square + gap) / 2, losses=(square - gap) / 2)
 
     def gap_variance(self, gain: float) -> float:
-        """The variance of one row's difference between the versions."""
+        """The variance of one row's difference between the versions, where it lies in [0, 1]."""
         one, two = self.base.variance_at(self.base.value), self.base.variance_at(self.base.better_by(gain))
         return one + two - 2 * self.asked.correlation * math.sqrt(one * two)
 
@@ -217,7 +223,7 @@ class _Traffic:
         level, power = self.asked.level, self.asked.power
         if self.base.is_rate:
             return paired_rate_rows(self.differ(gain), level=level, power=power)
-        return max(paired_mean_rows(gain, self.gap_variance(gain), level=level, power=power), 1)
+        return max(paired_mean_rows(self.gap(gain), self.gap_variance(gain), level=level, power=power), 1)
 
     def paired_whenever(self, gain: float) -> Stopping:
         """As a rollout's comparison would end: recall by signs, anything else by the gains themselves."""
@@ -239,7 +245,9 @@ def _plan(
     model: Model, rows: Rows, known: Known | None, *, metric: str | None, effect: str | float | None, asked: Asked
 ) -> OnlinePlan:
     seen = volume(model, rows, horizon_days=asked.days)
-    base = measured(model, model.objective.metric if metric is None else metric, rate=seen.rate, known=known)
+    base = measured(
+        model, model.objective.metric if metric is None else metric, rate=seen.rate, known=known, outcomes=rows.y
+    )
     found = _effect(model, base, effect)
     traffic = _Traffic(model=model, base=base, volume=seen, asked=asked)
     once = traffic.once(found.absolute, asked.share)
@@ -306,13 +314,13 @@ def _default_effect(model: Model, base: Measured) -> tuple[float, str]:
     else:
         gain = _DEFAULT_RELATIVE if base.counted == "rows" else _DEFAULT_EFFECT
         origin = "taken, as the rollout has no least gain"
-    if gain * base.gain_unit > base.room:
+    if base.gain_of(gain) > base.room:
         return base.room / 2, f"half of what is left to gain, as {gain:g} is more than that"
-    return gain * base.gain_unit, origin
+    return base.gain_of(gain), origin
 
 
 def _paired(traffic: _Traffic, gain: float) -> Course | None:
-    if traffic.base.metric == TARGET_RATE:
+    if not traffic.base.pairs:
         return None
     found = traffic.paired_whenever(gain)
     once = traffic.of_both(traffic.paired_once(gain))
@@ -342,7 +350,7 @@ def _effect_seen(traffic: _Traffic, share: float) -> float | None:
 
 def _effect_seen_paired(traffic: _Traffic) -> float | None:
     """The smallest effect, rounded up to two digits, that nine in ten paired comparisons see in time."""
-    if traffic.base.metric == TARGET_RATE:
+    if not traffic.base.pairs:
         return None
 
     def days(gain: float) -> float:

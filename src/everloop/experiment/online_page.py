@@ -7,7 +7,7 @@ from typing import Any, Final
 import altair as alt
 
 from everloop.experiment.html import html_page, template
-from everloop.experiment.online_plan import Need, OnlinePlan, lasting, percent, plain
+from everloop.experiment.online_plan import OnlinePlan, cells, lasting, percent, plain
 
 __all__ = ["online_chart", "online_page"]
 
@@ -81,29 +81,23 @@ def _lines(plan: OnlinePlan) -> list[dict[str, Any]]:
 
 
 def _needs(plan: OnlinePlan) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, course in ((f"A/B at {percent(plan.asked.share)}", plan.arms), ("paired", plan.paired)):
         if course is None:
             continue
         ways = (("judged once", course.once), ("any time, 1 in 2", course.half), ("any time, 9 in 10", course.most))
-        rows += [(f"{name}, {way}", *_cells(need)) for way, need in ways]
+        rows += [(f"{name}, {way}", *cells(need)) for way, need in ways]
     return rows
-
-
-def _cells(need: Need | None) -> tuple[str, ...]:
-    if need is None:
-        return ("–", "–", "–", "never")
-    return (f"{need.challenger:,}", f"{need.champion:,}", f"{need.rows:,}", lasting(need.days))
 
 
 def _facts(plan: OnlinePlan) -> list[tuple[str, str]]:
     base, seen, asked = plan.baseline, plan.volume, plan.asked
     users = "" if seen.users_per_day is None else f", {plain(seen.users_per_day)} users ({seen.entity})"
-    counted = f"{plain(seen.rows_per_day * base.part)} {base.counted}"
+    counted = "" if base.counted == "rows" else f"; {plain(seen.rows_per_day * base.part)} {base.counted}"
     return [
         ("today", f"{base.metric} {plain(base.value)}: {base.origin}"),
         ("to see", f"{plain(plan.effect.absolute)}: {plan.effect.origin}"),
-        ("traffic", f"{plain(seen.rows_per_day)} rows a day{users}; {counted}"),
+        ("traffic", f"{plain(seen.rows_per_day)} rows a day{users}{counted}"),
         ("source", f"{plan.source}, {lasting(seen.span_days)}"),
         ("level, power", f"{asked.level:g}, {asked.power:g}, two-sided"),
     ]  # fmt: skip

@@ -11,10 +11,11 @@ import msgspec
 from everloop.experiment.measured import Measured
 from everloop.experiment.volume import Volume
 
-__all__ = ["Asked", "Course", "Effect", "Need", "OnlinePlan", "Point", "lasting", "percent", "plain"]
+__all__ = ["Asked", "Course", "Effect", "Need", "OnlinePlan", "Point", "cells", "lasting", "percent", "plain"]
 
 _UNITS: Final = (("years", 730, 365.0), ("days", 2, 1.0), ("hours", 0, 1 / 24))
 """A unit's name, from how many days on it is used, and its length in days."""
+_LONGEST: Final = 365_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,8 @@ class OnlinePlan:
     """Whether an experiment online is ready, and what it would take.
 
     arms: the share of users sees the challenger's answers, the others the champion's. paired: both versions score every
-    row, as everloop's rollouts compare; None where the metric depends on whose answer was given.
+    row, as everloop's rollouts compare; None where whose answer was given changes the metric, and of precision, which
+    each version has on rows of its own.
     enough: whether the share answers in time, judged once at the end.
     share_needed: the smallest that does, None where none does. effect_seen, effect_seen_half, effect_seen_paired: the
     smallest effect that is seen in time with the asked share, with half of the users, and by nine in ten paired
@@ -121,6 +123,19 @@ class OnlinePlan:
         return f"{self.model}: is an experiment online ready?"
 
 
+def cells(need: Need | None) -> tuple[str, str, str, str]:
+    """The challenger's rows, the champion's, all of them, and the time, each as short as a column needs it."""
+    if need is None:
+        return ("–", "–", "–", "never")
+    span = lasting(need.days) if need.days < _LONGEST else "> 1,000 years"
+    return (_count(need.challenger), _count(need.champion), _count(need.rows), span)
+
+
+def _count(count: int) -> str:
+    """Every digit up to a hundred million, then in millions: a column stays a column."""
+    return f"{count:,}" if count < 1e8 else f"{count / 1e6:,.0f} m"
+
+
 def percent(share: float) -> str:
     """A share to three digits, `12 %`."""
     return f"{100 * share:.3g} %"
@@ -136,7 +151,7 @@ def plain(value: float) -> str:
 
 def lasting(days: float) -> str:
     """A span as people say it, rounded up: `18 hours`, `12 days`, `11 years`."""
-    if days >= 365_000:
+    if days >= _LONGEST:
         return "more than 1,000 years"
     unit, _, size = next(one for one in _UNITS if days >= one[1])
     count = max(math.ceil(days / size - 1e-9), 1)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from everloop.experiment.online_plan import Course, Need, OnlinePlan, lasting, percent, plain
+from everloop.experiment.online_plan import Course, OnlinePlan, cells, lasting, percent, plain
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -81,20 +81,8 @@ def _needs(plan: OnlinePlan) -> RenderableType:
     for name, course in courses:
         ways = (("judged once", course.once), ("any time, 1 in 2", course.half), ("any time, 9 in 10", course.most))
         for at, (way, need) in enumerate(ways):
-            table.add_row(f"{name if at == 0 else '':<11} {way}", *_cells(need))
+            table.add_row(f"{name if at == 0 else '':<11} {way}", *cells(need))
     return table
-
-
-def _cells(need: Need | None) -> tuple[str, ...]:
-    if need is None:
-        return ("–", "–", "–", "never")
-    counts = (need.challenger, need.champion, need.rows)
-    return (*(_count(count) for count in counts), lasting(need.days) if need.days < 365_000 else "> 1,000 years")
-
-
-def _count(count: int) -> str:
-    """Every digit up to a hundred million, then in millions: a column stays a column."""
-    return f"{count:,}" if count < 1e8 else f"{count / 1e6:,.0f} m"
 
 
 def days_plot(plan: OnlinePlan) -> list[str]:

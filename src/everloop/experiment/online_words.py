@@ -49,7 +49,7 @@ def verdict(plan: OnlinePlan) -> str:
     """Whether the share is enough, and what would be."""
     asked, seen, base = plan.asked, plan.volume, plan.baseline
     rows = seen.rows_per_day * asked.share
-    with_counted = "" if base.part == 1 else f" with {plain(rows * base.part)} {base.counted}"
+    with_counted = "" if base.counted == "rows" else f" with {plain(rows * base.part)} {base.counted}"
     head = (
         f"{percent(asked.share)} of {seen.users} is {plain(rows)} rows a day{with_counted}: "
         f"an A/B of {change(plan)} takes {lasting(plan.arms.once.days)}."
@@ -114,19 +114,25 @@ def _of_users(plan: OnlinePlan) -> Iterator[str]:
 
 def _of_pairs(model: Model, plan: OnlinePlan) -> Iterator[str]:
     base = plan.baseline
-    if plan.paired is None:
+    if base.metric == TARGET_RATE:
         yield "whose answer was given changes the target rate, so nothing can be paired"
         return
+    if plan.paired is None:
+        yield (
+            f"two versions flag different rows, so {base.metric} cannot be paired; a rollout compares it by wrong "
+            "decisions over all rows, and --metric accuracy plans for those"
+        )
+        return
+    counted = ", and in a shadow 'everloop rollout show' counts where they differ" if base.is_rate else ""
     yield (
         f"paired, rows count as they are, as in a rollout; the two versions are taken to be alike by a correlation of "
-        f"{plan.asked.correlation:g}, row by row; "
-        "--correlation says another, and in a shadow 'everloop rollout show' counts where they differ"
+        f"{plan.asked.correlation:g}, row by row; --correlation says another{counted}"
     )
     if base.metric != model.objective.metric:
         yield f"rollouts compare by the objective, {model.objective}; this plan is for {base.metric}"
         return
     least = model.rollout.least_gain
-    if least > 0 and plan.effect.absolute <= least * base.gain_unit * (1 + 1e-9):
+    if least > 0 and plan.effect.absolute <= base.gain_of(least) * (1 + 1e-9):
         yield (
             f"a rollout promotes by itself only what surely gains more than the least gain of {least:g}: a challenger "
             "that gains just this effect is told from the champion, and left to a person"
@@ -137,6 +143,8 @@ def _of_the_baseline(plan: OnlinePlan) -> Iterator[str]:
     base = plan.baseline
     if base.origin.startswith("no spec"):
         yield f"{base.metric} {plain(base.value)}: {base.origin}; 'everloop search' measures it"
+    if base.metric in ("mae", "rmse"):
+        yield f"an error counts up to {plain(base.highest)}, where a rollout cuts it"
     if base.at_most:
         yield f"how much {base.metric} varies from row to row is not known, and taken as the most it can be"
     if plan.arms.half is None:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from everloop.data import EVENT_TIME, TARGET, WEIGHT, Rows
+from everloop.data import EVENT_TIME, TARGET, Rows
 from everloop.errors import NotEnoughData
 from everloop.project import Model
 
@@ -28,8 +28,9 @@ Floats = NDArray[np.float64]
 class Volume:
     """A day of traffic, by the median day of the data, and what rows of one user are worth.
 
-    span_days: what the data covers. rows_per_day: of traffic, where negative rows are a sample all that they stand for.
-    rate: of positives among them, in [0, 1]. entity: the column of the user, None where the model has none.
+    span_days: what the data covers. rows_per_day: of traffic, where rows have weights all that they stand for.
+    rate: of positives among them, in [0, 1]; 1 of a regression, whose every row tells something.
+    entity: the column of the user, None where the model has none.
     alike: the correlation of the outcomes of one user's rows, in [0, 1]; 0 without users.
     row_effect: the design effect of means over rows, their variance against that of as many users' single rows.
     positive_effect: the same of means over positives, where all of a user's are taken to be caught or missed together.
@@ -65,13 +66,11 @@ def volume(model: Model, rows: Rows, *, horizon_days: float) -> Volume:
             f"many come in a day; check data.time in {model.name}/model.yaml"
         )
     day = ((frame[EVENT_TIME] - start).dt.total_microseconds() // 86_400_000_000).to_numpy()
-    sampled = model.data.weight is not None and model.data.weight.negative is not None
-    often = frame[WEIGHT].to_numpy() if sampled else np.ones(frame.height)
     entity = model.data.entity
     found = Volume(
         span_days=span_days,
-        rows_per_day=_median_day(day, often, span_days),
-        rate=float(np.average(rows.y, weights=rows.weight)),
+        rows_per_day=_median_day(day, rows.weight, span_days),
+        rate=1.0 if rows.numeric else float(np.average(rows.y, weights=rows.weight)),
         users_per_day=None,
         entity=entity,
         alike=0.0,
@@ -124,7 +123,7 @@ def _alike(table: pl.DataFrame) -> float:
     """The correlation of the outcome between two rows of one user, by the spread of the users' own sums."""
     mean = float(table["y"].mean())  # type: ignore[arg-type]
     size = _size(table)
-    within = table.height * mean * (1 - mean)
+    within = float((table["y"] - mean).pow(2).sum())
     if size <= 1 or within == 0:
         return 0.0
     sums = table.group_by("user").agg((pl.col("y") - mean).sum().alias("sum"))["sum"].to_numpy()

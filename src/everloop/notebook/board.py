@@ -19,7 +19,11 @@ __all__ = ["Board"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Board:
-    """What a search found. leaderboard: its trials and verdict; beside: what was brought, judged on the same rows."""
+    """What a search found. leaderboard: its trials and verdict; beside: what was brought.
+
+    A trial's objective is its mean over the folds. What was brought is judged on the newest fold's rows alone, and
+    stands beside what the trials were worth there: `newest_fold`.
+    """
 
     leaderboard: Leaderboard
     beside: tuple[Mine, ...]
@@ -68,11 +72,18 @@ class Board:
         return as_kind(self.to_polars(), self.searched.kind)
 
     def to_polars(self) -> pl.DataFrame:
-        """A row per trial: how it was fitted (`param_…`), what it was worth, what it costs."""
-        records = [_record(trial, tied=self.leaderboard.tied(trial)) for trial in self.trials]
+        """A row per trial: how it was fitted (`param_…`), what it was worth, what it costs.
+
+        newest_fold: the objective on the newest fold's rows alone; null for a trial that was given up before it.
+        """
+        records = [_record(trial, tied=self.leaderboard.tied(trial), folds=self._folds) for trial in self.trials]
         names = dict.fromkeys(name for record in records for name in record)
         columns = [_column(name, [record.get(name) for record in records]) for name in names]
         return pl.DataFrame(columns)
+
+    @property
+    def _folds(self) -> int:
+        return len(self.searched.rows.folds.folds)
 
     def to_pandas(self) -> Any:
         """The same as pandas."""
@@ -85,10 +96,28 @@ class Board:
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         beside = "".join(mine._repr_html_() for mine in self.beside)
-        return self.leaderboard._repr_html_() + beside
+        return self.leaderboard._repr_html_() + beside + (self._like_beside_like() if self.beside else "")
+
+    def _like_beside_like(self) -> str:
+        """What the winner was worth where those that were brought were judged."""
+        winner = self.leaderboard.winner
+        found = None if winner is None else newest_fold(winner.trial, folds=self._folds)
+        if winner is None or found is None:
+            return ""
+        return (
+            f'<p class="by">A trial\'s {self.leaderboard.objective} is its mean over {self._folds} folds; in the '
+            f"newest alone, where what was brought is judged, trial {winner.trial.name} has {found:.3f} (newest_fold "
+            "in frame()).</p>"
+        )
 
 
-def _record(trial: Trial, *, tied: bool) -> dict[str, Any]:
+def newest_fold(trial: Trial, *, folds: int) -> float | None:
+    """The objective on the newest fold's rows; None for a trial that has not come there."""
+    there = trial.folds and (trial.kind == "own" or len(trial.folds) == folds)
+    return trial.folds[-1].value if there else None
+
+
+def _record(trial: Trial, *, tied: bool, folds: int) -> dict[str, Any]:
     interval = trial.range
     return {
         "trial": trial.name,
@@ -98,6 +127,7 @@ def _record(trial: Trial, *, tied: bool) -> dict[str, Any]:
         "objective": trial.value,
         "low": None if interval is None else interval.low,
         "high": None if interval is None else interval.high,
+        "newest_fold": newest_fold(trial, folds=folds),
         "tied": tied,
         **trial.metrics,
         "threshold": trial.threshold,

@@ -3,18 +3,18 @@
 Pure functions over arrays, and frozen records whose state is plain JSON. No other room may answer "is it worse?".
 
 - an answer: `Verdict`; a number with its range: `Interval` (`wilson`, `bootstrap`, `bootstrap_cells`, `mean_interval`)
-- live against reference counts: `psi`, `ks`, `total_variation`, `jensen_shannon`, `wasserstein`
+- live against reference counts: `psi`, `ks`, `total_variation`
 - two models on the same rows, looked at whenever: `BoundedSequence`, `SignSequence`, and `above_zero` of counts
 - rows that a comparison needs: judged once `two_rates`, `two_means`, `paired_rate_rows`, `paired_mean_rows`; looked at
   whenever `stopping_two_means`, `stopping_signs`, `stopping_gains`
-- one window against quiet ones: `calibrate`; many checks at once: `bonferroni`, `simes`, `holm`
+- one window against quiet ones: `calibrate`; many checks at once: `holm`
 - parts of the rows where losses are higher: `excess_p`, `loss_difference`
 - a rate that may drop: `binomial_drop_p`, `RateDetector`; how many false alarms there may be: `OnlineBudget`
 """
 
-from everloop.stats.betting import above_zero, log_stake
-from everloop.stats.budget import OnlineBudget, alpha_per_window
-from everloop.stats.distance import jensen_shannon, ks, psi, total_variation, wasserstein
+from everloop.stats.betting import above_zero
+from everloop.stats.budget import OnlineBudget
+from everloop.stats.distance import ks, psi, total_variation
 from everloop.stats.excess import excess_p, loss_difference
 from everloop.stats.interval import (
     Interval,
@@ -23,10 +23,9 @@ from everloop.stats.interval import (
     effective_n,
     from_replicates,
     mean_interval,
-    paired_bootstrap,
     wilson,
 )
-from everloop.stats.multiplicity import bonferroni, holm, simes
+from everloop.stats.multiplicity import holm
 from everloop.stats.rate import RateDetector, binomial_drop_p, overdispersion
 from everloop.stats.sample_size import (
     Discordance,
@@ -57,9 +56,7 @@ __all__ = [
     "Stopping",
     "Verdict",
     "above_zero",
-    "alpha_per_window",
     "binomial_drop_p",
-    "bonferroni",
     "bootstrap",
     "bootstrap_cells",
     "calibrate",
@@ -68,24 +65,19 @@ __all__ = [
     "excess_p",
     "from_replicates",
     "holm",
-    "jensen_shannon",
     "jsonable",
     "ks",
-    "log_stake",
     "loss_difference",
     "mean_interval",
     "overdispersion",
-    "paired_bootstrap",
     "paired_mean_rows",
     "paired_rate_rows",
     "psi",
-    "simes",
     "stopping_gains",
     "stopping_signs",
     "stopping_two_means",
     "total_variation",
     "two_means",
     "two_rates",
-    "wasserstein",
     "wilson",
 ]

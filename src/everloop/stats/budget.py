@@ -15,8 +15,8 @@ __all__ = ["OnlineBudget", "alpha_per_window"]
 def alpha_per_window(*, count: float, per_days: float, window_days: float) -> float:
     """The chance of a false alarm that one window of `window_days` may take of a budget of `count` per `per_days`.
 
-    It is for the whole family of the window's checks: split it with `OnlineBudget.split`, or combine their
-    p-values first with `bonferroni` or `simes`. Alarms at this rate are `count` per `per_days` at most on average.
+    It is for the whole family of the window's checks: split it with `OnlineBudget.split`. Alarms at this
+    rate are `count` per `per_days` at most on average.
     """
     if not (count > 0 and per_days > 0 and window_days > 0):
         raise ValueError(f"count, per_days and window_days must be above 0, got {count}, {per_days}, {window_days}")

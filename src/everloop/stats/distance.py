@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from everloop.errors import NotEnoughData
 
-__all__ = ["jensen_shannon", "ks", "psi", "total_variation", "wasserstein"]
+__all__ = ["ks", "psi", "total_variation"]
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -67,28 +67,3 @@ def total_variation(reference: ArrayLike, live: ArrayLike) -> float:
     """
     p, q = shares(reference, live)
     return min(1.0, float(np.abs(q - p).sum() / 2))
-
-
-def jensen_shannon(reference: ArrayLike, live: ArrayLike) -> float:
-    """Jensen-Shannon divergence in [0, ln 2] nats; its square root is a metric. Empty bins need no prior.
-
-    reference, live: shape (bins,), counts. Raises NotEnoughData when a side has no rows. Source: Lin (1991).
-    """
-    p, q = shares(reference, live)
-    middle = (p + q) / 2
-
-    def divergence(side: Floats) -> float:
-        used = side > 0
-        return float((side[used] * np.log(side[used] / middle[used])).sum())
-
-    return max(0.0, (divergence(p) + divergence(q)) / 2)
-
-
-def wasserstein(reference: ArrayLike, live: ArrayLike) -> float:
-    """Earth mover's distance as a share of the axis, in [0, 1): mean |gap| of cumulative shares, bins as equal steps.
-
-    reference, live: shape (bins,), counts over the same ordered bins; over quantile bins it is the mean change of
-    rank. Raises NotEnoughData when a side has no rows.
-    """
-    p, q = shares(reference, live)
-    return float(np.abs(np.cumsum(q) - np.cumsum(p)).mean())

@@ -17,7 +17,6 @@ __all__ = [
     "effective_n",
     "from_replicates",
     "mean_interval",
-    "paired_bootstrap",
     "wilson",
 ]
 
@@ -131,22 +130,6 @@ def bootstrap(
     rng = np.random.default_rng(seed)
     values = np.array([statistic(resample(rng, n, strata)) for _ in range(replicates)])
     return from_replicates(statistic(np.arange(n)), values, level=level)
-
-
-def paired_bootstrap(
-    first: Callable[[Indices], float],
-    second: Callable[[Indices], float],
-    n: int,
-    *,
-    seed: int,
-    strata: Indices | None = None,
-    replicates: int = 1000,
-    level: float = 0.95,
-) -> Interval:
-    """The interval of `first − second` over the same drawn rows, so that what both share cancels out."""
-    return bootstrap(
-        lambda rows: first(rows) - second(rows), n, seed=seed, strata=strata, replicates=replicates, level=level
-    )
 
 
 def bootstrap_cells(

@@ -1,4 +1,4 @@
-"""One answer from many p-values."""
+"""Which of many checks may be named."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["bonferroni", "holm", "simes"]
+__all__ = ["holm"]
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -21,18 +21,6 @@ def checked(p_values: ArrayLike) -> Floats:
     if values.min() < 0 or values.max() > 1:
         raise ValueError(f"p-values must lie in [0, 1], got [{values.min()}, {values.max()}]")
     return values
-
-
-def bonferroni(p_values: ArrayLike) -> float:
-    """The p-value of "nothing happened in any of them", whatever their dependence: k times the least."""
-    values = checked(p_values)
-    return float(min(1.0, values.size * values.min()))
-
-
-def simes(p_values: ArrayLike) -> float:
-    """As `bonferroni`, never larger; valid for independent or positively dependent checks. Source: Simes (1986)."""
-    values = np.sort(checked(p_values))
-    return float(min(1.0, (values * values.size / np.arange(1, values.size + 1)).min()))
 
 
 def holm(p_values: ArrayLike) -> Floats:

@@ -11,7 +11,7 @@ from everloop.integrations.mlflow.connection import Connection
 from everloop.ledger import Fact, Ledger
 from everloop.project import Project
 
-__all__ = ["FACT", "Runs", "experiment_of"]
+__all__ = ["FACT", "Runs", "experiment_of", "log_change"]
 
 # The tag that everything mirrored carries: the hash of the fact it began with, so that no ledger's runs are another's.
 FACT: Final = "everloop.fact"
@@ -34,6 +34,20 @@ def experiment_of(connection: Connection, project: str, model: str | None) -> An
             f"'mlflow experiments restore -x {found.experiment_id}' brings it back"
         )
     return found
+
+
+def log_change(client: Any, run: Any, change: Change, *, at_ms: int) -> None:
+    """Write the change's params, tags and metrics as far as the run has them not; its status is left alone."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    data = run.data
+    # MLflow takes no second value for a param, and keeps a metric's every repetition
+    params = [Param(name, value) for name, value in change.params.items() if name not in data.params]
+    tags = [RunTag(name, value) for name, value in change.tags.items() if data.tags.get(name) != value]
+    measured = {name: value for name, value in change.metrics.items() if data.metrics.get(name) != value}
+    metrics = [Metric(name, value, at_ms, 0) for name, value in measured.items()]
+    if params or tags or metrics:
+        client.log_batch(run.info.run_id, metrics=metrics, params=params, tags=tags)
 
 
 class Runs:
@@ -92,16 +106,8 @@ class Runs:
         return {"learner": written.payload["learner"]}
 
     def _apply(self, run: Any, change: Change, *, at: Fact) -> None:
-        from mlflow.entities import Metric, Param, RunTag
-
-        data, client = run.data, self._connection.client
-        # MLflow takes no second value for a param, and keeps a metric's every repetition
-        params = [Param(name, value) for name, value in change.params.items() if name not in data.params]
-        tags = [RunTag(name, value) for name, value in change.tags.items() if data.tags.get(name) != value]
-        measured = {name: value for name, value in change.metrics.items() if data.metrics.get(name) != value}
-        metrics = [Metric(name, value, _ms(at), 0) for name, value in measured.items()]
-        if params or tags or metrics:
-            client.log_batch(run.info.run_id, metrics=metrics, params=params, tags=tags)
+        client = self._connection.client
+        log_change(client, run, change, at_ms=_ms(at))
         if change.status is not None:
             client.set_terminated(run.info.run_id, status=change.status, end_time=_ms(at))
 

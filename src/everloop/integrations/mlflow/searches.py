@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,7 @@ from typing import Any, Final
 from everloop.clock import to_us
 from everloop.integrations.mlflow.change import Change, hyperparameters, key, text
 from everloop.integrations.mlflow.connection import Connection
-from everloop.integrations.mlflow.runs import FACT, experiment_of
+from everloop.integrations.mlflow.runs import FACT, experiment_of, log_change
 from everloop.ledger import Fact, Ledger
 from everloop.project import Project
 
@@ -50,7 +51,8 @@ class Searches:
         for trial in _trials(board):
             self._trial(trial, parent, experiment, there, fact, report)
         change = search_change(fact, board)
-        self._apply(parent, change, at_ms=_ms(fact))
+        tags = {name: value for name, value in change.tags.items() if name != _STATUS}  # last: then the run is whole
+        log_change(self._client, parent, replace(change, tags=tags), at_ms=_ms(fact))
         if self._takes_files(parent):
             self._upload(parent, report, board)
         self._client.set_tag(parent.info.run_id, _STATUS, change.tags[_STATUS])
@@ -103,30 +105,13 @@ class Searches:
             start_ms = _ms(fact) - int(1000 * trial["fit_s"])
             run = self._client.create_run(experiment, start_time=start_ms, tags=tags, run_name=f"trial {name}")
         change = trial_change(trial)
-        self._apply(run, change, at_ms=_ms(fact))
+        log_change(self._client, run, change, at_ms=_ms(fact))
         self._log_folds(run, trial, at_ms=_ms(fact))
         plots = report / "trials" / name
         if plots.is_dir() and self._takes_files(run):
             self._client.log_artifacts(run.info.run_id, str(plots), "plots")
         self._client.set_tag(run.info.run_id, _STATUS, trial["status"])
         self._client.set_terminated(run.info.run_id, status=change.status, end_time=_ms(fact))
-
-    def _apply(self, run: Any, change: Change, *, at_ms: int) -> None:
-        from mlflow.entities import Metric, Param, RunTag
-
-        data = run.data
-        # MLflow takes no second value for a param, and keeps a metric's every repetition
-        params = [Param(name, value) for name, value in change.params.items() if name not in data.params]
-        tags = [
-            RunTag(name, value)
-            for name, value in change.tags.items()
-            if name != _STATUS and data.tags.get(name) != value
-        ]
-        metrics = [
-            Metric(name, value, at_ms, 0) for name, value in change.metrics.items() if data.metrics.get(name) != value
-        ]
-        if params or tags or metrics:
-            self._client.log_batch(run.info.run_id, metrics=metrics, params=params, tags=tags)
 
     def _log_folds(self, run: Any, trial: Mapping[str, Any], *, at_ms: int) -> None:
         """`fold/recall` with a step for each fold: MLflow draws it. The same point again is no second one."""
