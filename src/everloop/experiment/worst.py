@@ -33,6 +33,8 @@ MOST_VALUES: Final = 30
 
 _BINS: Final = 5
 _FEW: Final = 10
+_DIGITS: Final = (4, 6, 9, 17)  # the last tells every two floats apart
+_WHOLE: Final = 1e15
 _MISSING, _OTHERS = "missing", "all others"
 
 
@@ -242,27 +244,27 @@ def cut(values: pl.Series) -> _Cut:
 
 
 def _values(values: pl.Series) -> _Cut:
-    texts = pl.Series(["" if value is None else _text(value) for value in values.to_list()], dtype=pl.String)
-    missing = values.is_null().to_numpy()
-    counts = texts.filter(pl.Series(~missing)).value_counts(sort=True)
-    # equal counts by name, so that the same rows give the same parts
-    names = counts.sort(["count", counts.columns[0]], descending=[True, False])[counts.columns[0]].to_list()
-    kept = names[:MOST_VALUES]
-    place = {name: at for at, name in enumerate(kept)}
+    if values.dtype in (pl.Categorical, pl.Enum):
+        values = values.cast(pl.String)
+    counts = values.alias("value").drop_nulls().value_counts(name="rows")
+    # equal counts by value, so that the same rows give the same parts
+    found = counts.sort(["rows", "value"], descending=[True, False])["value"].to_list()
+    kept = found[:MOST_VALUES]
+    place = {value: at for at, value in enumerate(kept)}
     others = len(kept)
-    codes = np.array([place.get(text, others) for text in texts.to_list()], dtype=np.int64)
-    parts = [*kept, *([_OTHERS] if len(names) > others else [])]
-    return _with_missing(codes, parts, missing)
+    codes = np.array([place.get(value, others) for value in values.to_list()], dtype=np.int64)
+    parts = [*_names(kept), *([_OTHERS] if len(found) > others else [])]
+    return _with_missing(codes, parts, values.is_null().to_numpy())
 
 
 def _ranges(values: pl.Series) -> _Cut:
     missing = values.is_null().to_numpy()
     numbers = values.to_physical().cast(pl.Float64).fill_null(0.0).to_numpy()
     edges = np.unique(np.quantile(numbers[~missing], np.arange(1, _BINS) / _BINS))
-    if values.dtype.is_temporal():
-        edges = np.unique(np.ceil(edges))  # a time between two days, or two microseconds, has no name
+    if not values.dtype.is_float():
+        edges = np.unique(np.ceil(edges))  # what lies between two days, or two whole numbers, has no name
     codes = np.searchsorted(edges, numbers, side="right").astype(np.int64)
-    texts = [_text(_back(edge, values)) for edge in edges]
+    texts = _names([_back(edge, values) for edge in edges])
     inner = [f"{low} … {high}" for low, high in pairwise(texts)]
     return _with_missing(codes, [f"below {texts[0]}", *inner, f"from {texts[-1]}"], missing)
 
@@ -279,9 +281,24 @@ def _with_missing(codes: Array, names: Sequence[str], missing: Array) -> _Cut:
     return _Cut(codes=np.where(missing, len(names), codes), names=(*names, _MISSING))
 
 
-def _text(value: object) -> str:
+def _names(values: Sequence[object]) -> list[str]:
+    """What different values are called: as short as keeps the names different too."""
+    names: list[str] = []
+    for digits in _DIGITS:
+        names = [_name(value, digits) for value in values]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _name(value: object, digits: int) -> str:
+    """A value as people read it. digits: of a number with a fraction; of a text, fifteen times as many characters."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value)[:60]
+    if not isinstance(value, float):
+        text = str(value)
+        return text if len(text) <= 15 * digits or digits == _DIGITS[-1] else f"{text[: 15 * digits - 1]}…"
+    if value.is_integer() and abs(value) < _WHOLE:
+        return f"{value + 0.0:.0f}"  # of zeros the one without a sign
+    before = len(f"{abs(value):.0f}") if abs(value) < _WHOLE else 0
+    return f"{value:.{max(digits, before)}g}"
