@@ -29,6 +29,7 @@ __all__ = [
     "Association",
     "Histogram",
     "associations",
+    "auc_error",
     "bin_codes",
     "mutual_information",
     "ranked_auc",
@@ -106,6 +107,19 @@ def ranked_auc(order: Floats, positives: Floats, negatives: Floats) -> float:
     neg = np.bincount(group, weights=negatives)
     below = np.concatenate([[0.0], np.cumsum(neg)[:-1]])
     return float((pos * (below + neg / 2)).sum() / total)
+
+
+def auc_error(area: float, positives: float, negatives: float) -> float:
+    """Standard error of an area under the ROC curve; infinite where a class has no row.
+
+    positives, negatives: how many equally weighted rows of each class were ranked.
+    Source: Hanley and McNeil, The meaning and use of the area under a receiver operating characteristic curve (1982).
+    """
+    if positives <= 0 or negatives <= 0:
+        return math.inf
+    ahead, behind = area / (2 - area), 2 * area**2 / (1 + area)
+    spread = (positives - 1) * (ahead - area**2) + (negatives - 1) * (behind - area**2)
+    return math.sqrt(max(0.0, area * (1 - area) + spread) / (positives * negatives))
 
 
 def mutual_information(table: Floats, *, effective: float) -> float:
