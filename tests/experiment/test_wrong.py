@@ -78,7 +78,8 @@ def test_clean_data_has_no_finding() -> None:
         ("time missing", {"time_missing": 1}),
         ("short span", {"span": Span(start=START, end=START + timedelta(days=2))}),
         ("few positives", {"target": target(positives=100)}),
-        ("one class", {"target": target(positives=0)}),
+        ("one class", {"target": target(positives=0, rate=0.0, alike=True)}),
+        ("one value", {"target": target(positives=0, numeric=True, alike=True, median=4.0)}),
         ("target missing", {"target": target(missing=5)}),
         ("target values", {"target": target(other_values=("7",))}),
         ("weights", {"weights": (1.0, 59.2), "weight_column": "weight"}),
@@ -101,7 +102,7 @@ def test_what_is_wrong_is_found_alone(kind: str, changes: dict[str, object]) -> 
 
 
 def test_what_is_gravest_comes_first() -> None:
-    found = findings(seen(duplicates=3, target=target(positives=0), weights=(1.0, 2.0)))
+    found = findings(seen(duplicates=3, target=target(positives=0, rate=0.0, alike=True), weights=(1.0, 2.0)))
     assert [finding.weight for finding in found] == ["stop", "warn", "note"]
 
 

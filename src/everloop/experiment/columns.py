@@ -15,7 +15,7 @@ class ColumnSummary:
     """One column of the source in numbers.
 
     missing: rows without a value (null or NaN); infinite: rows whose value is not finite.
-    distinct: number of different values, approximate (± 2 %) above 100,000 rows; missing is not a value.
+    distinct: number of different values, approximate (± 2 %) above 100,000 rows; missing, also NaN, is not a value.
     minimum … maximum: of numbers and times as text ready to print, None for the rest.
     """
 
@@ -44,9 +44,15 @@ def _missing(name: str, dtype: pl.DataType) -> pl.Expr:
     return (column.is_null() | column.is_nan()) if dtype.is_float() else column.is_null()
 
 
-def _distinct(name: str, rows: int) -> pl.Expr:
-    column = pl.col(name).drop_nulls()
-    return column.n_unique() if rows <= _EXACT_ROWS else column.approx_n_unique()
+def _known(name: str, dtype: pl.DataType) -> pl.Expr:
+    return pl.col(name).fill_nan(None) if dtype.is_float() else pl.col(name)
+
+
+def _distinct(name: str, dtype: pl.DataType, rows: int) -> pl.Expr:
+    column = _known(name, dtype).drop_nulls()
+    if rows <= _EXACT_ROWS:
+        return column.n_unique()
+    return (column.hash() if dtype.is_nested() else column).approx_n_unique()  # lists and structs have no estimate
 
 
 def _has_range(dtype: pl.DataType) -> bool:
@@ -56,19 +62,18 @@ def _has_range(dtype: pl.DataType) -> bool:
 def _statistics(name: str, dtype: pl.DataType, rows: int) -> list[pl.Expr]:
     wanted = [
         _missing(name, dtype).sum().alias(f"missing:{name}"),
-        _distinct(name, rows).alias(f"distinct:{name}"),
+        _distinct(name, dtype, rows).alias(f"distinct:{name}"),
     ]
     if dtype.is_float():
         wanted.append(pl.col(name).is_infinite().sum().alias(f"infinite:{name}"))
     if _has_range(dtype):
-        column = pl.col(name).fill_nan(None) if dtype.is_float() else pl.col(name)
+        column = _known(name, dtype)
         wanted += [column.min().alias(f"minimum:{name}"), column.max().alias(f"maximum:{name}")]
     return wanted
 
 
 def _median(name: str, dtype: pl.DataType) -> pl.Expr:
-    column = pl.col(name).fill_nan(None) if dtype.is_float() else pl.col(name)
-    return column.median().alias(f"median:{name}")
+    return _known(name, dtype).median().alias(f"median:{name}")
 
 
 def _text(value: object) -> str | None:

@@ -35,6 +35,7 @@ from everloop.experiment.correlated import rank_correlations
 from everloop.experiment.importance import can_be_asked, importances
 from everloop.project import Model, Project
 from everloop.stats import psi
+from everloop.tasks import get_task
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -153,7 +154,7 @@ def feature_table(
     tree = FeatureTree(names=given.names, nodes=given.nodes)
     matrix = tree.matrix(rows.frame)
     months = _months(rows.frame[EVENT_TIME])
-    told = _told(tree, matrix, rows, contract, numeric=str(model.task) == "regression", seed=seed, threads=threads)
+    told = _told(tree, matrix, rows, contract, numeric=not get_task(model.task).decides, seed=seed, threads=threads)
     same = _same(matrix, tree.names, seed=seed)
     lines = [
         _line(name, node, matrix[:, at], told.get(name, {}), months, same=same.get(name))

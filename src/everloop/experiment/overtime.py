@@ -144,6 +144,11 @@ class Buckets:
         return int(self.frame["rows"].sum())
 
     @property
+    def positives(self) -> int:
+        """All positives; 0 of a numeric target."""
+        return int(self.frame["positives"].sum())
+
+    @property
     def rate(self) -> float:
         """The weighted rate, or mean, over all; 0 without an outcome."""
         known = float(self.frame["known"].sum())

@@ -18,7 +18,9 @@ _BODY: Final = """<h1>{{ seen.model }}: what the data looks like</h1>
 <p>{{ "{:,}".format(seen.rows) }} rows × {{ seen.columns | length }} columns from <code>{{ seen.source }}</code>
 {%- if seen.span %}, {{ seen.span.start.strftime("%Y-%m-%d %H:%M") }} to {{ seen.span.end.strftime("%Y-%m-%d %H:%M") }}
 UTC{% endif %}.
-{%- if seen.target and seen.target.numeric %} <code>{{ seen.target.column }}</code> has a (weighted) mean of
+{%- if seen.target and seen.target.rate is none %} <code>{{ seen.target.column }}</code> was not looked at, since no row
+can be used.
+{%- elif seen.target and seen.target.numeric %} <code>{{ seen.target.column }}</code> has a (weighted) mean of
 {{ "%.4g" | format(seen.target.rate) }}; four in five rows lie between {{ "%.4g" | format(seen.target.tenth) }} and
 {{ "%.4g" | format(seen.target.nine_tenths) }}, half below {{ "%.4g" | format(seen.target.median) }}.
 {%- elif seen.target %} {{ "{:,}".format(seen.target.positives) }} positives of <code>{{ seen.target.column }}</code>,
@@ -55,15 +57,9 @@ def _notes(seen: Exploration) -> dict[str, str]:
     """What a chart's reader should know, by its title."""
     looked, notes = seen.looked, {}
     sample = f"a seeded sample of {looked.rows:,} of the rows" if looked.streamed else f"all {looked.rows:,} rows"
-    worth = (
-        f"Lost when shuffled, and the share in a random forest: of small models on a seeded sample of "
-        f"{looked.importance_rows:,} rows; they rank, and measure nothing."
-        if looked.importance_rows
-        else f"No importances: {looked.why_no_importances}."
-    )
     notes["What tells of the target"] = (
         f"Alone: the area under the ROC curve of the target's rate by bin, and the mutual information, on {sample}. "
-        f"{worth}"
+        f"{seen.about_importances}"
     )
     notes["Distributions by the target"] = f"Shares of each class over the feature's bins, on {sample}."
     if seen.target is not None and seen.target.numeric:

@@ -71,10 +71,12 @@ def _head(seen: Exploration) -> Iterator[Text]:
         line += f"   {seen.span.start:%Y-%m-%d %H:%M} … {seen.span.end:%Y-%m-%d %H:%M} ({_span(seen.span.length)})"
     yield Text(line)
     target = seen.target
-    if target is not None and target.numeric:
+    if target is not None and target.rate is None:
+        yield Text(f"{target.column}: not looked at, since no row can be used")
+    elif target is not None and target.rate is not None and target.numeric:
         spread = f"from {target.tenth:.4g} over {target.median:.4g} to {target.nine_tenths:.4g}"
         yield Text(f"{target.column}: mean {target.rate:.4g}; tenth, half and nine tenths of the rows {spread}")
-    elif target is not None:
+    elif target is not None and target.rate is not None:
         yield Text(f"{target.column}: {target.positives:,} positives, {_percent(target.rate)} of the (weighted) rows")
     if seen.looked.streamed:
         yield Text(f"read in a stream; looked at closely: a seeded sample of {seen.looked.rows:,} rows", style="dim")
@@ -169,14 +171,8 @@ def _associations(seen: Exploration) -> Iterator[RenderableType]:
         table.add_row(found.feature[:22], bar, f"{found.auc:.3f}", f"{found.information:.4f}", *among, moved)
     yield table
     left = len(seen.associations) - 10
-    looked = seen.looked
     more = f"… and {left} more on the page and with --json. " if left > 0 else ""
-    worth_of = (
-        f"Shuffled, forest: of small models on a seeded sample of {looked.importance_rows:,} rows."
-        if looked.importance_rows
-        else f"No importances: {looked.why_no_importances}."
-    )
-    yield Text(more + worth_of, style="dim")
+    yield Text(more + seen.about_importances, style="dim")
 
 
 def _columns(columns: Sequence[ColumnSummary]) -> Iterator[RenderableType]:

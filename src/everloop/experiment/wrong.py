@@ -88,9 +88,11 @@ def _target(seen: Seen) -> Iterator[Finding]:
         shown = ", ".join(target.other_values[:4])
         text = f"{name} holds more than two values; {target.positive} is yes and the others ({shown}) all count as no."
         yield Finding(kind="target values", weight="warn", column=name, sentence=text)
-    known = target.rows - target.missing
-    if not target.numeric and target.positives in (0, known):
-        which = "no positive" if target.positives == 0 else "only positive"
+    if target.alike and target.median is not None:
+        text = f"{name} is {target.median:.10g} in every usable row: with one value there is nothing to learn."
+        yield Finding(kind="one value", weight="stop", column=name, sentence=text)
+    elif target.alike:
+        which = "only positive" if target.rate else "no positive"
         text = f"{name} has {which} rows: with one class there is nothing to learn."
         yield Finding(kind="one class", weight="stop", column=name, sentence=text)
 
