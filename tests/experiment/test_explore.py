@@ -16,6 +16,8 @@ from rich.console import Console
 from everloop.data import infer_contract, scan, write_contract
 from everloop.errors import SourceError
 from everloop.experiment import Exploration, exploration_screen, explore
+from everloop.experiment.charts import charts, classes_chart
+from everloop.experiment.html import svg
 from everloop.experiment.screens import sparkline
 from tests.experiment.made import START, numeric_project, opened, payments, project, trips
 
@@ -97,6 +99,33 @@ def test_the_page_fetches_nothing(spoiled: Exploration) -> None:
     specs = json.loads(re.findall(r"const charts = (.*);\n", text)[0])
     assert len(specs) >= 3
     assert all("url" not in json.dumps(spec.get("data", {})) for spec in specs)
+
+
+def test_distributions_name_their_values_and_the_page_says_that_some_are_left_out(tmp_path: Path) -> None:
+    frame = payments(600).with_columns(
+        *(pl.col("v0").shuffle(seed=at).alias(f"more{at}") for at in range(30)),
+        city=pl.when(pl.col("fraud") == 1).then(pl.lit("Rome")).otherwise(pl.lit("Bern")),
+    )
+    seen = explored(tmp_path / "p", frame, out=tmp_path / "page.html")
+    text = Path(seen.page or "").read_text(encoding="utf-8")
+    assert f"The 30 of {len(seen.associations)} features that tell most alone" in text
+    assert '\\"Bern\\", \\"Rome\\"' in text
+    picture = svg(classes_chart(seen))
+    assert picture.count("below ") + picture.count("Bern") >= 20
+    assert ">Rome<" in picture
+
+
+def test_of_numbers_the_target_is_drawn(tmp_path: Path) -> None:
+    seen = explore(*numeric_project(tmp_path / "p"))
+    assert seen.target is not None
+    assert (len(seen.target.edges), sum(seen.target.shares)) == (41, pytest.approx(1))
+    assert next(iter(charts(seen))) == "Distribution of the target"
+
+
+def test_long_numbers_are_not_cut(tmp_path: Path) -> None:
+    seen = explored(tmp_path / "p", payments(600).with_columns(big=pl.int_range(pl.len()) * 10**10))
+    line = next(line for line in screen(seen).splitlines() if line.startswith("big") and "int64" in line)
+    assert line.endswith("5.99e+12")
 
 
 def test_a_name_from_the_data_cannot_leave_the_page(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from everloop.experiment.wrong import Seen, findings
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 MONTH = Span(start=START, end=START + timedelta(days=30))
-NOTHING = Histogram(edges=(), negatives=(0.0,), positives=(0.0,))
+NOTHING = Histogram(edges=(), names=("missing",), values=True, negatives=(0.0,), positives=(0.0,))
 
 
 def column(name: str = "x", **changes: object) -> ColumnSummary:

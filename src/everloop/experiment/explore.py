@@ -138,8 +138,8 @@ def _told(model: Model, read: Survey, *, seed: int, threads: int) -> _Told:
     matrix = tree.matrix(rows.frame)
     names = tree.names
     clocks = tuple(name for at, name in enumerate(names) if _only_grows(matrix[:, at]))
-    categorical = frozenset(column.name for column in read.contract.feature_columns if column.type == "string")
-    groups = correlated_groups(matrix, names, categorical=categorical, seed=seed)
+    categories = {one.name: one.categories or () for one in read.contract.feature_columns if one.type == "string"}
+    groups = correlated_groups(matrix, names, categorical=frozenset(categories), seed=seed)
     surprising = tuple(
         group for group in groups if not _of_one_column(group, tree) and not set(group.features) <= set(clocks)
     )
@@ -155,7 +155,7 @@ def _told(model: Model, read: Survey, *, seed: int, threads: int) -> _Told:
         weight=rows.weight,
         later=(times > times.median()).to_numpy(),
         classes=classes,
-        categorical=categorical,
+        categories=categories,
         seed=seed,
     )
     together: tuple[Importance, ...] = ()

@@ -232,7 +232,7 @@ def _told(
     if np.ptp(rows.y) == 0:
         return {}
     split, classes = target_codes(rows.y, rows.weight) if numeric else (rows.y, None)
-    categorical = frozenset(column.name for column in contract.feature_columns if column.type == "string")
+    categories = {one.name: one.categories or () for one in contract.feature_columns if one.type == "string"}
     alone = associations(
         matrix,
         tree.names,
@@ -240,7 +240,7 @@ def _told(
         weight=rows.weight,
         later=None,
         classes=classes,
-        categorical=categorical,
+        categories=categories,
         seed=seed,
     )
     found: dict[str, dict[str, float]] = {

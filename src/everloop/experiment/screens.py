@@ -168,11 +168,25 @@ def _associations(seen: Exploration) -> Iterator[RenderableType]:
         worth = seen.importance(found.feature)
         among = ("–", "–") if worth is None else (f"{worth.permutation:.3f}", f"{worth.forest:.3f}")
         moved = "–" if found.psi is None else f"{found.psi:.2f}"
-        table.add_row(found.feature[:22], bar, f"{found.auc:.3f}", f"{found.information:.4f}", *among, moved)
+        table.add_row(_cut(found.feature, 22), bar, f"{found.auc:.3f}", f"{found.information:.4f}", *among, moved)
     yield table
     left = len(seen.associations) - 10
     more = f"… and {left} more on the page and with --json. " if left > 0 else ""
     yield Text(more + seen.about_importances, style="dim")
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _end(value: str | None) -> str:
+    """The least or the greatest value in ten characters: of a time its day, of a long number its first digits."""
+    if value is None or len(value) <= 10:
+        return "–" if value is None else value
+    try:
+        return f"{float(value.replace(',', '')):.4g}"
+    except ValueError:
+        return value[:10]
 
 
 def _columns(columns: Sequence[ColumnSummary]) -> Iterator[RenderableType]:
@@ -184,12 +198,12 @@ def _columns(columns: Sequence[ColumnSummary]) -> Iterator[RenderableType]:
     table = _table(*headers, ("min", True), ("max", True))
     for column in columns[:_MOST_COLUMNS]:
         table.add_row(
-            column.name[:20],
-            column.type[:8],
-            column.role[:8],
+            _cut(column.name, 20),
+            _cut(column.type, 8),
+            column.role,
             "–" if not column.missing else _percent(column.missing_fraction),
             f"{column.distinct:,}",
-            *("–" if value is None else value[:10] for value in (column.minimum, column.maximum)),
+            *(_end(value) for value in (column.minimum, column.maximum)),
         )
     yield table
     if len(columns) > _MOST_COLUMNS:

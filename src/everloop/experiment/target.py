@@ -9,6 +9,7 @@ import polars as pl
 
 from everloop.data import Contract, Rows, is_positive
 from everloop.experiment.overtime import Buckets
+from everloop.experiment.residuals import bars
 
 __all__ = ["TargetCount", "TargetSummary"]
 
@@ -26,6 +27,8 @@ class TargetSummary:
     alike: whether the usable rows all have one class, or one number; without usable rows, whether all rows have.
     positive: the value that means yes; other_values: a few of the others, where there are more than one.
     tenth, median, nine_tenths: of a numeric target, in its own unit; None for two classes or without usable rows.
+    edges, shares: the histogram of a numeric target, shapes (k + 1,) and (k,); 1 in 200 rows at either end is counted
+    in its outermost bar.
     """
 
     column: str
@@ -40,6 +43,8 @@ class TargetSummary:
     tenth: float | None = None
     median: float | None = None
     nine_tenths: float | None = None
+    edges: tuple[float, ...] = ()
+    shares: tuple[float, ...] = ()
 
 
 class TargetCount:
@@ -80,13 +85,17 @@ class TargetCount:
         positives, of = self._positives, known
         rate: float | None = positives / known if known and not self._numeric else None
         spread: tuple[float, ...] = ()
+        edges: tuple[float, ...] = ()
+        shares: tuple[float, ...] = ()
         if usable is not None:
             rate = labelled.rate
             positives, of = labelled.positives, labelled.rows
         alike = of > 0 and positives in (0, of)
         if self._numeric:
             alike = usable is not None and bool(np.ptp(usable.y) == 0)
-            spread = () if usable is None else tuple(np.quantile(usable.y, (0.1, 0.5, 0.9)).tolist())
+        if self._numeric and usable is not None:
+            spread = tuple(np.quantile(usable.y, (0.1, 0.5, 0.9)).tolist())
+            edges, shares = bars(usable.y, usable.weight)
         others = sorted(self._others, key=str)
         tenth, median, nine_tenths = spread or (None, None, None)
         return TargetSummary(
@@ -102,4 +111,6 @@ class TargetCount:
             tenth=tenth,
             median=median,
             nine_tenths=nine_tenths,
+            edges=edges,
+            shares=shares,
         )

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from everloop.errors import NotEnoughData
+from everloop.experiment.value_names import value_names
 from everloop.project import Objective
 from everloop.stats import Interval, excess_p, holm, loss_difference
 from everloop.tasks import Evaluated, get_task
@@ -33,8 +34,6 @@ MOST_VALUES: Final = 30
 
 _BINS: Final = 5
 _FEW: Final = 10
-_DIGITS: Final = (4, 6, 9, 17)  # the last tells every two floats apart
-_WHOLE: Final = 1e15
 _MISSING, _OTHERS = "missing", "all others"
 
 
@@ -253,7 +252,7 @@ def _values(values: pl.Series) -> _Cut:
     place = {value: at for at, value in enumerate(kept)}
     others = len(kept)
     codes = np.array([place.get(value, others) for value in values.to_list()], dtype=np.int64)
-    parts = [*_names(kept), *([_OTHERS] if len(found) > others else [])]
+    parts = [*value_names(kept), *([_OTHERS] if len(found) > others else [])]
     return _with_missing(codes, parts, values.is_null().to_numpy())
 
 
@@ -264,7 +263,7 @@ def _ranges(values: pl.Series) -> _Cut:
     if not values.dtype.is_float():
         edges = np.unique(np.ceil(edges))  # what lies between two days, or two whole numbers, has no name
     codes = np.searchsorted(edges, numbers, side="right").astype(np.int64)
-    texts = _names([_back(edge, values) for edge in edges])
+    texts = value_names([_back(edge, values) for edge in edges])
     inner = [f"{low} … {high}" for low, high in pairwise(texts)]
     return _with_missing(codes, [f"below {texts[0]}", *inner, f"from {texts[-1]}"], missing)
 
@@ -279,26 +278,3 @@ def _with_missing(codes: Array, names: Sequence[str], missing: Array) -> _Cut:
     if not missing.any():
         return _Cut(codes=codes, names=tuple(names))
     return _Cut(codes=np.where(missing, len(names), codes), names=(*names, _MISSING))
-
-
-def _names(values: Sequence[object]) -> list[str]:
-    """What different values are called: as short as keeps the names different too."""
-    names: list[str] = []
-    for digits in _DIGITS:
-        names = [_name(value, digits) for value in values]
-        if len(set(names)) == len(names):
-            break
-    return names
-
-
-def _name(value: object, digits: int) -> str:
-    """A value as people read it. digits: of a number with a fraction; of a text, fifteen times as many characters."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if not isinstance(value, float):
-        text = str(value)
-        return text if len(text) <= 15 * digits or digits == _DIGITS[-1] else f"{text[: 15 * digits - 1]}…"
-    if value.is_integer() and abs(value) < _WHOLE:
-        return f"{value + 0.0:.0f}"  # of zeros the one without a sign
-    before = len(f"{abs(value):.0f}") if abs(value) < _WHOLE else 0
-    return f"{value:.{max(digits, before)}g}"
