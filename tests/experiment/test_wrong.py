@@ -76,6 +76,7 @@ def test_clean_data_has_no_finding() -> None:
         ("repeated ids", {"repeated_ids": 3}),
         ("time backwards", {"backward": 1}),
         ("time missing", {"time_missing": 1}),
+        ("far times", {"far": 1}),
         ("short span", {"span": Span(start=START, end=START + timedelta(days=2))}),
         ("few positives", {"target": target(positives=100)}),
         ("one class", {"target": target(positives=0, rate=0.0, alike=True)}),
@@ -136,6 +137,15 @@ def test_every_period_is_counted_once_and_rates_are_weighted() -> None:
     known = [period.rate for period in found if period.rate is not None]
     assert found[0].start == START
     assert 0 < np.mean(known) < 1
+
+
+def test_misdated_rows_are_far_and_those_of_an_even_or_a_growing_volume_are_not() -> None:
+    even = [START + timedelta(hours=at) for at in range(5_000)]
+    growing = [START + timedelta(hours=float(at) ** 0.5 * 70) for at in range(5_000)]
+    wrong = [START.replace(year=2009), START.replace(year=2041)]
+    for times, kept in ((even, 5_000), (growing, 5_000), ([*wrong, *even], 5_000), (even[:1] * 9, 9)):
+        found = Buckets.of(pl.Series(sorted(times)), np.ones(len(times)), weight=np.ones(len(times))).near()
+        assert found.rows == kept
 
 
 def test_columns_are_summed_up_as_they_are() -> None:

@@ -37,7 +37,8 @@ class Exploration:
     """A source seen through a model's eyes.
 
     findings: what looks wrong, the gravest first. associations, importances: the strongest first. groups: features that
-    move together, the largest group first. periods, seasons: in order of time.
+    move together, the largest group first. periods, seasons: in order of time, without the rows that lie far from all
+    others.
     page: where the HTML page was written, None where none was asked for.
     """
 

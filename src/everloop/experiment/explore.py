@@ -84,7 +84,8 @@ def explore(
     contract = _contract(lazy, model)
     read = survey(lazy, model, contract, as_of=as_of, seed=seed, memory_bytes=memory_bytes)
     told = _told(model, read, seed=seed, threads=_cores() if threads is None else threads)
-    over_time = () if read.buckets is None else periods(read.buckets)
+    near = None if read.buckets is None else read.buckets.near()
+    over_time = () if near is None else periods(near)
     found = Exploration(
         model=model.name,
         source=model.data.source if frame is None else "the frame given",
@@ -94,7 +95,7 @@ def explore(
         columns=read.columns,
         target=read.target,
         periods=over_time,
-        seasons=() if read.buckets is None else seasons(read.buckets, timezone=model.timezone),
+        seasons=() if near is None else seasons(near, timezone=model.timezone),
         associations=told.associations,
         importances=told.importances,
         groups=told.groups,
@@ -196,6 +197,7 @@ def _seen(model: Model, read: Survey, told: _Told, over_time: Sequence[Period], 
         backward=read.backward,
         duplicates=read.duplicates,
         repeated_ids=read.repeated_ids,
+        far=0 if read.buckets is None else read.buckets.rows - read.buckets.near().rows,
         estimated=read.streamed,
         problems=(*read.problems, *told.problems),
     )

@@ -37,8 +37,9 @@ WEEK: Final = timedelta(days=7)
 class Seen:
     """All that the rules look at.
 
-    backward: rows whose time is before that of the row above; duplicates: rows equal to an earlier one but for their
-    id; repeated_ids: rows whose id an earlier row has; weights: least and greatest row weight, None without weights.
+    backward: rows whose time is before that of the row above; far: rows that lie far from all others in time.
+    duplicates: rows equal to an earlier one but for their id; repeated_ids: rows whose id an earlier row has.
+    weights: least and greatest row weight, None without weights.
     clocks: features that grow with the time and nothing else. groups: features that move together.
     estimated: duplicates and repeated ids were counted in a part of the rows.
     problems: sentences on why the rows or the features cannot be used at all.
@@ -50,6 +51,7 @@ class Seen:
     span: Span | None
     time_missing: int = 0
     backward: int = 0
+    far: int = 0
     halves: Halves | None = None
     associations: tuple[Association, ...] = ()
     duplicates: int = 0
@@ -363,6 +365,12 @@ def _time(seen: Seen) -> Iterator[Finding]:
             f"they are split, so check that the time column is the event's."
         )
         yield Finding(kind="time backwards", weight="warn", sentence=text, evidence={"rows": seen.backward})
+    if seen.far and seen.span is not None:
+        text = (
+            f"{seen.far:,} of {seen.rows:,} rows lie far from all others in time (all: {seen.span.start:%Y-%m-%d} to "
+            f"{seen.span.end:%Y-%m-%d}): are they dated right? What is shown over time leaves them out."
+        )
+        yield Finding(kind="far times", weight="warn", sentence=text, evidence={"rows": seen.far})
     if seen.span is not None and seen.span.length < WEEK:
         days = seen.span.length / timedelta(days=1)
         text = f"The file spans {days:.1f} days, less than a week: nothing can be said about weekdays."
