@@ -41,7 +41,7 @@ class Seen:
     duplicates: rows equal to an earlier one but for their id; repeated_ids: rows whose id an earlier row has.
     weights: least and greatest row weight, None without weights.
     clocks: features that grow with the time and nothing else. groups: features that move together.
-    estimated: duplicates and repeated ids were counted in a part of the rows.
+    estimated: duplicates and repeated ids were counted in a part of the rows, and distinct values are estimates.
     problems: sentences on why the rows or the features cannot be used at all.
     """
 
@@ -132,11 +132,9 @@ def _id_like(seen: Seen) -> Iterator[Finding]:
         known = column.rows - column.missing
         if column.name in seen.clocks:
             continue
-        if countable and known >= 100 and column.distinct >= 0.95 * known:
-            text = (
-                f"{column.name} differs in {_share(min(column.distinct, known), known)} of the rows, like an id: as a "
-                f"feature it is learned by heart and says nothing about new rows."
-            )
+        if countable and known >= 100 and column.distinct >= (0.85 if seen.estimated else 0.95) * known:
+            share = ("about " if seen.estimated else "") + _share(min(column.distinct, known), known)
+            text = f"{column.name} differs in {share} of the rows, like an id: as a feature it is learned by heart and says nothing about new rows."
             yield Finding(kind="id as feature", weight="warn", column=column.name, sentence=text)
         elif column.type.startswith(("str", "cat")) and column.distinct > 255:
             text = (
