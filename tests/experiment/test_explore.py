@@ -122,6 +122,15 @@ def test_of_numbers_the_target_is_drawn(tmp_path: Path) -> None:
     assert next(iter(charts(seen))) == "Distribution of the target"
 
 
+def test_a_column_that_one_word_makes_a_text_is_told(tmp_path: Path) -> None:
+    place = pl.int_range(pl.len())
+    spoiled = pl.when(place == 7).then(pl.lit("n/a")).otherwise(pl.col("v0").cast(pl.String))
+    codes = pl.when(place % 9 == 0).then(pl.format("C{}", place)).otherwise(place.cast(pl.String))
+    frame = payments(600).with_columns(v0=spoiled, invoice=codes, word=pl.lit("7"))
+    found = [one for one in explored(tmp_path / "p", frame).findings if one.kind == "almost numbers"]
+    assert [(one.column, "numbers but for 'n/a'" in one.sentence) for one in found] == [("v0", True)]
+
+
 def test_long_numbers_are_not_cut(tmp_path: Path) -> None:
     seen = explored(tmp_path / "p", payments(600).with_columns(big=pl.int_range(pl.len()) * 10**10))
     line = next(line for line in screen(seen).splitlines() if line.startswith("big") and "int64" in line)

@@ -65,6 +65,8 @@ def test_clean_data_has_no_finding() -> None:
     ("kind", "changes"),
     [
         ("constant", {"columns": (column(distinct=1),)}),
+        ("almost numbers", {"columns": (column(type="string", role="ignored", marks=("n/a",)),)}),
+        ("short span", {"span": Span(start=START, end=START + timedelta(seconds=6))}),
         ("id as feature", {"columns": (column(type="int64", distinct=1000),)}),
         ("many categories", {"columns": (column(type="string", distinct=600),)}),
         ("gives the target away", {"associations": association(auc=0.995)}),
@@ -83,6 +85,7 @@ def test_clean_data_has_no_finding() -> None:
         ("one value", {"target": target(positives=0, numeric=True, alike=True, median=4.0)}),
         ("target missing", {"target": target(missing=5)}),
         ("target values", {"target": target(other_values=("7",))}),
+        ("target values", {"target": target(positives=0, rate=0.0, alike=True, other_values=("no", "yes"))}),
         ("weights", {"weights": (1.0, 59.2), "weight_column": "weight"}),
         ("blocked", {"blocked": 10}),
         ("unusable", {"problems": ("fraud/features.py:3: no",)}),

@@ -18,6 +18,7 @@ class ColumnSummary:
     distinct: number of different values, of a streamed source approximate (± 10 %) above 100,000 rows; missing, also
     NaN, is not a value.
     minimum … maximum: of numbers and times as text ready to print, None for the rest.
+    marks: of a text column that holds numbers otherwise the few values that are none, such as `n/a`.
     """
 
     name: str
@@ -30,6 +31,7 @@ class ColumnSummary:
     minimum: str | None
     median: str | None
     maximum: str | None
+    marks: tuple[str, ...] = ()
 
     @property
     def missing_fraction(self) -> float:
@@ -38,6 +40,7 @@ class ColumnSummary:
 
 
 _EXACT_ROWS = 100_000
+_MOST_MARKS = 5
 
 
 def _missing(name: str, dtype: pl.DataType) -> pl.Expr:
@@ -56,6 +59,14 @@ def _distinct(name: str, dtype: pl.DataType, *, exact: bool) -> pl.Expr:
     return (column.hash() if dtype.is_nested() else column).approx_n_unique()  # lists and structs have no estimate
 
 
+def _marks(name: str) -> list[pl.Expr]:
+    """Of a text column: rows that hold a number, and a few of the values that are none."""
+    column = pl.col(name)
+    number = column.cast(pl.Float64, strict=False).is_not_null()
+    others = column.filter(~number).drop_nulls().unique().sort().head(_MOST_MARKS + 1)
+    return [number.sum().alias(f"numbers:{name}"), others.implode().alias(f"marks:{name}")]
+
+
 def _has_range(dtype: pl.DataType) -> bool:
     return dtype.is_numeric() or dtype.is_temporal()
 
@@ -67,6 +78,8 @@ def _statistics(name: str, dtype: pl.DataType, *, exact: bool) -> list[pl.Expr]:
     ]
     if dtype.is_float():
         wanted.append(pl.col(name).is_infinite().sum().alias(f"infinite:{name}"))
+    if dtype == pl.String:
+        wanted += _marks(name)
     if _has_range(dtype):
         column = _known(name, dtype)
         wanted += [column.min().alias(f"minimum:{name}"), column.max().alias(f"maximum:{name}")]
@@ -111,6 +124,11 @@ def column_summaries(
         value = found.get(f"{what}:{name}")
         return value if isinstance(value, int) else 0
 
+    def marks(name: str) -> tuple[str, ...]:
+        value = found.get(f"marks:{name}")
+        few = value if isinstance(value, list) and len(value) <= _MOST_MARKS else []
+        return tuple(few) if 2 * count("numbers", name) > rows - count("missing", name) else ()
+
     return tuple(
         ColumnSummary(
             name=name,
@@ -124,6 +142,7 @@ def column_summaries(
             minimum=_text(found.get(f"minimum:{name}")),
             median=_text(found.get(f"median:{name}")),
             maximum=_text(found.get(f"maximum:{name}")),
+            marks=marks(name),
         )
         for name, dtype in schema.items()
     )

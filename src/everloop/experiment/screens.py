@@ -58,8 +58,10 @@ def _percent(share: float) -> str:
 
 
 def _span(length: timedelta) -> str:
-    days = length / timedelta(days=1)
-    return f"{days:.0f} days" if days >= 10 else f"{days:.1f} days"
+    for name, unit in (("days", timedelta(days=1)), ("hours", timedelta(hours=1)), ("minutes", timedelta(minutes=1))):
+        if length >= 2 * unit:
+            return f"{length / unit:.0f} {name}" if length >= 10 * unit else f"{length / unit:.1f} {name}"
+    return f"{length.total_seconds():.0f} seconds"
 
 
 def _head(seen: Exploration) -> Iterator[Text]:

@@ -31,6 +31,7 @@ FEW_POSITIVES: Final = 30
 #: The usual reading of the population stability index: above it a column has moved.
 MOVED_PSI: Final = 0.25
 WEEK: Final = timedelta(days=7)
+HOUR: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,14 @@ def _target(seen: Seen) -> Iterator[Finding]:
     if target.missing:
         text = f"{target.missing:,} of {seen.rows:,} rows have no {name}; they are left out of training and judging."
         yield Finding(kind="target missing", weight="warn", column=name, sentence=text)
+    if target.other_values and not target.positives:
+        shown = ", ".join(target.other_values[:4])
+        text = (
+            f"{name} is never {target.positive}, the positive class, but {shown}: say which of them is with "
+            f"data.positive in model.yaml."
+        )
+        yield Finding(kind="target values", weight="stop", column=name, sentence=text)
+        return
     if target.other_values:
         shown = ", ".join(target.other_values[:4])
         text = f"{name} holds more than two values; {target.positive} is yes and the others ({shown}) all count as no."
@@ -130,11 +139,14 @@ def _id_like(seen: Seen) -> Iterator[Finding]:
     for column in _features(seen):
         countable = column.type.startswith(("int", "uint", "str", "cat", "enum"))
         known = column.rows - column.missing
-        if column.name in seen.clocks:
+        if column.name in seen.clocks or column.marks:
             continue
         if countable and known >= 100 and column.distinct >= (0.85 if seen.estimated else 0.95) * known:
             share = ("about " if seen.estimated else "") + _share(min(column.distinct, known), known)
-            text = f"{column.name} differs in {share} of the rows, like an id: as a feature it is learned by heart and says nothing about new rows."
+            text = (
+                f"{column.name} differs in {share} of the rows, like an id: as a feature it is learned by heart and "
+                f"says nothing about new rows."
+            )
             yield Finding(kind="id as feature", weight="warn", column=column.name, sentence=text)
         elif column.type.startswith(("str", "cat")) and column.distinct > 255:
             text = (
@@ -142,6 +154,17 @@ def _id_like(seen: Seen) -> Iterator[Finding]:
                 f"Group them in features.py."
             )
             yield Finding(kind="many categories", weight="warn", column=column.name, sentence=text)
+
+
+def _almost_numbers(seen: Seen) -> Iterator[Finding]:
+    for column in seen.columns:
+        if column.marks and column.role in ("feature", "input", "segment", "ignored"):
+            shown = ", ".join(repr(mark[:20]) for mark in column.marks)
+            text = (
+                f"{column.name} holds numbers but for {shown}, and so is read as text: make those missing in the "
+                f"source, then correct {column.name} in contract.yaml."
+            )
+            yield Finding(kind="almost numbers", weight="warn", column=column.name, sentence=text)
 
 
 def _clock(seen: Seen) -> Iterator[Finding]:
@@ -369,7 +392,14 @@ def _time(seen: Seen) -> Iterator[Finding]:
             f"{seen.span.end:%Y-%m-%d}): are they dated right? What is shown over time leaves them out."
         )
         yield Finding(kind="far times", weight="warn", sentence=text, evidence={"rows": seen.far})
-    if seen.span is not None and seen.span.length < WEEK:
+    if seen.span is not None and seen.span.length < HOUR and seen.rows >= 100:
+        name = next((column.name for column in seen.columns if column.role == "time"), "the time")
+        text = (
+            f"All rows lie within {seen.span.length.total_seconds():,.0f} seconds: is {name} the time of the event, "
+            f"and data.time.unit its unit?"
+        )
+        yield Finding(kind="short span", weight="warn", column=name, sentence=text)
+    elif seen.span is not None and seen.span.length < WEEK:
         days = seen.span.length / timedelta(days=1)
         text = f"The file spans {days:.1f} days, less than a week: nothing can be said about weekdays."
         yield Finding(kind="short span", weight="note", sentence=text, evidence={"days": days})
@@ -426,6 +456,7 @@ _RULES: Final[Sequence[Callable[[Seen], Iterator[Finding]]]] = (
     _constant,
     _clock,
     _id_like,
+    _almost_numbers,
     _missing,
     _blocked,
     _unmatured,
