@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ..experiment.made import payments
+from ..experiment.made import payments, project
 from ..serving.place import wait_until
 from .terminal import environment, everloop
 
@@ -69,6 +69,15 @@ def test_explore_says_what_the_data_looks_like(bench: Path) -> None:
     assert (bench / "shop" / ".everloop" / "reports" / "fraud-explore.html").read_text().startswith("<!doctype html>")
     spoken = everloop("explore", "--no-page", cwd=bench / "shop")
     assert max(len(line) for line in spoken.out.splitlines()) <= 80
+
+
+def test_names_with_brackets_are_shown_as_they_are(tmp_path: Path) -> None:
+    frame = payments(1_000).rename({"v0": "price[usd]", "v1": "a[/b]", "v2": ":warning:"})
+    project(tmp_path / "p", frame)
+    for words in (("--no-page",), ("--features",)):
+        seen = everloop("explore", *words, cwd=tmp_path / "p")
+        assert seen.code == 0, seen.err
+        assert all(name in seen.out for name in ("price[usd]", "a[/b]", ":warning:"))
 
 
 def test_explore_sends_nobody_on_with_what_stops_a_search(bench: Path, tmp_path: Path) -> None:

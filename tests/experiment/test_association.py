@@ -40,7 +40,27 @@ def test_a_category_is_a_name_and_not_a_number() -> None:
     rng = np.random.default_rng(3)
     code = rng.integers(0, 6, 6_000)
     y = np.isin(code, (1, 4))
-    assert seen({"code": code}, y, categorical=frozenset({"code"}))["code"] > 0.99
+    assert seen({"code": code}, y, categories={"code": "abcdef"})["code"] > 0.99
+
+
+def test_bins_are_called_by_what_they_hold() -> None:
+    rng = np.random.default_rng(6)
+    few = rng.choice([0.5, 3.0, np.nan], 4_000)
+    columns = {"city": rng.choice([0, 2], 4_000), "few": few, "many": rng.random(4_000), "none": np.full(4_000, np.nan)}
+    matrix = np.stack([column.astype(np.float32) for column in columns.values()], axis=1)
+    y = (rng.random(4_000) < 0.3).astype(float)
+    found = associations(
+        matrix, tuple(columns), y, weight=np.ones(4_000), later=None, categories={"city": ("bern", "rome", "wien")}
+    )
+    called = {one.feature: one.histogram for one in found}
+    assert (called["city"].names, called["city"].values) == (("bern", "wien", "missing"), True)
+    assert (called["few"].names, called["few"].values) == (("0.5", "3", "missing"), True)
+    assert called["none"].names == ("none", "missing")
+    many = called["many"]
+    assert (many.names[0], many.names[-2], many.values) == (
+        f"below {many.edges[0]:.4g}", f"from {many.edges[-1]:.4g}", False,
+    )  # fmt: skip
+    assert all(len(one.names) == len(one.negatives) for one in called.values())
 
 
 def test_the_strongest_comes_first_and_moved_features_are_told() -> None:

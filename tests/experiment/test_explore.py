@@ -16,8 +16,10 @@ from rich.console import Console
 from everloop.data import infer_contract, scan, write_contract
 from everloop.errors import SourceError
 from everloop.experiment import Exploration, exploration_screen, explore
+from everloop.experiment.charts import charts, classes_chart
+from everloop.experiment.html import svg
 from everloop.experiment.screens import sparkline
-from tests.experiment.made import START, opened, payments, project
+from tests.experiment.made import START, numeric_project, opened, payments, project, trips
 
 
 def explored(root: Path, frame: pl.DataFrame, *, more: str = "", out: Path | None = None) -> Exploration:
@@ -97,6 +99,42 @@ def test_the_page_fetches_nothing(spoiled: Exploration) -> None:
     specs = json.loads(re.findall(r"const charts = (.*);\n", text)[0])
     assert len(specs) >= 3
     assert all("url" not in json.dumps(spec.get("data", {})) for spec in specs)
+
+
+def test_distributions_name_their_values_and_the_page_says_that_some_are_left_out(tmp_path: Path) -> None:
+    frame = payments(600).with_columns(
+        *(pl.col("v0").shuffle(seed=at).alias(f"more{at}") for at in range(30)),
+        city=pl.when(pl.col("fraud") == 1).then(pl.lit("Rome")).otherwise(pl.lit("Bern")),
+    )
+    seen = explored(tmp_path / "p", frame, out=tmp_path / "page.html")
+    text = Path(seen.page or "").read_text(encoding="utf-8")
+    assert f"The 30 of {len(seen.associations)} features that tell most alone" in text
+    assert '\\"Bern\\", \\"Rome\\"' in text
+    picture = svg(classes_chart(seen))
+    assert picture.count("below ") + picture.count("Bern") >= 20
+    assert ">Rome<" in picture
+
+
+def test_of_numbers_the_target_is_drawn(tmp_path: Path) -> None:
+    seen = explore(*numeric_project(tmp_path / "p"))
+    assert seen.target is not None
+    assert (len(seen.target.edges), sum(seen.target.shares)) == (41, pytest.approx(1))
+    assert next(iter(charts(seen))) == "Distribution of the target"
+
+
+def test_a_column_that_one_word_makes_a_text_is_told(tmp_path: Path) -> None:
+    place = pl.int_range(pl.len())
+    spoiled = pl.when(place == 7).then(pl.lit("n/a")).otherwise(pl.col("v0").cast(pl.String))
+    codes = pl.when(place % 9 == 0).then(pl.format("C{}", place)).otherwise(place.cast(pl.String))
+    frame = payments(600).with_columns(v0=spoiled, invoice=codes, word=pl.lit("7"))
+    found = [one for one in explored(tmp_path / "p", frame).findings if one.kind == "almost numbers"]
+    assert [(one.column, "numbers but for 'n/a'" in one.sentence) for one in found] == [("v0", True)]
+
+
+def test_long_numbers_are_not_cut(tmp_path: Path) -> None:
+    seen = explored(tmp_path / "p", payments(600).with_columns(big=pl.int_range(pl.len()) * 10**10))
+    line = next(line for line in screen(seen).splitlines() if line.startswith("big") and "int64" in line)
+    assert line.endswith("5.99e+12")
 
 
 def test_a_name_from_the_data_cannot_leave_the_page(tmp_path: Path) -> None:
@@ -191,6 +229,79 @@ def test_without_a_contract_it_is_inferred(tmp_path: Path) -> None:
     model.contract_path.unlink()
     assert explore(*opened(root)).column("v0").role == "feature"
     assert not model.contract_path.exists()
+
+
+@pytest.mark.parametrize("contract", [True, False])
+def test_a_source_without_rows_is_a_finding(tmp_path: Path, contract: bool) -> None:
+    root = tmp_path / "p"
+    _, model = project(root, payments(500))
+    payments(500).clear().write_parquet(root / "payments.parquet")
+    if not contract:
+        model.contract_path.unlink()
+    seen = explore(*opened(root))
+    assert [finding.kind for finding in seen.findings] == ["empty"]
+    assert "The file has no rows." in screen(seen)
+
+
+def test_a_column_of_one_value_and_gaps_is_constant_and_a_list_is_no_trouble(tmp_path: Path) -> None:
+    rows = pl.int_range(pl.len())
+    frame = payments(100_001).with_columns(
+        gaps=pl.when(rows % 3 > 0).then(1.0).otherwise(float("nan")),
+        places=pl.concat_list(rows % 7),
+        both=pl.struct(a=rows % 5),
+    )
+    seen = explored(tmp_path / "p", frame)
+    assert [finding.column for finding in seen.findings if finding.kind == "constant"] == ["gaps"]
+    assert [seen.column(name).distinct for name in ("gaps", "places", "both")] == [1, 7, 5]
+
+
+@pytest.mark.parametrize("kind", [pl.Boolean, pl.String, pl.Float64, pl.Int8])
+def test_the_positive_class_is_the_one_a_search_learns(tmp_path: Path, kind: type[pl.DataType]) -> None:
+    frame = payments(600).with_columns(pl.col("fraud").cast(kind))
+    root = tmp_path / "p"
+    _, model = project(root, payments(600))
+    path = root / "fraud" / "model.yaml"
+    path.write_text(path.read_text().replace("  target: fraud\n", "  target: fraud\n  positive: 1\n"))
+    frame.write_parquet(root / "payments.parquet")
+    model.contract_path.unlink()
+    seen = explore(*opened(root))
+    assert seen.target is not None
+    assert (seen.target.positives, seen.target.rate) == (48, pytest.approx(0.08))
+    assert kinds(seen) & {"target values", "one class", "unusable"} == set()
+
+
+def test_where_silence_means_no_nothing_is_missing(tmp_path: Path) -> None:
+    frame = payments(600).with_columns(fraud=pl.when(pl.col("fraud") == 1).then(1))
+    seen = explored(tmp_path / "p", frame, more="outcome: {absent: negative}\n")
+    assert seen.target is not None
+    assert (seen.target.missing, seen.target.positives, seen.target.rate) == (0, 48, pytest.approx(0.08))
+    assert kinds(seen) & {"target missing", "one class", "label matures late"} == set()
+
+
+def test_of_numbers_that_cannot_be_used_nothing_is_made_up(tmp_path: Path) -> None:
+    made = numeric_project(tmp_path / "p")
+    trips().with_columns(km=pl.lit("far")).write_parquet(tmp_path / "p" / "trips.parquet")
+    seen = explore(*made)
+    assert seen.target is not None
+    assert (seen.target.rate, seen.target.median, seen.target.numeric) == (None, None, True)
+    assert "minutes: not looked at, since no row can be used" in screen(seen)
+    assert "<code>minutes</code> was not looked at" in seen._repr_html_()
+
+
+def test_a_number_that_never_changes_is_told(tmp_path: Path) -> None:
+    made = numeric_project(tmp_path / "p")
+    trips().with_columns(minutes=pl.lit(7.5)).write_parquet(tmp_path / "p" / "trips.parquet")
+    found = explore(*made).findings
+    assert [(one.kind, one.sentence) for one in found if one.weight == "stop"] == [
+        ("one value", "minutes is 7.5 in every usable row: with one value there is nothing to learn.")
+    ]
+
+
+def test_that_nothing_is_known_is_said_of_the_importances(tmp_path: Path) -> None:
+    noise = pl.Series("fraud", (np.random.default_rng(7).random(2_000) < 0.3).astype(int))
+    seen = explored(tmp_path / "p", payments(2_000).with_columns(noise))
+    assert {one.permutation for one in seen.importances} == {0.0}
+    assert "tell no more than chance may" in " ".join(screen(seen).split())
 
 
 def test_a_source_that_is_not_there_is_an_error(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from everloop.clock import SimulatedClock
 from everloop.experiment import Exploration, explore
 from tests.experiment.made import START, payments, project
 
@@ -105,6 +106,18 @@ def test_outcomes_that_are_missing_in_the_newest_rows_are_told(tmp_path: Path) -
     found = told(explored(tmp_path / "p", frame), "label matures late")
     assert len(found) == 1
     assert found[0].startswith("100 % of the rows since")
+
+
+def test_outcomes_that_are_not_due_yet_are_not_called_late(tmp_path: Path) -> None:
+    young = 10 * 2_000 / 60 / 24 - 3  # days before the last row
+    frame = payments(2_000).with_columns(
+        fraud=pl.when(pl.col("paid_at") < START + timedelta(days=young)).then(pl.col("fraud"))
+    )
+    where, model = project(tmp_path / "p", frame, more="outcome: {delay: 3d}\n")
+    clock = SimulatedClock(START + timedelta(minutes=10 * 2_000))
+    assert told(explore(where, model, clock=clock), "label matures late") == []
+    _, late = project(tmp_path / "q", frame, more="outcome: {delay: 1d}\n")
+    assert len(told(explore(where, late, clock=clock), "label matures late")) == 1
 
 
 def test_labels_that_are_known_at_once_are_not_called_late(tmp_path: Path) -> None:

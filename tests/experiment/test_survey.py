@@ -87,6 +87,15 @@ def test_what_is_found_in_a_stream_says_so(root: Path) -> None:
     assert next(f for f in seen.findings if f.kind == "duplicates").sentence.startswith("About 50 rows")
 
 
+def test_an_id_is_found_also_where_different_values_are_only_estimated(tmp_path: Path) -> None:
+    frame = payments(120_000).with_columns(number=pl.int_range(pl.len()).shuffle(seed=1))
+    where, model = project(tmp_path / "p", frame)
+    assert explore(where, model).column("number").distinct == 120_000
+    streamed = explore(where, model, memory_bytes=0)
+    assert streamed.column("number").distinct == pytest.approx(120_000, rel=0.1)
+    assert [one.column for one in streamed.findings if one.kind == "id as feature"] == ["number"]
+
+
 def test_a_frame_is_looked_at_in_place_of_the_source(root: Path) -> None:
     where, model = opened(root)
     seen = explore(where, model, frame=payments(700))

@@ -77,7 +77,25 @@ def test_rows_that_say_nothing_are_refused() -> None:
         (pl.Series(["x", "y", None, "x"]), ("x", "y", "missing")),
         (pl.Series([True, False, True]), ("true", "false")),
         (pl.Series([1.0, 2.0, float("nan")]), ("1", "2", "missing")),
-        (pl.Series(range(100)), ("below 19.8", "19.8 … 39.6", "39.6 … 59.4", "59.4 … 79.2", "from 79.2")),
+        (pl.Series(range(100)), ("below 20", "20 … 40", "40 … 60", "60 … 80", "from 80")),
+        (pl.Series([at / 2 for at in range(40)]), ("below 3.9", "3.9 … 7.8", "7.8 … 11.7", "11.7 … 15.6", "from 15.6")),
+        (
+            pl.Series([float(90_200 + at) for at in range(51)])[::10],
+            ("90200", "90210", "90220", "90230", "90240", "90250"),
+        ),
+        (pl.Series(["x" * 70 + "a", "x" * 70 + "b"]), ("x" * 70 + "a", "x" * 70 + "b")),
+        (pl.Series(["x" * 70]), ("x" * 59 + "…",)),
+        (pl.Series([0.123451, 0.123452]), ("0.123451", "0.123452")),
+        (
+            pl.Series([1e6 + at / 100 for at in range(11)]),
+            (
+                "below 1000000.02",
+                "1000000.02 … 1000000.04",
+                "1000000.04 … 1000000.06",
+                "1000000.06 … 1000000.08",
+                "from 1000000.08",
+            ),
+        ),
         (pl.Series([0.0] * 90 + [float(at) for at in range(11)]), ("below 0", "from 0")),
     ],
 )

@@ -20,7 +20,7 @@ from everloop.experiment.wrong import Seen, findings
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 MONTH = Span(start=START, end=START + timedelta(days=30))
-NOTHING = Histogram(edges=(), negatives=(0.0,), positives=(0.0,))
+NOTHING = Histogram(edges=(), names=("missing",), values=True, negatives=(0.0,), positives=(0.0,))
 
 
 def column(name: str = "x", **changes: object) -> ColumnSummary:
@@ -65,6 +65,8 @@ def test_clean_data_has_no_finding() -> None:
     ("kind", "changes"),
     [
         ("constant", {"columns": (column(distinct=1),)}),
+        ("almost numbers", {"columns": (column(type="string", role="ignored", marks=("n/a",)),)}),
+        ("short span", {"span": Span(start=START, end=START + timedelta(seconds=6))}),
         ("id as feature", {"columns": (column(type="int64", distinct=1000),)}),
         ("many categories", {"columns": (column(type="string", distinct=600),)}),
         ("gives the target away", {"associations": association(auc=0.995)}),
@@ -76,11 +78,14 @@ def test_clean_data_has_no_finding() -> None:
         ("repeated ids", {"repeated_ids": 3}),
         ("time backwards", {"backward": 1}),
         ("time missing", {"time_missing": 1}),
+        ("far times", {"far": 1}),
         ("short span", {"span": Span(start=START, end=START + timedelta(days=2))}),
         ("few positives", {"target": target(positives=100)}),
-        ("one class", {"target": target(positives=0)}),
+        ("one class", {"target": target(positives=0, rate=0.0, alike=True)}),
+        ("one value", {"target": target(positives=0, numeric=True, alike=True, median=4.0)}),
         ("target missing", {"target": target(missing=5)}),
         ("target values", {"target": target(other_values=("7",))}),
+        ("target values", {"target": target(positives=0, rate=0.0, alike=True, other_values=("no", "yes"))}),
         ("weights", {"weights": (1.0, 59.2), "weight_column": "weight"}),
         ("blocked", {"blocked": 10}),
         ("unusable", {"problems": ("fraud/features.py:3: no",)}),
@@ -101,7 +106,7 @@ def test_what_is_wrong_is_found_alone(kind: str, changes: dict[str, object]) -> 
 
 
 def test_what_is_gravest_comes_first() -> None:
-    found = findings(seen(duplicates=3, target=target(positives=0), weights=(1.0, 2.0)))
+    found = findings(seen(duplicates=3, target=target(positives=0, rate=0.0, alike=True), weights=(1.0, 2.0)))
     assert [finding.weight for finding in found] == ["stop", "warn", "note"]
 
 
@@ -135,6 +140,15 @@ def test_every_period_is_counted_once_and_rates_are_weighted() -> None:
     known = [period.rate for period in found if period.rate is not None]
     assert found[0].start == START
     assert 0 < np.mean(known) < 1
+
+
+def test_misdated_rows_are_far_and_those_of_an_even_or_a_growing_volume_are_not() -> None:
+    even = [START + timedelta(hours=at) for at in range(5_000)]
+    growing = [START + timedelta(hours=float(at) ** 0.5 * 70) for at in range(5_000)]
+    wrong = [START.replace(year=2009), START.replace(year=2041)]
+    for times, kept in ((even, 5_000), (growing, 5_000), ([*wrong, *even], 5_000), (even[:1] * 9, 9)):
+        found = Buckets.of(pl.Series(sorted(times)), np.ones(len(times)), weight=np.ones(len(times))).near()
+        assert found.rows == kept
 
 
 def test_columns_are_summed_up_as_they_are() -> None:

@@ -84,6 +84,16 @@ def test_an_index_with_a_name_is_a_column(pd: Any) -> None:
     frame = pd.DataFrame({"a": [1, 2], "at": ["x", "y"]})
     assert as_polars(frame.set_index("at")).columns == ["at", "a"]
     assert as_polars(frame).columns == ["a", "at"]
+    assert as_polars(frame.set_index("at", drop=False)).columns == ["a", "at"]
+    with pytest.raises(DataError, match="two columns of the frame are called 'at'"):
+        as_polars(frame.set_index("at", drop=False).set_index("at", append=True))
+
+
+def test_times_in_seconds_come_over(pd: Any) -> None:
+    at = pd.Series(np.array(["2024-01-01T00:00:00", "2024-07-01T12:00:00", "NaT"], dtype="datetime64[s]"))
+    got = as_polars(pd.DataFrame({"naive": at, "berlin": at.dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin")}))
+    assert got["naive"].dt.replace_time_zone("UTC").to_list() == TIMES
+    assert got["berlin"].to_list() == TIMES
 
 
 def test_what_pandas_lets_pass_is_refused_with_its_column(pd: Any) -> None:

@@ -66,6 +66,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 def shown(thing: Any) -> str:
     found: str = thing._repr_html_()
     assert "<script" not in found
+    assert "<style>.everloop" in found.replace("\n", "")
     return found
 
 

@@ -353,7 +353,9 @@ def rollout_plan(
     effect: Annotated[str | None, typer.Option(help="Smallest gain worth seeing: 0.05, or 5% of today's.")] = None,
     share: Annotated[str | None, typer.Option(help="Of users; the rollout's first step where left out.")] = None,
     days: Annotated[float, typer.Option(help="Until the answer, with the outcomes' delay.")] = 30,
-    metric: Annotated[str | None, typer.Option(help="The objective's where left out; or target_rate.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="The objective's where left out; of classes also target_rate.")
+    ] = None,
     power: Annotated[float, typer.Option(help="Chance to see the effect, judged once.")] = 0.8,
     level: Annotated[float, typer.Option(help="1 less the chance of a false answer.")] = 0.95,
     correlation: Annotated[float, typer.Option(help="How alike the versions are, row by row.")] = 0.5,

@@ -9,7 +9,7 @@ import typer
 
 from everloop.cli.context import Opened, me, opened, project_here
 from everloop.cli.daily import AsJson, ModelName
-from everloop.cli.output import folded, lines, say, show, table, when, width
+from everloop.cli.output import draw, folded, lines, say, show, table, when, width
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -143,11 +143,9 @@ def check(
     if as_json:
         show(done.to_dict())
     else:
-        from rich.console import Console
-
         from everloop.monitoring import file_check_screen
 
-        Console(width=width(), highlight=False).print(file_check_screen(done))
+        draw(file_check_screen(done))
     if done.alerts:
         raise typer.Exit(REFUSED)
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
 __all__ = ["draw", "fields", "folded", "json_text", "lines", "say", "show", "table", "when", "width"]
 
@@ -90,7 +89,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: st
         drawn.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*("–" if cell is None else str(cell) for cell in row))
-    _print(drawn)
+    draw(drawn)
 
 
 def fields(record: Mapping[str, object]) -> None:
@@ -102,18 +101,11 @@ def fields(record: Mapping[str, object]) -> None:
     drawn.add_column(overflow="fold")
     for name, value in record.items():
         drawn.add_row(name, "–" if value is None else str(value))
-    _print(drawn)
+    draw(drawn)
 
 
 def draw(screen: RenderableType) -> None:
-    """What a room has drawn for a terminal, on stdout."""
+    """What a room has drawn for a terminal, on stdout; `price[usd]` or `[urgent]` in it is text and no markup."""
     from rich.console import Console
 
-    Console(width=width(), highlight=False).print(screen)
-
-
-def _print(drawn: Table) -> None:
-    """On stdout; what people wrote into a cell, `[urgent]` say, is text and no markup."""
-    from rich.console import Console
-
-    Console(width=width(), highlight=False, markup=False, emoji=False).print(drawn)
+    Console(width=width(), highlight=False, markup=False, emoji=False).print(screen)

@@ -32,7 +32,7 @@ class SearchProgress:
             TextColumn("search"),
             BarColumn(bar_width=18),
             MofNCompleteColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             console=console,
             transient=True,
             disable=not console.is_terminal,

@@ -16,7 +16,7 @@ from everloop.data.first_contract import write_first_contract
 from everloop.data.node import Node
 from everloop.data.node_text import node_text
 from everloop.data.profile import Profile
-from everloop.data.rows import TARGET, WEIGHT, Rows, load_rows, rows_of
+from everloop.data.rows import TARGET, WEIGHT, Rows, is_positive, load_rows, rows_of
 from everloop.data.sampling import FitSample, fit_sample
 from everloop.data.source import collect, local_files, scan, source_error
 from everloop.data.split import FIRST_SHARES, MIN_POSITIVES, Split, retrain_split, time_split
@@ -60,6 +60,7 @@ __all__ = [
     "features",
     "fit_sample",
     "infer_contract",
+    "is_positive",
     "load_features",
     "load_rows",
     "local_files",

@@ -20,7 +20,7 @@ from everloop.errors import ContractViolation, NotEnoughData
 if TYPE_CHECKING:
     from everloop.project import Model
 
-__all__ = ["TARGET", "WEIGHT", "Rows", "load_rows", "rows_of"]
+__all__ = ["TARGET", "WEIGHT", "Rows", "is_positive", "load_rows", "rows_of"]
 
 TARGET: Final = "__target"
 WEIGHT: Final = "__weight"
@@ -164,20 +164,24 @@ def _number(contract: Contract, model: Model) -> pl.Expr:
     return pl.when(value.is_finite()).then(value).alias(TARGET)
 
 
-def _target(rows: pl.DataFrame, model: Model, contract: Contract) -> pl.Expr:
+def _target(rows: pl.DataFrame, model: Model, contract: Contract) -> pl.Series:
     column = contract.column(model.data.target)
-    value = pl.col(column.name)
-    positive = 1 if contract.positive is None else contract.positive
-    if column.type == "string":
-        hit = value == str(positive)
-    elif isinstance(positive, str):
-        raise ContractViolation(f"target {column.name!r} is of type {column.type}, and data.positive is {positive!r}")
-    else:
-        hit = value.cast(pl.Float64) == float(positive)
-    label = hit.cast(pl.Float64)
+    if column.type != "string" and isinstance(contract.positive, str):
+        raise ContractViolation(
+            f"target {column.name!r} is of type {column.type}, and data.positive is {contract.positive!r}"
+        )
+    label = is_positive(rows[column.name], contract).cast(pl.Float64)
     if model.outcome.absent == "negative":
         label = label.fill_null(0.0)
     return label.alias(TARGET)
+
+
+def is_positive(values: pl.Series, contract: Contract) -> pl.Series:
+    """Which of the target's values are the positive class, null where there is none: texts as texts, else numbers."""
+    positive = 1 if contract.positive is None else contract.positive
+    if isinstance(positive, str) or not (values.dtype.is_numeric() or values.dtype == pl.Boolean):
+        return values.cast(pl.String) == str(positive)
+    return values.cast(pl.Float64) == float(positive)
 
 
 def _ordered(rows: pl.DataFrame, contract: Contract, left_out: dict[str, int]) -> pl.DataFrame:

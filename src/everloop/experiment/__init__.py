@@ -12,9 +12,17 @@ from everloop.experiment.finding import Finding
 from everloop.experiment.fold_judging import judge_fold
 from everloop.experiment.foreign_run import ForeignRun, FromRun, spec_from_run
 from everloop.experiment.hand_over import approve
+from everloop.experiment.html import fragment
 from everloop.experiment.judging import evaluated
 from everloop.experiment.kept_search import KeptSearch, keep_frame, kept_search, kept_searches
-from everloop.experiment.leaderboard import DataUsed, Judged, Leaderboard, leaderboard_screen
+from everloop.experiment.leaderboard import (
+    DataUsed,
+    Judged,
+    Leaderboard,
+    leaderboard_screen,
+    settings_of,
+    settings_text,
+)
 from everloop.experiment.mine import HeldAgainst, Mine, hold_against, judge_mine, take_mine
 from everloop.experiment.online import plan_online
 from everloop.experiment.online_plan import OnlinePlan
@@ -63,6 +71,7 @@ __all__ = [
     "explore",
     "feature_table",
     "feature_table_screen",
+    "fragment",
     "hold_against",
     "judge_fold",
     "judge_mine",
@@ -75,6 +84,8 @@ __all__ = [
     "online_screen",
     "plan_online",
     "search",
+    "settings_of",
+    "settings_text",
     "spec_from_run",
     "take_mine",
     "trial_curves",

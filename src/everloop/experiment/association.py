@@ -15,13 +15,16 @@ the mutual information.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from everloop.experiment.value_names import value_names
 from everloop.stats import psi
 
 __all__ = [
@@ -29,6 +32,7 @@ __all__ = [
     "Association",
     "Histogram",
     "associations",
+    "auc_error",
     "bin_codes",
     "mutual_information",
     "ranked_auc",
@@ -48,10 +52,13 @@ class Histogram:
     """Weighted shares of the two classes over the bins of one feature, each summing to 1.
 
     edges: the inner edges of the bins, one less than there are bins with values; empty for categories.
+    names: shape (bins,), what the bins are called; values: whether each holds one value, and no range of them.
     negatives, positives: shape (bins,), the last bin holds the missing values.
     """
 
     edges: tuple[float, ...]
+    names: tuple[str, ...]
+    values: bool
     negatives: tuple[float, ...]
     positives: tuple[float, ...]
 
@@ -77,6 +84,12 @@ def bin_codes(values: NDArray[np.float32], *, categorical: bool) -> tuple[Codes,
 
     values: shape (n,), NaN where missing. Returns codes of shape (n,) in [0, len(edges) + 1].
     """
+    codes, edges, _ = _bins(values, categorical=categorical)
+    return codes, edges
+
+
+def _bins(values: NDArray[np.float32], *, categorical: bool) -> tuple[Codes, Floats, Floats | None]:
+    """As `bin_codes`, and the value that each bin holds, where each holds one; None where they are ranges."""
     missing = np.isnan(values)
     known = values[~missing] if missing.any() else values
     # edges are places in the values, not measurements: of very many rows every so-many-th tells them as well
@@ -84,13 +97,27 @@ def bin_codes(values: NDArray[np.float32], *, categorical: bool) -> tuple[Codes,
     distinct = np.unique(some)
     if categorical or distinct.size <= BINS:
         distinct = np.unique(known)
-    if distinct.size <= (_MOST_CATEGORIES if categorical else BINS):
+    of_values = distinct.size <= (_MOST_CATEGORIES if categorical else BINS)
+    if of_values:
         edges = distinct[1:].astype(np.float64)
     else:
         edges = np.unique(np.quantile(some, np.linspace(0, 1, BINS + 1)[1:-1]).astype(np.float64))
     codes = np.searchsorted(edges, values, side="right").astype(np.int64)
     codes[missing] = edges.size + 1
-    return codes, edges
+    return codes, edges, distinct.astype(np.float64) if of_values else None
+
+
+def _bin_names(edges: Floats, values: Floats | None, categories: Sequence[str] | None) -> tuple[str, ...]:
+    """What the bins are called, the missing last."""
+    if values is None:
+        texts = value_names(edges.astype(np.float32).astype(np.float64).tolist())
+        inner = [f"{low} … {high}" for low, high in pairwise(texts)]
+        return f"below {texts[0]}", *inner, f"from {texts[-1]}", "missing"
+    if values.size == 0:
+        return "none", "missing"
+    if categories is not None:
+        return *(categories[int(at)] for at in values), "missing"
+    return *value_names(values.tolist()), "missing"
 
 
 def ranked_auc(order: Floats, positives: Floats, negatives: Floats) -> float:
@@ -106,6 +133,19 @@ def ranked_auc(order: Floats, positives: Floats, negatives: Floats) -> float:
     neg = np.bincount(group, weights=negatives)
     below = np.concatenate([[0.0], np.cumsum(neg)[:-1]])
     return float((pos * (below + neg / 2)).sum() / total)
+
+
+def auc_error(area: float, positives: float, negatives: float) -> float:
+    """Standard error of an area under the ROC curve; infinite where a class has no row.
+
+    positives, negatives: how many equally weighted rows of each class were ranked.
+    Source: Hanley and McNeil, The meaning and use of the area under a receiver operating characteristic curve (1982).
+    """
+    if positives <= 0 or negatives <= 0:
+        return math.inf
+    ahead, behind = area / (2 - area), 2 * area**2 / (1 + area)
+    spread = (positives - 1) * (ahead - area**2) + (negatives - 1) * (behind - area**2)
+    return math.sqrt(max(0.0, area * (1 - area) + spread) / (positives * negatives))
 
 
 def mutual_information(table: Floats, *, effective: float) -> float:
@@ -159,13 +199,14 @@ def associations(
     weight: Floats,
     later: NDArray[np.bool_] | None,
     classes: Codes | None = None,
-    categorical: frozenset[str] = frozenset(),
+    categories: Mapping[str, Sequence[str]] = MappingProxyType({}),
     seed: int = 0,
 ) -> tuple[Association, ...]:
     """Every feature's association with the target, the strongest first.
 
     matrix: shape (n, k); y: shape (n,), 0 or 1; weight: shape (n,); later: which rows are of the later half.
     classes: shape (n,), the target's classes that mutual information is about; those of y where None.
+    categories: what the places are called, of the features that are places of categories.
     """
     effective, one = float(weight.sum() ** 2 / (weight**2).sum()), float(weight.mean())
     half = (np.random.default_rng(seed).random(y.size) < 0.5).astype(np.int64)
@@ -173,7 +214,7 @@ def associations(
     moving = later is not None and 50 <= later.sum() <= later.size - 50
     found = []
     for at, name in enumerate(names):
-        codes, edges = bin_codes(matrix[:, at], categorical=name in categorical)
+        codes, edges, values = _bins(matrix[:, at], categorical=name in categories)
         bins = edges.size + 2
         table = _table(codes, group, weight, bins, 4).reshape(bins, 2, 2)
         by_class = table.sum(axis=1)
@@ -186,7 +227,9 @@ def associations(
                 information=mutual_information(told, effective=effective),
                 psi=None if halves is None else float(psi(halves[:, 0], halves[:, 1])),
                 histogram=Histogram(
-                    edges=() if name in categorical else tuple(edges.tolist()),
+                    edges=() if name in categories else tuple(edges.tolist()),
+                    names=_bin_names(edges, values, categories.get(name)),
+                    values=values is not None,
                     negatives=_shares(by_class[:, 0]),
                     positives=_shares(by_class[:, 1]),
                 ),

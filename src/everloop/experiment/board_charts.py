@@ -8,28 +8,20 @@ from typing import Any, Final
 import altair as alt
 
 from everloop.experiment.decision_curves import DecisionCurves, Line
+from everloop.experiment.drawing import BLUE, FAINT, GREY, RED, WIDTH, Drawn, inline
 from everloop.experiment.leaderboard import Leaderboard
 from everloop.experiment.residuals import QUANTILES
 from everloop.experiment.trial_curves import TrialCurves
 from everloop.project import Objective
 
-__all__ = ["Drawn", "board_charts", "curve_charts", "history_chart", "interval_chart", "parameter_chart"]
+__all__ = ["board_charts", "curve_charts", "history_chart", "interval_chart", "parameter_chart"]
 
-Drawn = alt.Chart | alt.LayerChart | alt.HConcatChart
-
-_WIDTH: Final = 640
 _HALF: Final = 350
 _HEIGHT: Final = 260
-_BLUE, _RED, _GREY, _FAINT = "#3b6ea5", "#c8503c", "#9aa5b1", "#d3d9e0"
-_ROLES: Final = {"winner": _BLUE, "trial": _FAINT, "yardstick": _GREY}
+_ROLES: Final = {"winner": BLUE, "trial": FAINT, "yardstick": GREY}
 _CALLED: Final = {"winner": "winner", "trial": "other trials", "yardstick": "yardsticks"}
 _RARE: Final = 0.05
 _UNIT: Final = alt.Scale(domain=[0, 1])
-
-
-def _data(rows: list[dict[str, Any]]) -> alt.InlineData:
-    """Rows that stay in the chart's own document."""
-    return alt.InlineData(values=rows)
 
 
 def _named(curves: TrialCurves) -> str:
@@ -63,16 +55,16 @@ def _lines(drawn: Sequence[TrialCurves], of: Callable[[DecisionCurves], Line], x
     key = None if len(dashes) == 1 else alt.Legend(orient="top")
     dash = alt.StrokeDash("role:N", scale=scale, title=None, legend=key)
     chart: alt.Chart = (
-        alt.Chart(_data(rows))
+        alt.Chart(inline(rows))
         .mark_line(strokeWidth=1.8)
         .encode(x=x, y=y, color=_colour(drawn), strokeDash=dash, detail="trial:N", order="at:Q", tooltip=shown)
     )
     return chart
 
 
-def _rule(value: float, channel: str, *, dash: tuple[int, int] = (2, 3), colour: str = _RED) -> alt.Chart:
+def _rule(value: float, channel: str, *, dash: tuple[int, int] = (2, 3), colour: str = RED) -> alt.Chart:
     at = {channel: alt.X("at:Q") if channel == "x" else alt.Y("at:Q")}
-    chart: alt.Chart = alt.Chart(_data([{"at": value}])).mark_rule(strokeDash=list(dash), color=colour).encode(**at)
+    chart: alt.Chart = alt.Chart(inline([{"at": value}])).mark_rule(strokeDash=list(dash), color=colour).encode(**at)
     return chart
 
 
@@ -80,8 +72,8 @@ def _point(x: float, y: float, text: str) -> alt.Chart:
     """The chosen threshold."""
     rows = [{"x": x, "y": y, "is": text}]
     chart: alt.Chart = (
-        alt.Chart(_data(rows))
-        .mark_point(size=90, filled=True, color=_RED, opacity=1)
+        alt.Chart(inline(rows))
+        .mark_point(size=90, filled=True, color=RED, opacity=1)
         .encode(
             x="x:Q", y="y:Q", tooltip=["is:N", alt.Tooltip("x:Q", format=".4~g"), alt.Tooltip("y:Q", format=".4~g")]
         )
@@ -118,7 +110,7 @@ def _constraint(winner: TrialCurves) -> list[alt.Chart]:
     if constraint is None or constraint.metric not in ("precision", "recall"):
         return []
     channel = "y" if constraint.metric == "precision" else "x"
-    return [_rule(constraint.bound, channel, dash=(5, 4), colour=_GREY)]
+    return [_rule(constraint.bound, channel, dash=(5, 4), colour=GREY)]
 
 
 def threshold_chart(drawn: Sequence[TrialCurves]) -> alt.HConcatChart:
@@ -152,16 +144,16 @@ def _calibration(winner: DecisionCurves) -> alt.LayerChart:
     scale = alt.Scale(domain=[0, most], type="sqrt" if rare else "linear", nice=False)
     axis = alt.Axis(format=".2~%", tickCount=6, labelOverlap=True)
     x = alt.X("score:Q", title="mean score of the bin", scale=scale, axis=axis)
-    base = alt.Chart(_data(rows)).encode(x=x)
+    base = alt.Chart(inline(rows)).encode(x=x)
     tips = ["rows:Q", *(alt.Tooltip(f"{name}:Q", format=".3~%") for name in ("score", "low", "share", "high"))]
-    bars = base.mark_rule(color=_BLUE).encode(
+    bars = base.mark_rule(color=BLUE).encode(
         y=alt.Y("low:Q", title="share of positives, 95 %", scale=scale, axis=axis), y2="high:Q", tooltip=tips
     )
-    points = base.mark_point(filled=True, size=50, color=_BLUE, opacity=1).encode(
+    points = base.mark_point(filled=True, size=50, color=BLUE, opacity=1).encode(
         y=alt.Y("share:Q", scale=scale), tooltip=tips
     )
-    ends = alt.Chart(_data([{"score": 0, "share": 0}, {"score": most, "share": most}]))
-    line = ends.mark_line(strokeDash=[5, 4], color=_GREY, strokeWidth=1).encode(x=x, y=alt.Y("share:Q", scale=scale))
+    ends = alt.Chart(inline([{"score": 0, "share": 0}, {"score": most, "share": most}]))
+    line = ends.mark_line(strokeDash=[5, 4], color=GREY, strokeWidth=1).encode(x=x, y=alt.Y("share:Q", scale=scale))
     return _layered([line, bars, points], "calibration")
 
 
@@ -180,13 +172,13 @@ def _residual_bands(winner: TrialCurves) -> alt.LayerChart:
     ]
     x = alt.X("predicted:Q", title="prediction", scale=alt.Scale(zero=False), axis=alt.Axis(format=".4~g"))
     title = "outcome − prediction"
-    base = alt.Chart(_data(rows)).encode(
+    base = alt.Chart(inline(rows)).encode(
         x=x, tooltip=["rows:Q", *(alt.Tooltip(f"{name}:Q", format=".4~g") for name in ("predicted", *names))]
     )
-    wide = base.mark_area(color=_BLUE, opacity=0.15).encode(y=alt.Y(f"{names[0]}:Q", title=title), y2=f"{names[-1]}:Q")
-    half = base.mark_area(color=_BLUE, opacity=0.3).encode(y=f"{names[1]}:Q", y2=f"{names[-2]}:Q")
-    middle = base.mark_line(color=_BLUE, point=alt.OverlayMarkDef(color=_BLUE, size=20)).encode(y=f"{names[2]}:Q")
-    return _layered([wide, half, middle, _rule(0.0, "y", colour=_GREY)], "residuals: median, half, nine in ten")
+    wide = base.mark_area(color=BLUE, opacity=0.15).encode(y=alt.Y(f"{names[0]}:Q", title=title), y2=f"{names[-1]}:Q")
+    half = base.mark_area(color=BLUE, opacity=0.3).encode(y=f"{names[1]}:Q", y2=f"{names[-2]}:Q")
+    middle = base.mark_line(color=BLUE, point=alt.OverlayMarkDef(color=BLUE, size=20)).encode(y=f"{names[2]}:Q")
+    return _layered([wide, half, middle, _rule(0.0, "y", colour=GREY)], "residuals: median, half, nine in ten")
 
 
 def _residual_histogram(drawn: Sequence[TrialCurves]) -> alt.LayerChart:
@@ -202,11 +194,11 @@ def _residual_histogram(drawn: Sequence[TrialCurves]) -> alt.LayerChart:
     y = alt.Y("share:Q", title="share of the rows", axis=alt.Axis(format=".2~%"))
     x = alt.X("low:Q", title="outcome − prediction", axis=alt.Axis(format=".4~g"))
     tips = ["trial:N", *(alt.Tooltip(f"{name}:Q", format=".4~g") for name in ("low", "high", "share"))]
-    winner = alt.Chart(_data(found["winner"])).mark_bar(color=_BLUE, opacity=0.6)
+    winner = alt.Chart(inline(found["winner"])).mark_bar(color=BLUE, opacity=0.6)
     bars = winner.encode(x=x, x2="high:Q", y=y, y2=alt.datum(0), tooltip=tips)
     lines = (
-        alt.Chart(_data(found["yardstick"]))
-        .mark_line(interpolate="step-after", color=_GREY, strokeDash=[4, 3])
+        alt.Chart(inline(found["yardstick"]))
+        .mark_line(interpolate="step-after", color=GREY, strokeDash=[4, 3])
         .encode(x=x, y=y, detail="trial:N", tooltip=tips)
     )
     return _layered([bars, lines] if found["yardstick"] else [bars], "how often by how much")
@@ -230,14 +222,14 @@ def history_chart(board: Leaderboard) -> alt.LayerChart:
     x = alt.X("number:Q", title="trial", axis=alt.Axis(format="d", tickMinStep=1), scale=alt.Scale(zero=False))
     y = alt.Y("value:Q", title=board.objective, scale=alt.Scale(zero=False), axis=alt.Axis(format=".3~g"))
     points = (
-        alt.Chart(_data(rows))
+        alt.Chart(inline(rows))
         .mark_point(size=45, filled=True, opacity=1)
         .encode(
             x=x,
             y=y,
             color=alt.Color(
                 "is:N",
-                scale=alt.Scale(domain=kinds, range=[_BLUE, _GREY, _RED]),
+                scale=alt.Scale(domain=kinds, range=[BLUE, GREY, RED]),
                 title=None,
                 legend=alt.Legend(orient="top"),
             ),
@@ -245,9 +237,9 @@ def history_chart(board: Leaderboard) -> alt.LayerChart:
             tooltip=["trial:N", "is:N", alt.Tooltip("value:Q", format=".4~f")],
         )
     )
-    best = alt.Chart(_data(_best_so_far(board))).mark_line(interpolate="step-after", color=_BLUE, strokeWidth=1.2)
+    best = alt.Chart(inline(_best_so_far(board))).mark_line(interpolate="step-after", color=BLUE, strokeWidth=1.2)
     chart: alt.LayerChart = alt.LayerChart(
-        layer=[*_yardstick_rules(board), best.encode(x=x, y=y), points], width=_WIDTH, height=_HEIGHT
+        layer=[*_yardstick_rules(board), best.encode(x=x, y=y), points], width=WIDTH, height=_HEIGHT
     )
     return chart
 
@@ -266,9 +258,9 @@ def _best_so_far(board: Leaderboard) -> list[dict[str, Any]]:
 
 def _yardstick_rules(board: Leaderboard) -> list[alt.Chart]:
     rows = [{"value": one.value, "text": one.learner} for one in board.trials if one.kind == "yardstick" and one.range]
-    base = alt.Chart(_data(rows)).encode(y="value:Q")
+    base = alt.Chart(inline(rows)).encode(y="value:Q")
     text = base.mark_text(align="left", dx=4, dy=-6, color="#616e7c").encode(x=alt.value(0), text="text:N")
-    return [base.mark_rule(strokeDash=[4, 3], color=_GREY), text] if rows else []
+    return [base.mark_rule(strokeDash=[4, 3], color=GREY), text] if rows else []
 
 
 def interval_chart(board: Leaderboard, *, most: int = 15) -> alt.LayerChart:
@@ -285,10 +277,10 @@ def interval_chart(board: Leaderboard, *, most: int = 15) -> alt.LayerChart:
         }
         for one in shown
     ]
-    colours = alt.Scale(domain=list(_CALLED.values()), range=[_RED, _BLUE, _GREY])
+    colours = alt.Scale(domain=list(_CALLED.values()), range=[RED, BLUE, GREY])
     order = [str(row["trial"]) for row in rows]
     axis = alt.Axis(format=".3~g")
-    base = alt.Chart(_data(rows)).encode(
+    base = alt.Chart(inline(rows)).encode(
         y=alt.Y("trial:N", sort=order, title=None),
         color=alt.Color("role:N", scale=colours, title=None, legend=alt.Legend(orient="top")),
         tooltip=["trial:N", *(alt.Tooltip(f"{name}:Q", format=".4~f") for name in ("low", "point", "high"))],
@@ -297,7 +289,7 @@ def interval_chart(board: Leaderboard, *, most: int = 15) -> alt.LayerChart:
         x=alt.X("low:Q", title=board.objective, scale=alt.Scale(zero=False), axis=axis), x2="high:Q"
     )
     points = base.mark_point(filled=True, size=50, opacity=1).encode(x="point:Q")
-    chart: alt.LayerChart = alt.LayerChart(layer=[bars, points], width=_WIDTH - 120, height=alt.Step(18))
+    chart: alt.LayerChart = alt.LayerChart(layer=[bars, points], width=WIDTH - 120, height=alt.Step(18))
     return chart
 
 
@@ -305,14 +297,14 @@ def parameter_chart(board: Leaderboard) -> alt.Chart:
     """What share of the differences between the winner's learner's trials each hyperparameter explains alone."""
     rows = [{"name": name, "share": share} for name, share in board.parameters.items()]
     chart: alt.Chart = (
-        alt.Chart(_data(rows))
-        .mark_bar(color=_BLUE)
+        alt.Chart(inline(rows))
+        .mark_bar(color=BLUE)
         .encode(
             x=alt.X("share:Q", title="share of the variance of the objective", axis=alt.Axis(format="%", tickCount=6)),
             y=alt.Y("name:N", sort=list(board.parameters), title=None),
             tooltip=["name:N", alt.Tooltip("share:Q", format=".1%")],
         )
-        .properties(width=_WIDTH - 120, height=alt.Step(18))
+        .properties(width=WIDTH - 120, height=alt.Step(18))
     )
     return chart
 

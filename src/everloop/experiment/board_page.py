@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from markupsafe import Markup
 
 from everloop.experiment.board_charts import board_charts, curve_charts
-from everloop.experiment.html import STYLE, html_page, svg, template, write_whole
-from everloop.experiment.leaderboard import Leaderboard, notes_of, rows_line, settings_of, size_text
+from everloop.experiment.html import fragment, html_page, svg, template, write_whole
+from everloop.experiment.leaderboard import Leaderboard, notes_of, rows_line, settings_of, settings_text, size_text
 from everloop.experiment.trial_curves import TrialCurves
 from everloop.experiment.trials import Trial
 from everloop.stats import Interval
@@ -28,8 +28,7 @@ _BODY: Final = """<h1>{{ board.model }}: {{ board.objective }}</h1>
 {% for name, value in promised %}<tr><td>{{ name }}</td><td class="n">{{ "%.4f" | format(value.point) }}</td>
 <td class="n">{{ "%.4f" | format(value.low) }}</td><td class="n">{{ "%.4f" | format(value.high) }}</td></tr>
 {% endfor %}</table>
-<p class="by">Low and high: the 95 % interval. Settings: {% for name, value in settings %}{{ name }}={{ value }}
-{%- if not loop.last %}, {% endif %}{% endfor %}.</p>
+<p class="by">Low and high: the 95 % interval. Settings: {{ settings }}.</p>
 {% endif %}
 {% for title, drawn in pictures %}<h2>{{ title }}</h2>
 {% if title in notes %}<p class="by">{{ notes[title] }}</p>{% endif %}
@@ -78,12 +77,6 @@ def _promised(board: Leaderboard) -> list[tuple[str, Interval]]:
     return [(board.objective, winner.objective), *metrics, *against]
 
 
-def _settings(trial: Trial) -> list[tuple[str, str]]:
-    """Hyperparameters as people read them."""
-    found = settings_of(trial).items()
-    return [(name, f"{value:.4g}" if isinstance(value, float) else str(value)) for name, value in found]
-
-
 def _notes(board: Leaderboard) -> dict[str, str]:
     """What a chart's reader should know, by its title."""
     if not board.curves:
@@ -110,38 +103,38 @@ def _remarks(board: Leaderboard) -> list[str]:
     return [*notes_of(board), *more, *(f"{one.name}, {one.learner}, failed: {one.sentence}" for one in failed[:5])]
 
 
-def _body(board: Leaderboard, pictures: list[tuple[str, str]]) -> str:
+def _told(board: Leaderboard, pictures: list[tuple[str, str]]) -> dict[str, Any]:
+    """The values of `_BODY`."""
     rows, positives = board.data.test
     with_positives = f" with {positives:,} positives" if get_task(board.task).decides else ""
     said = rows_line(board)
-    return str(
-        template(_BODY).render(
-            board=board,
-            rows=f"{said[0].upper()}{said[1:]}.",
-            test=f"{rows:,} test rows{with_positives}",
-            promised=_promised(board),
-            settings=[] if board.winner is None else _settings(board.winner.trial),
-            # a picture is markup of our own: an empty place for a chart, or what drew it
-            pictures=[(title, Markup(markup)) for title, markup in pictures],  # noqa: S704
-            notes=_notes(board),
-            shown=get_task(board.task).shown,
-            table=_table(board),
-            remarks=_remarks(board),
-        )
-    )
+    return {
+        "board": board,
+        "rows": f"{said[0].upper()}{said[1:]}.",
+        "test": f"{rows:,} test rows{with_positives}",
+        "promised": _promised(board),
+        "settings": "" if board.winner is None else settings_text(settings_of(board.winner.trial)),
+        # a picture is markup of our own: an empty place for a chart, or what drew it
+        "pictures": [(title, Markup(markup)) for title, markup in pictures],  # noqa: S704
+        "notes": _notes(board),
+        "shown": get_task(board.task).shown,
+        "table": _table(board),
+        "remarks": _remarks(board),
+    }
 
 
 def leaderboard_page(board: Leaderboard) -> str:
     """The page, complete: no address in it is fetched."""
     drawn = board_charts(board)
     places = [(title, f'<div id="chart{at}"></div>') for at, title in enumerate(drawn)]
-    return html_page(f"{board.model}: {board.objective}", _body(board, places), drawn)
+    body = str(template(_BODY).render(**_told(board, places)))
+    return html_page(f"{board.model}: {board.objective}", body, drawn)
 
 
 def leaderboard_fragment(board: Leaderboard) -> str:
     """The same for a notebook's output: charts as pictures, no script."""
     pictures = [(title, svg(chart)) for title, chart in board_charts(board).items()]
-    return f'<style>{STYLE}</style><div class="everloop">{_body(board, pictures)}</div>'
+    return fragment(_BODY, **_told(board, pictures))
 
 
 def curves_fragment(curves: TrialCurves) -> str:

@@ -17,6 +17,7 @@ TOGETHER: Final = 0.9
 """Rank correlation (or share of shared information, for categories) from which features are of one group."""
 
 _ROWS: Final = 20_000
+_LEAST_ROWS: Final = 30  # of fewer, two columns stand in one order by chance
 
 Floats = NDArray[np.float64]
 Matrix = NDArray[np.float32]
@@ -79,7 +80,7 @@ def correlated_groups(
     """
     if len(matrix) > _ROWS:
         matrix = matrix[np.sort(np.random.default_rng(seed).choice(len(matrix), _ROWS, replace=False))]
-    if len(matrix) < 3:
+    if len(matrix) < _LEAST_ROWS:
         return ()
     ties = np.abs(rank_correlations(matrix))
     order = [at for at, name in enumerate(names) if name in categorical]

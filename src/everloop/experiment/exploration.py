@@ -37,7 +37,8 @@ class Exploration:
     """A source seen through a model's eyes.
 
     findings: what looks wrong, the gravest first. associations, importances: the strongest first. groups: features that
-    move together, the largest group first. periods, seasons: in order of time.
+    move together, the largest group first. periods, seasons: in order of time, without the rows that lie far from all
+    others.
     page: where the HTML page was written, None where none was asked for.
     """
 
@@ -70,6 +71,19 @@ class Exploration:
     def importance(self, feature: str) -> Importance | None:
         """The feature's importance; None where importances were not taken."""
         return next((one for one in self.importances if one.feature == feature), None)
+
+    @property
+    def about_importances(self) -> str:
+        """What importances were taken from, and what they do not say; or why there are none."""
+        looked = self.looked
+        if not looked.importance_rows:
+            return f"No importances: {looked.why_no_importances}."
+        said = (
+            f"Shuffled, forest: of small models on a seeded sample of {looked.importance_rows:,} rows; they rank only."
+        )
+        if any(one.permutation > 0 for one in self.importances):
+            return said
+        return f"{said} Nothing is lost by shuffling: together the features tell no more than chance may."
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the same findings, tables and charts, without a script."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,18 @@ import numpy as np
 import polars as pl
 
 from everloop.clock import Clock
-from everloop.data import EVENT_TIME, FeatureTree, Rows, conform, infer_contract, load_features, read_contract, scan
-from everloop.errors import DataError
+from everloop.data import (
+    EVENT_TIME,
+    Contract,
+    FeatureTree,
+    Rows,
+    conform,
+    infer_contract,
+    load_features,
+    read_contract,
+    scan,
+)
+from everloop.errors import DataError, NotEnoughData
 from everloop.experiment.association import Association, associations, target_codes
 from everloop.experiment.correlated import Correlated, correlated_groups
 from everloop.experiment.exploration import Exploration, Looked
@@ -59,7 +70,8 @@ def explore(
     None writes none. seed: of the samples. threads: the machine's cores where None; they change nothing that is found.
     memory_bytes: a source that would be larger as a frame is read in a stream, and looked at closely in a sample.
     Raises SourceError where the source cannot be read, ConfigurationError for a contract.yaml that cannot be;
-    everything else that is wrong is a finding.
+    where there is no contract.yaml yet, ContractViolation for a column of model.yaml that the source lacks or that does
+    not fit the task. Everything else that is wrong is a finding.
     """
     clock = project.clock() if clock is None else clock
     started_s = clock.monotonic_s()
@@ -67,11 +79,13 @@ def explore(
         from everloop.experiment.html import prepare_scripts
 
         prepare_scripts()
+    as_of = clock.now()
     lazy = scan(model.data.source, root=project.root) if frame is None else frame.lazy()
-    contract = read_contract(model) if model.contract_path.exists() else infer_contract(lazy, model)
-    read = survey(lazy, model, contract, as_of=clock.now(), seed=seed, memory_bytes=memory_bytes)
+    contract = _contract(lazy, model)
+    read = survey(lazy, model, contract, as_of=as_of, seed=seed, memory_bytes=memory_bytes)
     told = _told(model, read, seed=seed, threads=_cores() if threads is None else threads)
-    over_time = () if read.buckets is None else periods(read.buckets)
+    near = None if read.buckets is None else read.buckets.near()
+    over_time = () if near is None else periods(near)
     found = Exploration(
         model=model.name,
         source=model.data.source if frame is None else "the frame given",
@@ -81,12 +95,12 @@ def explore(
         columns=read.columns,
         target=read.target,
         periods=over_time,
-        seasons=() if read.buckets is None else seasons(read.buckets, timezone=model.timezone),
+        seasons=() if near is None else seasons(near, timezone=model.timezone),
         associations=told.associations,
         importances=told.importances,
         groups=told.groups,
         looked=_looked(read, told),
-        findings=findings(_seen(model, read, told, over_time)),
+        findings=findings(_seen(model, read, told, over_time, due=as_of - model.outcome.delay)),
         seconds=round(clock.monotonic_s() - started_s, 3),
         page=None if out is None else str(out),
     )
@@ -95,6 +109,16 @@ def explore(
 
         write_page(found, out)
     return found
+
+
+def _contract(lazy: pl.LazyFrame, model: Model) -> Contract:
+    """The contract beside model.yaml, else that of the rows; of no rows one without a column."""
+    if model.contract_path.exists():
+        return read_contract(model)
+    try:
+        return infer_contract(lazy, model)
+    except NotEnoughData:
+        return Contract(columns=())
 
 
 def _cores() -> int:
@@ -115,8 +139,8 @@ def _told(model: Model, read: Survey, *, seed: int, threads: int) -> _Told:
     matrix = tree.matrix(rows.frame)
     names = tree.names
     clocks = tuple(name for at, name in enumerate(names) if _only_grows(matrix[:, at]))
-    categorical = frozenset(column.name for column in read.contract.feature_columns if column.type == "string")
-    groups = correlated_groups(matrix, names, categorical=categorical, seed=seed)
+    categories = {one.name: one.categories or () for one in read.contract.feature_columns if one.type == "string"}
+    groups = correlated_groups(matrix, names, categorical=frozenset(categories), seed=seed)
     surprising = tuple(
         group for group in groups if not _of_one_column(group, tree) and not set(group.features) <= set(clocks)
     )
@@ -132,7 +156,7 @@ def _told(model: Model, read: Survey, *, seed: int, threads: int) -> _Told:
         weight=rows.weight,
         later=(times > times.median()).to_numpy(),
         classes=classes,
-        categorical=categorical,
+        categories=categories,
         seed=seed,
     )
     together: tuple[Importance, ...] = ()
@@ -162,8 +186,8 @@ def _why_none() -> str:
     return "there are too few rows for importances"
 
 
-def _seen(model: Model, read: Survey, told: _Told, over_time: Sequence[Period]) -> Seen:
-    """What the rules look at."""
+def _seen(model: Model, read: Survey, told: _Told, over_time: Sequence[Period], *, due: datetime) -> Seen:
+    """What the rules look at. due: until when a row's outcome should be known by now."""
     seen = Seen(
         rows=read.rows,
         columns=read.columns,
@@ -173,6 +197,7 @@ def _seen(model: Model, read: Survey, told: _Told, over_time: Sequence[Period]) 
         backward=read.backward,
         duplicates=read.duplicates,
         repeated_ids=read.repeated_ids,
+        far=0 if read.buckets is None else read.buckets.rows - read.buckets.near().rows,
         estimated=read.streamed,
         problems=(*read.problems, *told.problems),
     )
@@ -191,11 +216,13 @@ def _seen(model: Model, read: Survey, told: _Told, over_time: Sequence[Period]) 
         weight_column="weight" if model.data.weight is None else model.data.weight.column or "data.weight.negative",
         blocked=read.blocked,
         unmatured=read.unmatured,
-        **_suspicions(read, rows, over_time),
+        **_suspicions(model, read, rows, over_time, due=due),
     )
 
 
-def _suspicions(read: Survey, rows: Rows, over_time: Sequence[Period]) -> dict[str, Any]:
+def _suspicions(
+    model: Model, read: Survey, rows: Rows, over_time: Sequence[Period], *, due: datetime
+) -> dict[str, Any]:
     """What only the later rows have, and what looks filled in afterwards."""
     contract = read.contract
     numeric = read.target is not None and read.target.numeric
@@ -203,23 +230,24 @@ def _suspicions(read: Survey, rows: Rows, over_time: Sequence[Period]) -> dict[s
     return {
         "late_categories": late_categories(rows, contract),
         "copied": copied_rows(rows, contract),
-        "late_labels": late_labels(() if numeric else over_time, *_outcomes(read)),
+        "late_labels": late_labels(() if numeric else over_time, *_outcomes(model, read, due=due)),
         "leaks": leaks(rows, contract, positive),
     }
 
 
-def _outcomes(read: Survey) -> tuple[pl.Series | None, pl.Series | None]:
-    """Which of the kept rows lack an outcome, in order of time, and their times."""
+def _outcomes(model: Model, read: Survey, *, due: datetime) -> tuple[pl.Series | None, pl.Series | None]:
+    """Which of the kept rows up to `due` lack an outcome, in order of time, and their times."""
     target, time = read.contract.only("target"), read.contract.only("time")
     if target is None or time is None or target.name not in read.frame.columns:
         return None, None
     values = read.frame[target.name]
     if values.dtype.is_float():
         values = values.fill_nan(None)
-    if not values.null_count():
+    if not values.null_count() or model.outcome.absent == "negative":
         return None, None
     times = conform(read.frame, read.contract, names=(time.name,))[EVENT_TIME]
-    ordered = pl.DataFrame({"at": times, "missing": values.is_null()}).drop_nulls("at").sort("at", maintain_order=True)
+    known = pl.DataFrame({"at": times, "missing": values.is_null()}).filter(pl.col("at") <= due)
+    ordered = known.sort("at", maintain_order=True)
     return ordered["missing"], ordered["at"]
 
 

@@ -35,6 +35,7 @@ from everloop.experiment.correlated import rank_correlations
 from everloop.experiment.importance import can_be_asked, importances
 from everloop.project import Model, Project
 from everloop.stats import psi
+from everloop.tasks import get_task
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -153,7 +154,7 @@ def feature_table(
     tree = FeatureTree(names=given.names, nodes=given.nodes)
     matrix = tree.matrix(rows.frame)
     months = _months(rows.frame[EVENT_TIME])
-    told = _told(tree, matrix, rows, contract, numeric=str(model.task) == "regression", seed=seed, threads=threads)
+    told = _told(tree, matrix, rows, contract, numeric=not get_task(model.task).decides, seed=seed, threads=threads)
     same = _same(matrix, tree.names, seed=seed)
     lines = [
         _line(name, node, matrix[:, at], told.get(name, {}), months, same=same.get(name))
@@ -231,7 +232,7 @@ def _told(
     if np.ptp(rows.y) == 0:
         return {}
     split, classes = target_codes(rows.y, rows.weight) if numeric else (rows.y, None)
-    categorical = frozenset(column.name for column in contract.feature_columns if column.type == "string")
+    categories = {one.name: one.categories or () for one in contract.feature_columns if one.type == "string"}
     alone = associations(
         matrix,
         tree.names,
@@ -239,7 +240,7 @@ def _told(
         weight=rows.weight,
         later=None,
         classes=classes,
-        categorical=categorical,
+        categories=categories,
         seed=seed,
     )
     found: dict[str, dict[str, float]] = {

@@ -76,7 +76,7 @@ def spec_from_run(model: Model, run: ForeignRun, *, ledger: Ledger, clock: Clock
         learner=item.name,
         hyperparameters=told_params(item, said.values),
         features=features,
-        calibration=model.search.calibration if parent is None else parent.calibration,
+        calibration=model.calibration if parent is None else parent.calibration,
         quantiles=model.quantiles,
         seed=said.seed if said.seed is not None else 0 if parent is None else parent.seed,
         parent=None if parent is None else parent.name,

@@ -11,12 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from jinja2 import Environment
 from markupsafe import Markup
 
 from everloop.errors import EverloopError
 
-__all__ = ["STYLE", "Chart", "html_page", "prepare_scripts", "svg", "template", "write_whole"]
+__all__ = ["STYLE", "Chart", "fragment", "html_page", "prepare_scripts", "svg", "template", "write_whole"]
 
 STYLE: Final = """
 .everloop { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; }
@@ -95,6 +94,8 @@ def _in_script(value: object) -> str:
 
 def template(text: str) -> Any:
     """A Jinja template whose values are escaped."""
+    from jinja2 import Environment
+
     return Environment(autoescape=True).from_string(text)
 
 
@@ -107,6 +108,11 @@ def html_page(title: str, body: str, charts: Mapping[str, Chart]) -> str:
     # all are ours, and what they hold of the data is escaped, for HTML by the template and for a script above
     parts = {"scripts": _scripts(), "style": STYLE, "specs": _in_script(specs), "body": body}
     return str(template(_FRAME).render(title=title, **{name: Markup(part) for name, part in parts.items()}))  # noqa: S704
+
+
+def fragment(body: str, **values: object) -> str:
+    """What a notebook shows: the template `body` with its values, escaped, in the style of the pages; no script."""
+    return f'<style>{STYLE}</style><div class="everloop">{template(body).render(**values)}</div>'
 
 
 def svg(chart: Chart) -> str:

@@ -6,7 +6,8 @@ it goes. They rank features; they are no measurement of the model that will be f
 - permutation: gradient-boosted trees are fitted on two thirds of the sample and judged on the last; a feature's values
   are shuffled among the judged rows, and what that costs of the area under the ROC curve is given as a share of the
   area above 0.5. 0.4 is a feature without which two fifths of the knowledge is gone; a twin of another feature costs
-  nothing, since the twin still stands. A numeric target is judged by which rows lie above its median.
+  nothing, since the twin still stands. Where the area is not surely above 0.5 the trees know nothing, and no feature
+  costs anything. A numeric target is judged by which rows lie above its median.
   Source: Breiman, Random Forests (2001).
 - forest: the share of the impurity that splits on the feature take away, in a random forest. It adds up to 1, shares
   the credit of twins between them, and favours features of many values. Source: Breiman et al., CART (1984).
@@ -23,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everloop.data import fit_sample
-from everloop.experiment.association import ranked_auc, target_codes
+from everloop.experiment.association import auc_error, ranked_auc, target_codes
+from everloop.stats import effective_n
 
 __all__ = ["SAMPLE_ROWS", "Importance", "can_be_asked", "importances"]
 
@@ -32,17 +34,18 @@ _SHUFFLES: Final = 2
 _ROUNDS: Final = 60
 _TREES: Final = 60
 _LEAST_ROWS: Final = 150
+_SURELY: Final = 2.0  # standard errors
 
 Floats = NDArray[np.float64]
 Matrix = NDArray[np.float32]
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Importance:
     """What a feature is worth beside the others.
 
-    permutation: share of the knowledge that shuffling it costs, about 0 where it is not needed.
+    permutation: share of the knowledge that shuffling it costs, in [0, 1]; 0 where it is not needed, and of every
+    feature where all of them together know nothing.
     forest: share of a random forest's gain, in [0, 1].
     """
 
@@ -71,7 +74,8 @@ def importances(
     matrix: shape (n, k), NaN where missing; y: shape (n,), 0 or 1, or any number where `numeric`; weight: shape (n,).
     threads: never changes what comes out.
     """
-    rows, weights = _sampled(y, weight, numeric=numeric, seed=seed)
+    sample = fit_sample(y, weight, most=SAMPLE_ROWS, seed=seed, numeric=numeric)
+    rows, weights = sample.rows, sample.weight
     rng = np.random.default_rng(seed)
     judged = rng.random(rows.size) < 1 / 3
     learned = ~judged
@@ -85,15 +89,6 @@ def importances(
         Importance(feature=name, permutation=float(lost[at]), forest=float(gained[at])) for at, name in enumerate(names)
     ]
     return tuple(sorted(found, key=lambda one: (-one.permutation, -one.forest)))
-
-
-def _sampled(y: Floats, weight: Floats, *, numeric: bool, seed: int) -> tuple[Indices, Floats]:
-    if numeric:
-        rng = np.random.default_rng(seed)
-        rows = np.sort(rng.choice(y.size, min(y.size, SAMPLE_ROWS), replace=False))
-        return rows, weight[rows]
-    sample = fit_sample(y, weight, most=SAMPLE_ROWS, seed=seed)
-    return sample.rows, sample.weight
 
 
 def _permuted(
@@ -135,11 +130,11 @@ def _permuted(
         return ranked_auc(said, np.where(positive, weights, 0.0), np.where(positive, 0.0, weights))
 
     told = area()
-    if told <= 0.5:  # the trees know no more than a constant, so no feature is worth anything to them
-        return np.zeros(X.shape[1])
+    if told - _SURELY * auc_error(told, effective_n(weights[positive]), effective_n(weights[~positive])) <= 0.5:
+        return np.zeros(X.shape[1])  # what chance gave the trees is no knowledge to have a share in
     used = np.asarray(trees.feature_importance("split")) > 0
     costs = [told - _shuffled(area, rows, at, rng) if used[at] else 0.0 for at in range(X.shape[1])]
-    return np.asarray(costs) / (told - 0.5)
+    return np.clip(np.asarray(costs) / (told - 0.5), 0, 1)
 
 
 def _shuffled(area: Callable[[], float], rows: Matrix, at: int, rng: np.random.Generator) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -185,6 +185,11 @@ def settings_of(trial: Trial) -> dict[str, object]:
     """What the trial was fitted with, and what came of it on the way."""
     found = {"rounds": trial.rounds, "calibration": trial.calibration}
     return {**trial.hyperparameters, **{name: value for name, value in found.items() if value not in (None, "none")}}
+
+
+def settings_text(settings: Mapping[str, object]) -> str:
+    """Hyperparameters as people read them."""
+    return ", ".join(f"{name}={_short(value)}" for name, value in settings.items())
 
 
 def _winner_lines(board: Leaderboard) -> list[Text]:

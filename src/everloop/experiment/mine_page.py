@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from everloop.experiment.html import STYLE, template
+from everloop.experiment.html import fragment
 from everloop.stats import Interval
 
 if TYPE_CHECKING:
@@ -49,14 +49,10 @@ def _said(interval: Interval) -> str:
 
 def mine_fragment(mine: Mine) -> str:
     """The estimator as a notebook shows it."""
-    return _fragment(template(_MINE).render(mine=mine, metrics=mine.trial.metrics))
+    return fragment(_MINE, mine=mine, metrics=mine.trial.metrics)
 
 
 def worst_fragment(worst: Worst) -> str:
     """The segments as a notebook shows them."""
     sure = any(one.surely for one in worst.segments)
-    return _fragment(template(_WORST).render(worst=worst, sure=sure, said=_said))
-
-
-def _fragment(body: str) -> str:
-    return f'<style>{STYLE}</style><div class="everloop">{body}</div>'
+    return fragment(_WORST, worst=worst, sure=sure, said=_said)

@@ -6,14 +6,13 @@ from typing import Any, Final
 
 import altair as alt
 
+from everloop.experiment.drawing import BLUE, GREY, RED, WIDTH
 from everloop.experiment.html import html_page, template
 from everloop.experiment.online_plan import OnlinePlan, cells, lasting, percent, plain
 
 __all__ = ["online_chart", "online_page"]
 
-_WIDTH: Final = 640
 _HEIGHT: Final = 340
-_BLUE, _RED, _GREY = "#3b6ea5", "#c8503c", "#9aa5b1"
 _ONCE, _HALF, _MOST = "A/B judged once", "A/B any time, 1 in 2", "A/B any time, 9 in 10"
 _PAIRED: Final = "paired, any time, 9 in 10"
 
@@ -39,7 +38,7 @@ _BODY: Final = """<h1>{{ plan.title }}</h1>
 def online_chart(plan: OnlinePlan) -> alt.LayerChart:
     """Days over shares, both logarithmic; the limit and the asked share as dashed lines."""
     names = [_ONCE, _HALF, _MOST, *([] if plan.paired is None else [_PAIRED])]
-    colours = alt.Scale(domain=names, range=[_RED, _GREY, "#52606d", _BLUE][: len(names)])
+    colours = alt.Scale(domain=names, range=[RED, GREY, "#52606d", BLUE][: len(names)])
     share = alt.X(
         "share:Q",
         title=f"share of {plan.volume.users} that see the challenger",
@@ -59,15 +58,15 @@ def online_chart(plan: OnlinePlan) -> alt.LayerChart:
         .encode(x=share, y=days, color=alt.Color("line:N", scale=colours, title=None), tooltip=tips)
     )
     asked = [{"share": plan.asked.share, "days": plan.arms.once.days, "line": _ONCE}]
-    point = alt.Chart(alt.InlineData(values=asked)).mark_point(size=90, filled=True, color=_RED)
+    point = alt.Chart(alt.InlineData(values=asked)).mark_point(size=90, filled=True, color=RED)
     limit = alt.Chart(alt.InlineData(values=[{"days": plan.asked.days, "text": f"asked: {lasting(plan.asked.days)}"}]))
     named = limit.mark_text(align="left", dx=4, dy=-7, color="#52606d").encode(
         y="days:Q", x=alt.value(0), text="text:N"
     )
-    at = alt.Chart(alt.InlineData(values=[{"share": plan.asked.share}])).mark_rule(strokeDash=[2, 3], color=_GREY)
+    at = alt.Chart(alt.InlineData(values=[{"share": plan.asked.share}])).mark_rule(strokeDash=[2, 3], color=GREY)
     rule = limit.mark_rule(strokeDash=[5, 4]).encode(y="days:Q")
     layers = rule, named, at.encode(x="share:Q"), lines, point.encode(x=share, y=days, tooltip=tips)
-    chart: alt.LayerChart = alt.LayerChart(layer=layers, width=_WIDTH, height=_HEIGHT)
+    chart: alt.LayerChart = alt.LayerChart(layer=layers, width=WIDTH, height=_HEIGHT)
     return chart
 
 

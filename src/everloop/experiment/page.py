@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from markupsafe import Markup
 
-from everloop.experiment.charts import charts
+from everloop.experiment.charts import MOST_DISTRIBUTIONS, MOST_FEATURES, charts
 from everloop.experiment.exploration import Exploration
 from everloop.experiment.feature_table import FeatureTable
-from everloop.experiment.html import STYLE, html_page, svg, template, write_whole
+from everloop.experiment.html import fragment, html_page, svg, template, write_whole
 
 __all__ = ["exploration_fragment", "exploration_page", "feature_fragment", "write_page"]
 
@@ -18,7 +18,9 @@ _BODY: Final = """<h1>{{ seen.model }}: what the data looks like</h1>
 <p>{{ "{:,}".format(seen.rows) }} rows × {{ seen.columns | length }} columns from <code>{{ seen.source }}</code>
 {%- if seen.span %}, {{ seen.span.start.strftime("%Y-%m-%d %H:%M") }} to {{ seen.span.end.strftime("%Y-%m-%d %H:%M") }}
 UTC{% endif %}.
-{%- if seen.target and seen.target.numeric %} <code>{{ seen.target.column }}</code> has a (weighted) mean of
+{%- if seen.target and seen.target.rate is none %} <code>{{ seen.target.column }}</code> was not looked at, since no row
+can be used.
+{%- elif seen.target and seen.target.numeric %} <code>{{ seen.target.column }}</code> has a (weighted) mean of
 {{ "%.4g" | format(seen.target.rate) }}; four in five rows lie between {{ "%.4g" | format(seen.target.tenth) }} and
 {{ "%.4g" | format(seen.target.nine_tenths) }}, half below {{ "%.4g" | format(seen.target.median) }}.
 {%- elif seen.target %} {{ "{:,}".format(seen.target.positives) }} positives of <code>{{ seen.target.column }}</code>,
@@ -55,39 +57,45 @@ def _notes(seen: Exploration) -> dict[str, str]:
     """What a chart's reader should know, by its title."""
     looked, notes = seen.looked, {}
     sample = f"a seeded sample of {looked.rows:,} of the rows" if looked.streamed else f"all {looked.rows:,} rows"
-    worth = (
-        f"Lost when shuffled, and the share in a random forest: of small models on a seeded sample of "
-        f"{looked.importance_rows:,} rows; they rank, and measure nothing."
-        if looked.importance_rows
-        else f"No importances: {looked.why_no_importances}."
-    )
     notes["What tells of the target"] = (
-        f"Alone: the area under the ROC curve of the target's rate by bin, and the mutual information, on {sample}. "
-        f"{worth}"
+        f"{_strongest(seen, MOST_FEATURES)}Alone: the area under the ROC curve of the target's rate by bin, and the "
+        f"mutual information, on {sample}. {seen.about_importances}"
     )
-    notes["Distributions by the target"] = f"Shares of each class over the feature's bins, on {sample}."
+    shares = "Shares of each class over the feature's bins"
     if seen.target is not None and seen.target.numeric:
-        notes["Distributions by the target"] = f"Rows above and below the target's median, over the bins, on {sample}."
+        shares = "Shares of the rows above and below the target's median over the feature's bins"
+        notes["Distribution of the target"] = f"On {sample}; 1 in 200 at either end are counted in the outermost bars."
+    notes["Distributions by the target"] = (
+        f"{_strongest(seen, MOST_DISTRIBUTIONS)}{shares}, on {sample}. Bins of many values hold about as many rows."
+    )
     return notes
 
 
-def _body(seen: Exploration, pictures: list[tuple[str, str]]) -> str:
+def _strongest(seen: Exploration, most: int) -> str:
+    """That not all features are drawn, where they are not."""
+    of = len(seen.associations)
+    return f"The {most} of {of} features that tell most alone; the table of features has all. " if of > most else ""
+
+
+def _told(seen: Exploration, pictures: list[tuple[str, str]]) -> dict[str, Any]:
+    """The values of `_BODY`."""
     # a picture is markup of our own: an empty place for a chart, or what drew it
     drawn = [(title, Markup(markup)) for title, markup in pictures]  # noqa: S704
-    return str(template(_BODY).render(seen=seen, pictures=drawn, notes=_notes(seen)))
+    return {"seen": seen, "pictures": drawn, "notes": _notes(seen)}
 
 
 def exploration_page(seen: Exploration) -> str:
     """The page, complete: no address in it is fetched."""
     drawn = charts(seen)
     places = [(title, f'<div id="chart{at}"></div>') for at, title in enumerate(drawn)]
-    return html_page(f"{seen.model}: what the data looks like", _body(seen, places), drawn)
+    body = str(template(_BODY).render(**_told(seen, places)))
+    return html_page(f"{seen.model}: what the data looks like", body, drawn)
 
 
 def exploration_fragment(seen: Exploration) -> str:
     """The same for a notebook's output: charts as pictures, no script."""
     pictures = [(title, svg(chart)) for title, chart in charts(seen).items()]
-    return f'<style>{STYLE}</style><div class="everloop">{_body(seen, pictures)}</div>'
+    return fragment(_BODY, **_told(seen, pictures))
 
 
 def write_page(seen: Exploration, path: Path) -> None:
@@ -113,4 +121,4 @@ _FEATURES: Final = """<h2>{{ table.model }}: {{ table.features | length }} featu
 
 def feature_fragment(table: FeatureTable) -> str:
     """The features as a notebook shows them."""
-    return f'<style>{STYLE}</style><div class="everloop">{template(_FEATURES).render(table=table)}</div>'
+    return fragment(_FEATURES, table=table)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["QUANTILES", "ResidualBin", "Residuals", "residuals"]
+__all__ = ["QUANTILES", "ResidualBin", "Residuals", "bars", "residuals"]
 
 QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -44,18 +44,24 @@ def residuals(y: Array, score: Array, weight: Array, *, edges: tuple[float, ...]
     """The residuals of these rows, shape (n,) each. edges: another trial's, so that two can be laid over each other."""
     missed = np.asarray(y, dtype=np.float64) - np.asarray(score, dtype=np.float64)
     weights = np.asarray(weight, dtype=np.float64)
-    chosen = np.array(_edges(missed, weights) if edges is None else edges)
-    inside = np.clip(missed, chosen[0], chosen[-1])
-    counts, _ = np.histogram(inside, bins=chosen, weights=weights)
-    return Residuals(
-        bins=_bins(missed, np.asarray(score, dtype=np.float64), weights),
-        edges=tuple(float(edge) for edge in chosen),
-        shares=tuple(float(count) for count in counts / weights.sum()),
-    )
+    found, shares = bars(missed, weights, edges=edges)
+    return Residuals(bins=_bins(missed, np.asarray(score, dtype=np.float64), weights), edges=found, shares=shares)
 
 
-def _edges(missed: Array, weights: Array) -> Array:
-    low, high = _quantiles(missed, weights, (_TAIL, 1 - _TAIL))
+def bars(
+    values: Array, weights: Array, *, edges: tuple[float, ...] | None = None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The edges of a histogram, shape (k + 1,), and the share of the weight in its bars, shape (k,).
+
+    What lies outside of the edges, of chosen ones 1 in 200 at each end, is counted in the outermost bars.
+    """
+    chosen = np.array(_edges(values, weights) if edges is None else edges)
+    counts, _ = np.histogram(np.clip(values, chosen[0], chosen[-1]), bins=chosen, weights=weights)
+    return tuple(chosen.tolist()), tuple((counts / weights.sum()).tolist())
+
+
+def _edges(values: Array, weights: Array) -> Array:
+    low, high = _quantiles(values, weights, (_TAIL, 1 - _TAIL))
     reach = max(abs(low), abs(high)) or 1.0
     return np.linspace(low, high, _BARS + 1) if high > low else np.linspace(-reach, reach, _BARS + 1)
 

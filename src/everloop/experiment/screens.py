@@ -58,8 +58,10 @@ def _percent(share: float) -> str:
 
 
 def _span(length: timedelta) -> str:
-    days = length / timedelta(days=1)
-    return f"{days:.0f} days" if days >= 10 else f"{days:.1f} days"
+    for name, unit in (("days", timedelta(days=1)), ("hours", timedelta(hours=1)), ("minutes", timedelta(minutes=1))):
+        if length >= 2 * unit:
+            return f"{length / unit:.0f} {name}" if length >= 10 * unit else f"{length / unit:.1f} {name}"
+    return f"{length.total_seconds():.0f} seconds"
 
 
 def _head(seen: Exploration) -> Iterator[Text]:
@@ -71,10 +73,12 @@ def _head(seen: Exploration) -> Iterator[Text]:
         line += f"   {seen.span.start:%Y-%m-%d %H:%M} … {seen.span.end:%Y-%m-%d %H:%M} ({_span(seen.span.length)})"
     yield Text(line)
     target = seen.target
-    if target is not None and target.numeric:
+    if target is not None and target.rate is None:
+        yield Text(f"{target.column}: not looked at, since no row can be used")
+    elif target is not None and target.rate is not None and target.numeric:
         spread = f"from {target.tenth:.4g} over {target.median:.4g} to {target.nine_tenths:.4g}"
         yield Text(f"{target.column}: mean {target.rate:.4g}; tenth, half and nine tenths of the rows {spread}")
-    elif target is not None:
+    elif target is not None and target.rate is not None:
         yield Text(f"{target.column}: {target.positives:,} positives, {_percent(target.rate)} of the (weighted) rows")
     if seen.looked.streamed:
         yield Text(f"read in a stream; looked at closely: a seeded sample of {seen.looked.rows:,} rows", style="dim")
@@ -166,17 +170,25 @@ def _associations(seen: Exploration) -> Iterator[RenderableType]:
         worth = seen.importance(found.feature)
         among = ("–", "–") if worth is None else (f"{worth.permutation:.3f}", f"{worth.forest:.3f}")
         moved = "–" if found.psi is None else f"{found.psi:.2f}"
-        table.add_row(found.feature[:22], bar, f"{found.auc:.3f}", f"{found.information:.4f}", *among, moved)
+        table.add_row(_cut(found.feature, 22), bar, f"{found.auc:.3f}", f"{found.information:.4f}", *among, moved)
     yield table
     left = len(seen.associations) - 10
-    looked = seen.looked
     more = f"… and {left} more on the page and with --json. " if left > 0 else ""
-    worth_of = (
-        f"Shuffled, forest: of small models on a seeded sample of {looked.importance_rows:,} rows."
-        if looked.importance_rows
-        else f"No importances: {looked.why_no_importances}."
-    )
-    yield Text(more + worth_of, style="dim")
+    yield Text(more + seen.about_importances, style="dim")
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _end(value: str | None) -> str:
+    """The least or the greatest value in ten characters: of a time its day, of a long number its first digits."""
+    if value is None or len(value) <= 10:
+        return "–" if value is None else value
+    try:
+        return f"{float(value.replace(',', '')):.4g}"
+    except ValueError:
+        return value[:10]
 
 
 def _columns(columns: Sequence[ColumnSummary]) -> Iterator[RenderableType]:
@@ -188,12 +200,12 @@ def _columns(columns: Sequence[ColumnSummary]) -> Iterator[RenderableType]:
     table = _table(*headers, ("min", True), ("max", True))
     for column in columns[:_MOST_COLUMNS]:
         table.add_row(
-            column.name[:20],
-            column.type[:8],
-            column.role[:8],
+            _cut(column.name, 20),
+            _cut(column.type, 8),
+            column.role,
             "–" if not column.missing else _percent(column.missing_fraction),
             f"{column.distinct:,}",
-            *("–" if value is None else value[:10] for value in (column.minimum, column.maximum)),
+            *(_end(value) for value in (column.minimum, column.maximum)),
         )
     yield table
     if len(columns) > _MOST_COLUMNS:

@@ -34,7 +34,6 @@ from everloop.experiment.verdicts import judge_winner
 from everloop.experiment.workers import DaskWorkers, LokyWorkers, Workers
 from everloop.models import Learner, defaults, learner, learners, resolve_params, search_space
 from everloop.project import FoldsPlan, Model, Project, ProjectLock, SearchMethod, Spec, did_you_mean
-from everloop.tasks import get_task
 
 __all__ = ["FIT_ROWS", "TRIALS", "Progress", "search"]
 
@@ -118,7 +117,7 @@ def search(
         task=model.task,
         champion=first,
         champion_calibration="none" if champion is None else champion.calibration,
-        calibration=model.search.calibration if get_task(model.task).decides else "none",
+        calibration=model.calibration,
         quantiles=model.quantiles if model.objective.metric == "pinball" else (),
         own=model.own_learners,
         time_limit_s=model.search.trial_timeout.total_seconds(),

@@ -20,6 +20,7 @@ from everloop.experiment.columns import ColumnSummary, column_summaries
 from everloop.experiment.overtime import Buckets, Span
 from everloop.experiment.target import TargetCount, TargetSummary
 from everloop.project import Model
+from everloop.tasks import get_task
 
 __all__ = ["BLOCK_ROWS", "MEMORY_BYTES", "SAMPLE_ROWS", "Survey", "survey"]
 
@@ -120,7 +121,7 @@ class _Gathering:
         self._usable: Rows | None = None
         self._labelled = Buckets.none(numeric=_is_numeric(model))
         self._timed = Buckets.none(numeric=_is_numeric(model))
-        self._target = TargetCount(contract, numeric=_is_numeric(model))
+        self._target = TargetCount(contract, numeric=_is_numeric(model), absent_is_no=_absent_is_no(model))
         self._reason: str | None = None
         self._time_missing = self._backward = self._unmatured = self._blocked = 0
         self._first: datetime | None = None
@@ -224,7 +225,11 @@ class _Gathering:
 
 
 def _is_numeric(model: Model) -> bool:
-    return str(model.task) == "regression"
+    return not get_task(model.task).decides
+
+
+def _absent_is_no(model: Model) -> bool:
+    return model.outcome.absent == "negative"
 
 
 def _told(first: Violation, rows: int) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from everloop.errors import NotEnoughData
+from everloop.experiment.value_names import value_names
 from everloop.project import Objective
 from everloop.stats import Interval, excess_p, holm, loss_difference
 from everloop.tasks import Evaluated, get_task
@@ -242,27 +243,27 @@ def cut(values: pl.Series) -> _Cut:
 
 
 def _values(values: pl.Series) -> _Cut:
-    texts = pl.Series(["" if value is None else _text(value) for value in values.to_list()], dtype=pl.String)
-    missing = values.is_null().to_numpy()
-    counts = texts.filter(pl.Series(~missing)).value_counts(sort=True)
-    # equal counts by name, so that the same rows give the same parts
-    names = counts.sort(["count", counts.columns[0]], descending=[True, False])[counts.columns[0]].to_list()
-    kept = names[:MOST_VALUES]
-    place = {name: at for at, name in enumerate(kept)}
+    if values.dtype in (pl.Categorical, pl.Enum):
+        values = values.cast(pl.String)
+    counts = values.alias("value").drop_nulls().value_counts(name="rows")
+    # equal counts by value, so that the same rows give the same parts
+    found = counts.sort(["rows", "value"], descending=[True, False])["value"].to_list()
+    kept = found[:MOST_VALUES]
+    place = {value: at for at, value in enumerate(kept)}
     others = len(kept)
-    codes = np.array([place.get(text, others) for text in texts.to_list()], dtype=np.int64)
-    parts = [*kept, *([_OTHERS] if len(names) > others else [])]
-    return _with_missing(codes, parts, missing)
+    codes = np.array([place.get(value, others) for value in values.to_list()], dtype=np.int64)
+    parts = [*value_names(kept), *([_OTHERS] if len(found) > others else [])]
+    return _with_missing(codes, parts, values.is_null().to_numpy())
 
 
 def _ranges(values: pl.Series) -> _Cut:
     missing = values.is_null().to_numpy()
     numbers = values.to_physical().cast(pl.Float64).fill_null(0.0).to_numpy()
     edges = np.unique(np.quantile(numbers[~missing], np.arange(1, _BINS) / _BINS))
-    if values.dtype.is_temporal():
-        edges = np.unique(np.ceil(edges))  # a time between two days, or two microseconds, has no name
+    if not values.dtype.is_float():
+        edges = np.unique(np.ceil(edges))  # what lies between two days, or two whole numbers, has no name
     codes = np.searchsorted(edges, numbers, side="right").astype(np.int64)
-    texts = [_text(_back(edge, values)) for edge in edges]
+    texts = value_names([_back(edge, values) for edge in edges])
     inner = [f"{low} … {high}" for low, high in pairwise(texts)]
     return _with_missing(codes, [f"below {texts[0]}", *inner, f"from {texts[-1]}"], missing)
 
@@ -277,11 +278,3 @@ def _with_missing(codes: Array, names: Sequence[str], missing: Array) -> _Cut:
     if not missing.any():
         return _Cut(codes=codes, names=tuple(names))
     return _Cut(codes=np.where(missing, len(names), codes), names=(*names, _MISSING))
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value)[:60]

@@ -31,16 +31,18 @@ FEW_POSITIVES: Final = 30
 #: The usual reading of the population stability index: above it a column has moved.
 MOVED_PSI: Final = 0.25
 WEEK: Final = timedelta(days=7)
+HOUR: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """All that the rules look at.
 
-    backward: rows whose time is before that of the row above; duplicates: rows equal to an earlier one but for their
-    id; repeated_ids: rows whose id an earlier row has; weights: least and greatest row weight, None without weights.
+    backward: rows whose time is before that of the row above; far: rows that lie far from all others in time.
+    duplicates: rows equal to an earlier one but for their id; repeated_ids: rows whose id an earlier row has.
+    weights: least and greatest row weight, None without weights.
     clocks: features that grow with the time and nothing else. groups: features that move together.
-    estimated: duplicates and repeated ids were counted in a part of the rows.
+    estimated: duplicates and repeated ids were counted in a part of the rows, and distinct values are estimates.
     problems: sentences on why the rows or the features cannot be used at all.
     """
 
@@ -50,6 +52,7 @@ class Seen:
     span: Span | None
     time_missing: int = 0
     backward: int = 0
+    far: int = 0
     halves: Halves | None = None
     associations: tuple[Association, ...] = ()
     duplicates: int = 0
@@ -84,13 +87,23 @@ def _target(seen: Seen) -> Iterator[Finding]:
     if target.missing:
         text = f"{target.missing:,} of {seen.rows:,} rows have no {name}; they are left out of training and judging."
         yield Finding(kind="target missing", weight="warn", column=name, sentence=text)
+    if target.other_values and not target.positives:
+        shown = ", ".join(target.other_values[:4])
+        text = (
+            f"{name} is never {target.positive}, the positive class, but {shown}: say which of them is with "
+            f"data.positive in model.yaml."
+        )
+        yield Finding(kind="target values", weight="stop", column=name, sentence=text)
+        return
     if target.other_values:
         shown = ", ".join(target.other_values[:4])
         text = f"{name} holds more than two values; {target.positive} is yes and the others ({shown}) all count as no."
         yield Finding(kind="target values", weight="warn", column=name, sentence=text)
-    known = target.rows - target.missing
-    if not target.numeric and target.positives in (0, known):
-        which = "no positive" if target.positives == 0 else "only positive"
+    if target.alike and target.median is not None:
+        text = f"{name} is {target.median:.10g} in every usable row: with one value there is nothing to learn."
+        yield Finding(kind="one value", weight="stop", column=name, sentence=text)
+    elif target.alike:
+        which = "only positive" if target.rate else "no positive"
         text = f"{name} has {which} rows: with one class there is nothing to learn."
         yield Finding(kind="one class", weight="stop", column=name, sentence=text)
 
@@ -126,12 +139,13 @@ def _id_like(seen: Seen) -> Iterator[Finding]:
     for column in _features(seen):
         countable = column.type.startswith(("int", "uint", "str", "cat", "enum"))
         known = column.rows - column.missing
-        if column.name in seen.clocks:
+        if column.name in seen.clocks or column.marks:
             continue
-        if countable and known >= 100 and column.distinct >= 0.95 * known:
+        if countable and known >= 100 and column.distinct >= (0.85 if seen.estimated else 0.95) * known:
+            share = ("about " if seen.estimated else "") + _share(min(column.distinct, known), known)
             text = (
-                f"{column.name} differs in {_share(min(column.distinct, known), known)} of the rows, like an id: as a "
-                f"feature it is learned by heart and says nothing about new rows."
+                f"{column.name} differs in {share} of the rows, like an id: as a feature it is learned by heart and "
+                f"says nothing about new rows."
             )
             yield Finding(kind="id as feature", weight="warn", column=column.name, sentence=text)
         elif column.type.startswith(("str", "cat")) and column.distinct > 255:
@@ -140,6 +154,17 @@ def _id_like(seen: Seen) -> Iterator[Finding]:
                 f"Group them in features.py."
             )
             yield Finding(kind="many categories", weight="warn", column=column.name, sentence=text)
+
+
+def _almost_numbers(seen: Seen) -> Iterator[Finding]:
+    for column in seen.columns:
+        if column.marks and column.role in ("feature", "input", "segment", "ignored"):
+            shown = ", ".join(repr(mark[:20]) for mark in column.marks)
+            text = (
+                f"{column.name} holds numbers but for {shown}, and so is read as text: make those missing in the "
+                f"source, then correct {column.name} in contract.yaml."
+            )
+            yield Finding(kind="almost numbers", weight="warn", column=column.name, sentence=text)
 
 
 def _clock(seen: Seen) -> Iterator[Finding]:
@@ -361,7 +386,20 @@ def _time(seen: Seen) -> Iterator[Finding]:
             f"they are split, so check that the time column is the event's."
         )
         yield Finding(kind="time backwards", weight="warn", sentence=text, evidence={"rows": seen.backward})
-    if seen.span is not None and seen.span.length < WEEK:
+    if seen.far and seen.span is not None:
+        text = (
+            f"{seen.far:,} of {seen.rows:,} rows lie far from all others in time (all: {seen.span.start:%Y-%m-%d} to "
+            f"{seen.span.end:%Y-%m-%d}): are they dated right? What is shown over time leaves them out."
+        )
+        yield Finding(kind="far times", weight="warn", sentence=text, evidence={"rows": seen.far})
+    if seen.span is not None and seen.span.length < HOUR and seen.rows >= 100:
+        name = next((column.name for column in seen.columns if column.role == "time"), "the time")
+        text = (
+            f"All rows lie within {seen.span.length.total_seconds():,.0f} seconds: is {name} the time of the event, "
+            f"and data.time.unit its unit?"
+        )
+        yield Finding(kind="short span", weight="warn", column=name, sentence=text)
+    elif seen.span is not None and seen.span.length < WEEK:
         days = seen.span.length / timedelta(days=1)
         text = f"The file spans {days:.1f} days, less than a week: nothing can be said about weekdays."
         yield Finding(kind="short span", weight="note", sentence=text, evidence={"days": days})
@@ -418,6 +456,7 @@ _RULES: Final[Sequence[Callable[[Seen], Iterator[Finding]]]] = (
     _constant,
     _clock,
     _id_like,
+    _almost_numbers,
     _missing,
     _blocked,
     _unmatured,

@@ -18,6 +18,9 @@ from everloop.experiment import (
     Trial,
     Worst,
     evaluated,
+    fragment,
+    settings_of,
+    settings_text,
     unseen_rows,
     worst_segments,
     write_winner,
@@ -30,8 +33,8 @@ from everloop.project import Model, quantile_level
 
 __all__ = ["Best", "WorstParts"]
 
-_BODY: Final = """<div class="everloop"><h2>{{ board.model }}: trial {{ trial.name }}, {{ trial.learner }}</h2>
-<p>{{ board.verdict.sentence }}</p>
+_BODY: Final = """<h2>{{ board.model }}: trial {{ trial.name }}, {{ trial.learner }}</h2>
+<p class="lead fine">{{ board.verdict.sentence }}</p>
 {% for one in beaten %}<p>{{ one.verdict.sentence }}</p>{% endfor %}
 <table><tr><th>on the test rows</th><th>value, 95 %</th></tr>
 <tr><td>{{ board.objective }}</td><td>{{ judged.objective }}</td></tr>
@@ -39,7 +42,7 @@ _BODY: Final = """<div class="everloop"><h2>{{ board.model }}: trial {{ trial.na
 <tr><td>{{ name }}</td><td>{{ value }}</td></tr>
 {% endfor %}{% for name, gap in judged.against.items() %}<tr><td>better than {{ name }} by</td><td>{{ gap }}</td></tr>
 {% endfor %}</table>
-<p>{{ settings }}</p></div>"""
+<p class="by">{{ settings }}</p>"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -127,15 +130,14 @@ class Best:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        from jinja2 import Environment
-
-        trial = self.trial
-        settings = ", ".join(
-            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-            for name, value in trial.hyperparameters.items()
+        return fragment(
+            _BODY,
+            board=self.board,
+            judged=self.judged,
+            beaten=self.beaten,
+            trial=self.trial,
+            settings=settings_text(settings_of(self.trial)),
         )
-        told = {"board": self.board, "judged": self.judged, "beaten": self.beaten, "trial": trial}
-        return str(Environment(autoescape=True).from_string(_BODY).render(**told, settings=settings))
 
 
 def _levels(model: Model) -> tuple[float, ...]:

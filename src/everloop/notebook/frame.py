@@ -66,8 +66,10 @@ def _is_pandas(frame: object) -> bool:
 
 
 def _from_pandas(frame: Any) -> pl.DataFrame:
-    if any(name is not None for name in frame.index.names):
-        frame = frame.reset_index()
+    columns = set(frame.columns)  # `set_index("paid_at", drop=False)` leaves the column where it was
+    levels = [at for at, name in enumerate(frame.index.names) if name is not None and name not in columns]
+    if levels:
+        frame = frame.reset_index(level=levels, allow_duplicates=True)
     names = [str(name) for name in frame.columns]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -78,10 +80,10 @@ def _from_pandas(frame: Any) -> pl.DataFrame:
 def _from_series(name: str, series: Any) -> pl.Series:
     dtype = series.dtype
     if isinstance(dtype, np.dtype) and dtype.kind in _NUMPY_KINDS:
-        return pl.Series(name, series.to_numpy())
+        return pl.Series(name, _in_polars_unit(series.to_numpy()))
     if getattr(dtype, "tz", None) is not None:
         utc = series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
-        return pl.Series(name, utc).dt.replace_time_zone("UTC")
+        return pl.Series(name, _in_polars_unit(utc)).dt.replace_time_zone("UTC")
     values = series.astype(object)
     values = values.where(series.notna(), None).tolist()
     try:
@@ -91,6 +93,11 @@ def _from_series(name: str, series: Any) -> pl.Series:
         raise DataError(
             f"column {name!r} of the frame holds values of several kinds ({', '.join(kinds)}); make them one"
         ) from error
+
+
+def _in_polars_unit(values: Any) -> Any:
+    """Times and spans in seconds, which pandas has and Polars has not, in microseconds; all else as it is."""
+    return values.astype(f"{values.dtype.kind}8[us]") if values.dtype.str.endswith("[s]") else values
 
 
 def _to_pandas(series: pl.Series, pd: Any) -> Any:

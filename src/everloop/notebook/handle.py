@@ -21,6 +21,7 @@ from everloop.experiment import (
     champion_spec,
     explore,
     feature_table,
+    fragment,
     judge_mine,
     keep_frame,
     load_search_rows,
@@ -40,13 +41,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelHandle"]
 
-_BODY: Final = """<div class="everloop"><p><b>{{ model.name }}</b>, a {{ model.task }} in <code>{{ root }}</code></p>
+_BODY: Final = """<p><b>{{ model.name }}</b>, a {{ model.task }} in <code>{{ root }}</code></p>
 <table><tr><td>objective</td><td>{{ model.objective }}</td></tr>
 <tr><td>source</td><td>{{ model.data.source }}, target {{ model.data.target }}</td></tr>
 <tr><td>learners</td><td>{{ model.search.learners | join(", ") }}</td></tr>
 <tr><td>specs</td><td>{{ specs | join(", ") or "none yet" }}</td></tr></table>
 <p><code>explore()</code> → <code>features()</code> → <code>search(minutes=20)</code> → <code>board.best()</code> →
-<code>best.worst()</code> → <code>best.to_spec(reason="…")</code></p></div>"""
+<code>best.worst()</code> → <code>best.to_spec(reason="…")</code></p>"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,11 +178,8 @@ class ModelHandle:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        from jinja2 import Environment
-
         model = self._place().model
-        page = Environment(autoescape=True).from_string(_BODY)
-        return str(page.render(model=model, root=self.root.name, specs=[spec.name for spec in model.specs()]))
+        return fragment(_BODY, model=model, root=self.root.name, specs=[spec.name for spec in model.specs()])
 
 
 def _polars(frame: AnyFrame | None) -> pl.DataFrame | None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 
 from everloop.clock import from_us
-from everloop.experiment import SearchRows
+from everloop.experiment import SearchRows, fragment
 from everloop.notebook.frame import Kind, as_kind
 
 __all__ = ["Training", "training_of"]
+
+_BODY: Final = """<p>{{ said }}. Fit on <code>.X</code> and <code>.y</code>; later rows judge what comes of it.</p>"""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -37,10 +39,8 @@ class Training:
         """What a notebook shows."""
         rows, columns = self.matrix.shape
         share = f", {int(self.y.sum()):,} positives" if set(np.unique(self.y)) <= {0.0, 1.0} else ""
-        return (
-            f"<p>{rows:,} rows × {columns} features{share}, up to {self.until:%Y-%m-%d %H:%M} UTC. Fit on "
-            "<code>.X</code> and <code>.y</code>; later rows judge what comes of it.</p>"
-        )
+        said = f"{rows:,} rows × {columns} features{share}, up to {self.until:%Y-%m-%d %H:%M} UTC"
+        return fragment(_BODY, said=said)
 
 
 def training_of(rows: SearchRows, kind: Kind) -> Training:

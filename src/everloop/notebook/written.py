@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from everloop.experiment import fragment, settings_text
 from everloop.project import Spec
 
 __all__ = ["WrittenSpec"]
 
-_BODY: Final = """<div class="everloop"><p><b>{{ spec.name }}</b> is in <code>{{ shown }}</code>
+_BODY: Final = """<p><b>{{ spec.name }}</b> is in <code>{{ shown }}</code>
 {%- if not new %}, where it was before, with the reason it was written for{% endif %}.</p>
 <table><tr><td>learner</td><td>{{ spec.learner }}</td></tr>
 <tr><td>hyperparameters</td><td>{{ settings }}</td></tr>
@@ -20,7 +21,7 @@ _BODY: Final = """<div class="everloop"><p><b>{{ spec.name }}</b> is in <code>{{
 [{{ "%.3f" | format(of.low) }}, {{ "%.3f" | format(of.high) }}]</td></tr>
 {% endfor %}<tr><td>parent</td><td>{{ spec.parent or "–" }}</td></tr>
 <tr><td>reason</td><td>{{ spec.reason }}</td></tr></table>
-<p>Next, whoever answers for it: <code>everloop approve {{ spec.name }} --by NAME</code></p></div>"""
+<p>Next, whoever answers for it: <code>everloop approve {{ spec.name }} --by NAME</code></p>"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +45,5 @@ class WrittenSpec:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        from jinja2 import Environment
-
-        settings = ", ".join(
-            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-            for name, value in self.spec.hyperparameters.items()
-        )
-        page = Environment(autoescape=True).from_string(_BODY)
-        return str(page.render(spec=self.spec, shown=self.shown, new=self.new, settings=settings))
+        settings = settings_text(self.spec.hyperparameters)
+        return fragment(_BODY, spec=self.spec, shown=self.shown, new=self.new, settings=settings)

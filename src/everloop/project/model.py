@@ -229,6 +229,11 @@ class Model(ModelFile):
         return self.folder / _OWN_LEARNERS if _own(self.folder) else None
 
     @property
+    def calibration(self) -> str:
+        """What is asked of scores that are to be probabilities, as a search says it; none of numbers."""
+        return self.search.calibration if self.task == "classification" else "none"
+
+    @property
     def specs_folder(self) -> Path:
         """Where the specs lie."""
         return self.folder / "specs"
