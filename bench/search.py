@@ -223,7 +223,7 @@ def main() -> int:
                     given.data, scratch / "peers", given.peers, cases=cases, seeds=given.seeds, minutes=given.minutes
                 )
             else:
-                case = CASES[given.case[0]] if given.case else CASES["creditcard"]
+                case = CASES[given.case[0] if given.case else "elec2"]
                 document |= jobs(given.data, scratch / "jobs", case=case, repeats=given.repeats, trials=given.trials)
     document["broken"] = broken(document)
     shown = {name: value for name, value in document.items() if name not in ("runs", "grid", "search")}

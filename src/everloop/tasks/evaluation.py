@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,8 @@ OfCells = Callable[[Floats], Floats]
 GROUPS = 1024
 REPLICATES = 1000
 PAIRED_REPLICATES = 200
+# Rows of which the draws of a pair are kept for the next one: a search asks of twenty pairs on each of its folds.
+_KEPT_ROWS = 100_000
 
 
 def decided(score: Array, threshold: float | None) -> Array:
@@ -228,11 +231,24 @@ def paired_by_cells(
 
 def _rank_differences(metric: str, first: Evaluation, second: Evaluation, *, seed: int) -> Floats:
     """Replicates of a ranking metric's difference, shape (k,): Poisson weights per row, the same for both sides."""
-    rng, of = np.random.default_rng(seed), RANK_METRICS[metric]
+    of, gaps = RANK_METRICS[metric], np.full(PAIRED_REPLICATES, np.nan)
     mine, theirs = Ranks(first.y, first.score), Ranks(second.y, second.score)
-    gaps = np.full(PAIRED_REPLICATES, np.nan)
-    for index in range(PAIRED_REPLICATES):
-        drawn = first.weights * rng.poisson(1.0, size=first.rows)
-        if (drawn[first.y] > 0).any() and (drawn[~first.y] > 0).any():
-            gaps[index] = of(mine.sums(drawn)[None, :])[0] - of(theirs.sums(drawn)[None, :])[0]
+    for index, times in enumerate(_drawn(seed, first.rows)):
+        drawn = first.weights * times
+        sums = mine.sums(drawn)
+        if all(half.any() for half in np.split(sums, 2)):
+            gaps[index] = of(sums[None, :])[0] - of(theirs.sums(drawn)[None, :])[0]
     return gaps
+
+
+def _drawn(seed: int, rows: int) -> Iterable[Array]:
+    """How often each row is drawn, shape (rows,), of every replicate of a pair: for the same seed and rows the same."""
+    if rows <= _KEPT_ROWS:
+        return _kept_draws(seed, rows)
+    rng = np.random.default_rng(seed)
+    return (rng.poisson(1.0, size=rows) for _ in range(PAIRED_REPLICATES))
+
+
+@lru_cache(maxsize=5)
+def _kept_draws(seed: int, rows: int) -> Array:
+    return np.random.default_rng(seed).poisson(1.0, size=(PAIRED_REPLICATES, rows)).astype(np.int8)

@@ -177,7 +177,7 @@ def trial_change(trial: Mapping[str, Any]) -> Change:
     named |= {name: trial.get(name) for name in ("threshold", "fit_s", "us_per_row", "graph_bytes", "rows", "rounds")}
     metrics |= {name: float(value) for name, value in named.items() if value is not None}
     params = {"learner": trial["learner"], **hyperparameters(trial["hyperparameters"])}
-    if trial.get("calibration"):
+    if trial.get("calibration") not in (None, "none"):
         params["calibration"] = trial["calibration"]
     tags = {_KIND: trial["kind"], "everloop.tied": str(bool(trial.get("tied"))).lower()}
     if trial.get("sentence"):
