@@ -2,11 +2,11 @@
 
 `Monitor(model, ledger=…, log=…, bundles=…, clock=…).judge(now)` judges what is due and writes it down;
 `PairedComparison.look` and `paired_rows` are what a rollout decides on; `latest` is what a status shows;
-`check_file` judges a file of past predictions, `check_frame` a frame of them, without a project.
+`check_file` judges a file of past predictions, or a frame of them, without a project.
 """
 
 from everloop.monitoring.comparison import ALPHA, DEFAULT_MARGIN, Compared, PairedComparison, compare
-from everloop.monitoring.file_check import Cost, FileAlert, FileCheck, FileWindow, check_file, check_frame
+from everloop.monitoring.file_check import Cost, FileAlert, FileCheck, FileWindow, check_file
 from everloop.monitoring.file_screen import file_check_screen
 from everloop.monitoring.monitor import Monitor
 from everloop.monitoring.paired import PairedRows, paired_rows
@@ -30,7 +30,6 @@ __all__ = [
     "WindowReport",
     "WindowSummary",
     "check_file",
-    "check_frame",
     "compare",
     "file_check_screen",
     "latest",

@@ -15,10 +15,10 @@ from typing import Any, Final, Literal
 import numpy as np
 import polars as pl
 
-from everloop.data import EVENT_TIME, SCORE, Baseline
+from everloop.data import EVENT_TIME, SCORE, Baseline, scan
 from everloop.errors import NotEnoughData, UsageError
 from everloop.monitoring.file_options import Called, as_argument, as_flag
-from everloop.monitoring.file_rows import PastRows, past_rows, read_past
+from everloop.monitoring.file_rows import PastRows, past_rows
 from everloop.monitoring.label_free import (
     LiveColumn,
     LiveScores,
@@ -36,7 +36,7 @@ from everloop.stats import Interval, OnlineBudget, binomial_drop_p, overdispersi
 from everloop.tasks import choose_threshold, decided
 from everloop.traffic import Window, windows
 
-__all__ = ["Cost", "FileAlert", "FileCheck", "FileWindow", "check_file", "check_frame"]
+__all__ = ["Cost", "FileAlert", "FileCheck", "FileWindow", "check_file"]
 
 Array = np.ndarray[Any, Any]
 EvidenceKind = Literal["labels", "no labels"]
@@ -195,7 +195,7 @@ class FileCheck:
 
 
 def check_file(
-    path: str | Path,
+    rows: str | Path | pl.DataFrame,
     *,
     time: str,
     score: str,
@@ -214,6 +214,7 @@ def check_file(
 ) -> FileCheck:
     """When monitoring would have alerted on these predictions, and what it cost until then.
 
+    rows: a CSV, Parquet or Delta file, or a frame of them, of which sentences name options as Python does.
     Outcomes that are fractions, or of more than twenty values, are numbers: then the share of them that is near the
     score is followed, and `threshold` is how near that is, None as near as nine in ten were in the reference.
     time, score, outcome: column names. positive: the outcome that counts as positive; None for 1, true, yes.
@@ -224,6 +225,7 @@ def check_file(
     columns: inputs to watch for drift as well. absent_negative: whether a missing outcome means negative.
     Raises UsageError, SourceError, ContractViolation, NotEnoughData, each one sentence.
     """
+    source, called = (THE_FRAME, as_argument) if isinstance(rows, pl.DataFrame) else (str(rows), as_flag)
     asked = _Asked(
         threshold=threshold,
         every=every,
@@ -231,53 +233,11 @@ def check_file(
         false_alarms=false_alarms,
         reference_share=reference_share,
         columns=columns,
-    )
-    past = read_past(
-        path,
-        time=time,
-        score=score,
-        outcome=outcome,
-        positive=positive,
-        columns=columns,
-        timezone=timezone,
-        time_unit=time_unit,
-        time_origin=time_origin,
-        absent_negative=absent_negative,
-    )
-    return _checked(past, asked, source=str(path))
-
-
-def check_frame(
-    frame: pl.DataFrame,
-    *,
-    time: str,
-    score: str,
-    outcome: str,
-    positive: str | None = None,
-    threshold: float | None = None,
-    every: timedelta | None = None,
-    delay: timedelta = timedelta(0),
-    false_alarms: Budget = FALSE_ALARMS,
-    reference_share: float = REFERENCE_SHARE,
-    columns: tuple[str, ...] = (),
-    timezone: str = "UTC",
-    time_unit: str | None = None,
-    time_origin: str | None = None,
-    absent_negative: bool = False,
-) -> FileCheck:
-    """As `check_file`, of rows that are already read; its sentences name options as Python does."""
-    asked = _Asked(
-        threshold=threshold,
-        every=every,
-        delay=delay,
-        false_alarms=false_alarms,
-        reference_share=reference_share,
-        columns=columns,
-        called=as_argument,
+        called=called,
     )
     past = past_rows(
-        frame.lazy(),
-        source=THE_FRAME,
+        rows.lazy() if isinstance(rows, pl.DataFrame) else scan(source, root=Path.cwd()),
+        source=source,
         time=time,
         score=score,
         outcome=outcome,
@@ -287,9 +247,9 @@ def check_frame(
         time_unit=time_unit,
         time_origin=time_origin,
         absent_negative=absent_negative,
-        called=as_argument,
+        called=called,
     )
-    return _checked(past, asked, source=THE_FRAME)
+    return _checked(past, asked, source=source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,7 +262,7 @@ class _Asked:
     false_alarms: Budget
     reference_share: float
     columns: tuple[str, ...]
-    called: Called = as_flag
+    called: Called
 
     def __post_init__(self) -> None:
         if not 0 < self.reference_share < 1:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from everloop.data import EVENT_TIME, TIME_UNITS, Contract, collect, parse_time, scan, utc_times
+from everloop.data import EVENT_TIME, TIME_UNITS, Contract, collect, parse_time, utc_times
 from everloop.errors import ContractViolation, NotEnoughData, UsageError
 from everloop.monitoring.file_options import Called, as_flag
 from everloop.project import check_timezone, did_you_mean
 
-__all__ = ["PastRows", "past_rows", "read_past"]
+__all__ = ["PastRows", "past_rows"]
 
 Array = np.ndarray[Any, Any]
 _MANY_VALUES = 20
@@ -59,12 +58,6 @@ class PastRows:
     def rows(self) -> int:
         """How many."""
         return self.frame.height
-
-
-def read_past(path: str | Path, **options: Any) -> PastRows:
-    """The rows of a CSV, Parquet or Delta file; options and errors are those of `past_rows`, and SourceError."""
-    source = str(path)
-    return past_rows(scan(source, root=Path.cwd()), source=source, **options)
 
 
 def past_rows(

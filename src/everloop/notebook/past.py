@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from everloop.errors import UsageError
-from everloop.monitoring import FileCheck, check_file, check_frame
+from everloop.monitoring import FileCheck, check_file
 from everloop.notebook.frame import AnyFrame, as_polars
 from everloop.project import Budget, parse_duration
 
@@ -44,25 +43,23 @@ def check(
     The result displays itself: `.sentence`, `.alerts`, `.windows` and `.to_dict()` are what is in it.
     Raises UsageError, SourceError, ContractViolation, NotEnoughData, each one sentence.
     """
-    options: dict[str, Any] = {
-        "time": time,
-        "score": score,
-        "outcome": outcome,
-        "positive": None if positive is None else str(positive),
-        "threshold": threshold,
-        "every": None if every is None else _span(every, "every"),
-        "delay": _span(delay, "delay"),
-        "false_alarms": _budget(false_alarms),
-        "reference_share": reference,
-        "columns": (columns,) if isinstance(columns, str) else tuple(columns),
-        "timezone": timezone,
-        "time_unit": time_unit,
-        "time_origin": time_origin,
-        "absent_negative": absent_negative,
-    }
-    if isinstance(frame, str | Path):
-        return check_file(frame, **options)
-    return check_frame(as_polars(frame), **options)
+    return check_file(
+        frame if isinstance(frame, str | Path) else as_polars(frame),
+        time=time,
+        score=score,
+        outcome=outcome,
+        positive=None if positive is None else str(positive),
+        threshold=threshold,
+        every=None if every is None else _span(every, "every"),
+        delay=_span(delay, "delay"),
+        false_alarms=_budget(false_alarms),
+        reference_share=reference,
+        columns=(columns,) if isinstance(columns, str) else tuple(columns),
+        timezone=timezone,
+        time_unit=time_unit,
+        time_origin=time_origin,
+        absent_negative=absent_negative,
+    )
 
 
 def _span(said: str | timedelta, name: str) -> timedelta:
