@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from markupsafe import Markup
-
 from everloop.experiment.board_charts import board_charts, curve_charts
-from everloop.experiment.html import fragment, html_page, svg, template, write_whole
+from everloop.experiment.html import chart_fragment, chart_page, svg, write_whole
 from everloop.experiment.leaderboard import Leaderboard, notes_of, rows_line, settings_of, settings_text, size_text
 from everloop.experiment.trial_curves import TrialCurves
 from everloop.experiment.trials import Trial
@@ -103,8 +101,8 @@ def _remarks(board: Leaderboard) -> list[str]:
     return [*notes_of(board), *more, *(f"{one.name}, {one.learner}, failed: {one.sentence}" for one in failed[:5])]
 
 
-def _told(board: Leaderboard, pictures: list[tuple[str, str]]) -> dict[str, Any]:
-    """The values of `_BODY`."""
+def _told(board: Leaderboard) -> dict[str, Any]:
+    """The values of `_BODY`, charts aside."""
     rows, positives = board.data.test
     with_positives = f" with {positives:,} positives" if get_task(board.task).decides else ""
     said = rows_line(board)
@@ -114,8 +112,6 @@ def _told(board: Leaderboard, pictures: list[tuple[str, str]]) -> dict[str, Any]
         "test": f"{rows:,} test rows{with_positives}",
         "promised": _promised(board),
         "settings": "" if board.winner is None else settings_text(settings_of(board.winner.trial)),
-        # a picture is markup of our own: an empty place for a chart, or what drew it
-        "pictures": [(title, Markup(markup)) for title, markup in pictures],  # noqa: S704
         "notes": _notes(board),
         "shown": get_task(board.task).shown,
         "table": _table(board),
@@ -125,16 +121,12 @@ def _told(board: Leaderboard, pictures: list[tuple[str, str]]) -> dict[str, Any]
 
 def leaderboard_page(board: Leaderboard) -> str:
     """The page, complete: no address in it is fetched."""
-    drawn = board_charts(board)
-    places = [(title, f'<div id="chart{at}"></div>') for at, title in enumerate(drawn)]
-    body = str(template(_BODY).render(**_told(board, places)))
-    return html_page(f"{board.model}: {board.objective}", body, drawn)
+    return chart_page(f"{board.model}: {board.objective}", _BODY, board_charts(board), **_told(board))
 
 
 def leaderboard_fragment(board: Leaderboard) -> str:
     """The same for a notebook's output: charts as pictures, no script."""
-    pictures = [(title, svg(chart)) for title, chart in board_charts(board).items()]
-    return fragment(_BODY, **_told(board, pictures))
+    return chart_fragment(_BODY, board_charts(board), **_told(board))
 
 
 def curves_fragment(curves: TrialCurves) -> str:

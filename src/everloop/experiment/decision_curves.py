@@ -7,10 +7,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from everloop.experiment.bins import bins_by_score
 from everloop.experiment.judging import cells_values, of_cells
 from everloop.project import Objective
 from everloop.stats import effective_n, wilson
-from everloop.tasks import decided
+from everloop.tasks import Evaluation
 from everloop.tasks.metrics import CELL_METRICS
 from everloop.tasks.threshold import cells_by_threshold, metric_of_cells
 
@@ -118,9 +119,7 @@ def _shares(cells: Array) -> tuple[Array, Array, Array]:
 
 
 def _mark(objective: Objective, truth: Array, score: Array, weight: Array, threshold: float) -> Mark:
-    flagged = decided(np.asarray(score), threshold)
-    kinds = np.where(truth, np.where(flagged, 0, 2), np.where(flagged, 1, 3))
-    cells = np.bincount(kinds, weights=weight, minlength=4).astype(np.float64)[None, :]
+    cells = Evaluation(y=truth, score=np.asarray(score), weight=weight, threshold=threshold).cells[None, :]
     recall, precision, alarms = _shares(cells)
     return Mark(
         threshold=threshold,
@@ -144,12 +143,6 @@ def _thinned(*rising: Array) -> Array:
     return np.unique(np.concatenate([[0, size - 1], *found]))
 
 
-def _middles(weight: Array, starts: Array) -> Array:
-    """Where the middle of each group of rows lies in all of the weight, in [0, 1]; 0 where there is no weight."""
-    of_group = np.add.reduceat(weight, starts)
-    return np.asarray((np.cumsum(of_group) - of_group / 2) / max(float(of_group.sum()), np.finfo(np.float64).tiny))
-
-
 def _line(x: Array, y: Array) -> Line:
     return Line(x=tuple(float(value) for value in x), y=tuple(float(value) for value in y))
 
@@ -160,15 +153,9 @@ def _calibration(truth: Array, score: Array, weight: Array) -> tuple[Calibrated,
     Rows of one score are in one bin. Outcomes have no part in where a bin ends, which would bias what it holds.
     """
     bins = _BINS if truth.size < _MANY_ROWS else 2 * _BINS
-    order = np.argsort(score, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])
     promised = weight * np.maximum(score.astype(np.float64), 0.0)
-    middle = (_middles(weight[order], starts) + _middles(promised[order], starts)) / 2
-    place = np.minimum((bins * middle).astype(np.int64), bins - 1)
-    of_row = np.repeat(place, np.diff(np.r_[starts, truth.size]))
     found = []
-    for one in np.unique(place):
-        rows = order[of_row == one]
+    for rows in bins_by_score(score, weight, promised, bins=bins):
         n = effective_n(weight[rows])
         share = float(np.average(truth[rows], weights=weight[rows]))
         interval = wilson(min(n, share * n), n)

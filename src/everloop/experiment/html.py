@@ -15,7 +15,18 @@ from markupsafe import Markup
 
 from everloop.errors import EverloopError
 
-__all__ = ["STYLE", "Chart", "fragment", "html_page", "prepare_scripts", "svg", "template", "write_whole"]
+__all__ = [
+    "STYLE",
+    "Chart",
+    "chart_fragment",
+    "chart_page",
+    "fragment",
+    "html_page",
+    "prepare_scripts",
+    "svg",
+    "template",
+    "write_whole",
+]
 
 STYLE: Final = """
 .everloop { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; }
@@ -108,6 +119,22 @@ def html_page(title: str, body: str, charts: Mapping[str, Chart]) -> str:
     # all are ours, and what they hold of the data is escaped, for HTML by the template and for a script above
     parts = {"scripts": _scripts(), "style": STYLE, "specs": _in_script(specs), "body": body}
     return str(template(_FRAME).render(title=title, **{name: Markup(part) for name, part in parts.items()}))  # noqa: S704
+
+
+def chart_page(title: str, body: str, charts: Mapping[str, Chart], **values: object) -> str:
+    """The page of the template `body`, which has the charts as `pictures`: pairs of a title and markup."""
+    places = {name: f'<div id="chart{at}"></div>' for at, name in enumerate(charts)}
+    return html_page(title, str(template(body).render(**values, pictures=_pictures(places))), charts)
+
+
+def chart_fragment(body: str, charts: Mapping[str, Chart], **values: object) -> str:
+    """The same for a notebook's output: charts as pictures, no script."""
+    return fragment(body, **values, pictures=_pictures({title: svg(chart) for title, chart in charts.items()}))
+
+
+def _pictures(drawn: Mapping[str, str]) -> list[tuple[str, Markup]]:
+    # markup of our own: an empty place for a chart, or what drew it
+    return [(title, Markup(markup)) for title, markup in drawn.items()]  # noqa: S704
 
 
 def fragment(body: str, **values: object) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
-
-from markupsafe import Markup
+from typing import Final
 
 from everloop.experiment.charts import MOST_DISTRIBUTIONS, MOST_FEATURES, charts
 from everloop.experiment.exploration import Exploration
 from everloop.experiment.feature_table import FeatureTable
-from everloop.experiment.html import fragment, html_page, svg, template, write_whole
+from everloop.experiment.html import chart_fragment, chart_page, fragment, write_whole
 
 __all__ = ["exploration_fragment", "exploration_page", "feature_fragment", "write_page"]
 
@@ -77,25 +75,15 @@ def _strongest(seen: Exploration, most: int) -> str:
     return f"The {most} of {of} features that tell most alone; the table of features has all. " if of > most else ""
 
 
-def _told(seen: Exploration, pictures: list[tuple[str, str]]) -> dict[str, Any]:
-    """The values of `_BODY`."""
-    # a picture is markup of our own: an empty place for a chart, or what drew it
-    drawn = [(title, Markup(markup)) for title, markup in pictures]  # noqa: S704
-    return {"seen": seen, "pictures": drawn, "notes": _notes(seen)}
-
-
 def exploration_page(seen: Exploration) -> str:
     """The page, complete: no address in it is fetched."""
-    drawn = charts(seen)
-    places = [(title, f'<div id="chart{at}"></div>') for at, title in enumerate(drawn)]
-    body = str(template(_BODY).render(**_told(seen, places)))
-    return html_page(f"{seen.model}: what the data looks like", body, drawn)
+    title = f"{seen.model}: what the data looks like"
+    return chart_page(title, _BODY, charts(seen), seen=seen, notes=_notes(seen))
 
 
 def exploration_fragment(seen: Exploration) -> str:
     """The same for a notebook's output: charts as pictures, no script."""
-    pictures = [(title, svg(chart)) for title, chart in charts(seen).items()]
-    return fragment(_BODY, **_told(seen, pictures))
+    return chart_fragment(_BODY, charts(seen), seen=seen, notes=_notes(seen))
 
 
 def write_page(seen: Exploration, path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from everloop.experiment.bins import bins_by_score
+
 __all__ = ["QUANTILES", "ResidualBin", "Residuals", "bars", "residuals"]
 
 QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -67,22 +69,14 @@ def _edges(values: Array, weights: Array) -> Array:
 
 
 def _bins(missed: Array, score: Array, weights: Array) -> tuple[ResidualBin, ...]:
-    order = np.argsort(score, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])
-    of_group = np.add.reduceat(weights[order], starts)
-    middle = (np.cumsum(of_group) - of_group / 2) / of_group.sum()
-    place = np.repeat(np.minimum((_BINS * middle).astype(np.int64), _BINS - 1), np.diff(np.r_[starts, score.size]))
-    found = []
-    for one in np.unique(place):
-        rows = order[place == one]
-        found.append(
-            ResidualBin(
-                predicted=float(np.average(score[rows], weights=weights[rows])),
-                quantiles=_quantiles(missed[rows], weights[rows], QUANTILES),
-                rows=int(rows.size),
-            )
+    return tuple(
+        ResidualBin(
+            predicted=float(np.average(score[rows], weights=weights[rows])),
+            quantiles=_quantiles(missed[rows], weights[rows], QUANTILES),
+            rows=int(rows.size),
         )
-    return tuple(found)
+        for rows in bins_by_score(score, weights, bins=_BINS)
+    )
 
 
 def _quantiles(values: Array, weights: Array, levels: tuple[float, ...]) -> tuple[float, ...]:
