@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,12 @@ from typing import Final
 import polars as pl
 
 from everloop.data import Contract, FeatureTree, Rows, load_features, load_rows, read_contract, rows_of
-from everloop.errors import DataError, FitFailed, NotFound, StorageFull, no_room
+from everloop.errors import DataError, FitFailed, NotFound
 from everloop.experiment.leaderboard import ranked
 from everloop.experiment.rows import SearchRows, split_rows
 from everloop.experiment.search_plan import PLAN_FILE, KeptPlan, libraries, read_plan
 from everloop.experiment.trials import Trial, read_trials
+from everloop.experiment.whole_file import drafted
 from everloop.models import own_content
 from everloop.project import FoldsPlan, Model, Objective, Project
 
@@ -128,18 +128,12 @@ def _folder(project: Project, search: str) -> Path:
 def keep_frame(project: Project, search: str, frame: pl.DataFrame) -> None:
     """Keep the rows that `search` was given beside it, so that its trials can be fitted anew. Raises StorageFull."""
     path = _folder(project, search) / _FRAME
-    draft = path.with_suffix(f".{os.getpid()}")
-    try:
+    full = (
+        f"the disk of {path.parent} is full, and the frame of search {search} was not kept; its trials were: "
+        "make room and run the same search again, it is done at once"
+    )
+    with drafted(path, full=full) as draft:
         frame.write_parquet(draft)
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        if no_room(error):
-            raise StorageFull(
-                f"the disk of {path.parent} is full, and the frame of search {search} was not kept; its trials were: "
-                "make room and run the same search again, it is done at once"
-            ) from error
-        raise
 
 
 def kept_searches(project: Project, model: Model) -> list[KeptPlan]:

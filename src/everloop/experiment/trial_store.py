@@ -7,16 +7,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from everloop.errors import StorageFull, no_room
 from everloop.experiment.trial_fit import TrialResult, TrialTask
 from everloop.experiment.trials import Trial, TrialLog
+from everloop.experiment.whole_file import drafted
 from everloop.models import learner, told_params
 
 __all__ = ["TrialStore"]
@@ -78,18 +77,12 @@ class TrialStore:
         return self._folder / "graphs" / f"{trial.name}.onnx"
 
     def _write(self, path: Path, data: bytes) -> None:
-        draft = path.with_suffix(f".{os.getpid()}")
-        try:
+        full = (
+            f"the disk of {self._folder} is full; {len(self.trials)} trials are kept there: make room and run "
+            "the same search again, it goes on where it was"
+        )
+        with drafted(path, full=full) as draft:
             draft.write_bytes(data)
-            draft.replace(path)
-        except OSError as error:
-            draft.unlink(missing_ok=True)
-            if no_room(error):
-                raise StorageFull(
-                    f"the disk of {self._folder} is full; {len(self.trials)} trials are kept there: make room and run "
-                    "the same search again, it goes on where it was"
-                ) from error
-            raise
 
 
 def _need_not_fail_again(kept: Trial, task: TrialTask) -> bool:
