@@ -370,13 +370,10 @@ def test_a_trial_that_takes_too_long_is_ended_and_says_so() -> None:
     assert "trial_timeout" in trial.sentence
 
 
-def test_a_fit_that_runs_no_python_is_left_behind_and_says_that_it_is_stuck(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fit_that_runs_no_python_is_left_behind_and_says_that_it_is_stuck(tmp_path: Path) -> None:
     own = tmp_path / "learners.py"
     own.write_text(ENDLESS.replace("600", "3"))
-    monkeypatch.setattr("everloop.experiment.trial_fit._TO_END_S", 0.2)
-    result = run_trial(trial_task(learner="endless", own=own, time_limit_s=0.5), small_rows())
+    result = run_trial(trial_task(learner="endless", own=own, time_limit_s=0.5), small_rows(), to_end_s=0.2)
     assert result.stuck
     assert result.trial.cause == "too long"
 

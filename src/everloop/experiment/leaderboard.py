@@ -11,6 +11,7 @@ import msgspec
 
 from everloop.experiment.trial_curves import TrialCurves
 from everloop.experiment.trials import Trial
+from everloop.ledger import DataSpan
 from everloop.stats import Interval, Verdict
 from everloop.tasks import get_task
 
@@ -60,6 +61,18 @@ class DataUsed:
     note: str | None
     fit_rows: int
     left_out: dict[str, int]
+
+    @property
+    def span(self) -> DataSpan:
+        """As a fact keeps it."""
+        return DataSpan(
+            rows=self.rows,
+            start=self.start,
+            end=self.end,
+            source=self.source,
+            hash=self.hash,
+            positives=float(self.positives),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

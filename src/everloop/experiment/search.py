@@ -24,7 +24,7 @@ from everloop.experiment.parameter_importance import parameter_importance
 from everloop.experiment.rows import SearchRows, load_search_rows
 from everloop.experiment.schedule import Schedule
 from everloop.experiment.search_plan import SearchPlan, write_plan
-from everloop.experiment.space import learner_spaces
+from everloop.experiment.space import LearnerSpace, learner_spaces
 from everloop.experiment.suggest import Suggester, Suggestion
 from everloop.experiment.trial_curves import TrialCurves
 from everloop.experiment.trial_fit import TrialTask
@@ -100,32 +100,21 @@ def search(
     chosen_folds = model.search.folds if folds is None else folds
     if rows is None:
         rows = load_search_rows(model, as_of=as_of, folds=chosen_folds, seed=chosen_seed)
-    count = model.search.trials if trials is None else trials
-    chosen_method = model.search.method if method is None else method
-    first, note = _as_suggestion(champion, model)
-    plan = SearchPlan(
-        objective=model.objective,
-        spaces=spaces,
-        said={name: dict(said) for name, said in model.search.space.items()},
-        yardsticks=tuple(item for item in learners(model.task).values() if item.yardstick),
-        method=chosen_method,
+    plan, note = _planned(
+        model,
+        spaces,
+        method=model.search.method if method is None else method,
         seed=chosen_seed,
         fit_rows=fit_rows,
         folds=chosen_folds,
         data_hash=rows.hash,
-        model=model.name,
-        task=model.task,
-        champion=first,
-        champion_calibration="none" if champion is None else champion.calibration,
-        calibration=model.calibration,
-        quantiles=model.quantiles if model.objective.metric == "pinball" else (),
-        own=model.own_learners,
-        time_limit_s=model.search.trial_timeout.total_seconds(),
+        champion=champion,
     )
     folder = project.state / "searches" / plan.id
     limit = model.search.minutes if minutes is None else minutes
     deadline_s = None if limit is None else started_s + 60 * limit
-    if count is None and chosen_method != "grid":
+    count = model.search.trials if trials is None else trials
+    if count is None and plan.method != "grid":
         count = TRIALS
     with _OnlySearch(folder), _workers(project, model, folder, jobs) as workers:
         write_plan(folder, plan.kept(as_of=as_of))
@@ -140,6 +129,41 @@ def search(
 
     write_leaderboard(board, out)
     return board
+
+
+def _planned(
+    model: Model,
+    spaces: dict[str, LearnerSpace],
+    *,
+    method: SearchMethod,
+    seed: int,
+    fit_rows: int,
+    folds: FoldsPlan,
+    data_hash: str,
+    champion: Spec | None,
+) -> tuple[SearchPlan, str | None]:
+    """The plan, the rest of which is model.yaml's; and why the champion is not trial one, where it cannot be."""
+    first, note = _as_suggestion(champion, model)
+    plan = SearchPlan(
+        objective=model.objective,
+        spaces=spaces,
+        said={name: dict(said) for name, said in model.search.space.items()},
+        yardsticks=tuple(item for item in learners(model.task).values() if item.yardstick),
+        method=method,
+        seed=seed,
+        fit_rows=fit_rows,
+        folds=folds,
+        data_hash=data_hash,
+        model=model.name,
+        task=model.task,
+        champion=first,
+        champion_calibration="none" if champion is None else champion.calibration,
+        calibration=model.calibration,
+        quantiles=model.quantiles if model.objective.metric == "pinball" else (),
+        own=model.own_learners,
+        time_limit_s=model.search.trial_timeout.total_seconds(),
+    )
+    return plan, note
 
 
 def _judged(

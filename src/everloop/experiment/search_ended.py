@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from everloop.experiment.leaderboard import Leaderboard
 from everloop.experiment.mine import Mine
-from everloop.ledger import DataSpan, Estimate, Fact, Ledger, SearchEnded, VerdictRecord
+from everloop.ledger import Estimate, Fact, Ledger, SearchEnded, VerdictRecord
 from everloop.project import Project
 
 __all__ = ["REPORT", "note_search"]
@@ -92,12 +92,5 @@ def _fact(board: Leaderboard, beside: Sequence[Mine], *, path: str) -> SearchEnd
         beside=[mine.name for mine in beside],
         seconds=round(board.seconds, 3),
         path=path,
-        data=DataSpan(
-            rows=board.data.rows,
-            start=board.data.start,
-            end=board.data.end,
-            source=board.data.source,
-            hash=board.data.hash,
-            positives=float(board.data.positives),
-        ),
+        data=board.data.span,
     )

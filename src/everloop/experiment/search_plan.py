@@ -107,9 +107,14 @@ class SearchPlan:
         return self.champion_calibration if champions else self.calibration
 
     @property
+    def _fitted(self) -> tuple[str, ...]:
+        """The learners that its trials are of."""
+        champion = () if self.champion is None else (self.champion.learner,)
+        return tuple(dict.fromkeys((*self.spaces, *champion)))
+
+    @property
     def _own_content(self) -> str | None:
-        names = [*self.spaces, *([] if self.champion is None else [self.champion.learner])]
-        return own_content(names, own=self.own)
+        return own_content(self._fitted, own=self.own)
 
     @property
     def id(self) -> str:
@@ -134,14 +139,13 @@ class SearchPlan:
 
     def kept(self, *, as_of: datetime) -> KeptPlan:
         """The record of a search of rows that were known at `as_of`."""
-        names = [*self.spaces, *([] if self.champion is None else [self.champion.learner])]
         return KeptPlan(
             id=self.id,
             model=self.model,
             task=self.task,
             objective=str(self.objective),
             method=self.method,
-            learners=tuple(dict.fromkeys(names)),
+            learners=self._fitted,
             folds=str(self.folds),
             seed=self.seed,
             fit_rows=self.fit_rows,

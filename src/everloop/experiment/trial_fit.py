@@ -33,7 +33,7 @@ __all__ = ["OUT_OF_MEMORY", "TrialResult", "TrialTask", "failed", "run_trial", "
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _TIMED_ROWS: Final = 20_000
-_TO_END_S: Final = 20.0
+TO_END_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +82,15 @@ def run_trial_at(task: TrialTask, folder: Path, laid: int) -> TrialResult:
     return run_trial(task, read_trial_rows(folder, laid))
 
 
-def run_trial(task: TrialTask, rows: TrialRows) -> TrialResult:
-    """The trial's result; a fit that fails, or takes too long, is one too, with the sentence that says why."""
+def run_trial(task: TrialTask, rows: TrialRows, *, to_end_s: float = TO_END_S) -> TrialResult:
+    """The trial's result; a fit that fails, or takes too long, is one too, with the sentence that says why.
+
+    to_end_s: how long one that took too long may go on until it next runs Python, before it counts as stuck.
+    """
     _end_with(task.parent)
-    return _run(task, rows) if task.time_limit_s is None else _limited(task, rows, limit_s=task.time_limit_s)
+    if task.time_limit_s is None:
+        return _run(task, rows)
+    return _limited(task, rows, limit_s=task.time_limit_s, to_end_s=to_end_s)
 
 
 def failed(task: TrialTask, sentence: str, *, cause: Cause | None = None, stuck: bool = False) -> TrialResult:
@@ -122,7 +127,7 @@ class _TookTooLong(BaseException):
     """Raised in the thread that fits, once its time is over: no library's `except Exception` keeps it."""
 
 
-def _limited(task: TrialTask, rows: TrialRows, *, limit_s: float) -> TrialResult:
+def _limited(task: TrialTask, rows: TrialRows, *, limit_s: float, to_end_s: float) -> TrialResult:
     """`_run` in a thread of its own, which after `limit_s` is stopped where it next runs Python.
 
     One that never does, deep in a library, is left behind: the result says that its process is stuck.
@@ -138,7 +143,7 @@ def _limited(task: TrialTask, rows: TrialRows, *, limit_s: float) -> TrialResult
     thread.join(limit_s)
     if thread.is_alive():
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_TookTooLong))
-        thread.join(_TO_END_S)
+        thread.join(to_end_s)
     if found:
         return found[0]
     limit = format_duration(timedelta(seconds=limit_s))

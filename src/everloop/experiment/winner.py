@@ -8,7 +8,7 @@ from typing import Any
 from everloop.clock import Clock
 from everloop.errors import Refused
 from everloop.experiment.leaderboard import Judged, Leaderboard
-from everloop.ledger import DataSpan, Estimate, Ledger, SpecWritten
+from everloop.ledger import Estimate, Ledger, SpecWritten
 from everloop.project import Model, Spec, write_spec
 from everloop.stats import Interval
 
@@ -162,13 +162,6 @@ def _fact(board: Leaderboard, spec: Spec) -> SpecWritten:
             name: Estimate(**values, rows=float(board.data.test[0]), positives=positives)
             for name, values in _estimates(winner, board.objective).items()
         },
-        data=DataSpan(
-            rows=board.data.rows,
-            start=board.data.start,
-            end=board.data.end,
-            source=board.data.source,
-            hash=board.data.hash,
-            positives=float(board.data.positives),
-        ),
+        data=board.data.span,
         details={"search": board.search, "trial": winner.trial.number},
     )
