@@ -163,5 +163,5 @@ def lay_out(project: Project, model: Model, folder: Path, *, seed: int = 0) -> S
         np.save(folder / f"X{name}.npy", rows.X[places])
         np.save(folder / f"y{name}.npy", rows.y[places])
         np.save(folder / f"weight{name}.npy", rows.weight[places])
-    np.save(folder / "newest.npy", np.searchsorted(known, rows.folds.folds[-1].judged))
+    np.save(folder / "newest.npy", np.searchsorted(known, rows.folds.newest.judged))
     return rows

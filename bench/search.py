@@ -49,6 +49,7 @@ def grid(data: Path, scratch: Path, *, points: int | None) -> dict[str, Any]:
     folder = scratch / "grid"
     folder.mkdir()
     parts = {f"{kind}-{at}": getattr(fold, kind) for at, fold in enumerate(rows.folds.folds) for kind in _KINDS}
+    parts["worth"] = np.array([fold.worth for fold in rows.folds.folds])
     np.savez(folder / "folds.npz", **parts)
     theirs = ran("run_grid", {"rows": str(scratch / "rows"), "jobs": 2, "points": points}, folder)
     _say(f"grid: {theirs['value']:.4f} after {theirs['fits']:,} fits in {theirs['wall_s']:.0f} s")
@@ -82,7 +83,7 @@ def _on_folds(objective: Objective, rows: SearchRows, grid: np.ndarray, ours: di
         start += fold.judged.size
         theirs = evaluated(objective, part.y, grid[place], part.weight, threshold=None)
         best.append(judged(objective, part.y, grid[place], part.weight, seed=0).interval)
-        worth.append(float(part.y.sum()))
+        worth.append(fold.worth)
         for name, scores in ours.items():
             mine = evaluated(objective, part.y, scores[place], part.weight, threshold=None)
             gaps[name].append(better_by(objective, mine, theirs, seed=0))

@@ -34,7 +34,7 @@ def main(folder: Path) -> None:
     X, y, weight = (np.load(Path(request["rows"]) / f"{name}.npy") for name in ("X", "y", "weight"))
     weight = weight / weight.mean()
     parts = np.load(folder / "folds.npz")
-    folds = [(parts[f"fitted-{at}"], parts[f"judged-{at}"]) for at in range(len(parts) // 2)]
+    folds = [(parts[f"fitted-{at}"], parts[f"judged-{at}"]) for at in range(parts["worth"].size)]
     grid = {name: values[: request["points"]] for name, values in GRID.items()}
     sklearn.set_config(enable_metadata_routing=True)
     model = XGBClassifier(tree_method="hist", n_jobs=1, random_state=0, verbosity=0)
@@ -53,8 +53,8 @@ def main(folder: Path) -> None:
     wall_s = time.monotonic() - began_s
     tried = search.cv_results_
     scores = np.column_stack([tried[f"split{at}_test_score"] for at in range(len(folds))])
-    # a fold counts as everloop counts it: by the positives that it is judged by
-    values = scores @ _shares(y, folds)
+    # a fold counts as everloop counts it
+    values = scores @ (parts["worth"] / parts["worth"].sum())
     best = int(np.argmax(values))
     said = []
     for fitted, judged in folds:
@@ -64,11 +64,6 @@ def main(folder: Path) -> None:
     np.save(folder / "predictions.npy", np.concatenate(said))
     found = {"points": len(values), "fits": scores.size, "value": float(values[best]), "wall_s": round(wall_s, 2)}
     (folder / "result.json").write_text(json.dumps(found | {"hyperparameters": tried["params"][best]}))
-
-
-def _shares(y: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    positives = np.array([y[judged].sum() for _, judged in folds])
-    return positives / positives.sum()
 
 
 if __name__ == "__main__":

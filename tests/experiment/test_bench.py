@@ -90,5 +90,5 @@ def test_every_side_gets_the_rows_that_the_search_has(tmp_path: Path) -> None:
     X, y, newest = (np.load(tmp_path / "rows" / f"{name}.npy") for name in ("X", "y", "newest"))
     np.testing.assert_array_equal(np.load(tmp_path / "rows" / "X_test.npy"), rows.test.X)
     assert len(X) + rows.folds.test.size == len(rows.y)
-    np.testing.assert_array_equal(y[newest], rows.y[rows.folds.folds[-1].judged])
+    np.testing.assert_array_equal(y[newest], rows.y[rows.folds.newest.judged])
     assert json.loads((tmp_path / "project" / "creditcard" / "model.yaml").read_text())["objective"] == case.objective

@@ -48,9 +48,10 @@ def test_no_row_is_fitted_on_whose_outcome_was_not_known_when_the_judged_rows_be
             assert times[fold.fitted].max() < first
         assert times[fold.judged].max() < times[found.test[0]]
         ends.append(fold.judged[-1])
-    assert ends == sorted(ends)
+    assert ends == sorted(ends, reverse=True)
+    assert ends[0] == found.newest.judged[-1] == found.test[0] - 1
     sizes = [fold.fitted.size for fold in found.folds]
-    assert sizes == sorted(sizes)
+    assert sizes == sorted(sizes, reverse=True)
     seen = np.concatenate([fold.judged for fold in found.folds])
     assert np.unique(seen).size == seen.size
     assert 0.1 < found.test.size / times.size < 0.2
@@ -95,6 +96,19 @@ def test_rarer_positives_get_more_folds() -> None:
     numbers = np.random.default_rng(0).standard_normal(100_000)
     found = plan_folds(np.arange(100_000) * HOUR_US, numbers, FoldsPlan(), delay=timedelta(0), numeric=True)
     assert len(found.folds) == 2
+
+
+def test_of_many_rows_the_newest_fold_decides_and_of_few_positives_all_count_nearly_alike() -> None:
+    def shares(positives: float) -> np.ndarray:
+        found = plan_folds(*rows(40_000, positives=positives), FoldsPlan(count=3), delay=timedelta(0))
+        worth = np.array([fold.worth for fold in found.folds])
+        return np.asarray(worth / worth.sum())
+
+    assert shares(0.3)[0] > 0.8
+    assert shares(0.002)[0] < 0.45
+    assert shares(0.002).min() > 0.25
+    dealt = plan_folds(*rows(9_000), FoldsPlan(count=3, by_time=False), delay=timedelta(0))
+    assert max(fold.worth for fold in dealt.folds) < 1.02 * min(fold.worth for fold in dealt.folds)
 
 
 @pytest.mark.parametrize(

@@ -114,3 +114,27 @@ def test_a_calibrated_fit_is_judged_by_maps_that_have_not_seen_the_row() -> None
     assert score.threshold == get_task("classification").choose_threshold(objective, held.y, mapped.held, held.weights)
     _, uncalibrated = judge_fold(plain, held, objective=objective)
     assert uncalibrated[:, 0].tobytes() == Graph(plain.graph).scores(held.X).tobytes()
+
+
+@pytest.mark.parametrize("text", ["average_precision", "recall at precision >= 0.40", "log_loss"])
+def test_a_calibration_changes_no_ranking_and_no_decision(text: str) -> None:
+    """It rises strictly; only what judges probabilities is judged by maps that have not seen the row."""
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((3_000, 3)).astype(np.float32)
+    y = (X[:, 0] + rng.standard_normal(3_000) > 0.8).astype(np.int8)
+    held = Validation(X=X[1_500:], y=y[1_500:])
+    asked = {"learner": "lightgbm", "params": {"n_estimators": 30}, "X": X[:1_500], "y": y[:1_500], "seed": 0}
+    objective, found = Objective.parse(text), {}
+    for method in ("none", "isotonic"):
+        fitted = fit_here(FitRequest(**asked, validation=held, calibration=method))  # type: ignore[arg-type]
+        found[method] = judge_fold(fitted, held, objective=objective)
+    (plain, scores), (mapped, said) = found["none"], found["isotonic"]
+    assert scores.shape == (1_500, 1)
+    assert said.shape == (1_500, 2)
+    assert mapped.metrics["average_precision"] == pytest.approx(plain.metrics["average_precision"], abs=0.02)
+    if text == "log_loss":
+        assert said[:, 0].tobytes() == said[:, 1].tobytes()
+    else:
+        assert mapped.value == pytest.approx(plain.value, abs=1e-3)
+        unseen = evaluated(objective, held.y, said[:, 1], held.weights, threshold=None)
+        assert mapped.metrics["log_loss"] == pytest.approx(unseen.value("log_loss"))

@@ -37,7 +37,7 @@ def rows(model: Model) -> SearchRows:
 
 
 def fitted(rows: SearchRows, columns: int | None = None) -> Any:
-    part = rows.part(rows.folds.folds[-1].fitted)
+    part = rows.part(rows.folds.newest.fitted)
     X = part.X if columns is None else np.where(np.arange(part.X.shape[1]) < columns, part.X, 0)
     return LogisticRegression(max_iter=500).fit(X, part.y.astype(int))
 
@@ -47,7 +47,7 @@ def taken(rows: SearchRows, model: Model, *, until: datetime | None = None, colu
 
 
 def test_it_is_judged_on_the_newest_folds_rows_which_are_newer_than_all_it_saw(rows: SearchRows, model: Model) -> None:
-    mine, newest = taken(rows, model), rows.folds.folds[-1]
+    mine, newest = taken(rows, model), rows.folds.newest
     assert mine.until == from_us(int(rows.times_us[newest.fitted].max()))
     assert not mine.said
     assert mine.rows == newest.judged.size
@@ -61,7 +61,7 @@ def test_it_is_judged_on_the_newest_folds_rows_which_are_newer_than_all_it_saw(r
 
 
 def test_what_it_may_have_seen_never_judges_it(rows: SearchRows, model: Model) -> None:
-    judged = rows.times_us[rows.folds.folds[-1].judged]
+    judged = rows.times_us[rows.folds.newest.judged]
     until = from_us(int(np.quantile(judged, 0.5)))
     mine = taken(rows, model, until=until)
     assert mine.said

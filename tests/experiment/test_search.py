@@ -20,6 +20,7 @@ import psutil
 import pytest
 from rich.console import Console
 
+from everloop.bundle import Graph
 from everloop.clock import SimulatedClock, SystemClock
 from everloop.data import EVENT_TIME
 from everloop.errors import AlreadyRunning, ConfigurationError, NotEnoughData, Refused, UsageError
@@ -30,7 +31,7 @@ from everloop.experiment.search_plan import libraries
 from everloop.experiment.trial_fit import TrialResult, TrialTask, failed, run_trial
 from everloop.experiment.trial_rows import trial_rows
 from everloop.experiment.trial_store import TrialStore
-from everloop.experiment.trials import Cause, TrialLog
+from everloop.experiment.trials import Bound, Cause, TrialLog
 from everloop.experiment.winner import winner_spec
 from everloop.experiment.workers import LokyWorkers
 from everloop.ledger import Ledger
@@ -298,8 +299,8 @@ def trial_task(**changes: Any) -> TrialTask:
 def small_rows(n: int = 600) -> Any:
     frame = payments(n)
     X, y = frame.select("v0", "v1").to_numpy().astype("float32"), frame["fraud"].to_numpy().astype(float)
-    folds = [Fold(fitted=np.arange(n // 2), judged=np.arange(n // 2, 3 * n // 4))]
-    folds.append(Fold(fitted=np.arange(3 * n // 4), judged=np.arange(3 * n // 4, n)))
+    folds = [Fold(fitted=np.arange(3 * n // 4), judged=np.arange(3 * n // 4, n), worth=3.0)]
+    folds.append(Fold(fitted=np.arange(n // 2), judged=np.arange(n // 2, 3 * n // 4), worth=2.0))
     return trial_rows(X, y, np.ones(n), folds, fit_rows=10_000, numeric=False, seed=0)
 
 
@@ -340,26 +341,32 @@ def test_a_trial_is_judged_on_every_fold_and_is_worth_their_mean() -> None:
     trial = result.trial
     assert trial.status == "done"
     assert len(trial.folds) == 2
-    worth = [fold.worth for fold in trial.folds]
-    assert trial.value == pytest.approx(np.average([fold.value for fold in trial.folds], weights=worth))
+    assert [fold.worth for fold in trial.folds] == [3.0, 2.0]
+    assert trial.value == pytest.approx(np.average([fold.value for fold in trial.folds], weights=[3.0, 2.0]))
     assert trial.range is not None
     assert trial.range.width < max(f.interval["high"] - f.interval["low"] for f in trial.folds)
-    assert trial.threshold == trial.folds[-1].threshold
+    assert trial.threshold == trial.folds[0].threshold
     assert result.predictions is not None
     assert result.predictions.shape == (300, 1)
+    rows = small_rows()
+    newest = Graph(result.graph).scores(rows.X[rows.folds[0].judged])
+    assert newest.tobytes() == result.predictions[:150, 0].tobytes()
     assert trial.graph_bytes == len(result.graph) > 0
     assert trial.us_per_row > 0
 
 
 def test_a_trial_behind_its_bound_is_given_up_and_one_that_reaches_it_goes_on() -> None:
-    behind = run_trial(trial_task(bounds=(0.9999,)), small_rows()).trial
+    def asked(value: float) -> tuple[Bound]:
+        return (Bound(value=value, why="and more was asked for"),)
+
+    behind = run_trial(trial_task(bounds=asked(0.9999)), small_rows()).trial
     assert behind.status == "pruned"
     assert len(behind.folds) == 1
-    assert behind.sentence.startswith("given up after 1 of 2 folds")
-    assert run_trial(trial_task(bounds=(0.5,)), small_rows()).trial.status == "done"
+    assert behind.sentence == f"given up after 1 of 2 folds: {behind.value:.4g}, and more was asked for"
+    assert run_trial(trial_task(bounds=asked(0.5)), small_rows()).trial.status == "done"
     cost = {"objective": Objective.parse("cost(fn=10, fp=1)")}
-    assert run_trial(trial_task(bounds=(0.0,), **cost), small_rows()).trial.status == "pruned"
-    assert run_trial(trial_task(bounds=(99.0,), **cost), small_rows()).trial.status == "done"
+    assert run_trial(trial_task(bounds=asked(0.0), **cost), small_rows()).trial.status == "pruned"
+    assert run_trial(trial_task(bounds=asked(99.0), **cost), small_rows()).trial.status == "done"
 
 
 def test_a_trial_that_takes_too_long_is_ended_and_says_so() -> None:

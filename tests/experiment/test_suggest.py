@@ -184,3 +184,18 @@ def test_what_was_given_up_after_a_good_fold_is_no_better_than_what_went_through
 
     assert late(None) > 0.7
     assert late(1) < 0.5
+
+
+def test_a_search_for_numbers_begins_with_the_loss_of_its_objective_and_with_a_large_model_too() -> None:
+    item = learner("lightgbm", task="regression")
+    space = learner_spaces([item], {}, metric="mae")["lightgbm"]
+    assert space.start["loss"] == "absolute"
+    assert learner_spaces([item], {}, metric="rmse")["lightgbm"].start["loss"] == "squared"
+    suggester = Suggester({"lightgbm": space}, seed=0, maximise=False)
+    first, second = suggester.ask(), suggester.ask()
+    assert first is not None
+    assert second is not None
+    assert (first.params["num_leaves"], second.params["num_leaves"]) == (31, 127)
+    assert second.params["learning_rate"] == first.params["learning_rate"]
+    said = {"lightgbm": {"num_leaves": {"low": 7, "high": 31}, "n_estimators": 100, "max_depth": 8}}
+    assert learner_spaces([item], said)["lightgbm"].ample is None

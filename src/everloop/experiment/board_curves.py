@@ -31,12 +31,14 @@ def curves_of(
     part = rows.part(np.concatenate([fold.judged for fold in rows.folds.folds]))
 
     def of(trial: Trial, role: Role, edges: tuple[float, ...] | None = None) -> TrialCurves:
+        said = predictions(trial)
         return trial_curves(
             objective,
             part.y,
-            predictions(trial)[:, 0],
+            said[:, 0],
             part.weight,
             threshold=trial.threshold,
+            probability=None if trial.calibration is None else said[:, 1],
             task=rows.task.name,
             name=trial.name,
             learner=trial.learner,

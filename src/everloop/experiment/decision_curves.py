@@ -80,9 +80,18 @@ class DecisionCurves:
 
 
 def decision_curves(
-    objective: Objective, y: Array, score: Array, weight: Array, *, threshold: float | None
+    objective: Objective,
+    y: Array,
+    score: Array,
+    weight: Array,
+    *,
+    threshold: float | None,
+    probability: Array | None = None,
 ) -> DecisionCurves:
-    """The curves of these rows; y: shape (n,), 0 or 1, both among them; score, weight: shape (n,)."""
+    """The curves of these rows; y: shape (n,), 0 or 1, both among them; score, weight: shape (n,).
+
+    probability: what calibration is drawn of, shape (n,), where it is not the score.
+    """
     truth = np.asarray(y).astype(bool)
     distinct, cells = cells_by_threshold(truth, np.asarray(score), np.asarray(weight, dtype=np.float64))
     value, value_of = _value(objective, cells)
@@ -97,7 +106,9 @@ def decision_curves(
         roc=_line(alarms[both], recall[both]),
         over_threshold=_line(distinct[swept - 1][::-1], value[swept][::-1]),
         value_of=value_of,
-        calibration=_calibration(truth, np.asarray(score), np.asarray(weight, dtype=np.float64)),
+        calibration=_calibration(
+            truth, np.asarray(score if probability is None else probability), np.asarray(weight, dtype=np.float64)
+        ),
         chosen=None if threshold is None else _mark(objective, truth, score, weight, threshold),
     )
 

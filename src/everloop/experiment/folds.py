@@ -1,14 +1,18 @@
 """Which rows a trial is fitted and judged on: folds by time, each judged on rows newer than those it learned from.
 
       all rows, in order of time
-      ├──────────── fitted ────────────┤gap├─ judged ─┤                                        fold 1
+      ├────────────────────── fitted ─────────────────────┤gap├─ judged ─┤                     fold 1
       ├───────────────── fitted ────────────────┤gap├─ judged ─┤                               fold 2
-      ├────────────────────── fitted ─────────────────────┤gap├─ judged ─┤                     fold 3
+      ├──────────── fitted ────────────┤gap├─ judged ─┤                                        fold 3
       ├──────────────────────────── never seen by a trial ───────────────┤─────── test ───────┤
 
 The gap is the outcome's delay: when the judged rows began, the outcomes of the rows in the gap were not known. Rows
 that stand at too few different times to be split by it are dealt into folds at random, each with its share of
 positives.
+
+The newest fold comes first, for it is nearest to what a model will meet: a trial that is given up was judged by it. An
+older one tells of another world the more, the older it is, and counts the less for that, unless the newer ones have so
+few positives that chance is the larger error.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ _JUDGED_SHARE: Final = 0.15
 _ALL_JUDGED: Final = 0.6
 _ENOUGH: Final = 300
 _MOST: Final = 5
+_WANDERS: Final = 200
 _LEAST_TIMES: Final = 20
 
 Indices = NDArray[np.int64]
@@ -42,17 +47,18 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fold:
-    """Places of rows, ascending: shape (n,) to fit on, shape (m,) to judge by."""
+    """Places of rows, ascending: shape (n,) to fit on, shape (m,) to judge by. worth: what it counts beside others."""
 
     fitted: Indices
     judged: Indices
+    worth: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Folds:
     """How the rows are split.
 
-    folds: the oldest first; the last one's model is the trial's. test: places of the test rows.
+    folds: the newest first; its model is the trial's. test: places of the test rows.
     by_time: else dealt at random. gap: what lies between fitted and judged rows. note: what should be known of it.
     """
 
@@ -61,6 +67,11 @@ class Folds:
     by_time: bool
     gap: timedelta
     note: str | None = None
+
+    @property
+    def newest(self) -> Fold:
+        """The fold whose rows are the last before the test's; of those that are dealt, one of them."""
+        return self.folds[0]
 
 
 def plan_folds(
@@ -75,17 +86,33 @@ def plan_folds(
     if by_time is None:
         by_time = np.unique(times_us).size >= _LEAST_TIMES
     count = wanted.count or _as_the_data_asks(y, numeric=numeric)
-    return _by_time(times_us, count, delay) if by_time else _stratified(y, count, numeric=numeric, seed=seed)
+    if by_time:
+        return _by_time(times_us, y, count, delay, numeric=numeric)
+    return _stratified(y, count, numeric=numeric, seed=seed)
 
 
 def _as_the_data_asks(y: Floats, *, numeric: bool) -> int:
     """Two folds where their judged rows hold some hundred positives (or rows); more where they are rarer."""
-    # what there is to judge by in one fold: rows of a numeric target tell more each than a positive does
-    held = _JUDGED_SHARE * (y.size / 10 if numeric else min(float(y.sum()), float(y.size - y.sum())))
-    return int(np.clip(np.ceil(_ENOUGH / max(held, 1.0)), 2, _MOST))
+    return int(np.clip(np.ceil(_ENOUGH / max(_JUDGED_SHARE * _telling(y, numeric=numeric), 1.0)), 2, _MOST))
 
 
-def _by_time(times_us: NDArray[np.int64], count: int, delay: timedelta) -> Folds:
+def _telling(y: Floats, *, numeric: bool) -> float:
+    """What there is to judge by, in rows of the rarer class: of a numeric target ten rows tell less than a positive."""
+    return y.size / 10 if numeric else min(float(y.sum()), float(y.size - y.sum()))
+
+
+def _worth(y: Floats, *, age: int, numeric: bool) -> float:
+    """What a fold counts, by the judged rows' targets: the inverse of its error's variance, in telling rows.
+
+    Chance gives 1 / rows; a world that wanders gives 1 / `_WANDERS` more for each fold that lies between. So of many
+    rows the newest fold decides nearly alone, and of few positives all count nearly alike. Of eighty configurations
+    drawn for prices that drift and for cards with few frauds, 100 to 300 chose best for both.
+    """
+    rows = max(_telling(y, numeric=numeric), 1.0)
+    return rows / (1 + age * rows / _WANDERS)
+
+
+def _by_time(times_us: NDArray[np.int64], y: Floats, count: int, delay: timedelta, *, numeric: bool) -> Folds:
     starts = np.flatnonzero(np.diff(times_us)) + 1
     if starts.size < count + 1:
         raise NotEnoughData(
@@ -105,8 +132,12 @@ def _by_time(times_us: NDArray[np.int64], count: int, delay: timedelta) -> Folds
         )
         gap_us = 0
     folds = tuple(
-        Fold(fitted=np.arange(_before(times_us, cut, gap_us)), judged=np.arange(cut, end))
-        for cut, end in pairwise(cuts)
+        Fold(
+            fitted=np.arange(_before(times_us, cut, gap_us)),
+            judged=np.arange(cut, end),
+            worth=_worth(y[cut:end], age=age, numeric=numeric),
+        )
+        for age, (cut, end) in enumerate(reversed(list(pairwise(cuts))))
     )
     if any(fold.fitted.size == 0 or fold.judged.size == 0 for fold in folds):
         raise NotEnoughData(f"{size:,} rows are too few, or too many at one time, for {count} folds and a test by time")
@@ -128,12 +159,17 @@ def _stratified(y: Floats, count: int, *, numeric: bool, seed: int) -> Folds:
     """Rows dealt at random: a test part, and `count` folds of the rest, each judged by a fit on the others."""
     if count == 1:
         dealt = _dealt(y, [1 - TEST_SHARE - _JUDGED_SHARE, _JUDGED_SHARE, TEST_SHARE], numeric=numeric, seed=seed)
-        fold = Fold(fitted=np.flatnonzero(dealt == 0), judged=np.flatnonzero(dealt == 1))
+        judged = np.flatnonzero(dealt == 1)
+        fold = Fold(fitted=np.flatnonzero(dealt == 0), judged=judged, worth=_worth(y[judged], age=0, numeric=numeric))
         return Folds(folds=(fold,), test=np.flatnonzero(dealt == 2), by_time=False, gap=timedelta(0))
     shares = [*([(1 - TEST_SHARE) / count] * count), TEST_SHARE]
     dealt = _dealt(y, shares, numeric=numeric, seed=seed)
     folds = tuple(
-        Fold(fitted=np.flatnonzero((dealt != at) & (dealt != count)), judged=np.flatnonzero(dealt == at))
+        Fold(
+            fitted=np.flatnonzero((dealt != at) & (dealt != count)),
+            judged=np.flatnonzero(dealt == at),
+            worth=_worth(y[dealt == at], age=0, numeric=numeric),
+        )
         for at in range(count)
     )
     if min(fold.judged.size for fold in folds) == 0 or (dealt == count).sum() == 0:

@@ -124,7 +124,7 @@ def take_mine(
     """
     if model.objective.metric == "pinball":
         raise Refused(f"{model.name}'s objective asks for quantiles, which an estimator of your own has not")
-    newest = rows.folds.folds[-1]
+    newest = rows.folds.newest
     if fitted_until is None and not rows.folds.by_time:
         raise Refused(
             "the folds of this search are dealt at random, so no time says which rows the estimator may have seen; "
@@ -171,7 +171,7 @@ def _tried(
     name: str, brought: BroughtGraph, until: datetime, rows: SearchRows, model: Model, *, number: int, seed: int
 ) -> tuple[Trial, int, int]:
     """The trial, and how many rows and positives it was judged on."""
-    places = _after(name, until, rows, rows.folds.folds[-1].judged, "validation rows", model)
+    places = _after(name, until, rows, rows.folds.newest.judged, "validation rows", model)
     part = rows.part(places)
     scores = Graph(brought.graph).scores(part.X)
     found = judged(model.objective, part.y, scores, part.weight, seed=seed, task=rows.task.name)
@@ -179,7 +179,7 @@ def _tried(
     score = FoldScore(
         value=found.value,
         interval=found.interval.to_dict(),
-        worth=float(positives),
+        worth=1.0,
         threshold=found.threshold,
         metrics=found.metrics,
         fit_s=0.0,

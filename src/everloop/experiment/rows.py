@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ import polars as pl
 
 from everloop.data import EVENT_TIME, FeatureTree, Rows, load_features, load_rows, read_contract, rows_of
 from everloop.errors import NotEnoughData
-from everloop.experiment.folds import Fold, Folds, plan_folds
+from everloop.experiment.folds import Folds, plan_folds
 from everloop.experiment.leaderboard import DataUsed
 from everloop.experiment.trial_rows import TrialRows, trial_rows
 from everloop.project import FoldsPlan, Model, format_duration
@@ -71,7 +71,7 @@ class SearchRows:
         seen = np.setdiff1d(np.arange(len(self.y)), self.folds.test)
         place = np.full(len(self.y), -1)
         place[seen] = np.arange(seen.size)
-        folds = [Fold(fitted=place[fold.fitted], judged=place[fold.judged]) for fold in self.folds.folds]
+        folds = [replace(fold, fitted=place[fold.fitted], judged=place[fold.judged]) for fold in self.folds.folds]
         return trial_rows(
             self.X[seen],
             self.y[seen],
@@ -85,7 +85,7 @@ class SearchRows:
 
     def used(self, *, fit_rows: int) -> DataUsed:
         """What the leaderboard and the spec say of the rows."""
-        newest = self.folds.folds[-1]
+        newest = self.folds.newest
         return DataUsed(
             source=self.source,
             hash=self.content,

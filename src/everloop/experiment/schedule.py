@@ -9,22 +9,22 @@ from statistics import median
 from typing import Final, Literal
 
 from everloop.experiment.suggest import LAG, Suggester, Suggestion
-from everloop.experiment.trials import Trial, combined
+from everloop.experiment.trials import Bound, FoldScore, Trial, combined
 
 __all__ = ["LEAST_KNOWN", "Planned", "Schedule"]
 
 LEAST_KNOWN: Final = 5
-"""Trials whose folds must be known before one is given up for being behind their median."""
+"""Trials whose folds must be known before one is given up for being behind them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A trial to be fitted. bounds: for each fold, what the folds up to it must reach together; None asks nothing."""
+    """A trial to be fitted. bounds: for each fold, what makes the next worth a fit; None asks nothing."""
 
     kind: Literal["trial", "yardstick"]
     number: int
     suggestion: Suggestion
-    bounds: tuple[float | None, ...] = ()
+    bounds: tuple[Bound | None, ...] = ()
 
 
 class Schedule:
@@ -34,10 +34,16 @@ class Schedule:
     """
 
     def __init__(
-        self, suggester: Suggester, *, yardsticks: Sequence[Suggestion], count: int | None, go_on: Callable[[], bool]
+        self,
+        suggester: Suggester,
+        *,
+        yardsticks: Sequence[Suggestion],
+        count: int | None,
+        go_on: Callable[[], bool],
+        maximise: bool,
     ) -> None:
         """count: how many trials, None until the suggester has no more. go_on: asked before each but the first."""
-        self._suggester, self._go_on = suggester, go_on
+        self._suggester, self._go_on, self._maximise = suggester, go_on, maximise
         self._yardsticks = deque(enumerate(yardsticks, 1))
         self._of_yardsticks = len(yardsticks)
         self._last = suggester.size if count is None else min(count, suggester.size or count)
@@ -81,11 +87,42 @@ class Schedule:
             self._known.append(trial)
         return True
 
-    def _bounds(self) -> tuple[float | None, ...]:
-        """The median of what the known trials had reached together after each fold."""
+    def _bounds(self) -> tuple[Bound | None, ...]:
+        """For each fold the harder of two: the median, and what leaves hope of the best."""
         folds = max((len(trial.folds) for trial in self._known), default=0)
-        reached = [
-            [combined(trial.folds[: at + 1])[0] for trial in self._known if len(trial.folds) > at]
-            for at in range(folds)
-        ]
-        return tuple(median(values) if len(values) >= LEAST_KNOWN else None for values in reached)
+        harder = max if self._maximise else min
+        found: list[Bound | None] = []
+        for at in range(folds):
+            asked = [bound for bound in (self._median(at), self._hope(at)) if bound is not None]
+            found.append(harder(asked, key=lambda bound: bound.value) if asked else None)
+        return tuple(found)
+
+    def _median(self, at: int) -> Bound | None:
+        """The median of what the known trials had reached together after fold `at`."""
+        reached = [combined(trial.folds[: at + 1])[0] for trial in self._known if len(trial.folds) > at]
+        if len(reached) < LEAST_KNOWN:
+            return None
+        middle = median(reached)
+        return Bound(value=middle, why=f"half of those before it did better than {middle:.4g}")
+
+    def _hope(self, at: int) -> Bound | None:
+        """What, with as much on the folds after `at` as the best of each had, reaches the best trial's interval.
+
+        Behind it a trial would neither win nor be tied, unless it were good where it was not judged as none before it.
+        """
+        whole = [trial for trial in self._known if trial.status == "done" and trial.range is not None]
+        best_first = max if self._maximise else min
+        if len(whole) < LEAST_KNOWN:
+            return None
+        best = best_first(whole, key=lambda trial: trial.value or 0.0)
+        assert best.range is not None
+        near = best.range.low if self._maximise else best.range.high
+        sofar, after = best.folds[: at + 1], best.folds[at + 1 :]
+        tops = [best_first(trial.folds[place].value for trial in whole) for place in range(at + 1, len(best.folds))]
+        rest = sum(fold.worth * top for fold, top in zip(after, tops, strict=True))
+        value = ((_worth(sofar) + _worth(after)) * near - rest) / _worth(sofar)
+        return Bound(value=value, why=f"from where the folds left would not bring it near trial {best.number}")
+
+
+def _worth(folds: Sequence[FoldScore]) -> float:
+    return sum(fold.worth for fold in folds)

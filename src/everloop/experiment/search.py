@@ -29,7 +29,7 @@ from everloop.experiment.suggest import Suggester, Suggestion
 from everloop.experiment.trial_curves import TrialCurves
 from everloop.experiment.trial_fit import TrialTask
 from everloop.experiment.trial_store import TrialStore
-from everloop.experiment.trials import Trial
+from everloop.experiment.trials import Bound, Trial
 from everloop.experiment.verdicts import judge_winner
 from everloop.experiment.workers import DaskWorkers, LokyWorkers, Workers
 from everloop.models import Learner, defaults, learner, learners, resolve_params, search_space
@@ -44,7 +44,7 @@ TRIALS: Final = 40
 """How many configurations are tried where nobody says; of a grid all of them."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Bounds = tuple[float | None, ...]
+Bounds = tuple[Bound | None, ...]
 
 
 class Progress(Protocol):
@@ -95,7 +95,7 @@ def search(
         from everloop.experiment.html import prepare_scripts
 
         prepare_scripts()
-    spaces = learner_spaces(_learners(model), model.search.space)
+    spaces = learner_spaces(_learners(model), model.search.space, metric=model.objective.metric)
     chosen_seed = model.search.seed if seed is None else seed
     chosen_folds = model.search.folds if folds is None else folds
     if rows is None:
@@ -342,7 +342,13 @@ class _Searching:
             first=self._plan.champion,
         )
         yardsticks = [_as_it_is(item) for item in self._plan.yardsticks]
-        schedule = Schedule(suggester, yardsticks=yardsticks, count=self._count, go_on=go_on)
+        schedule = Schedule(
+            suggester,
+            yardsticks=yardsticks,
+            count=self._count,
+            go_on=go_on,
+            maximise=self._plan.objective.maximise,
+        )
         try:
             self._tell(None, schedule)
             self._fit(schedule)

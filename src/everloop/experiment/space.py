@@ -22,6 +22,7 @@ class LearnerSpace:
     """Where a search looks for one learner's hyperparameters.
 
     searched: by canonical name; fixed: what has one value in every trial; start: where the search begins.
+    ample: where it begins a second time, with room for more; None where the learner has no such start.
     said: those of `searched` that model.yaml names.
     """
 
@@ -29,6 +30,7 @@ class LearnerSpace:
     searched: Mapping[str, Distribution]
     fixed: Mapping[str, Value]
     start: Mapping[str, Value]
+    ample: Mapping[str, Value] | None = None
     said: frozenset[str] = frozenset()
 
     def holds(self, params: Mapping[str, Value]) -> bool:
@@ -36,17 +38,20 @@ class LearnerSpace:
         return all(name in params and space.holds(params[name]) for name, space in self.searched.items())
 
 
-def learner_spaces(learners: Sequence[Learner], said: Mapping[str, Mapping[str, Any]]) -> dict[str, LearnerSpace]:
+def learner_spaces(
+    learners: Sequence[Learner], said: Mapping[str, Mapping[str, Any]], *, metric: str = ""
+) -> dict[str, LearnerSpace]:
     """The space of every learner, by name.
 
     said: model.yaml's `search.space`: learner → hyperparameter (by any of its names) → a list of values, one value, or
-    {low, high, log}. Raises ConfigurationError with every mistake.
+    {low, high, log}. metric: the objective's, which says where a search begins.
+    Raises ConfigurationError with every mistake.
     """
     by_name = {learner.name: learner for learner in learners}
     mistakes = [_unknown_learner(name, by_name) for name in said if name not in by_name]
     spaces = {}
     for name, learner in by_name.items():
-        spaces[name], wrong = _space(learner, said.get(name, {}))
+        spaces[name], wrong = _space(learner, said.get(name, {}), metric)
         mistakes += wrong
     if mistakes:
         raise ConfigurationError(mistakes)
@@ -59,7 +64,7 @@ def _unknown_learner(name: str, known: Mapping[str, Learner]) -> str:
     return f"search.space.{name}: the search does not try {name!r}; {hint}"
 
 
-def _space(learner: Learner, said: Mapping[str, Any]) -> tuple[LearnerSpace, list[str]]:
+def _space(learner: Learner, said: Mapping[str, Any], metric: str) -> tuple[LearnerSpace, list[str]]:
     named = {name: item for item in learner.hyperparameters for name in item.names}
     searched: dict[str, Distribution] = {item.name: item.search for item in learner.hyperparameters if item.searched}
     fixed: dict[str, Value] = {}
@@ -90,10 +95,20 @@ def _space(learner: Learner, said: Mapping[str, Any]) -> tuple[LearnerSpace, lis
             assert found is not None
             searched.pop(item.name, None)
             fixed[item.name] = found
-    start = {name: _start(named[name], space) for name, space in searched.items()}
+    start = {name: _nearest(named[name], named[name].begins(metric), space) for name, space in searched.items()}
+    second = {
+        name: _nearest(named[name], value, space)
+        for name, space in searched.items()
+        if (value := named[name].ample) is not None
+    }
     return (
         LearnerSpace(
-            learner=learner, searched=searched, fixed=fixed, start=start, said=frozenset(taken) - fixed.keys()
+            learner=learner,
+            searched=searched,
+            fixed=fixed,
+            start=start,
+            ample=start | second if start | second != start else None,
+            said=frozenset(taken) - fixed.keys(),
         ),
         mistakes,
     )
@@ -136,9 +151,8 @@ def _range(item: Hyperparameter, value: Mapping[str, Any]) -> tuple[Distribution
     return Float(float(low), float(high), log=log), None
 
 
-def _start(item: Hyperparameter, space: Distribution) -> Value:
-    """The default, or what is nearest to it in the space: a penalty of 0, for one, is on no logarithmic scale."""
-    value = item.clean(item.default)
+def _nearest(item: Hyperparameter, value: Value, space: Distribution) -> Value:
+    """`value`, or what is nearest in the space: a penalty of 0, for one, is on no logarithmic scale."""
     if space.holds(value):
         return value
     if isinstance(space, Choice):

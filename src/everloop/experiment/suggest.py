@@ -49,8 +49,8 @@ class Suggester:
     ) -> None:
         """spaces: by learner. first: the champion's own configuration, which is always trial one.
 
-        A random and a Bayesian search begin with the learners as they are, in order. The seed says the order of a
-        grid's points, so that the first of them are spread over it.
+        A random and a Bayesian search begin with the learners as they are, in order, then with those that have a second
+        start. The seed says the order of a grid's points, so that the first of them are spread over it.
         """
         import optuna
 
@@ -59,14 +59,14 @@ class Suggester:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "group is an experimental feature"
             self._study = optuna.create_study(
-                sampler=_sampler(method, seed=seed, learners=len(spaces)),
+                sampler=_sampler(method, seed=seed, starts=len(_starts(spaces))),
                 direction="maximize" if maximise else "minimize",
             )
         self._asked: dict[int, optuna.trial.Trial | None] = {}
         self._first = first
         self._inside = first is not None and first.learner in spaces and spaces[first.learner].holds(first.params)
         self._grid = _shuffled(spaces, seed=seed) if method == "grid" else None
-        starts = [] if method == "grid" else [(name, space.start) for name, space in spaces.items()]
+        starts = [] if method == "grid" else _starts(spaces)
         if first is not None and self._inside and self._grid is None:
             starts.insert(0, (first.learner, first.params))
         for name, values in starts:
@@ -133,13 +133,19 @@ class Suggester:
         return {"learner": name} | {f"{name}.{key}": _as_told(space[key], values[key]) for key in space}
 
 
+def _starts(spaces: Mapping[str, LearnerSpace]) -> list[tuple[str, Mapping[str, Value]]]:
+    """The learners as they are, then those that have a second start."""
+    ample = [(name, space.ample) for name, space in spaces.items() if space.ample is not None]
+    return [*((name, space.start) for name, space in spaces.items()), *ample]
+
+
 def _shuffled(spaces: Mapping[str, LearnerSpace], *, seed: int) -> list[tuple[str, dict[str, Value]]]:
     """Every point of the grid: however many are tried, they begin alike."""
     points = list(grid(spaces))
     return [points[place] for place in np.random.default_rng(seed).permutation(len(points))]
 
 
-def _sampler(method: SearchMethod, *, seed: int, learners: int) -> optuna.samplers.BaseSampler:
+def _sampler(method: SearchMethod, *, seed: int, starts: int) -> optuna.samplers.BaseSampler:
     import optuna
 
     if method != "bayesian":
@@ -149,7 +155,7 @@ def _sampler(method: SearchMethod, *, seed: int, learners: int) -> optuna.sample
         multivariate=True,
         group=True,
         constant_liar=True,
-        n_startup_trials=learners + _RANDOM_AFTER_STARTS,
+        n_startup_trials=starts + _RANDOM_AFTER_STARTS,
     )
 
 

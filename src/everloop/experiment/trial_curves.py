@@ -48,6 +48,7 @@ def trial_curves(
     weight: Array,
     *,
     threshold: float | None = None,
+    probability: Array | None = None,
     task: str = "classification",
     name: str = "1",
     learner: str = "",
@@ -56,7 +57,8 @@ def trial_curves(
 ) -> TrialCurves:
     """The curves of scores held against the truth; y, score, weight: shape (n,).
 
-    threshold: the chosen one, to be marked. edges: of another trial's residuals.
+    threshold: the chosen one, to be marked. probability: what a calibration has made of the scores, shape (n,), by maps
+    that have not seen the row; None where scores are that themselves. edges: of another trial's residuals.
     Raises NotEnoughData where one class is missing.
     """
     kind = get_task(task)
@@ -68,6 +70,10 @@ def trial_curves(
         objective=str(objective),
         rows=int(np.size(y)),
         positives=kind.positives(np.asarray(y)),
-        decisions=decision_curves(objective, y, score, weight, threshold=threshold) if decides else None,
+        decisions=(
+            decision_curves(objective, y, score, weight, threshold=threshold, probability=probability)
+            if decides
+            else None
+        ),
         residuals=None if decides else residuals(y, score, weight, edges=edges),
     )

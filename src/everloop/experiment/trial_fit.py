@@ -24,7 +24,7 @@ from everloop.bundle import Graph
 from everloop.errors import EverloopError
 from everloop.experiment.fold_judging import judge_fold
 from everloop.experiment.trial_rows import FoldRows, TrialRows, read_trial_rows
-from everloop.experiment.trials import Cause, FoldScore, Trial, combined
+from everloop.experiment.trials import Bound, Cause, FoldScore, Trial, combined
 from everloop.models import FitRequest, FitResult, Value, fit_here
 from everloop.project import Objective, format_duration
 
@@ -32,7 +32,9 @@ __all__ = ["OUT_OF_MEMORY", "TrialResult", "TrialTask", "failed", "run_trial", "
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_TIMED_ROWS: Final = 20_000
+_TIMED_ROWS: Final = 5_000
+# of a trial's graph and its model; training compares more
+_COMPARED_ROWS: Final = 5_000
 TO_END_S: Final = 20.0
 
 
@@ -40,8 +42,8 @@ TO_END_S: Final = 20.0
 class TrialTask:
     """What one worker does.
 
-    bounds: for each fold but the last, the value that the folds so far must reach together for the next to be worth a
-    fit; None where nothing is known yet. time_limit_s: a trial that takes longer has failed; None waits.
+    bounds: for each fold but the last, what makes the next worth a fit; None where nothing is known yet.
+    time_limit_s: a trial that takes longer has failed; None waits.
     calibration: as model.yaml's search says it. quantiles: levels that the objective asks for, else none.
     own: the model's learners.py, where it has one; own_source: what is in it, for a worker on another machine.
     parent: the process that searches, where it is on this machine; a worker ends with it.
@@ -54,7 +56,7 @@ class TrialTask:
     seed: int
     objective: Objective
     task: str
-    bounds: tuple[float | None, ...] = ()
+    bounds: tuple[Bound | None, ...] = ()
     calibration: str = "none"
     quantiles: tuple[float, ...] = ()
     own: Path | None = None
@@ -67,7 +69,7 @@ class TrialTask:
 class TrialResult:
     """A trial that ended. graph: the newest fold's, empty where it failed.
 
-    predictions: float32, shape (n, 1 + q), score and quantiles on the judged rows of every fold, one after another.
+    predictions: float32, what `judge_fold` gives for the judged rows of every fold, one after another.
     stuck: the trial has failed, but its process cannot leave the fit, and is to be ended.
     """
 
@@ -180,23 +182,24 @@ def _watch(parent: int) -> None:
 def _tried(task: TrialTask, rows: TrialRows, own: Path | None) -> TrialResult:
     scored: list[FoldScore] = []
     said: list[Array] = []
-    result: FitResult | None = None
+    newest_fit: FitResult | None = None
     given_up = ""
     for at, fold in enumerate(rows.folds):
         result, found, predictions = _fitted(task, rows, fold, own)
+        newest_fit = newest_fit or result
         scored.append(found)
         said.append(predictions)
         given_up = _given_up(task, scored, at, len(rows.folds))
         if given_up:
             break
-    assert result is not None
+    assert newest_fit is not None
     value, interval = combined(scored)
-    newest = scored[-1]
+    newest = scored[0]
     trial = Trial(
         number=task.number,
         kind=task.kind,
         learner=task.learner,
-        hyperparameters=result.params,
+        hyperparameters=newest_fit.params,
         status="pruned" if given_up else "done",
         value=value,
         interval=interval.to_dict(),
@@ -204,14 +207,14 @@ def _tried(task: TrialTask, rows: TrialRows, own: Path | None) -> TrialResult:
         metrics=_mean_metrics(scored),
         folds=tuple(scored),
         fit_s=round(sum(fold.fit_s for fold in scored), 3),
-        us_per_row=us_per_row(result.graph, rows.X[rows.folds[-1].judged[:_TIMED_ROWS]]),
-        graph_bytes=len(result.graph),
+        us_per_row=us_per_row(newest_fit.graph, rows.X[rows.folds[0].judged[:_TIMED_ROWS]]),
+        graph_bytes=len(newest_fit.graph),
         rows=newest.rows,
         rounds=newest.rounds,
-        calibration=None if result.calibration is None else result.calibration.method,
+        calibration=None if newest_fit.calibration is None else newest_fit.calibration.method,
         sentence=given_up,
     )
-    return TrialResult(trial=trial, graph=result.graph, predictions=np.concatenate(said))
+    return TrialResult(trial=trial, graph=newest_fit.graph, predictions=np.concatenate(said))
 
 
 def _given_up(task: TrialTask, scored: Sequence[FoldScore], at: int, folds: int) -> str:
@@ -220,10 +223,8 @@ def _given_up(task: TrialTask, scored: Sequence[FoldScore], at: int, folds: int)
     if bound is None or at + 1 >= folds:
         return ""
     value, _ = combined(scored)
-    behind = value < bound if task.objective.maximise else value > bound
-    if not behind:
-        return ""
-    return f"given up after {at + 1} of {folds} folds: {value:.4g}, half of those before it did better than {bound:.4g}"
+    behind = value < bound.value if task.objective.maximise else value > bound.value
+    return f"given up after {at + 1} of {folds} folds: {value:.4g}, {bound.why}" if behind else ""
 
 
 def _fitted(task: TrialTask, rows: TrialRows, fold: FoldRows, own: Path | None) -> tuple[FitResult, FoldScore, Array]:
@@ -240,6 +241,7 @@ def _fitted(task: TrialTask, rows: TrialRows, fold: FoldRows, own: Path | None) 
             task=task.task,
             calibration=task.calibration,
             quantiles=task.quantiles,
+            compared_rows=_COMPARED_ROWS,
             own=own,
             categories=rows.categories,
         )
@@ -252,6 +254,7 @@ def _fitted(task: TrialTask, rows: TrialRows, fold: FoldRows, own: Path | None) 
         levels=task.quantiles,
         seed=task.seed,
         fitted_rows=fitted.size,
+        worth=fold.worth,
     )
     return result, score, predictions
 
@@ -261,7 +264,7 @@ def _mean_metrics(folds: Sequence[FoldScore]) -> dict[str, float]:
     names = set.intersection(*(set(fold.metrics) for fold in folds))
     return {
         name: float(np.average([fold.metrics[name] for fold in folds], weights=worth))
-        for name in folds[-1].metrics
+        for name in folds[0].metrics
         if name in names
     }
 

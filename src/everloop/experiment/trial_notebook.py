@@ -143,8 +143,8 @@ def _folds(search: KeptSearch) -> str:
 def _about_fit(trial: Trial, search: KeptSearch) -> str:
     calibrated = trial.calibration not in (None, "none")
     map_of_others = (
-        " The graph's calibration is fitted on the judged rows; each of them is judged by one that was fitted on the "
-        "others."
+        " The graph's calibration is fitted on the judged rows, so probabilities are judged by others, each fitted "
+        "without the row."
         if calibrated
         else ""
     )
@@ -195,7 +195,7 @@ def _fit(search: KeptSearch, trial: Trial) -> str:
         f"{asked}"
         "        )\n"
         "    )\n"
-        f"    score, said = judge_fold(fitted, held, {', '.join(judged)})\n"
+        f"    score, said = judge_fold(fitted, held, worth=fold.worth, {', '.join(judged)})\n"
         "    scores.append(score)\n"
         "    predictions.append(said)\n"
         'pl.DataFrame([{"objective": s.value, "threshold": s.threshold, **s.metrics} for s in scores])'
@@ -210,7 +210,8 @@ def _written(value: Value) -> str:
 _ABOUT_NUMBER = """\
 ## What it is worth
 
-The mean of the folds, each by its judged positives (or rows), with the 95 % interval."""
+The mean of the folds, each by its worth, with the 95 % interval: the newest counts most, and the more so, the more
+positives (or rows) it is judged by."""
 
 _NUMBER = """\
 value, interval = combined(scores)
@@ -220,6 +221,7 @@ _ABOUT_CURVES = "## Curves\n\nOn the judged rows of all folds together."
 
 
 def _curves(search: KeptSearch, trial: Trial) -> str:
+    mapped = "" if trial.calibration is None else "    probability=np.concatenate(predictions)[:, 1],\n"
     more = "" if search.plan.task == "classification" else f'    task="{search.plan.task}",\n'
     return (
         "judged = [parts.held(fold) for fold in folds]\n"
@@ -228,8 +230,8 @@ def _curves(search: KeptSearch, trial: Trial) -> str:
         "    np.concatenate([held.y for held in judged]),\n"
         "    np.concatenate(predictions)[:, 0],\n"
         "    np.concatenate([held.weights for held in judged]),\n"
-        "    threshold=scores[-1].threshold,\n"
-        f"{more}"
+        "    threshold=scores[0].threshold,\n"
+        f"{mapped}{more}"
         f'    name="{trial.name}",\n'
         f'    learner="{trial.learner}",\n'
         ")"

@@ -25,16 +25,20 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FoldRows:
-    """Places of rows, ascending. fitted: shape (m,), with `weight`, shape (m,), what each stands for; judged: (n,)."""
+    """Places of rows, ascending. fitted: shape (m,), with `weight`, shape (m,), what each stands for; judged: (n,).
+
+    worth: what the fold counts in a trial's value.
+    """
 
     fitted: Array
     weight: Array
     judged: Array
+    worth: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrialRows:
-    """X: Float32, shape (n, k); y: shape (n,); weight: shape (n,), > 0; folds: the oldest first.
+    """X: Float32, shape (n, k); y: shape (n,); weight: shape (n,), > 0; folds: the newest first.
 
     categories: place of a column that holds categories → how many.
     """
@@ -67,7 +71,8 @@ def trial_rows(
     parts = []
     for fold in folds:
         sample = fit_sample(y[fold.fitted], weight[fold.fitted], most=fit_rows, seed=seed, numeric=numeric)
-        parts.append(FoldRows(fitted=fold.fitted[sample.rows], weight=sample.weight, judged=fold.judged))
+        fitted = fold.fitted[sample.rows]
+        parts.append(FoldRows(fitted=fitted, weight=sample.weight, judged=fold.judged, worth=fold.worth))
     return TrialRows(X=X, y=y, weight=weight, folds=tuple(parts), categories=dict(categories or {}))
 
 
@@ -79,7 +84,7 @@ def write_trial_rows(folder: Path, rows: TrialRows) -> None:
         arrays |= {f"fitted-{at}": fold.fitted, f"weight-{at}": fold.weight, f"judged-{at}": fold.judged}
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
-    said = {"folds": len(rows.folds), "categories": dict(rows.categories)}
+    said = {"worth": [fold.worth for fold in rows.folds], "categories": dict(rows.categories)}
     (folder / "folds.json").write_text(json.dumps(said))
 
 
@@ -92,8 +97,8 @@ def read_trial_rows(folder: Path, laid: int) -> TrialRows:
 
     said = json.loads((folder / "folds.json").read_text())
     folds = tuple(
-        FoldRows(fitted=read(f"fitted-{at}"), weight=read(f"weight-{at}"), judged=read(f"judged-{at}"))
-        for at in range(said["folds"])
+        FoldRows(fitted=read(f"fitted-{at}"), weight=read(f"weight-{at}"), judged=read(f"judged-{at}"), worth=worth)
+        for at, worth in enumerate(said["worth"])
     )
     categories = {int(place): count for place, count in said["categories"].items()}
     return TrialRows(X=read("X"), y=read("y"), weight=read("weight"), folds=folds, categories=categories)

@@ -17,7 +17,7 @@ from everloop.errors import DataError, StorageFull, no_room
 from everloop.models import Value
 from everloop.stats import Interval
 
-__all__ = ["Cause", "FoldScore", "Trial", "TrialLog", "combined", "mean_interval_of", "read_trials"]
+__all__ = ["Bound", "Cause", "FoldScore", "Trial", "TrialLog", "combined", "mean_interval_of", "read_trials"]
 
 Cause = Literal["worker lost", "out of memory", "too long"]
 """Why a trial failed, where that was no doing of its configuration alone."""
@@ -26,8 +26,8 @@ Cause = Literal["worker lost", "out of memory", "too long"]
 class FoldScore(msgspec.Struct, frozen=True, kw_only=True):
     """What a trial's fit on one fold was worth on its judged rows.
 
-    value: the objective at `threshold`; interval: its 95 % one. worth: how much the fold counts in the trial's value:
-    its judged positives, or rows. metrics: the others at the threshold. fit_s: what the fit took.
+    value: the objective at `threshold`; interval: its 95 % one. worth: how much the fold counts in the trial's value.
+    metrics: the others at the threshold. fit_s: what the fit took.
     rows: how many it was fitted on. rounds: trees or epochs that were kept, None where the fit did not stop early.
     """
 
@@ -39,6 +39,13 @@ class FoldScore(msgspec.Struct, frozen=True, kw_only=True):
     fit_s: float
     rows: int
     rounds: int | None = None
+
+
+class Bound(msgspec.Struct, frozen=True, kw_only=True):
+    """What the folds so far must reach together for the next to be worth a fit, and why: the end of a sentence."""
+
+    value: float
+    why: str
 
 
 def mean_interval_of(parts: Sequence[Interval], worth: Sequence[float]) -> Interval:

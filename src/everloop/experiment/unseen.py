@@ -111,7 +111,7 @@ def _with_columns(contract: Contract, wanted: Sequence[str], schema: Mapping[str
 
 def _unseen(loaded: Rows, rows: SearchRows) -> tuple[Array, str]:
     """Places of the rows that the newest fold's fit did not have, and how that is known."""
-    newest = rows.folds.folds[-1]
+    newest = rows.folds.newest
     times_us = loaded.frame[EVENT_TIME].to_physical().to_numpy()
     if rows.folds.by_time:
         end_us = int(rows.times_us[newest.fitted].max())

@@ -22,13 +22,15 @@ COMPARED_ROWS: Final = 20_000
 _HOLES: Final = 0.1
 
 
-def largest_difference(graph: bytes, model: FittedModel, rows: np.ndarray, *, fill: np.ndarray, seed: int) -> float:
+def largest_difference(
+    graph: bytes, model: FittedModel, rows: np.ndarray, *, fill: np.ndarray, seed: int, most: int = COMPARED_ROWS
+) -> float:
     """The largest difference of the two scores on `rows` as they are and with a tenth of their values missing.
 
-    rows: float32, shape (n, k), n ≥ 1; at most 20,000 of them, drawn by `seed`, are compared.
+    rows: float32, shape (n, k), n ≥ 1; at most `most` of them, drawn by `seed`, are compared.
     fill: float32, shape (k,), as the graph has it. Raises GraphDisagrees above `AGREEMENT`.
     """
-    both = compared_rows(rows, seed=seed)
+    both = compared_rows(rows, most=most, seed=seed)
     return refuse_disagreement(np.abs(Graph(graph).scores(both) - checked_scores(model, filled(both, fill))))
 
 
@@ -43,11 +45,11 @@ def checked_scores(model: FittedModel, rows: np.ndarray) -> np.ndarray:
     return scores
 
 
-def compared_rows(rows: np.ndarray, *, seed: int) -> np.ndarray:
-    """`rows`, 20,000 of them at most, and the same again with a tenth of their values missing; float32."""
+def compared_rows(rows: np.ndarray, *, seed: int, most: int = COMPARED_ROWS) -> np.ndarray:
+    """`rows`, `most` of them at most, and the same again with a tenth of their values missing; float32."""
     rng = np.random.default_rng(seed)
-    if len(rows) > COMPARED_ROWS:
-        rows = rows[np.sort(rng.choice(len(rows), COMPARED_ROWS, replace=False))]
+    if len(rows) > most:
+        rows = rows[np.sort(rng.choice(len(rows), most, replace=False))]
     holes = np.where(rng.random(rows.shape) < _HOLES, np.float32(np.nan), rows)
     return np.concatenate([rows, holes]).astype(np.float32)
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
+
 from everloop.models.class_weight import scale_pos_weight
 from everloop.models.early_stopping import EARLY_STOPPING
+from everloop.models.learner import Training
 from everloop.models.space import Float, Hyperparameter, Int
 
-__all__ = ["SHARED"]
+__all__ = ["SHARED", "relative_weight"]
 
 SHARED: Final = (
     Hyperparameter(
@@ -73,3 +76,12 @@ SHARED: Final = (
     scale_pos_weight(),
     replace(EARLY_STOPPING, aliases=(*EARLY_STOPPING.aliases, "early_stopping")),
 )
+
+
+def relative_weight(training: Training) -> np.ndarray | None:
+    """The rows' weights, of mean 1, shape (n,); None where all count alike.
+
+    LightGBM's absolute error takes three times as long with weights, though they be the same.
+    """
+    weight = training.weight
+    return None if weight.min() == weight.max() else weight / weight.mean()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -45,6 +47,7 @@ class FitRequest:
     validation: rows not in X, by which a fit may stop early, and on which graph and model are compared; where there are
         none, rows of X are.
     calibration: `none`, `logistic`, `isotonic` or `auto`: see `CALIBRATIONS`; all but none are fitted on `validation`.
+    compared_rows: how many rows graph and model are compared on at most.
     own: the learners.py that defines the learner, where it is none of everloop's.
     categories: place of a column → how many categories it holds the places of; NaN, as any missing value, is none.
     seed: with the rest it determines the graph, to the byte. threads: never changes what comes out.
@@ -62,6 +65,7 @@ class FitRequest:
     task: str = "classification"
     quantiles: tuple[float, ...] = ()
     calibration: str = "none"
+    compared_rows: int = COMPARED_ROWS
     own: Path | None = None
     categories: Mapping[int, int] = field(default_factory=dict)
 
@@ -139,12 +143,12 @@ def _of_classes(request: FitRequest, item: Learner, training: Training, fill: np
     fit_s = clock.monotonic_s() - started_s
     converted, graph = _graph(item, lambda: _served(item, model, fill))
     rows = _compared(request)
-    agreement = largest_difference(graph, model, rows, fill=fill, seed=request.seed)
+    agreement = largest_difference(graph, model, rows, fill=fill, most=request.compared_rows, seed=request.seed)
     calibration = _calibration(request, graph)
     if calibration is not None and calibration.map is not None:
         before = Graph(graph)
         graph = serving_graph(converted, fill=fill, row_block=item.row_block, calibration=calibration.map)
-        check_map(graph, before, calibration.map, rows[:COMPARED_ROWS])
+        check_map(graph, before, calibration.map, rows[: request.compared_rows])
     return model, graph, agreement, fit_s, calibration
 
 
@@ -154,7 +158,9 @@ def _of_numbers(request: FitRequest, item: Learner, training: Training, fill: np
     numbers = fit_numbers(item, training, request.quantiles, fit=partial(_model, item, request))
     fit_s = clock.monotonic_s() - started_s
     graph = _graph(item, lambda: numbers.graph(fill=fill, row_block=item.row_block))
-    agreement = numbers.largest_difference(graph, _compared(request), fill=fill, seed=request.seed)
+    agreement = numbers.largest_difference(
+        graph, _compared(request), fill=fill, most=request.compared_rows, seed=request.seed
+    )
     return numbers.model, graph, agreement, fit_s, None
 
 
@@ -212,7 +218,8 @@ def _served(item: Learner, model: FittedModel, fill: np.ndarray) -> tuple[Any, b
 def _graph(item: Learner, made: Callable[[], Graphs]) -> Graphs:
     """What `made` makes of the item's model. Raises FitFailed with what a converter came upon."""
     try:
-        return made()
+        with _nothing_collected():
+            return made()
     except MemoryError:
         raise
     except Exception as error:  # converters raise whatever they come upon
@@ -221,6 +228,18 @@ def _graph(item: Learner, made: Callable[[], Graphs]) -> Graphs:
             f"the model of {item.name} could not be made into an ONNX graph, which is what is served: "
             f"{type(error).__name__}: {said[:200].rstrip('.')}; take an estimator that its converter knows"
         ) from error
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """No garbage collection: with a converter's many small objects, that of large trees takes a quarter longer."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()
 
 
 def _training(request: FitRequest, params: dict[str, Value], fill: np.ndarray) -> Training:

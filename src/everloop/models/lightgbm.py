@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from everloop.models.boosting import SHARED
+from everloop.models.boosting import SHARED, relative_weight
 from everloop.models.early_stopping import validation_weight
 from everloop.models.learner import Training, Validation
 from everloop.models.log_loss import log_loss
@@ -143,8 +143,9 @@ def boosted(
         "verbosity": -1,
         "metric": "None",
     }
-    weight = training.weight / training.weight.mean()
-    rows = lightgbm.Dataset(training.X, label=training.y, weight=weight, params=native, free_raw_data=True)
+    rows = lightgbm.Dataset(
+        training.X, label=training.y, weight=relative_weight(training), params=native, free_raw_data=True
+    )
     stopping = _stopping(training.validation, rows, patience, loss) if patience and loss and training.validation else {}
     booster = lightgbm.train(native, rows, num_boost_round=most, **stopping)
     kept = booster.best_iteration if stopping else booster.current_iteration()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from everloop.errors import ConfigurationError
@@ -93,6 +94,8 @@ class Hyperparameter:
     aliases: names that other tools have for the same thing. natives: those whose values are said otherwise there.
     words: what may be said beside a number, such as `balanced`.
     searched: whether a search tries values of it; else it has its default unless a spec says another.
+    suits: metric → where a search for it begins, in place of the default.
+    ample: its value in a second start, of a model with room for much more than the default's; None adds none.
     Raises ConfigurationError where the default is none of the values it may have.
     """
 
@@ -105,6 +108,8 @@ class Hyperparameter:
     natives: tuple[Native, ...] = ()
     words: tuple[str, ...] = ()
     searched: bool = True
+    suits: Mapping[str, Value] = field(default_factory=dict)
+    ample: Value | None = None
 
     def __post_init__(self) -> None:
         """A table that is wrong is told where it is written."""
@@ -155,6 +160,10 @@ class Hyperparameter:
         if not self.minimum <= value <= self.maximum:
             return f"is not from {self.minimum:g} to {self.maximum:g}"
         return None
+
+    def begins(self, metric: str) -> Value:
+        """Where a search for `metric` begins."""
+        return self.clean(self.suits.get(metric, self.default))
 
     def clean(self, value: Value) -> Value:
         """`value` in the one form that is hashed: 100.0 trees are 100 trees, a rate of 1 is 1.0."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from everloop.models.boosting import SHARED
+from everloop.models.boosting import SHARED, relative_weight
 from everloop.models.constant import FittedConstant
 from everloop.models.early_stopping import validation_weight
 from everloop.models.learner import Training, Validation
@@ -46,7 +46,7 @@ class _FittedXGBoost:
         return np.asarray(self.estimator.predict_proba(X)[:, 1], dtype=np.float64)
 
     def onnx(self) -> Any:
-        if not any("[" in tree for tree in self.estimator.get_booster().get_dump()):
+        if not self.estimator.get_booster().get_score():
             # no tree has a split: the converter would answer 0.5 to every row
             return FittedConstant(float(self.scores(np.zeros((1, self.estimator.n_features_in_)))[0])).onnx()
         from onnxmltools import convert_xgboost
@@ -81,18 +81,17 @@ class XGBoost:
         params: dict[str, Any] = dict(training.params)
         patience = params.pop("early_stopping_rounds")
         stopping, judged = _stopping(training, training.validation, patience)
-        weight = training.weight / training.weight.mean()
         model = XGBClassifier(
             **params,
             tree_method="hist",
             objective="binary:logistic",
-            base_score=float(np.average(training.y, weights=weight)),
+            base_score=float(np.average(training.y, weights=training.weight)),
             random_state=training.seed,
             n_jobs=training.threads,
             verbosity=0,
             **stopping,
         )
-        model.fit(training.X, training.y, sample_weight=weight, **judged)
+        model.fit(training.X, training.y, sample_weight=relative_weight(training), **judged)
         return _FittedXGBoost(model, model.get_booster().num_boosted_rounds() if stopping else None)
 
 

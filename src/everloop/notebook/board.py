@@ -74,9 +74,9 @@ class Board:
     def to_polars(self) -> pl.DataFrame:
         """A row per trial: how it was fitted (`param_…`), what it was worth, what it costs.
 
-        newest_fold: the objective on the newest fold's rows alone; null for a trial that was given up before it.
+        newest_fold: the objective on the newest fold's rows alone; null for a trial that failed.
         """
-        records = [_record(trial, tied=self.leaderboard.tied(trial), folds=self._folds) for trial in self.trials]
+        records = [_record(trial, tied=self.leaderboard.tied(trial)) for trial in self.trials]
         names = dict.fromkeys(name for record in records for name in record)
         columns = [_column(name, [record.get(name) for record in records]) for name in names]
         return pl.DataFrame(columns)
@@ -101,7 +101,7 @@ class Board:
     def _like_beside_like(self) -> str:
         """What the winner was worth where those that were brought were judged."""
         winner = self.leaderboard.winner
-        found = None if winner is None else newest_fold(winner.trial, folds=self._folds)
+        found = None if winner is None else newest_fold(winner.trial)
         if winner is None or found is None:
             return ""
         return (
@@ -111,13 +111,12 @@ class Board:
         )
 
 
-def newest_fold(trial: Trial, *, folds: int) -> float | None:
-    """The objective on the newest fold's rows; None for a trial that has not come there."""
-    there = trial.folds and (trial.kind == "own" or len(trial.folds) == folds)
-    return trial.folds[-1].value if there else None
+def newest_fold(trial: Trial) -> float | None:
+    """The objective on the newest fold's rows, by which every trial is judged first; None for one that failed."""
+    return trial.folds[0].value if trial.folds else None
 
 
-def _record(trial: Trial, *, tied: bool, folds: int) -> dict[str, Any]:
+def _record(trial: Trial, *, tied: bool) -> dict[str, Any]:
     interval = trial.range
     return {
         "trial": trial.name,
@@ -127,7 +126,7 @@ def _record(trial: Trial, *, tied: bool, folds: int) -> dict[str, Any]:
         "objective": trial.value,
         "low": None if interval is None else interval.low,
         "high": None if interval is None else interval.high,
-        "newest_fold": newest_fold(trial, folds=folds),
+        "newest_fold": newest_fold(trial),
         "tied": tied,
         **trial.metrics,
         "threshold": trial.threshold,

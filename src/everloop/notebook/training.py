@@ -45,7 +45,7 @@ class Training:
 
 def training_of(rows: SearchRows, kind: Kind) -> Training:
     """The training part of a search's rows, as a frame of `kind`."""
-    places = rows.folds.folds[-1].fitted
+    places = rows.folds.newest.fitted
     part = rows.part(places)
     whole = np.issubdtype(part.y.dtype, np.floating) and rows.task.decides
     return Training(

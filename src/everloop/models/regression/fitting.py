@@ -10,7 +10,7 @@ import numpy as np
 
 from everloop.bundle.graph import Graph
 from everloop.errors import ConfigurationError, NotEnoughData
-from everloop.models.agreement import checked_scores, compared_rows, refuse_disagreement
+from everloop.models.agreement import COMPARED_ROWS, checked_scores, compared_rows, refuse_disagreement
 from everloop.models.learner import FittedModel, Learner, Training, Validation
 from everloop.models.missing import filled
 from everloop.models.regression.graph import numeric_graph
@@ -64,12 +64,15 @@ class FittedNumbers:
             shift=self.shift,
         )
 
-    def largest_difference(self, graph: bytes, rows: np.ndarray, *, fill: np.ndarray, seed: int) -> float:
+    def largest_difference(
+        self, graph: bytes, rows: np.ndarray, *, fill: np.ndarray, seed: int, most: int = COMPARED_ROWS
+    ) -> float:
         """The largest difference of graph and model on `rows`, in usual distances of the target.
 
-        rows: float32, shape (n, k), n ≥ 1. Raises GraphDisagrees where it is more than `models.AGREEMENT`.
+        rows: float32, shape (n, k), n ≥ 1; `most` of them at most, drawn by `seed`, are compared.
+        Raises GraphDisagrees where it is more than `models.AGREEMENT`.
         """
-        both = compared_rows(rows, seed=seed)
+        both = compared_rows(rows, most=most, seed=seed)
         kept = filled(both, fill)
         score, quantiles = Graph(graph).predictions(both)
         gaps = np.abs(score - self.scores(kept))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from everloop.models.space import Hyperparameter, Value
 
 __all__ = ["LightGBM"]
 
+_AMPLE: Final[dict[str, Value]] = {"num_leaves": 127, "n_estimators": 400, "max_depth": 12}
+
 
 @dataclass(frozen=True, slots=True)
 class LightGBM:
@@ -24,7 +27,7 @@ class LightGBM:
     name: str = "lightgbm"
     yardstick: bool = False
     reads_missing: bool = True
-    hyperparameters: tuple[Hyperparameter, ...] = numeric_hyperparameters(OfClasses().hyperparameters)
+    hyperparameters: tuple[Hyperparameter, ...] = numeric_hyperparameters(OfClasses().hyperparameters, ample=_AMPLE)
     fixed: Mapping[str, tuple[Value, ...]] = field(
         default_factory=lambda: dict.fromkeys(("boosting_type", "boosting", "boost"), ("gbdt",))
     )

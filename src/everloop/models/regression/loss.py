@@ -23,8 +23,9 @@ LOSS: Final = Hyperparameter(
     search=Choice((SQUARED, ABSOLUTE)),
     default=SQUARED,
     natives=tuple(Native(name=name, meanings=_OBJECTIVES) for name in ("objective", "criterion")),
+    suits=dict.fromkeys(("mae", "mape", "pinball"), ABSOLUTE),
 )
-"""Where a search tries both, the objective decides: the absolute error for mae and mape, the squared for rmse, r2."""
+"""A search tries both, and begins with the one that the objective is made of: the squared error for rmse and r2."""
 
 
 def mean_loss(y: np.ndarray, score: np.ndarray, weight: np.ndarray, *, loss: str) -> float:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from everloop.models.boosting import relative_weight
 from everloop.models.learner import Training
 from everloop.models.regression.boosting import numeric_hyperparameters, of_quantile
 from everloop.models.regression.fixed_number import FixedNumber
@@ -31,7 +32,7 @@ class _Fitted:
 
     def onnx(self) -> Any:
         columns = self.estimator.n_features_in_
-        if not any("[" in tree for tree in self.estimator.get_booster().get_dump()):
+        if not self.estimator.get_booster().get_score():
             # no tree has a split: the converter would answer another number
             return FixedNumber(float(self.scores(np.zeros((1, columns)))[0]), columns).onnx()
         from onnxmltools import convert_xgboost
@@ -85,7 +86,7 @@ def _fitted(training: Training, base_score: float, objective: Mapping[str, Any],
         n_jobs=training.threads,
         verbosity=0,
     )
-    model.fit(training.X, training.y, sample_weight=training.weight / training.weight.mean(), **judged)
+    model.fit(training.X, training.y, sample_weight=relative_weight(training), **judged)
     return model
 
 
