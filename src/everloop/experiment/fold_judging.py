@@ -47,12 +47,16 @@ def judge_fold(
     if _of_probabilities(objective):
         scores = unseen
     found = judged(objective, held.y, scores, held.weights, seed=seed, task=task, quantiles=quantiles, levels=levels)
+    metrics = found.metrics
+    if fitted.held is not None:
+        by_others = evaluated(objective, held.y, unseen, held.weights, threshold=None)
+        metrics = metrics | {name: by_others.value(name) for name in ROW_LOSSES}
     score = FoldScore(
         value=found.value,
         interval=found.interval.to_dict(),
         worth=worth,
         threshold=found.threshold,
-        metrics=found.metrics | _probability_metrics(objective, held, unseen, task=task),
+        metrics=metrics,
         fit_s=round(fitted.fit_s, 3),
         rows=fitted_rows,
         rounds=fitted.rounds,
@@ -65,10 +69,3 @@ def _of_probabilities(objective: Objective) -> bool:
     """Whether the objective asks how near scores are to probabilities, not only how they rank."""
     constraint = objective.constraint
     return objective.metric in ROW_LOSSES or (constraint is not None and constraint.metric in ROW_LOSSES)
-
-
-def _probability_metrics(objective: Objective, held: Validation, unseen: Array, *, task: str) -> dict[str, float]:
-    if task != "classification":
-        return {}
-    found = evaluated(objective, held.y, unseen, held.weights, threshold=None)
-    return {name: found.value(name) for name in ROW_LOSSES}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final, Literal
 
+from everloop.experiment.leaderboard import ranked
 from everloop.experiment.suggest import LAG, Suggester, Suggestion
 from everloop.experiment.trials import Bound, FoldScore, Trial, combined
 
@@ -43,7 +44,8 @@ class Schedule:
         maximise: bool,
     ) -> None:
         """count: how many trials, None until the suggester has no more. go_on: asked before each but the first."""
-        self._suggester, self._go_on, self._maximise = suggester, go_on, maximise
+        self._suggester, self._go_on = suggester, go_on
+        self._maximise, self._best = maximise, max if maximise else min
         self._yardsticks = deque(enumerate(yardsticks, 1))
         self._of_yardsticks = len(yardsticks)
         self._last = suggester.size if count is None else min(count, suggester.size or count)
@@ -88,13 +90,13 @@ class Schedule:
         return True
 
     def _bounds(self) -> tuple[Bound | None, ...]:
-        """For each fold the harder of two: the median, and what leaves hope of the best."""
+        """For each fold but the last the harder of two: the median, and what leaves hope of the best."""
         folds = max((len(trial.folds) for trial in self._known), default=0)
-        harder = max if self._maximise else min
+        whole = ranked([trial for trial in self._known if trial.status == "done"], maximise=self._maximise)
         found: list[Bound | None] = []
-        for at in range(folds):
-            asked = [bound for bound in (self._median(at), self._hope(at)) if bound is not None]
-            found.append(harder(asked, key=lambda bound: bound.value) if asked else None)
+        for at in range(folds - 1):
+            asked = [bound for bound in (self._median(at), self._hope(at, whole)) if bound is not None]
+            found.append(self._best(asked, key=lambda bound: bound.value) if asked else None)
         return tuple(found)
 
     def _median(self, at: int) -> Bound | None:
@@ -105,22 +107,21 @@ class Schedule:
         middle = median(reached)
         return Bound(value=middle, why=f"half of those before it did better than {middle:.4g}")
 
-    def _hope(self, at: int) -> Bound | None:
+    def _hope(self, at: int, whole: Sequence[Trial]) -> Bound | None:
         """What, with as much on the folds after `at` as the best of each had, reaches the best trial's interval.
 
+        whole: the known trials that went through all folds, the best first.
         Behind it a trial would neither win nor be tied, unless it were good where it was not judged as none before it.
         """
-        whole = [trial for trial in self._known if trial.status == "done" and trial.range is not None]
-        best_first = max if self._maximise else min
         if len(whole) < LEAST_KNOWN:
             return None
-        best = best_first(whole, key=lambda trial: trial.value or 0.0)
+        best = whole[0]
         assert best.range is not None
         near = best.range.low if self._maximise else best.range.high
         sofar, after = best.folds[: at + 1], best.folds[at + 1 :]
-        tops = [best_first(trial.folds[place].value for trial in whole) for place in range(at + 1, len(best.folds))]
+        tops = [self._best(trial.folds[place].value for trial in whole) for place in range(at + 1, len(best.folds))]
         rest = sum(fold.worth * top for fold, top in zip(after, tops, strict=True))
-        value = ((_worth(sofar) + _worth(after)) * near - rest) / _worth(sofar)
+        value = (_worth(best.folds) * near - rest) / _worth(sofar)
         return Bound(value=value, why=f"from where the folds left would not bring it near trial {best.number}")
 
 

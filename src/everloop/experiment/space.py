@@ -96,7 +96,7 @@ def _space(learner: Learner, said: Mapping[str, Any], metric: str) -> tuple[Lear
             searched.pop(item.name, None)
             fixed[item.name] = found
     start = {name: _nearest(named[name], named[name].begins(metric), space) for name, space in searched.items()}
-    second = {
+    ample = start | {
         name: _nearest(named[name], value, space)
         for name, space in searched.items()
         if (value := named[name].ample) is not None
@@ -107,7 +107,7 @@ def _space(learner: Learner, said: Mapping[str, Any], metric: str) -> tuple[Lear
             searched=searched,
             fixed=fixed,
             start=start,
-            ample=start | second if start | second != start else None,
+            ample=None if ample == start else ample,
             said=frozenset(taken) - fixed.keys(),
         ),
         mistakes,

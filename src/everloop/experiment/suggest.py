@@ -56,20 +56,20 @@ class Suggester:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._spaces = spaces
+        starts = _starts(spaces)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "group is an experimental feature"
             self._study = optuna.create_study(
-                sampler=_sampler(method, seed=seed, starts=len(_starts(spaces))),
+                sampler=_sampler(method, seed=seed, starts=len(starts)),
                 direction="maximize" if maximise else "minimize",
             )
         self._asked: dict[int, optuna.trial.Trial | None] = {}
         self._first = first
         self._inside = first is not None and first.learner in spaces and spaces[first.learner].holds(first.params)
         self._grid = _shuffled(spaces, seed=seed) if method == "grid" else None
-        starts = [] if method == "grid" else _starts(spaces)
-        if first is not None and self._inside and self._grid is None:
+        if first is not None and self._inside:
             starts.insert(0, (first.learner, first.params))
-        for name, values in starts:
+        for name, values in starts if self._grid is None else ():
             self._study.enqueue_trial(self._told(name, values))
 
     @property
