@@ -292,7 +292,7 @@ def notes_of(board: Leaderboard) -> list[str]:
         found.append(f"≈ the data cannot tell these {board.ties} apart{_more_near(board)}")
     pruned = sum(trial.status == "pruned" for trial in board.trials)
     if pruned:
-        found.append(f"↓ {pruned} given up before their last fold, being behind half of those before them")
+        found.append(f"↓ {pruned} given up before the last fold, behind half of others or far from the best")
     if board.data.note is not None:
         found.append(board.data.note)
     found += board.notes
