@@ -98,6 +98,16 @@ def test_rarer_positives_get_more_folds() -> None:
     assert len(found.folds) == 2
 
 
+def test_where_an_older_fold_would_count_next_to_nothing_there_is_one() -> None:
+    many = rows(60_000, positives=0.3)
+    assert len(plan_folds(*many, FoldsPlan(), delay=timedelta(0)).folds) == 1
+    assert len(plan_folds(*many, FoldsPlan(count=2), delay=timedelta(0)).folds) == 2
+    assert len(plan_folds(*many, FoldsPlan(by_time=False), delay=timedelta(0)).folds) == 2
+    numbers = np.random.default_rng(0).standard_normal(200_000)
+    found = plan_folds(np.arange(200_000) * HOUR_US, numbers, FoldsPlan(), delay=timedelta(0), numeric=True)
+    assert len(found.folds) == 1
+
+
 def test_of_many_rows_the_newest_fold_decides_and_of_few_positives_all_count_nearly_alike() -> None:
     def shares(positives: float) -> np.ndarray:
         found = plan_folds(*rows(40_000, positives=positives), FoldsPlan(count=3), delay=timedelta(0))

@@ -39,6 +39,7 @@ _ALL_JUDGED: Final = 0.6
 _ENOUGH: Final = 300
 _MOST: Final = 5
 _WANDERS: Final = 200
+_LEAST_WORTH: Final = 0.1
 _LEAST_TIMES: Final = 20
 
 Indices = NDArray[np.int64]
@@ -85,15 +86,21 @@ def plan_folds(
     by_time = wanted.by_time
     if by_time is None:
         by_time = np.unique(times_us).size >= _LEAST_TIMES
-    count = wanted.count or _as_the_data_asks(y, numeric=numeric)
+    count = wanted.count or _as_the_data_asks(y, by_time=by_time, numeric=numeric)
     if by_time:
         return _by_time(times_us, y, count, delay, numeric=numeric)
     return _stratified(y, count, numeric=numeric, seed=seed)
 
 
-def _as_the_data_asks(y: Floats, *, numeric: bool) -> int:
-    """Two folds where their judged rows hold some hundred positives (or rows); more where they are rarer."""
-    return int(np.clip(np.ceil(_ENOUGH / max(_JUDGED_SHARE * _telling(y, numeric=numeric), 1.0)), 2, _MOST))
+def _as_the_data_asks(y: Floats, *, by_time: bool, numeric: bool) -> int:
+    """Two folds where their judged rows hold some hundred positives (or rows); more where they are rarer.
+
+    By time one, where it has so many that an older one would count next to nothing beside it.
+    """
+    rows = _JUDGED_SHARE * _telling(y, numeric=numeric)
+    if by_time and _worth(rows, age=1) < _LEAST_WORTH * _worth(rows):
+        return 1
+    return int(np.clip(np.ceil(_ENOUGH / max(rows, 1.0)), 2, _MOST))
 
 
 def _telling(y: Floats, *, numeric: bool) -> float:
@@ -101,14 +108,14 @@ def _telling(y: Floats, *, numeric: bool) -> float:
     return y.size / 10 if numeric else min(float(y.sum()), float(y.size - y.sum()))
 
 
-def _worth(y: Floats, *, age: int, numeric: bool) -> float:
-    """What a fold counts, by the judged rows' targets: the inverse of its error's variance, in telling rows.
+def _worth(rows: float, *, age: int = 0) -> float:
+    """What a fold counts that has so many telling rows: the inverse of its error's variance, in such rows.
 
     Chance gives 1 / rows; a world that wanders gives 1 / `_WANDERS` more for each fold that lies between. So of many
     rows the newest fold decides nearly alone, and of few positives all count nearly alike. Of eighty configurations
     drawn for prices that drift and for cards with few frauds, 100 to 300 chose best for both.
     """
-    rows = max(_telling(y, numeric=numeric), 1.0)
+    rows = max(rows, 1.0)
     return rows / (1 + age * rows / _WANDERS)
 
 
@@ -135,7 +142,7 @@ def _by_time(times_us: NDArray[np.int64], y: Floats, count: int, delay: timedelt
         Fold(
             fitted=np.arange(_before(times_us, cut, gap_us)),
             judged=np.arange(cut, end),
-            worth=_worth(y[cut:end], age=age, numeric=numeric),
+            worth=_worth(_telling(y[cut:end], numeric=numeric), age=age),
         )
         for age, (cut, end) in enumerate(reversed(list(pairwise(cuts))))
     )
@@ -160,7 +167,9 @@ def _stratified(y: Floats, count: int, *, numeric: bool, seed: int) -> Folds:
     if count == 1:
         dealt = _dealt(y, [1 - TEST_SHARE - _JUDGED_SHARE, _JUDGED_SHARE, TEST_SHARE], numeric=numeric, seed=seed)
         judged = np.flatnonzero(dealt == 1)
-        fold = Fold(fitted=np.flatnonzero(dealt == 0), judged=judged, worth=_worth(y[judged], age=0, numeric=numeric))
+        fold = Fold(
+            fitted=np.flatnonzero(dealt == 0), judged=judged, worth=_worth(_telling(y[judged], numeric=numeric))
+        )
         return Folds(folds=(fold,), test=np.flatnonzero(dealt == 2), by_time=False, gap=timedelta(0))
     shares = [*([(1 - TEST_SHARE) / count] * count), TEST_SHARE]
     dealt = _dealt(y, shares, numeric=numeric, seed=seed)
@@ -168,7 +177,7 @@ def _stratified(y: Floats, count: int, *, numeric: bool, seed: int) -> Folds:
         Fold(
             fitted=np.flatnonzero((dealt != at) & (dealt != count)),
             judged=np.flatnonzero(dealt == at),
-            worth=_worth(y[dealt == at], age=0, numeric=numeric),
+            worth=_worth(_telling(y[dealt == at], numeric=numeric)),
         )
         for at in range(count)
     )

@@ -32,9 +32,9 @@ __all__ = ["OUT_OF_MEMORY", "TrialResult", "TrialTask", "failed", "run_trial", "
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_TIMED_ROWS: Final = 5_000
+_TIMED_ROWS: Final = 2_000
 # of a trial's graph and its model; training compares more
-_COMPARED_ROWS: Final = 5_000
+_COMPARED_ROWS: Final = 2_000
 TO_END_S: Final = 20.0
 
 

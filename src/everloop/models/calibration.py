@@ -21,7 +21,7 @@ __all__ = ["CALIBRATIONS", "Calibrated", "Calibration", "calibrated", "check_cal
 CALIBRATIONS: Final = ("none", "logistic", "isotonic", "auto")
 """What a spec may say. `auto` takes the map that the validation rows surely ask for, and none where they do not."""
 
-_FOLDS: Final = 5
+_SPANS: Final = 5
 _SURE: Final = 1.96  # standard errors: a 95 % interval
 
 
@@ -48,8 +48,8 @@ class Calibration:
     """How scores became probabilities.
 
     method: `none`, `logistic` or `isotonic`. parameters: of the map, {} for none.
-    log_loss_before, log_loss_after: weighted means on the validation rows, in nats; after is out of fold: each fifth of
-        the rows by a map that was fitted on the others.
+    log_loss_before, log_loss_after: weighted means on the validation rows, in nats; after is out of fold: each span
+        of the rows, a fifth of the rarer class, by a map that was fitted on the others.
     """
 
     method: str
@@ -72,7 +72,7 @@ class Calibrated:
     """What was found on the validation rows.
 
     map: fitted on all of them; None where none is called for. held: float32, shape (n,), their probabilities to judge
-    by, each fifth by a map that was fitted on the others; None without a map. said: for people.
+    by, each span by a map that was fitted on the others; None without a map. said: for people.
     """
 
     map: ScoreMap | None
@@ -92,10 +92,11 @@ def check_calibration(method: str, validation: Validation | None, *, task: str =
         )
 
 
-def calibrated(method: str, scores: np.ndarray, validation: Validation, *, seed: int) -> Calibrated:
+def calibrated(method: str, scores: np.ndarray, validation: Validation) -> Calibrated:
     """The map that `method`, not `none`, finds for the graph's scores on the validation rows, and what it is worth.
 
-    scores: float32, shape (n,). Raises NotEnoughData where a map was asked for by name and a class has too few rows.
+    scores: float32, shape (n,), of rows in order of time. Raises NotEnoughData where a map was asked for by name and a
+    class has too few rows.
     """
     y, weight = np.asarray(validation.y), validation.weights
     before = log_losses(y, scores)
@@ -107,7 +108,7 @@ def calibrated(method: str, scores: np.ndarray, validation: Validation, *, seed:
         if rarer < candidate.least:
             _refuse_few(method, candidate.least, rarer)
             continue
-        others = _out_of_fold(candidate.fit, scores, y, weight, seed=seed)
+        others = _out_of_fold(candidate.fit, scores, y, weight)
         found = log_losses(y, others)
         if method == name or _surely_gains(after - found, weight):
             chosen, held, after = name, others.astype(np.float32), found
@@ -129,17 +130,32 @@ def _refuse_few(method: str, least: int, rarer: int) -> None:
         )
 
 
-def _out_of_fold(fit: _Fit, scores: np.ndarray, y: np.ndarray, weight: np.ndarray, *, seed: int) -> np.ndarray:
-    """Every row's probability by a map that was fitted on the other folds; a class is spread evenly over them."""
-    order = np.random.default_rng(seed).permutation(len(y))
-    order = order[np.argsort(y[order], kind="stable")]
-    fold = np.empty(len(y), dtype=np.int64)
-    fold[order] = np.arange(len(y)) % _FOLDS
-    found = np.empty(len(y))
-    for number in range(_FOLDS):
-        rest, part = fold != number, fold == number
+def _out_of_fold(fit: _Fit, scores: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Every row's probability by a map that was fitted on the other spans."""
+    span, found = _spans(y == 1), np.empty(len(y))
+    for number in range(_SPANS):
+        rest, part = span != number, span == number
         found[part] = fit(scores[rest], y[rest], weight[rest]).apply(scores[part])
     return found
+
+
+def _spans(positive: np.ndarray) -> np.ndarray:
+    """The span of every row, shape (n,): runs of neighbours, each with a fifth of the rarer class.
+
+    Rows come in order of time. Were they dealt at random, a map would have seen how many positives there were in the
+    very hours of the rows that it is judged by, which no map does that is served.
+    """
+    rarer = positive if positive.sum() * 2 <= len(positive) else ~positive
+    span = _fifths(rarer)
+    if np.bincount(span[~rarer], minlength=_SPANS).max() == (~rarer).sum():  # rows in order of their class
+        span[~rarer] = _fifths(np.ones((~rarer).sum(), dtype=bool))
+    return span
+
+
+def _fifths(counted: np.ndarray) -> np.ndarray:
+    """Places from 0 in which each `_SPANS`-th part of the `counted` rows begins anew, shape (n,)."""
+    before: np.ndarray = np.maximum(np.cumsum(counted) - 1, 0)
+    return before * _SPANS // int(counted.sum())
 
 
 def _surely_gains(gain: np.ndarray, weight: np.ndarray) -> bool:

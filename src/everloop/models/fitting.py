@@ -174,7 +174,7 @@ def _calibration(request: FitRequest, graph: bytes) -> Calibrated | None:
     if request.calibration == "none" or request.validation is None:
         return None
     scores = Graph(graph).scores(np.asarray(request.validation.X))
-    return calibrated(request.calibration, scores, request.validation, seed=request.seed)
+    return calibrated(request.calibration, scores, request.validation)
 
 
 def found_learner(request: FitRequest) -> Learner:

@@ -36,7 +36,7 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 OfCells = Callable[[Floats], Floats]
 
 # Groups of equal score that a bootstrap of a ranking metric keeps; more change the interval's third digit at most.
-GROUPS = 1024
+GROUPS = 256
 REPLICATES = 1000
 PAIRED_REPLICATES = 200
 # Rows of which the draws of a pair are kept for the next one: a search asks of twenty pairs on each of its folds.
