@@ -25,7 +25,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Validation:
-    """Rows that a fit does not learn from, later in time than those it does. No test row is among them.
+    """Rows that a fit does not learn from, later in time, and in order of it. No test row is among them.
 
     X: float32, shape (n, k). y: shape (n,). weight: shape (n,), positive; None is 1 for every row.
     """
