@@ -1,7 +1,7 @@
 """What a search makes of the card data: `python -m bench.card --json [--data DIR] [--trials N] [--seeds N]`.
 
 The search sees the oldest 70 % by time and splits them as it does any source; its best by number (`choose: best`) is
-fitted on the whole of them and measured once on the newest 30 %, beside the trial that it hands over where nobody says
+fitted on the whole of them and measured on the newest 30 %, beside the trial that it hands over where nobody says
 so (`cheapest`), and a plain XGBoost and a plain random forest fitted on the same rows. Folds of a few dozen frauds
 leave many trials tied, and one fraud of the newest rows is 0.009 of recall: so it is done for several seeds, and each
 figure is their mean, with the interval of what other rows would have given.
@@ -82,7 +82,7 @@ def plain(X: Array, y: Array, asked: Array, *, seed: int) -> dict[str, Array]:
 
 
 def measured(data: Path, scratch: Path, *, trials: int | None, objective: str, seeds: int) -> dict[str, Any]:
-    """Search on the oldest rows, measure once on the newest."""
+    """Search on the oldest rows, measure on the newest."""
     # neither metric asks what a legitimate row stands for, and fits that count it 59 times see the frauds less well
     case = CASES["creditcard"]
     case = replace(case, data={name: said for name, said in case.data.items() if name != "weight"})

@@ -153,7 +153,7 @@ def _spans(positive: np.ndarray) -> np.ndarray:
 
 
 def _fifths(counted: np.ndarray) -> np.ndarray:
-    """Places from 0 in which each `_SPANS`-th part of the `counted` rows begins anew, shape (n,)."""
+    """In which fifth of the `counted` rows each row lies, from 0, shape (n,); others lie with the one before them."""
     before: np.ndarray = np.maximum(np.cumsum(counted) - 1, 0)
     return before * _SPANS // int(counted.sum())
 
