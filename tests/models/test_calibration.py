@@ -117,14 +117,14 @@ def test_rows_in_order_of_their_class_are_calibrated_too() -> None:
 
 @pytest.mark.parametrize("shift", [0.5, -0.5])
 def test_auto_sees_a_shift_of_half_a_logit_in_a_few_thousand_rows(shift: float) -> None:
-    """Power: with about 170 positives it is found in three of five seeds at least."""
+    """Power: with about 170 positives it is found in three of four seeds at least."""
     taken = 0
     for seed in range(40):
         _, y, chance = known(4_000, 500 + seed)
         shifted = 1 / (1 + np.exp(-(np.log(chance / (1 - chance)) + shift)))
         rows = Validation(X=np.zeros((len(y), 1), dtype=np.float32), y=y)
         taken += calibrated("auto", shifted.astype(np.float32), rows).map is not None
-    assert taken >= 24
+    assert taken >= 30
 
 
 def test_auto_takes_an_isotonic_map_where_no_line_does() -> None:
@@ -139,7 +139,7 @@ def test_auto_takes_an_isotonic_map_where_no_line_does() -> None:
 
 
 def test_auto_leaves_a_calibrated_model_alone_in_most_seeds() -> None:
-    """Scores that are the truth: a map that promises nothing is taken even less often than its interval errs."""
+    """Scores that are the truth: a map that promises nothing is taken even less often than one in twenty."""
     taken = 0
     for seed in range(200):
         _, y, chance = known(4_000, 100 + seed)

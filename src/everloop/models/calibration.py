@@ -22,7 +22,7 @@ CALIBRATIONS: Final = ("none", "logistic", "isotonic", "auto")
 """What a spec may say. `auto` takes the map that the validation rows surely ask for, and none where they do not."""
 
 _SPANS: Final = 5
-_SURE: Final = 1.96  # standard errors: a 95 % interval
+_SURE: Final = 1.645  # standard errors: 95 % of one side, for nobody asks whether a map surely harms
 
 
 class _Fit(Protocol):
@@ -159,7 +159,7 @@ def _fifths(counted: np.ndarray) -> np.ndarray:
 
 
 def _surely_gains(gain: np.ndarray, weight: np.ndarray) -> bool:
-    """Whether the weighted mean of the rows' gains lies above 0 with all of its 95 % interval."""
+    """Whether the weighted mean of the rows' gains lies above 0, with 95 % certainty."""
     mean = float(np.average(gain, weights=weight))
     error = float(np.sqrt(np.sum(np.square(weight * (gain - mean))))) / float(weight.sum())
     return mean > _SURE * error
