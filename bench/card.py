@@ -1,10 +1,10 @@
 """What a search makes of the card data: `python -m bench.card --json [--data DIR] [--trials N] [--seeds N]`.
 
-The search sees the oldest 70 % by time and splits them as it does any source; its best by number (`choose: best`) is
-fitted on the whole of them and measured on the newest 30 %, beside the trial that it hands over where nobody says
-so (`cheapest`), and a plain XGBoost and a plain random forest fitted on the same rows. Folds of a few dozen frauds
-leave many trials tied, and one fraud of the newest rows is 0.009 of recall: so it is done for several seeds, and each
-figure is their mean, with the interval of what other rows would have given.
+The search sees the oldest 70 % by time and splits them as it does any source; what it hands over (`choose: blend`) is
+fitted on the whole of them and measured on the newest 30 %, beside its best single trial by number (`best`), and a
+plain XGBoost and a plain random forest fitted on the same rows. Folds of a few dozen frauds leave many trials tied,
+and one fraud of the newest rows is 0.009 of recall: so it is done for several seeds, and each figure is their mean,
+with the interval of what other rows would have given.
 Held: ROC AUC of at least 0.980 and recall at 1 % false positives of at least 0.87.
 """
 
@@ -86,10 +86,10 @@ def measured(data: Path, scratch: Path, *, trials: int | None, objective: str, s
     # neither metric asks what a legitimate row stands for, and fits that count it 59 times see the frauds less well
     case = CASES["creditcard"]
     case = replace(case, data={name: said for name, said in case.data.items() if name != "weight"})
-    # the hour of the day, of a clock that begins with the file: frauds keep other hours than people
-    frame = case.read(data).sort("Time", maintain_order=True).with_columns(hour=pl.col("Time") % 86_400 / 3600)
+    # all 30 columns as the file has them; the time column itself is no feature of a model's
+    frame = case.read(data).sort("Time", maintain_order=True).with_columns(seconds=pl.col("Time"))
     cut = int(frame.height * KNOWN_SHARE)
-    project, model = made_project(case, frame[:cut], scratch / "project", objective=objective)
+    project, model = made_project(case, frame[:cut], scratch / "project", objective=objective, choose="blend")
     rows = load_search_rows(model, as_of=project.clock().now())
     folder = scratch / "rows"
     folder.mkdir()
@@ -97,22 +97,22 @@ def measured(data: Path, scratch: Path, *, trials: int | None, objective: str, s
     truth = frame[cut:]["Class"].to_numpy().astype(np.int64)
     for name, array in {"X": rows.X, "y": rows.y, "weight": rows.weight, "X_test": newest}.items():
         np.save(folder / f"{name}.npy", array)
-    scores: dict[str, list[Array]] = {name: [] for name in ("best", "cheapest", "xgboost", "random_forest")}
+    scores: dict[str, list[Array]] = {name: [] for name in ("winner", "best", "xgboost", "random_forest")}
     runs = []
     for seed in range(seeds):
         request = {"project": str(scratch / "project"), "rows": str(folder), "refit": True}
         request |= {"seed": seed, "jobs": 2, "minutes": None, "trials": trials}
         side = scratch / f"everloop-{seed}"
         told = ran("run_everloop", request, side)
+        scores["winner"].append(np.load(side / "scores-winner.npy"))
         scores["best"].append(np.load(side / "scores.npy"))
-        scores["cheapest"].append(np.load(side / "scores-cheapest.npy"))
         for name, said in plain(rows.X, rows.y, newest, seed=seed).items():
             scores[name].append(said)
-        values = {name: round(metric(truth, scores["best"][-1]), 4) for name, metric in METRICS.items()}
+        values = {name: round(metric(truth, scores["winner"][-1]), 4) for name, metric in METRICS.items()}
         runs.append({"seed": seed, **values, "search": told})
-        print(f"seed {seed}: {values} by {told['best']['learner']}", file=sys.stderr, flush=True)
-    found: dict[str, Any] = judged(truth, scores["best"])
-    found["cheapest"] = judged(truth, scores["cheapest"])
+        print(f"seed {seed}: {values} by {told['winner']['learner']}", file=sys.stderr, flush=True)
+    found: dict[str, Any] = judged(truth, scores["winner"])
+    found["best"] = judged(truth, scores["best"])
     found["plain"] = {name: judged(truth, scores[name]) for name in ("xgboost", "random_forest")}
     return found | {"rows": [cut, frame.height - cut], "positives": int(truth.sum()), "runs": runs}
 
@@ -123,8 +123,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout, and nothing else")
     parser.add_argument("--data", type=Path, default=DATA, help="the folder that holds creditcard")
     parser.add_argument("--trials", type=int, help="of the search; its own number where None")
-    # of few frauds each is asked for its probability, not for its place alone
-    parser.add_argument("--objective", default="log_loss", help="of the search")
+    # of these rows, a tenth of them frauds, 1 % of false positives beside 0.87 of recall is a precision of 0.90
+    parser.add_argument("--objective", default="recall at precision >= 0.90", help="of the search")
     parser.add_argument("--seeds", type=int, default=10, help="searches: seeds 0 to N - 1")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="everloop-bench-") as name:

@@ -127,11 +127,18 @@ CASES: Final[Mapping[str, Case]] = {
 
 
 def made_project(
-    case: Case, frame: pl.DataFrame, root: Path, *, learners: str | None = None, objective: str | None = None
+    case: Case,
+    frame: pl.DataFrame,
+    root: Path,
+    *,
+    learners: str | None = None,
+    objective: str | None = None,
+    choose: str | None = None,
 ) -> tuple[Project, Model]:
     """A project in the new folder `root` with `frame` as its source.
 
-    learners: as model.yaml lists them; None leaves the search its own choice. objective: the case's where None.
+    learners, choose: as model.yaml's search says them; None leaves the search its own. objective: the case's where
+    None.
     """
     folder = root / case.name
     folder.mkdir(parents=True)
@@ -140,8 +147,8 @@ def made_project(
     # JSON is YAML
     said: dict[str, Any] = {"task": case.task, "data": {"source": "rows.parquet", **case.data}}
     said["objective"] = case.objective if objective is None else objective
-    if learners is not None:
-        said["search"] = {"learners": [name.strip() for name in learners.split(",")]}
+    search = {"learners": learners and [name.strip() for name in learners.split(",")], "choose": choose}
+    said["search"] = {name: value for name, value in search.items() if value is not None}
     if case.task == "regression":
         said["quantiles"] = []
     (folder / "model.yaml").write_text(json.dumps(said, indent=1) + "\n")

@@ -58,7 +58,8 @@ def grid(data: Path, scratch: Path, *, points: int | None) -> dict[str, Any]:
     trials = affordable - sum(item.yardstick for item in learners(case.task).values())
     ours = ran("run_everloop", _request(scratch, seed=0, jobs=2, trials=trials), scratch / "everloop")
     store = project.state / "searches" / ours["search"] / "predictions"
-    said = {name: np.load(store / f"{ours[name]['number']}.npy")[:, 0] for name in ("best", "cheapest")}
+    places = {"best": "best", "cheapest": "winner"}
+    said = {name: np.load(store / f"{ours[place]['number']}.npy")[:, 0] for name, place in places.items()}
     compared = _on_folds(model.objective, rows, np.load(folder / "predictions.npy"), said)
     _say(f"search: {ours['best']['value']:.4f} after {ours['fits']} fits in {ours['wall_s']:.0f} s")
     return {
@@ -122,7 +123,7 @@ def peers(
                 scores[side].append(np.load(root / side / "scores.npy"))
                 found["runs"].append({"data": name, "seed": seed, "side": side, **told})
                 _say(f"{name} seed {seed} {side}: {told['trials']} trials in {told['wall_s']:.0f} s")
-            scores["cheapest"].append(np.load(root / "everloop" / "scores-cheapest.npy"))
+            scores["cheapest"].append(np.load(root / "everloop" / "scores-winner.npy"))
         y, weight = np.load(rows / "y_test.npy"), np.load(rows / "weight_test.npy")
         for ours, suffix in (("everloop", ""), ("cheapest", "_cheapest")):
             for side in ("flaml", "optuna"):

@@ -1,8 +1,8 @@
 """everloop's side: a search as a user calls it, its winner fitted on all rows before the test's, and their scores.
 
 `python -m bench.peers.run_everloop FOLDER`. request.json: project, rows (the folder of `cases.lay_out`), seed, jobs,
-trials, minutes, refit. It leaves scores.npy (the best by number) and scores-cheapest.npy (the trial that the search
-hands over where nobody says `choose: best`), float32, shape (n,), and result.json.
+trials, minutes, refit. It leaves scores.npy (the best by number that is no blend) and scores-winner.npy (the trial that
+the search hands over, as the project's `choose` says), float32, shape (n,), and result.json.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from everloop.bundle import Graph
 from everloop.experiment import search
 from everloop.experiment.leaderboard import Leaderboard
 from everloop.experiment.trials import Trial
-from everloop.models import FitRequest, fit
+from everloop.models import BLEND, FitRequest, fit
 from everloop.project import Project
 
 
@@ -41,23 +41,24 @@ def main(folder: Path) -> None:
     )
     wall_s = time.monotonic() - began_s
     assert board.winner is not None, board.verdict.sentence
-    cheapest, best = board.winner.trial, next(t for t in board.trials if t.kind == "trial" and t.status == "done")
+    winner = board.winner.trial
+    best = next(t for t in board.trials if t.kind == "trial" and t.status == "done" and t.learner != BLEND)
     if request["refit"]:
-        for name, trial in (("scores", best), ("scores-cheapest", cheapest)):
+        for name, trial in (("scores", best), ("scores-winner", winner)):
             np.save(folder / f"{name}.npy", _refitted(trial, model.task, request, Path(request["rows"])))
-    found = _told(board, cheapest, best) | {"wall_s": round(wall_s, 2), "last_trial_s": round(marks[-1], 2)}
+    found = _told(board, winner, best) | {"wall_s": round(wall_s, 2), "last_trial_s": round(marks[-1], 2)}
     found["fit_share"] = round(sum(trial.fit_s for trial in board.trials) / (request["jobs"] * wall_s), 3)
     (folder / "result.json").write_text(json.dumps(found))
 
 
-def _told(board: Leaderboard, cheapest: Trial, best: Trial) -> dict[str, Any]:
+def _told(board: Leaderboard, winner: Trial, best: Trial) -> dict[str, Any]:
     trials = [trial for trial in board.trials if trial.kind == "trial"]
     return {
         "search": board.search,
         "trials": len(trials),
         "fits": sum(len(trial.folds) for trial in board.trials),
         "failed": sum(trial.status == "failed" for trial in trials),
-        "cheapest": _trial(cheapest),
+        "winner": _trial(winner),
         "best": _trial(best),
         "tied": board.ties,
     }

@@ -13,7 +13,7 @@ from everloop.experiment.judging import judged
 from everloop.experiment.trials import FoldScore, combined
 from everloop.experiment.verdicts import judge_winner
 from everloop.models import FitRequest, fit_here
-from everloop.project import FoldsPlan, Objective
+from everloop.project import FoldsPlan, Objective, SearchChoice
 from tests.experiment.made import payments, project
 
 
@@ -69,14 +69,14 @@ class Made:
             folds=tuple(folds),
         )
 
-    def choice(self, trials: list[Trial], yardsticks: list[Trial]) -> Choice:
+    def choice(self, trials: list[Trial], yardsticks: list[Trial], *, wanted: SearchChoice = "cheapest") -> Choice:
         return choose(
             trials,
             self.rows,
             yardsticks=yardsticks,
             predictions=lambda trial: self.said[trial.number],
             objective=self.objective,
-            cheapest=True,
+            wanted=wanted,
             task="classification",
         )
 
@@ -104,6 +104,18 @@ def test_a_small_one_that_a_yardstick_equals_does_not_stand_in_the_way_of_the_be
     assert made.choice([best, small], [yardstick(small.value - 0.01)]).winner == small
     assert made.choice([best, small], [yardstick((best.value + small.value) / 2)]).winner == best
     assert made.choice([best, small], [yardstick(0.9999)]).winner == best
+
+
+def test_a_blend_is_chosen_where_it_is_tied_and_beats_the_yardsticks(rows: SearchRows) -> None:
+    made = Made(rows, "roc_auc")
+    best, small = made.trials(9_000, 1_000)
+    blend = replace(small, learner="blend")
+    assert best.value is not None
+    assert small.value is not None
+    assert made.choice([best, blend], [], wanted="blend").winner == blend
+    assert made.choice([best, blend], [], wanted="best").winner == best
+    assert made.choice([best, small], [], wanted="blend").winner == best
+    assert made.choice([best, blend], [yardstick((best.value + small.value) / 2)], wanted="blend").winner == best
 
 
 @pytest.mark.parametrize(("objective", "compared"), [("roc_auc", RIVALS), ("recall at precision >= 0.5", RIVALS + 5)])

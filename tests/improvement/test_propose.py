@@ -104,6 +104,16 @@ def test_variants_are_the_parents_but_for_one_change() -> None:
     assert variants(spec.model_copy(update={"learner": "logistic", "hyperparameters": {}})) == []
 
 
+def test_variants_of_a_blend_make_every_member_larger_at_once() -> None:
+    said = {"1.learner": "xgboost", "1.num_round": 100, "2.learner": "logistic", "3.learner": "lightgbm"}
+    spec = Spec.new(name="fraud-s1", objective="average_precision", learner="blend", hyperparameters=said)
+    grown = [{name: value for name, value in one.items() if said.get(name) != value} for one in variants(spec)]
+    assert {"1.max_depth": 8} in grown
+    assert {"3.num_leaves": 62} in grown
+    assert {"1.num_round": 150, "3.n_estimators": 150} in grown
+    assert len(grown) == 3
+
+
 def test_hyperparameters_change_only_where_clearly_better(place: Place) -> None:
     spec = place.model.spec("fraud-s1")
     known = place.known()

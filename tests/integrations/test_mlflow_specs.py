@@ -165,6 +165,16 @@ def test_what_cannot_be_said_here_is_left_out_with_a_note(
     assert note in notes
 
 
+def test_a_blend_that_a_search_logged_is_read_member_by_member(root: Path, log: Log) -> None:
+    said = {"1.learner": "xgboost", "1.max_depth": 99, "2.learner": "lightgbm", "2.num_leaves": 7}
+    done = got(root, log(learner="blend", calibration="isotonic", **said))
+    assert done.code == 0
+    assert "member 1: max_depth=99 is not from 1 to 20; it is 20 here" in done.err
+    spec = Project.open(root).model().specs()[-1]
+    assert spec.learner == "blend"
+    assert spec.hyperparameters.items() >= {"1.max_depth": 20, "2.learner": "lightgbm", "2.num_leaves": 7}.items()
+
+
 def test_a_diff_says_what_the_run_says(root: Path, log: Log, tmp_path: Path) -> None:
     """Features are the model's, calibration and seed the champion's, and a threshold is for training to choose."""
     from everloop.integrations.mlflow.foreign import foreign_run

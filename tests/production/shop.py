@@ -40,7 +40,7 @@ def shop(
 def add_spec(model: Model, number: int, **rest: Any) -> Spec:
     """Write `fraud-sN`."""
     fields: dict[str, Any] = {"learner": "lightgbm", "hyperparameters": {"n_estimators": 100, "num_leaves": 15}, **rest}
-    if fields["learner"] != "lightgbm":
+    if fields["learner"] != "lightgbm" and "hyperparameters" not in rest:
         fields["hyperparameters"] = {}
     spec = Spec.new(name=f"fraud-s{number}", objective=str(model.objective), reason="a test's own", **fields)
     write_spec(model.spec_path(number), spec)

@@ -55,6 +55,17 @@ def test_a_first_version_passes_its_gates_and_answers_at_once(trained: Project) 
     assert [gate["outcome"] for gate in version.record["verdicts"]] == ["passed"] * 3
 
 
+def test_a_blend_is_trained_as_any_other(tmp_path: Path) -> None:
+    found, model = shop(tmp_path / "shop")
+    said = {"1.learner": "lightgbm", "1.n_estimators": 60, "2.learner": "xgboost", "2.n_estimators": 40}
+    add_spec(model, 2, learner="blend", hyperparameters=said, calibration="auto")
+    result = train(found, run_id="r-blend", spec="fraud-s2")
+    assert result.status == "finished", result.sentence
+    with Ledger.open(found, clock=SimulatedClock(NOW)) as ledger:
+        manifest = BundleStore(found.paths.bundles).load(ledger.version("fraud", 1).bundle).manifest
+    assert manifest.learner == "blend"
+
+
 def test_what_was_evaluated_is_what_is_served(trained: Project, tmp_path: Path) -> None:
     """Law 2: the scores that gates judged are those of the bundle, by `score` and for a row alone, to the bit."""
     folder = trained.paths.runs / "r-first"

@@ -12,7 +12,8 @@ from everloop.experiment.judging import better_by, evaluated
 from everloop.experiment.leaderboard import ranked
 from everloop.experiment.rows import SearchRows
 from everloop.experiment.trials import Trial, mean_interval_of
-from everloop.project import Objective
+from everloop.models import BLEND
+from everloop.project import Objective, SearchChoice
 from everloop.stats import Interval
 from everloop.tasks import Evaluated
 from everloop.tasks.metrics import RANK_METRICS
@@ -49,15 +50,16 @@ def choose(
     yardsticks: Sequence[Trial],
     predictions: PredictionsOf,
     objective: Objective,
-    cheapest: bool,
+    wanted: SearchChoice,
     task: str,
     levels: tuple[float, ...] = (),
     seed: int = 0,
 ) -> Choice:
     """The choice among the trials that went through all folds.
 
-    cheapest: of the tied that beat the yardsticks the best whose graph is about as small as the smallest, which is also
-    quick and light. Else, and where none of them does, the best.
+    wanted: of the tied that beat the yardsticks `cheapest` takes the best whose graph is about as small as the
+    smallest, which is also quick and light; `blend` takes the blend: the best by number was taken for its number, in
+    which there is luck, and a mean of several was not. Where there is none of them, and for `best`, it is the best.
     """
     whole = [trial for trial in trials if trial.kind == "trial" and trial.status == "done"]
     if not whole:
@@ -96,8 +98,16 @@ def choose(
         behind[rival.number] = mean_interval_of(gaps, worth)
     tied = [trial for trial in order if trial.number in behind and behind[trial.number].low <= 0]
     good = [trial for trial in tied if unbeaten(trial, yardsticks, objective) is None]
-    winner = _cheap(good) if cheapest and good else best
-    return Choice(winner=winner, best=best, behind=behind)
+    return Choice(winner=_wanted(wanted, good) or best, best=best, behind=behind)
+
+
+def _wanted(wanted: SearchChoice, good: Sequence[Trial]) -> Trial | None:
+    """Which of the tied, the best first, is asked for; None where it is not among them."""
+    if wanted == "cheapest":
+        return _cheap(good) if good else None
+    if wanted == "blend":
+        return next((trial for trial in good if trial.learner == BLEND), None)
+    return None
 
 
 def _cheap(order: Sequence[Trial]) -> Trial:

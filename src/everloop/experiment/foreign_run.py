@@ -13,10 +13,10 @@ from typing import Any, Final
 from everloop.clock import Clock
 from everloop.data import load_features, read_contract
 from everloop.errors import ConfigurationError
-from everloop.experiment.foreign_params import foreign_params
+from everloop.experiment.foreign_params import ForeignParams, foreign_params
 from everloop.experiment.winner import champion_spec, spec_diff
 from everloop.ledger import Ledger, SpecWritten
-from everloop.models import Learner, learners, told_params
+from everloop.models import BLEND, Learner, Member, Value, blend_params, each_member, learner, learners, told_params
 from everloop.project import Model, Spec, write_spec
 
 __all__ = ["ForeignRun", "FromRun", "spec_from_run"]
@@ -60,21 +60,14 @@ def spec_from_run(model: Model, run: ForeignRun, *, ledger: Ledger, clock: Clock
     The features are the model's as they are; calibration and a seed that the run does not say are the champion's. No
     threshold is said: training chooses one. Raises ConfigurationError where the run says no learner that the model has.
     """
-    item, called = _learner(model, run)
     features = load_features(model.features_path, read_contract(model)).tree().names
-    said = foreign_params(
-        item,
-        {name: text for name, text in run.params.items() if name not in _SAYS_LEARNER},
-        called=called,
-        columns=len(features),
-        regression=model.task == "regression",
-    )
+    name, hyperparameters, said = _configuration(model, run, columns=len(features))
     parent = champion_spec(model, ledger)
     made = Spec.new(
         name=f"{model.name}-s{model.next_spec_number()}",
         objective=str(model.objective),
-        learner=item.name,
-        hyperparameters=told_params(item, said.values),
+        learner=name,
+        hyperparameters=hyperparameters,
         features=features,
         calibration=model.calibration if parent is None else parent.calibration,
         quantiles=model.quantiles,
@@ -93,6 +86,32 @@ def spec_from_run(model: Model, run: ForeignRun, *, ledger: Ledger, clock: Clock
     fact = SpecWritten.of(spec, trigger=run.tracker.lower(), details={"tracker_run": run.run})
     ledger.append("spec.written", spec.name, fact, actor=actor, key=(f"{run.tracker.lower()}-{run.run}", spec.name, 0))
     return FromRun(spec=spec, new=not same, notes=said.notes)
+
+
+def _configuration(model: Model, run: ForeignRun, *, columns: int) -> tuple[str, dict[str, Value], ForeignParams]:
+    """The learner's name and its hyperparameters as a spec says them, and how they were read."""
+    if any(run.params.get(name) == BLEND for name in _SAYS_LEARNER):
+        return _blend(model, run, columns=columns)
+    item, called = _learner(model, run)
+    texts = {name: text for name, text in run.params.items() if name not in _SAYS_LEARNER}
+    said = foreign_params(item, texts, called=called, columns=columns, regression=model.task == "regression")
+    return item.name, told_params(item, said.values), said
+
+
+def _blend(model: Model, run: ForeignRun, *, columns: int) -> tuple[str, dict[str, Value], ForeignParams]:
+    """Of a blend, which only everloop logs: every member as a run of its own is read."""
+
+    def read(member: Member) -> tuple[Learner, ForeignParams]:
+        item = learner(member.learner, task=str(model.task), own=model.own_learners)
+        texts = {name: str(text) for name, text in member.params.items()}
+        regression = model.task == "regression"
+        return item, foreign_params(item, texts, called=item.name, columns=columns, regression=regression)
+
+    read_members = each_member({name: text for name, text in run.params.items() if name[:1].isdecimal()}, read)
+    members = [(item.name, told_params(item, said.values)) for item, said in read_members]
+    notes = tuple(f"member {at}: {note}" for at, (_, said) in enumerate(read_members, 1) for note in said.notes)
+    params = blend_params(members)
+    return BLEND, params, ForeignParams(values=params, seed=None, notes=notes)
 
 
 def _what(spec: Spec) -> tuple[str, Mapping[str, Any], Sequence[str], int, str]:

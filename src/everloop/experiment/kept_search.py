@@ -21,7 +21,7 @@ from everloop.experiment.rows import SearchRows, split_rows
 from everloop.experiment.search_plan import PLAN_FILE, KeptPlan, libraries, read_plan
 from everloop.experiment.trials import Trial, read_trials
 from everloop.experiment.whole_file import drafted
-from everloop.models import own_content
+from everloop.models import fitted_learners, own_content
 from everloop.project import FoldsPlan, Model, Objective, Project
 
 __all__ = ["KeptSearch", "keep_frame", "kept_search", "kept_searches"]
@@ -102,7 +102,7 @@ class KeptSearch:
         """Raise where `trial` cannot give its number again: it failed, or rows or its own learner have changed."""
         if trial.value is None:
             raise FitFailed(f"trial {trial.name} of search {self.plan.id} has no number to find: {trial.sentence}")
-        own = own_content([trial.learner], own=self.model.own_learners)
+        own = own_content(fitted_learners(trial.learner, trial.hyperparameters), own=self.model.own_learners)
         if own is not None and own != self.plan.own_learners:
             raise DataError(
                 f"{self.model.name}/learners.py has changed since search {self.plan.id}, so {trial.learner} may not be "

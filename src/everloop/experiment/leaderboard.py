@@ -12,6 +12,7 @@ import msgspec
 from everloop.experiment.trial_curves import TrialCurves
 from everloop.experiment.trials import Trial
 from everloop.ledger import DataSpan
+from everloop.models import BLEND
 from everloop.stats import Interval, Verdict
 from everloop.tasks import get_task
 
@@ -195,9 +196,12 @@ def _metric(trial: Trial, name: str) -> str:
 
 
 def settings_of(trial: Trial) -> dict[str, object]:
-    """What the trial was fitted with, and what came of it on the way."""
+    """What the trial was fitted with, of a blend its members' learners; and what came of it on the way."""
     found = {"rounds": trial.rounds, "calibration": trial.calibration}
-    return {**trial.hyperparameters, **{name: value for name, value in found.items() if value not in (None, "none")}}
+    said = trial.hyperparameters
+    if trial.learner == BLEND:
+        said = {name: value for name, value in said.items() if name.endswith(".learner")}
+    return {**said, **{name: value for name, value in found.items() if value not in (None, "none")}}
 
 
 def settings_text(settings: Mapping[str, object]) -> str:

@@ -32,7 +32,17 @@ from everloop.experiment.trial_store import TrialStore
 from everloop.experiment.trials import Bound, Trial
 from everloop.experiment.verdicts import judge_winner
 from everloop.experiment.workers import DaskWorkers, LokyWorkers, Workers
-from everloop.models import Learner, defaults, learner, learners, resolve_params, search_space
+from everloop.models import (
+    BLEND,
+    LEAST_MEMBERS,
+    Learner,
+    blend_params,
+    defaults,
+    learner,
+    learners,
+    search_space,
+    settled,
+)
 from everloop.project import FoldsPlan, Model, Project, ProjectLock, SearchMethod, Spec, did_you_mean
 
 __all__ = ["FIT_ROWS", "TRIALS", "Progress", "search"]
@@ -42,6 +52,9 @@ FIT_ROWS: Final = 100_000
 
 TRIALS: Final = 40
 """How many configurations are tried where nobody says; of a grid all of them."""
+
+BLENDED: Final = 5
+"""Of how many of the best trials `choose: blend` takes the mean."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Bounds = tuple[Bound | None, ...]
@@ -119,10 +132,13 @@ def search(
     with _OnlySearch(folder), _workers(project, model, folder, jobs) as workers:
         write_plan(folder, plan.kept(as_of=as_of))
         workers.lay_out(rows.for_trials(fit_rows=fit_rows, seed=chosen_seed))
-        running = _Searching(plan, folder, workers, count=count, progress=progress)
+        running = _Searching(
+            plan, folder, workers, count=count, blend=model.search.choose == "blend", progress=progress
+        )
         stopped = running.run(go_on=lambda: deadline_s is None or clock.monotonic_s() < deadline_s)
         board = _judged(running, plan, rows, model, stopped=stopped, seconds=lambda: clock.monotonic_s() - started_s)
-    board = replace(board, notes=() if note is None else (note,), page=None if out is None else str(out))
+    notes = tuple(said for said in (note, running.note) if said is not None)
+    board = replace(board, notes=notes, page=None if out is None else str(out))
     if out is None:
         return board
     from everloop.experiment.board_page import write_leaderboard
@@ -182,7 +198,7 @@ def _judged(
         yardsticks=running.yardsticks(),
         predictions=running.predictions_of,
         objective=plan.objective,
-        cheapest=model.search.choose == "cheapest",
+        wanted=model.search.choose,
         task=plan.task,
         levels=plan.levels,
         seed=plan.seed,
@@ -262,8 +278,8 @@ def _as_suggestion(champion: Spec | None, model: Model) -> tuple[Suggestion | No
     if champion is None:
         return None, None
     try:
-        item = learner(champion.learner, task=model.task, own=model.own_learners)
-        return Suggestion(learner=item.name, params=resolve_params(item, champion.hyperparameters)), None
+        params = settled(champion.learner, champion.hyperparameters, task=model.task, own=model.own_learners)
+        return Suggestion(learner=champion.learner, params=params), None
     except ConfigurationError as error:
         return None, f"the champion's {champion.name} can be fitted no more, so it is not trial 1: {error.mistakes[0]}"
 
@@ -324,13 +340,22 @@ class _Searching:
     """The trials of one search while it runs: suggested, fitted in workers, kept on disk."""
 
     def __init__(
-        self, plan: SearchPlan, folder: Path, workers: Workers, *, count: int | None, progress: Progress | None
+        self,
+        plan: SearchPlan,
+        folder: Path,
+        workers: Workers,
+        *,
+        count: int | None,
+        blend: bool,
+        progress: Progress | None,
     ) -> None:
         self._plan, self._workers, self._count, self._progress = plan, workers, count, progress
+        self._blend = blend
         self._crew = Crew(workers)
         self._store = TrialStore(folder)
         self._told: list[tuple[str, int]] = []
-        self._total: int | None = None
+        self.note: str | None = None
+        """Of which trials the blend is."""
 
     def run(self, *, go_on: Callable[[], bool]) -> bool:
         """Fit every trial that has not ended yet, the yardsticks first. Whether it was stopped by hand."""
@@ -352,6 +377,7 @@ class _Searching:
         try:
             self._tell(None, schedule)
             self._fit(schedule)
+            self._fit_blend(schedule)
         except KeyboardInterrupt:
             self._workers.renew()
             if not self.done():
@@ -363,18 +389,39 @@ class _Searching:
         """Keep the workers busy until the schedule has no more for them."""
         while True:
             while self._crew.has_room and (planned := schedule.next()) is not None:
-                task = self._task(planned.kind, planned.number, planned.suggestion, bounds=planned.bounds)
-                kept = self._store.ended(task)
-                if kept is None:
-                    self._crew.give(task)
-                else:
-                    self._end(kept, schedule)
+                self._give(
+                    self._task(planned.kind, planned.number, planned.suggestion, bounds=planned.bounds), schedule
+                )
             if not self._crew.busy:
                 return
-            for result in self._crew.wait():
-                self._store.keep(result)
-                self._end(result.trial, schedule)
-            self._store.keep_graphs_of(self._wanted())
+            self._collect(schedule)
+
+    def _fit_blend(self, schedule: Schedule) -> None:
+        """One trial more, after all others, where it is asked for: the mean of the best of them."""
+        members = [trial for trial in self.done() if trial.learner != BLEND][:BLENDED]
+        if not self._blend or len(members) < LEAST_MEMBERS:
+            return
+        number = 1 + max(trial.number for trial in self.ended() if trial.kind == "trial")
+        params = blend_params((trial.learner, trial.hyperparameters) for trial in members)
+        self.note = f"trial {number} is the mean of trials {', '.join(trial.name for trial in members)}"
+        self._give(self._task("trial", number, Suggestion(learner=BLEND, params=params)), schedule)
+        while self._crew.busy:
+            self._collect(schedule)
+
+    def _give(self, task: TrialTask, schedule: Schedule) -> None:
+        """Have `task` fitted, unless it was."""
+        kept = self._store.ended(task)
+        if kept is None:
+            self._crew.give(task)
+        else:
+            self._end(kept, schedule)
+
+    def _collect(self, schedule: Schedule) -> None:
+        """Wait for results, and keep them."""
+        for result in self._crew.wait():
+            self._store.keep(result)
+            self._end(result.trial, schedule)
+        self._store.keep_graphs_of(self._wanted())
 
     def _end(self, trial: Trial, schedule: Schedule) -> None:
         self._told.append((trial.kind, trial.number))
@@ -384,7 +431,8 @@ class _Searching:
     def _tell(self, trial: Trial | None, schedule: Schedule) -> None:
         if self._progress is not None:
             done = self.done()
-            self._progress(trial, done[0] if done else None, len(self._told), schedule.total)
+            total = None if schedule.total is None else schedule.total + self._blend
+            self._progress(trial, done[0] if done else None, len(self._told), total)
 
     def _task(
         self, kind: Literal["trial", "yardstick"], number: int, suggestion: Suggestion, *, bounds: Bounds = ()

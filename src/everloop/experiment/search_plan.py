@@ -15,7 +15,7 @@ from everloop.errors import DataError
 from everloop.experiment.space import LearnerSpace
 from everloop.experiment.suggest import Suggestion
 from everloop.experiment.trials import Trial
-from everloop.models import Learner, own_content
+from everloop.models import Learner, fitted_learners, own_content
 from everloop.project import FoldsPlan, Objective, SearchMethod, quantile_level
 
 __all__ = ["PLAN_FILE", "KeptPlan", "SearchPlan", "libraries", "read_plan", "write_plan"]
@@ -109,7 +109,8 @@ class SearchPlan:
     @property
     def _fitted(self) -> tuple[str, ...]:
         """The learners that its trials are of."""
-        champion = () if self.champion is None else (self.champion.learner,)
+        first = self.champion
+        champion = () if first is None else fitted_learners(first.learner, first.params)
         return tuple(dict.fromkeys((*self.spaces, *champion)))
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 from everloop.errors import UsageError
 from everloop.experiment.kept_search import KeptSearch
 from everloop.experiment.trials import Trial
-from everloop.models import Value, own_content
+from everloop.models import BLEND, Value, fitted_learners, own_content
 from everloop.project import Cell, dump_yaml, notebook_text
 from everloop.tasks import get_task
 
@@ -174,7 +174,7 @@ def _fit(search: KeptSearch, trial: Trial) -> str:
     if plan.quantiles:
         options.append(f"quantiles={plan.quantiles!r}")
         judged.append(f"levels={plan.quantiles!r}")
-    if own_content([trial.learner], own=search.model.own_learners) is not None:
+    if own_content(fitted_learners(trial.learner, trial.hyperparameters), own=search.model.own_learners) is not None:
         options.append("own=model.own_learners")
     settings = "".join(f"    {json.dumps(name)}: {_written(value)},\n" for name, value in trial.hyperparameters.items())
     asked = "".join(f"            {option},\n" for option in options)
@@ -241,6 +241,12 @@ def _curves(search: KeptSearch, trial: Trial) -> str:
 def _hand_over(search: KeptSearch, trial: Trial) -> str:
     if trial.kind == "yardstick":
         return "## How to hand it over\n\nA yardstick is not handed over: it is what the winner of a search must beat."
+    if trial.learner == BLEND:
+        return (
+            "## How to hand it over\n\n"
+            "The winner of a search is a spec already: `everloop spec list`, then `everloop approve SPEC --by NAME`. A "
+            "blend is made of a search's best trials, where `search` in `model.yaml` says `choose: blend`."
+        )
     said: dict[str, Any] = {
         "search": {
             "learners": [trial.learner],

@@ -16,7 +16,7 @@ import numpy as np
 from everloop.experiment.trial_fit import TrialResult, TrialTask
 from everloop.experiment.trials import Trial, TrialLog
 from everloop.experiment.whole_file import drafted
-from everloop.models import learner, told_params
+from everloop.models import told
 
 __all__ = ["TrialStore"]
 
@@ -43,8 +43,8 @@ class TrialStore:
         kept = self.trials.get((task.kind, task.number))
         if kept is None or kept.learner != task.learner or _need_not_fail_again(kept, task):
             return None
-        item = learner(task.learner, task=task.task, own=task.own)
-        return kept if told_params(item, task.params).items() <= kept.hyperparameters.items() else None
+        asked = told(task.learner, task.params, task=task.task, own=task.own)
+        return kept if asked.items() <= kept.hyperparameters.items() else None
 
     def keep(self, result: TrialResult) -> None:
         """Keep a trial, its line last. Raises StorageFull, and what was kept before stays."""

@@ -9,6 +9,7 @@ from everloop.clock import Clock
 from everloop.errors import Refused
 from everloop.experiment.leaderboard import Judged, Leaderboard
 from everloop.ledger import Estimate, Ledger, SpecWritten
+from everloop.models import BLEND
 from everloop.project import Model, Spec, write_spec
 from everloop.stats import Interval
 
@@ -98,9 +99,8 @@ def _chosen(board: Leaderboard) -> str:
     best = next(trial for trial in board.trials if trial.kind == "trial" and trial.status == "done")
     if winner.trial == best:
         return ""
-    return (
-        f", chosen for its size of {board.ties} that the data cannot tell from the best ({best.name}, {best.learner})"
-    )
+    why = "as the mean of several" if winner.trial.learner == BLEND else "for its size"
+    return f", chosen {why} of {board.ties} that the data cannot tell from the best ({best.name}, {best.learner})"
 
 
 def champion_spec(model: Model, ledger: Ledger) -> Spec | None:

@@ -12,7 +12,7 @@ import polars as pl
 from everloop.bundle import Graph
 from everloop.clock import Clock
 from everloop.data import TARGET, WEIGHT, FeatureTree, fit_sample
-from everloop.models import FitRequest, Validation, fit, learner, resolve_params, stops_early
+from everloop.models import FitRequest, Validation, fit, settled, stops_early
 from everloop.project import Spec
 
 __all__ = ["refitted"]
@@ -39,7 +39,7 @@ def refitted(
     Raises what `models.fit` raises.
     """
     validation = None
-    if stops_early(resolve_params(learner(spec.learner, task=task, own=own), params)):
+    if stops_early(settled(spec.learner, params, task=task, own=own)):
         cut = int(train.height * (1 - _VALIDATION_SHARE))
         newest, train = train[cut:], train[:cut]
         validation = Validation(X=tree.matrix(newest), y=_target(newest), weight=newest[WEIGHT].to_numpy())

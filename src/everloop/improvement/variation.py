@@ -15,7 +15,7 @@ from everloop.clock import Clock
 from everloop.data import EVENT_TIME, TARGET, WEIGHT, FeatureTree, fit_sample
 from everloop.errors import EverloopError
 from everloop.improvement.refit import refitted
-from everloop.models import learner, resolve_params
+from everloop.models import BLEND, each_member, learner, resolve_params
 from everloop.project import Objective, Spec
 from everloop.tasks import Evaluated, Task, get_task
 
@@ -38,11 +38,26 @@ class Variation:
 def variants(spec: Spec, *, own: Path | None = None, task: str = "classification") -> list[dict[str, object]]:
     """The spec's hyperparameters made larger one by one: more trees, deeper ones; none where it has neither.
 
-    own: the model's learners.py, where it has one.
+    own: the model's learners.py, where it has one. Of a blend every member's that has it, at once.
     """
-    item = learner(spec.learner, task=task, own=own)
-    now = resolve_params(item, spec.hyperparameters)
-    found: list[dict[str, object]] = []
+    if spec.learner != BLEND:
+        changes = _larger(spec.learner, spec.hyperparameters, own, task)
+    else:
+        changes = {}
+        members = each_member(
+            spec.hyperparameters, lambda one: (one.number, _larger(one.learner, one.params, own, task))
+        )
+        for number, found in members:
+            for what, change in found.items():
+                changes.setdefault(what, {}).update({f"{number}.{name}": value for name, value in change.items()})
+    return [{**spec.hyperparameters, **change} for change in changes.values()]
+
+
+def _larger(called: str, params: Mapping[str, object], own: Path | None, task: str) -> dict[str, dict[str, object]]:
+    """What makes a model of this learner larger than with `params`: canonical name → its value, as `params` call it."""
+    item = learner(called, task=task, own=own)
+    now = resolve_params(item, params)
+    found: dict[str, dict[str, object]] = {}
     for hyperparameter in item.hyperparameters:
         value = now[hyperparameter.name]
         if isinstance(value, str | bool):
@@ -54,9 +69,8 @@ def variants(spec: Spec, *, own: Path | None = None, task: str = "classification
             continue
         tried = hyperparameter.clean(int(larger))
         if hyperparameter.mistake(tried) is None:
-            names = {hyperparameter.name, *hyperparameter.aliases} & spec.hyperparameters.keys()
-            said = names.pop() if names else hyperparameter.name  # under the name that the spec has for it
-            found.append({**spec.hyperparameters, said: tried})
+            names = {hyperparameter.name, *hyperparameter.aliases} & params.keys()
+            found[hyperparameter.name] = {names.pop() if names else hyperparameter.name: tried}
     return found
 
 

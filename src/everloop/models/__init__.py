@@ -5,12 +5,22 @@
 """
 
 from everloop.models.agreement import AGREEMENT
+from everloop.models.blend import LEAST_MEMBERS, Member, blend_params, each_member, fitted_learners, settled, told
 from everloop.models.brought import BroughtGraph, brought_graph
 from everloop.models.calibration import CALIBRATIONS, Calibration
 from everloop.models.class_weight import scale_pos_weight
 from everloop.models.early_stopping import stops_early
 from everloop.models.fitting import FitRequest, FitResult, fit_here, fit_with
-from everloop.models.learner import FittedModel, Learner, Training, Validation, defaults, search_space, weighted_up
+from everloop.models.learner import (
+    BLEND,
+    FittedModel,
+    Learner,
+    Training,
+    Validation,
+    defaults,
+    search_space,
+    weighted_up,
+)
 from everloop.models.own_learner import own_learner
 from everloop.models.params import resolve_params, told_params
 from everloop.models.process import fit, fit_all
@@ -21,7 +31,9 @@ from everloop.models.space import Choice, Distribution, Float, Hyperparameter, I
 
 __all__ = [
     "AGREEMENT",
+    "BLEND",
     "CALIBRATIONS",
+    "LEAST_MEMBERS",
     "BroughtGraph",
     "Calibration",
     "Choice",
@@ -35,16 +47,20 @@ __all__ = [
     "Hyperparameter",
     "Int",
     "Learner",
+    "Member",
     "Native",
     "Training",
     "Validation",
     "Value",
+    "blend_params",
     "brought_graph",
     "defaults",
+    "each_member",
     "fit",
     "fit_all",
     "fit_here",
     "fit_with",
+    "fitted_learners",
     "learner",
     "learners",
     "own_content",
@@ -52,7 +68,9 @@ __all__ = [
     "resolve_params",
     "scale_pos_weight",
     "search_space",
+    "settled",
     "stops_early",
+    "told",
     "told_params",
     "weighted_up",
 ]

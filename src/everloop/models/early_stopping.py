@@ -45,8 +45,11 @@ def validation_weight(training: Training, validation: Validation) -> np.ndarray:
 
 
 def stops_early(params: Mapping[str, Value]) -> bool:
-    """Whether a fit with these hyperparameters, by canonical name, asks validation rows when to end."""
-    return int(params.get(_NAME, 0)) > 0
+    """Whether a fit with these hyperparameters, by canonical name, asks validation rows when to end.
+
+    A blend's are its members', of which one is enough.
+    """
+    return any(int(value) > 0 for name, value in params.items() if name.rpartition(".")[2] == _NAME)
 
 
 def check_validation(learner: str, params: Mapping[str, Value], validation: Validation | None) -> None:

@@ -6,7 +6,7 @@ import gc
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,12 +16,14 @@ import numpy as np
 from everloop.bundle.graph import Graph
 from everloop.clock import SystemClock
 from everloop.errors import EverloopError, FitFailed, NotEnoughData
-from everloop.models.agreement import COMPARED_ROWS, largest_difference
+from everloop.models.agreement import COMPARED_ROWS, compared_rows, largest_difference, refuse_disagreement
+from everloop.models.blend import Member, blend_params, each_member
+from everloop.models.blend_graph import blended
 from everloop.models.calibration import Calibrated, Calibration, calibrated, check_calibration
 from everloop.models.class_weight import BALANCED, balance
 from everloop.models.early_stopping import check_validation
 from everloop.models.graphs import serving_graph
-from everloop.models.learner import FittedModel, Learner, Training, Validation, target_type
+from everloop.models.learner import BLEND, FittedModel, Learner, Training, Validation, target_type
 from everloop.models.missing import filled, fills
 from everloop.models.own_learner import fit_mistake
 from everloop.models.params import resolve_params, told_params
@@ -31,7 +33,7 @@ from everloop.models.regression import check_quantiles, fit_numbers, refuse_one_
 from everloop.models.score_map import check_map
 from everloop.models.space import Value
 
-__all__ = ["FitRequest", "FitResult", "checked_params", "fit_here", "fit_with", "found_learner"]
+__all__ = ["FitRequest", "FitResult", "check_request", "fit_here", "fit_with"]
 
 Graphs = TypeVar("Graphs")
 
@@ -40,7 +42,7 @@ Graphs = TypeVar("Graphs")
 class FitRequest:
     """What is to be fitted.
 
-    learner: its name, such as `xgboost`.
+    learner: its name, such as `xgboost`; `blend` is the mean of the members that `params` say: see `models.blend`.
     params: hyperparameters by canonical or native name; what is not said has its default.
     X: float32, shape (n, k). y: shape (n,), 0 or 1, of a regression numbers. weight: shape (n,), positive; None is 1
         for every row.
@@ -103,14 +105,25 @@ def fit_here(request: FitRequest) -> FitResult:
     Raises ConfigurationError for what was asked, NotEnoughData for one class only or too few rows to calibrate on,
     GraphDisagrees.
     """
-    return fit_with(found_learner(request), request)
+    if request.learner == BLEND:
+        return _fit_blend(request)
+    return fit_with(_found_learner(request), request)
+
+
+def check_request(request: FitRequest) -> None:
+    """Raise ConfigurationError for what cannot be fitted as it is asked, before anything is."""
+    if request.learner == BLEND:
+        check_calibration(request.calibration, request.validation, task=request.task)
+        each_member(request.params, lambda member: check_request(_of_member(request, member)))
+    else:
+        _checked_params(_found_learner(request), request)
 
 
 def fit_with(item: Learner, request: FitRequest) -> FitResult:
     """Fit `item`, whatever name the request has for it. Raises as `fit_here`."""
     from threadpoolctl import threadpool_limits
 
-    params = checked_params(item, request)
+    params = _checked_params(item, request)
     fill = fills(request.X, reads_missing=item.reads_missing, categories=request.categories, one_hot=item.one_hot)
     training = _training(request, params, fill)
     # BLAS adds up in another order with more threads, so it always has one
@@ -127,6 +140,36 @@ def fit_with(item: Learner, request: FitRequest) -> FitResult:
         agreement=agreement,
         params=told_params(item, params),
         rounds=getattr(model, "rounds", None),
+        calibration=None if calibration is None else calibration.said,
+        held=None if calibration is None else calibration.held,
+    )
+
+
+def _of_member(request: FitRequest, member: Member) -> FitRequest:
+    """The fit of a blend's member: its graph alone, for what is calibrated is the mean."""
+    return replace(request, learner=member.learner, params=member.params, calibration="none")
+
+
+def _fit_blend(request: FitRequest) -> FitResult:
+    """Every member fitted, and the mean of their graphs, calibrated."""
+    check_request(request)
+    requests = each_member(request.params, lambda member: _of_member(request, member))
+    results = [fit_here(one) for one in requests]
+    graphs = [result.graph for result in results]
+    graph = blended(graphs)
+    rows = compared_rows(_compared(request), most=request.compared_rows, seed=request.seed)
+    mean = np.mean([Graph(one).scores(rows) for one in graphs], axis=0, dtype=np.float64)
+    off = refuse_disagreement(np.abs(Graph(graph).scores(rows) - mean) / np.maximum(1.0, np.abs(mean)))
+    calibration = _calibration(request, graph)
+    if calibration is not None and calibration.map is not None:
+        before = Graph(graph)
+        graph = blended(graphs, calibration=calibration.map)
+        check_map(graph, before, calibration.map, rows)
+    return FitResult(
+        graph=graph,
+        fit_s=sum(result.fit_s for result in results),
+        agreement=max(result.agreement for result in results) + off,
+        params=blend_params((one.learner, result.params) for one, result in zip(requests, results, strict=True)),
         calibration=None if calibration is None else calibration.said,
         held=None if calibration is None else calibration.held,
     )
@@ -177,12 +220,12 @@ def _calibration(request: FitRequest, graph: bytes) -> Calibrated | None:
     return calibrated(request.calibration, scores, request.validation)
 
 
-def found_learner(request: FitRequest) -> Learner:
+def _found_learner(request: FitRequest) -> Learner:
     """The learner that the request names. Raises ConfigurationError that names the likely one."""
     return find_learner(request.learner, task=request.task, own=request.own)
 
 
-def checked_params(item: Learner, request: FitRequest) -> dict[str, Value]:
+def _checked_params(item: Learner, request: FitRequest) -> dict[str, Value]:
     """Every hyperparameter of `item`. Raises ConfigurationError for what cannot be fitted as it is asked."""
     params = resolve_params(item, request.params)
     check_validation(item.name, params, request.validation)

@@ -17,7 +17,7 @@ import numpy as np
 from everloop.bundle.graph import ROW_BLOCK_KEY
 from everloop.models.score_map import ScoreMap
 
-__all__ = ["core", "inlet", "served", "serving_graph"]
+__all__ = ["core", "inlet", "renamed_node", "renamed_tensor", "served", "serving_graph"]
 
 _OPSET: Final = 17
 _ML_OPSET: Final = 1
@@ -92,14 +92,15 @@ def core(model: Any, *, output: str = "probabilities", prefix: str = "") -> tupl
         for name in inputs:
             if name in known and name not in names:
                 names[name] = f"{prefix}c{len(constants)}"
-                constants.append(_named(known[name], names[name]))
+                constants.append(renamed_tensor(known[name], names[name]))
         for name in node.output:
             names.setdefault(name, f"{prefix}t{len(names)}")
-        renamed.append(_renamed(node, f"{prefix}n{len(renamed)}", inputs, names))
+        renamed.append(renamed_node(node, f"{prefix}n{len(renamed)}", inputs, names))
     return renamed, constants
 
 
-def _renamed(node: Any, name: str, inputs: Sequence[str], names: dict[str, str]) -> Any:
+def renamed_node(node: Any, name: str, inputs: Sequence[str], names: dict[str, str]) -> Any:
+    """A copy of `node` called `name`, its edges under `names`, its attributes in order of theirs."""
     from onnx import NodeProto
 
     copy = NodeProto()
@@ -117,7 +118,8 @@ def _renamed(node: Any, name: str, inputs: Sequence[str], names: dict[str, str])
     return copy
 
 
-def _named(tensor: Any, name: str) -> Any:
+def renamed_tensor(tensor: Any, name: str) -> Any:
+    """A copy of `tensor` called `name`."""
     from onnx import TensorProto
 
     copy = TensorProto()

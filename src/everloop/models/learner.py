@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
 from everloop.models.space import Distribution, Hyperparameter, Value
 
 __all__ = [
+    "BLEND",
     "FittedModel",
     "Learner",
     "Training",
@@ -21,6 +22,9 @@ __all__ = [
     "upweighted",
     "weighted_up",
 ]
+
+BLEND: Final = "blend"
+"""What a spec calls a mean of several learners, so that none is called so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -21,7 +21,7 @@ from everloop import errors
 from everloop.clock import Clock, SystemClock
 from everloop.errors import ConfigurationError, EverloopError, FitFailed, StepTimeout
 from everloop.models.calibration import Calibration
-from everloop.models.fitting import FitRequest, FitResult, checked_params, found_learner
+from everloop.models.fitting import FitRequest, FitResult, check_request
 from everloop.models.learner import target_type
 
 __all__ = ["fit", "fit_all"]
@@ -58,7 +58,7 @@ def fit_all(
     Raises what `fit_here` raises for the first that fails, and FitFailed where the child gave nothing.
     """
     for request in requests:
-        checked_params(found_learner(request), request)
+        check_request(request)
     with tempfile.TemporaryDirectory(prefix="everloop-fit-", dir=scratch) as name:
         folders = [Path(name) / str(place) for place in range(len(requests))]
         for request, folder in zip(requests, folders, strict=True):

@@ -10,7 +10,7 @@ from typing import Final
 
 from everloop.errors import ConfigurationError, NotFound
 from everloop.models.constant import Constant
-from everloop.models.learner import Learner
+from everloop.models.learner import BLEND, Learner
 from everloop.models.lightgbm import LightGBM
 from everloop.models.logistic import Logistic
 from everloop.models.neural_network import NeuralNetwork
@@ -45,7 +45,7 @@ def learners(task: str, *, own: Path | None = None) -> Mapping[str, Learner]:
     if own is None:
         return _LEARNERS[task]
     theirs = read_learners(own)
-    ours = {name for known in _LEARNERS.values() for name in known}
+    ours = {BLEND, *(name for known in _LEARNERS.values() for name in known)}
     taken = [
         f"{theirs.where(name)}: {type(item).__name__} is called {name!r}, as one of everloop's own is; "
         "give it another name"
@@ -63,6 +63,10 @@ def learner(name: str, *, task: str = "classification", own: Path | None = None)
     if name in built_in:
         return built_in[name]  # a file with a mistake keeps nobody from what is not in it
     known = learners(task, own=own)
+    if name == BLEND:
+        raise ConfigurationError(
+            [f"learner: a {BLEND} is made of a search's best trials; say search: {{choose: {BLEND}}}"]
+        )
     if name not in known:
         raise ConfigurationError([f"learner: {task} has no learner {name!r}; {_hint(name, known, own)}"])
     return known[name]

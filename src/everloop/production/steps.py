@@ -36,7 +36,7 @@ from everloop.data import (
 )
 from everloop.errors import ContractViolation, Refused
 from everloop.ledger import DataSpan, Estimate, VerdictRecord, VersionRegistered
-from everloop.models import FitRequest, FitResult, Validation, fit_all, learners, own_content
+from everloop.models import FitRequest, FitResult, Validation, fit_all, fitted_learners, learners, own_content
 from everloop.production.gates import GateEvidence, GateVerdict, judge_gates, refusal
 from everloop.production.judged import JudgedModel, estimates, judge_bundle, judge_graph
 from everloop.production.rows import everything_known
@@ -198,17 +198,22 @@ def fit(context: RunContext, state: State) -> State:
         (result,), yardsticks = pool.map(fitted, ([own], others))
     for name, found in zip((CANDIDATE, *names), (result, *yardsticks), strict=True):
         _write(context.workdir / f"{name}.onnx", found.graph)
-    if own_content([spec.learner], own=model.own_learners) != content:
+    if _own_content(model, spec) != content:
         raise Refused(f"{model.name}/{_LEARNERS} was changed while {spec.learner} was fitted; start another run")
     return {"fit": _fitted(result) | ({} if content is None else {"own_learners": content})}
 
 
 def _keep_learners(context: RunContext, model: Model, spec: Spec) -> str | None:
     """A copy of the learners.py that the spec's learner is from, and its sha256; None where it is everloop's own."""
-    content = own_content([spec.learner], own=model.own_learners)
+    content = _own_content(model, spec)
     if content is not None and model.own_learners is not None:
         _write(context.workdir / _LEARNERS, model.own_learners.read_bytes())
     return content
+
+
+def _own_content(model: Model, spec: Spec) -> str | None:
+    """The sha256 of the learners.py where what the spec fits is defined there; None where it is everloop's own."""
+    return own_content(fitted_learners(spec.learner, spec.hyperparameters), own=model.own_learners)
 
 
 def _yardsticks(model: Model) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from everloop.project.document import Document, dump_yaml, parse_document, read_
 from everloop.project.durations import format_duration, parse_duration
 from everloop.project.explain import explain, explain_records
 from everloop.project.exposure import Step, StopRule, parse_step, parse_stop_rule
-from everloop.project.folds import FoldsPlan, SearchMethod
+from everloop.project.folds import FoldsPlan, SearchChoice, SearchMethod
 from everloop.project.gates import BeatsGate, Gate, MetricGate, NotWorseGate, parse_gate
 from everloop.project.lock import ProjectLock
 from everloop.project.metrics import LEARNERS, METRICS, TASK_LEARNERS, MetricName, did_you_mean, metric_name
@@ -65,6 +65,7 @@ __all__ = [
     "Project",
     "ProjectLock",
     "RolloutPlan",
+    "SearchChoice",
     "SearchMethod",
     "SearchSection",
     "Settings",

@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-__all__ = ["FoldsPlan", "SearchMethod"]
+__all__ = ["FoldsPlan", "SearchChoice", "SearchMethod"]
 
 SearchMethod = Literal["grid", "random", "bayesian"]
+SearchChoice = Literal["cheapest", "best", "blend"]
 
 _MOST: Final = 20
 _SENTENCE: Final = re.compile(r"(\d+)(?:\s+(by time|stratified))?")

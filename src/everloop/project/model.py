@@ -16,7 +16,7 @@ from everloop.project.condition import parse_bound
 from everloop.project.document import Document, KeyPath, parse_document, read_document
 from everloop.project.durations import parse_duration
 from everloop.project.exposure import Step, StopRule, parse_step, parse_stop_rule
-from everloop.project.folds import FoldsPlan, SearchMethod
+from everloop.project.folds import FoldsPlan, SearchChoice, SearchMethod
 from everloop.project.gates import Gate, MetricGate, NotWorseGate, parse_gate
 from everloop.project.metrics import LEARNERS, METRICS, TASK_LEARNERS, Calibrate, did_you_mean
 from everloop.project.objective import Objective
@@ -119,9 +119,10 @@ class SearchSection(Section):
         description="{xgboost: {max_depth: [3, 5], eta: {low: 0.01, high: 0.3, log: true}}}; left out: the learner's",
     )
     trial_timeout: Span = Field(timedelta(hours=1), description="a trial that takes longer has failed")
-    choose: Literal["cheapest", "best"] = Field(
+    choose: SearchChoice = Field(
         "cheapest",
-        description="of the trials that the data cannot tell from the best: the best of the small, or the best",
+        description="of the trials that the data cannot tell from the best: the best of the small; best: the best; "
+        "blend: one more trial, the mean of the best five",
     )
     seed: StrictInt = Field(0, description="the same seed, data and lock give the same trials")
 
