@@ -93,7 +93,7 @@ def test_repeated_or_with_more_jobs_it_is_the_same_and_with_more_trials_another(
 
 def test_its_notebook_gives_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = made(tmp_path / "p", search_too="choose: blend, calibration: logistic, ")
-    search(*opened(place), clock=CLOCK, trials=3, jobs=1)
+    search(*opened(place), clock=CLOCK, trials=2, jobs=1, fit_rows=600)
     found = kept_search(project=Project.open(place, environment={}))
     blend = next(trial for trial in found.ranked if trial.learner == "blend")
     text = trial_notebook(found, blend)

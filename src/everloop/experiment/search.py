@@ -403,10 +403,10 @@ class _Searching:
             return
         number = 1 + max(trial.number for trial in self.ended() if trial.kind == "trial")
         params = blend_params((trial.learner, trial.hyperparameters) for trial in members)
-        self.note = f"trial {number} is the mean of trials {', '.join(trial.name for trial in members)}"
         self._give(self._task("trial", number, Suggestion(learner=BLEND, params=params)), schedule)
         while self._crew.busy:
             self._collect(schedule)
+        self.note = f"trial {number} is the mean of trials {', '.join(trial.name for trial in members)}"
 
     def _give(self, task: TrialTask, schedule: Schedule) -> None:
         """Have `task` fitted, unless it was."""
