@@ -38,7 +38,7 @@ imports: $(VENV)/.installed-dev
 	@$(BIN)/lint-imports
 
 unit: $(VENV)/.installed-dev
-	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lock: ## renew both lock files (the base one holds the same versions as the development one)
 	$(LOCK) --group dev -o requirements-dev.lock
