@@ -83,7 +83,8 @@ def test_native_names_become_a_spec_that_nobody_has_measured_or_approved(root: P
     assert "note: n_jobs=-1 was left out: how many threads a fit takes" in done.err
     assert "nothing was measured here" in done.err
     again = got(root, run, "--json")
-    assert (again.json["spec"], again.json["new"]) == (name, False)
+    assert (again.json["spec"], again.json["new"], again.json["path"]) == (name, False, f"fraud/specs/{name}.yaml")
+    assert any(note.startswith("n_jobs=-1 was left out") for note in again.json["notes"])
     with Ledger.open(Project.open(root), clock=Project.open(root).clock()) as ledger:
         facts = [fact for fact in ledger.facts(kind="spec.written") if fact.subject == name]
     assert [(fact.payload["trigger"], fact.payload["spec_hash"]) for fact in facts] == [("mlflow", spec.hash)]

@@ -103,9 +103,8 @@ def _blend(model: Model, run: ForeignRun, *, columns: int) -> tuple[str, dict[st
 
     def read(member: Member) -> tuple[Learner, ForeignParams]:
         item = learner(member.learner, task=str(model.task), own=model.own_learners)
-        texts = {name: str(text) for name, text in member.params.items()}
         regression = model.task == "regression"
-        return item, foreign_params(item, texts, called=item.name, columns=columns, regression=regression)
+        return item, foreign_params(item, member.params, called=item.name, columns=columns, regression=regression)
 
     read_members = each_member({name: text for name, text in run.params.items() if name[:1].isdecimal()}, read)
     members = [(item.name, told_params(item, said.values)) for item, said in read_members]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from everloop.errors import ConfigurationError
 from everloop.models.learner import BLEND
@@ -32,7 +32,7 @@ class Member:
 
     number: int
     learner: str
-    params: Mapping[str, object]
+    params: Mapping[str, Any]
 
 
 def blend_params(members: Iterable[tuple[str, Mapping[str, Value]]]) -> dict[str, Value]:
@@ -80,14 +80,7 @@ def told(
     """`params` as `settled` gives them in the words of leaderboards and specs: see `told_params`."""
     if name != BLEND:
         return told_params(learner(name, task=task, own=own), params)
-    all_said = settled(name, params, task=task, own=own)
-    members = each_member(
-        all_said,
-        lambda one: (
-            one.learner,
-            told(one.learner, {said: all_said[f"{one.number}.{said}"] for said in one.params}, task=task, own=own),
-        ),
-    )
+    members = each_member(params, lambda one: (one.learner, told(one.learner, one.params, task=task, own=own)))
     return blend_params(members)
 
 

@@ -30,7 +30,7 @@ from everloop.models.params import resolve_params, told_params
 from everloop.models.registry import learner as find_learner
 from everloop.models.registry import own_content
 from everloop.models.regression import check_quantiles, fit_numbers, refuse_one_outcome
-from everloop.models.score_map import check_map
+from everloop.models.score_map import ScoreMap, check_map
 from everloop.models.space import Value
 
 __all__ = ["FitRequest", "FitResult", "check_request", "fit_here", "fit_with"]
@@ -160,11 +160,7 @@ def _fit_blend(request: FitRequest) -> FitResult:
     rows = compared_rows(_compared(request), most=request.compared_rows, seed=request.seed)
     mean = np.mean([Graph(one).scores(rows) for one in graphs], axis=0, dtype=np.float64)
     off = refuse_disagreement(np.abs(Graph(graph).scores(rows) - mean) / np.maximum(1.0, np.abs(mean)))
-    calibration = _calibration(request, graph)
-    if calibration is not None and calibration.map is not None:
-        before = Graph(graph)
-        graph = blended(graphs, calibration=calibration.map)
-        check_map(graph, before, calibration.map, rows)
+    graph, calibration = _calibrated(request, graph, rows, lambda found: blended(graphs, calibration=found))
     return FitResult(
         graph=graph,
         fit_s=sum(result.fit_s for result in results),
@@ -187,11 +183,12 @@ def _of_classes(request: FitRequest, item: Learner, training: Training, fill: np
     converted, graph = _graph(item, lambda: _served(item, model, fill))
     rows = _compared(request)
     agreement = largest_difference(graph, model, rows, fill=fill, most=request.compared_rows, seed=request.seed)
-    calibration = _calibration(request, graph)
-    if calibration is not None and calibration.map is not None:
-        before = Graph(graph)
-        graph = serving_graph(converted, fill=fill, row_block=item.row_block, calibration=calibration.map)
-        check_map(graph, before, calibration.map, rows[: request.compared_rows])
+    graph, calibration = _calibrated(
+        request,
+        graph,
+        rows[: request.compared_rows],
+        lambda found: serving_graph(converted, fill=fill, row_block=item.row_block, calibration=found),
+    )
     return model, graph, agreement, fit_s, calibration
 
 
@@ -212,12 +209,22 @@ def _compared(request: FitRequest) -> np.ndarray:
     return request.X if request.validation is None else request.validation.X
 
 
-def _calibration(request: FitRequest, graph: bytes) -> Calibrated | None:
-    """What was asked for, found on the validation rows' scores by the graph; nothing where nothing was."""
+def _calibrated(
+    request: FitRequest, graph: bytes, rows: np.ndarray, mapped: Callable[[ScoreMap], bytes]
+) -> tuple[bytes, Calibrated | None]:
+    """The graph that is served, and what was found on the validation rows' scores; as it is where nothing was asked.
+
+    mapped: the graph with a map at its end, which is compared with the map on `rows`.
+    """
     if request.calibration == "none" or request.validation is None:
-        return None
-    scores = Graph(graph).scores(np.asarray(request.validation.X))
-    return calibrated(request.calibration, scores, request.validation)
+        return graph, None
+    before = Graph(graph)
+    found = calibrated(request.calibration, before.scores(np.asarray(request.validation.X)), request.validation)
+    if found.map is None:
+        return graph, found
+    graph = mapped(found.map)
+    check_map(graph, before, found.map, rows)
+    return graph, found
 
 
 def _found_learner(request: FitRequest) -> Learner:

@@ -62,11 +62,11 @@ def learner(name: str, *, task: str = "classification", own: Path | None = None)
     built_in = learners(task)
     if name in built_in:
         return built_in[name]  # a file with a mistake keeps nobody from what is not in it
-    known = learners(task, own=own)
     if name == BLEND:
         raise ConfigurationError(
             [f"learner: a {BLEND} is made of a search's best trials; say search: {{choose: {BLEND}}}"]
         )
+    known = learners(task, own=own)
     if name not in known:
         raise ConfigurationError([f"learner: {task} has no learner {name!r}; {_hint(name, known, own)}"])
     return known[name]
