@@ -63,6 +63,13 @@ def test_bins_are_called_by_what_they_hold() -> None:
     assert all(len(one.names) == len(one.negatives) for one in called.values())
 
 
+def test_threads_change_nothing() -> None:
+    rng = np.random.default_rng(7)
+    y = rng.random(3_000) < 0.3
+    columns = {f"x{at}": rng.standard_normal(3_000) + at * y for at in range(9)}
+    assert seen(columns, y, threads=3) == seen(columns, y)
+
+
 def test_the_strongest_comes_first_and_moved_features_are_told() -> None:
     rng = np.random.default_rng(4)
     y = rng.random(4_000) < 0.2

@@ -76,7 +76,7 @@ def explore(
     clock = project.clock() if clock is None else clock
     started_s = clock.monotonic_s()
     if out is not None:
-        from everloop.experiment.html import prepare_scripts
+        from everloop.experiment.chart_scripts import prepare_scripts
 
         prepare_scripts()
     as_of = clock.now()
@@ -158,6 +158,7 @@ def _told(model: Model, read: Survey, *, seed: int, threads: int) -> _Told:
         classes=classes,
         categories=categories,
         seed=seed,
+        threads=threads,
     )
     together: tuple[Importance, ...] = ()
     if can_be_asked():

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 from markupsafe import Markup
 
-from everloop.errors import EverloopError
+from everloop.experiment.chart_scripts import chart_scripts
 
 __all__ = [
     "STYLE",
@@ -22,10 +17,8 @@ __all__ = [
     "chart_page",
     "fragment",
     "html_page",
-    "prepare_scripts",
     "svg",
     "template",
-    "write_whole",
 ]
 
 STYLE: Final = """
@@ -72,32 +65,6 @@ class Chart(Protocol):
         ...
 
 
-_MAKE: Final = "import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())"
-
-
-@cache
-def _making() -> subprocess.Popen[bytes]:
-    # in a process of its own: it takes a second of a core, and would hold the interpreter's lock for all of it
-    return subprocess.Popen(
-        [sys.executable, "-P", "-c", _MAKE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
-    )
-
-
-@cache
-def _scripts() -> str:
-    """The scripts that draw charts, the same for every page."""
-    bundle, _ = _making().communicate()
-    if _making().returncode:
-        _making.cache_clear()
-        raise EverloopError("the charts' scripts could not be made; reinstall vl-convert-python, or leave the page out")
-    return bundle.decode().replace("</script>", "<\\/script>")
-
-
-def prepare_scripts() -> None:
-    """Begin to make the charts' scripts, beside the work that comes before the page."""
-    _making()
-
-
 def _in_script(value: object) -> str:
     # a `</script>` in a column's name must not end the script
     return json.dumps(value).replace("<", "\\u003c")
@@ -117,7 +84,7 @@ def html_page(title: str, body: str, charts: Mapping[str, Chart]) -> str:
     """
     specs = [chart.to_dict() for chart in charts.values()]
     # all are ours, and what they hold of the data is escaped, for HTML by the template and for a script above
-    parts = {"scripts": _scripts(), "style": STYLE, "specs": _in_script(specs), "body": body}
+    parts = {"scripts": chart_scripts(), "style": STYLE, "specs": _in_script(specs), "body": body}
     return str(template(_FRAME).render(title=title, **{name: Markup(part) for name, part in parts.items()}))  # noqa: S704
 
 
@@ -147,14 +114,3 @@ def svg(chart: Chart) -> str:
     import vl_convert
 
     return str(vl_convert.vegalite_to_svg(chart.to_dict()))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write the text to `path`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -82,8 +82,8 @@ def plan_online(
     plan = _plan(model, rows, known, metric=metric, effect=effect, asked=asked)
     if out is None:
         return plan
-    from everloop.experiment.html import write_whole
     from everloop.experiment.online_page import online_page
+    from everloop.experiment.whole_file import write_whole
 
     plan = replace(plan, page=str(out))
     write_whole(out, online_page(plan))

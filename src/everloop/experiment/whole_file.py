@@ -9,7 +9,7 @@ from pathlib import Path
 
 from everloop.errors import StorageFull, no_room
 
-__all__ = ["drafted"]
+__all__ = ["drafted", "write_whole"]
 
 
 @contextmanager
@@ -27,3 +27,14 @@ def drafted(path: Path, *, full: str) -> Iterator[Path]:
         if no_room(error):
             raise StorageFull(full) from error
         raise
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write the text to `path`, whose folder is made where it is missing, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
