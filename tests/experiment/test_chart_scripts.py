@@ -13,8 +13,8 @@ from everloop.experiment.chart_scripts import chart_scripts, prepare_scripts
 
 @pytest.fixture
 def anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[], str]]:
-    """The scripts as a process finds them that begins now, with a cache in `tmp_path`."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    """The scripts as a process finds them that begins now, at home in `tmp_path`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
 
     def forget() -> None:
         chart_scripts.cache_clear()
@@ -36,7 +36,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def kept(place: Path) -> Path:
-    (path,) = (place / "everloop").iterdir()
+    (path,) = (place / ".cache" / "everloop").iterdir()
     return path
 
 
@@ -69,9 +69,8 @@ def test_without_a_place_to_keep_them_they_are_made_each_time(
 ) -> None:
     made = anew()
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
     assert anew() == made
-    monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", _nowhere)
     assert anew() == made
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -67,10 +66,9 @@ def _kept() -> str | None:
 def _place() -> Path | None:
     """In this user's cache; None for one without a home."""
     try:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return Path.home() / ".cache" / "everloop" / f"charts-{version('vl-convert-python')}.js"
     except RuntimeError:
         return None
-    return root / "everloop" / f"charts-{version('vl-convert-python')}.js"
 
 
 def _sum(text: str) -> str:
