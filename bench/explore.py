@@ -3,7 +3,7 @@
 Rows of the size and the columns of Kaggle's card file (284,807 × 31), and a source too large for memory (20 million
 rows × 12 columns of Parquet), which is read in a stream. Each is looked at in a process of its own that imports first;
 `plain_s` is what Polars alone takes to read and describe the same file. Held, for the first: 3 s and 1 GB on 2 cores,
-with the charts' scripts kept from an earlier page; `first_page_s` is how long the very first page of a user takes.
+the very first page of a user (`first_page_s`), for which the charts' scripts are made, included.
 """
 
 from __future__ import annotations
@@ -169,8 +169,9 @@ def measured(scratch: Path, *, rows: int, stream_rows: int, runs: int) -> dict[s
 def broken(document: dict[str, Any]) -> list[str]:
     """What of the claims the numbers do not keep."""
     said = []
-    if document["seconds"] > LONGEST_S:
-        said.append(f"{document['rows']:,} rows took {document['seconds']} s")
+    slowest_s = max(document["seconds"], document["first_page_s"])
+    if slowest_s > LONGEST_S:
+        said.append(f"{document['rows']:,} rows took {slowest_s} s")
     if document["peak_mb"] > MOST_MB:
         said.append(f"{document['rows']:,} rows took {document['peak_mb']} MB")
     if not document.get("streamed", True):

@@ -71,8 +71,11 @@ def test_what_is_not_kept_is_said() -> None:
         "same_best": False,
     }
     assert len(broken(document)) == 5
-    assert explore_broken({"rows": 9, "seconds": 2.9, "peak_mb": 999.0, "streamed": True}) == []
-    assert len(explore_broken({"rows": 9, "seconds": 3.1, "peak_mb": 1001.0, "streamed": False})) == 3
+    assert explore_broken({"rows": 9, "seconds": 2.5, "first_page_s": 2.9, "peak_mb": 999.0, "streamed": True}) == []
+    late = {"rows": 9, "seconds": 2.5, "first_page_s": 3.1, "peak_mb": 999.0, "streamed": True}
+    assert explore_broken(late) == ["9 rows took 3.1 s"]
+    bad = {"rows": 9, "seconds": 3.1, "first_page_s": 3.4, "peak_mb": 1001.0, "streamed": False}
+    assert len(explore_broken(bad)) == 3
 
 
 def test_generated_cards_have_the_columns_of_the_card_file() -> None:

@@ -17,8 +17,8 @@ def anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[
     monkeypatch.setenv("HOME", str(tmp_path))
 
     def forget() -> None:
-        chart_scripts.cache_clear()
-        module._making.cache_clear()
+        for remembered in (chart_scripts, module._kept, module._making):
+            remembered.cache_clear()
 
     def found() -> str:
         forget()

@@ -16,7 +16,13 @@ from everloop.experiment.whole_file import write_whole
 
 __all__ = ["chart_scripts", "prepare_scripts"]
 
-_MAKE: Final = "import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())"
+_MAKE: Final = """\
+import os, sys
+if hasattr(os, "nice"):
+    os.nice(19)
+import vl_convert
+sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())
+"""
 
 
 def prepare_scripts() -> None:
@@ -45,12 +51,14 @@ def chart_scripts() -> str:
 
 @cache
 def _making() -> subprocess.Popen[bytes]:
-    # in a process of its own: it takes a second of a core, and would hold the interpreter's lock for all of it
+    # in a process of its own: it takes a second of a core, and would hold the interpreter's lock for all of it; it
+    # takes what the work beside it leaves
     return subprocess.Popen(
         [sys.executable, "-P", "-c", _MAKE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
     )
 
 
+@cache
 def _kept() -> str | None:
     """The scripts that are kept, if they are what was written."""
     place = _place()

@@ -31,7 +31,7 @@ from everloop.experiment.importance import SAMPLE_ROWS, Importance, can_be_asked
 from everloop.experiment.late import copied_rows, late_categories, late_labels
 from everloop.experiment.leaks import leaks
 from everloop.experiment.overtime import Period, halves, periods, seasons
-from everloop.experiment.survey import MEMORY_BYTES, Survey, survey
+from everloop.experiment.survey import MEMORY_BYTES, Survey, read_once, survey
 from everloop.experiment.wrong import Seen, findings
 from everloop.project import Model, Project
 
@@ -81,6 +81,7 @@ def explore(
         prepare_scripts()
     as_of = clock.now()
     lazy = scan(model.data.source, root=project.root) if frame is None else frame.lazy()
+    lazy = read_once(lazy, model.data.source, memory_bytes=memory_bytes)
     contract = _contract(lazy, model)
     read = survey(lazy, model, contract, as_of=as_of, seed=seed, memory_bytes=memory_bytes)
     told = _told(model, read, seed=seed, threads=_cores() if threads is None else threads)

@@ -22,7 +22,7 @@ from everloop.experiment.target import TargetCount, TargetSummary
 from everloop.project import Model
 from everloop.tasks import get_task
 
-__all__ = ["BLOCK_ROWS", "MEMORY_BYTES", "SAMPLE_ROWS", "Survey", "survey"]
+__all__ = ["BLOCK_ROWS", "MEMORY_BYTES", "SAMPLE_ROWS", "Survey", "read_once", "survey"]
 
 MEMORY_BYTES: Final = 1_000_000_000
 """A source that would take more than this as a frame is read in a stream."""
@@ -76,9 +76,7 @@ def survey(
 ) -> Survey:
     """Read the source of `model`. Raises SourceError where a file turns out to be broken."""
     source = model.data.source
-    schema = lazy.collect_schema()
-    rows = int(collect(lazy.select(pl.len()), source).item())
-    streamed = rows * _row_bytes(schema) > memory_bytes
+    rows, streamed = _size(lazy, source, memory_bytes)
     roles = {column.name: column.role for column in contract.columns}
     gathered = _Gathering(model, contract, as_of=as_of, keep=min(1.0, sample_rows / max(rows, 1)) if streamed else 1.0)
     if streamed:
@@ -98,8 +96,21 @@ def survey(
     )
 
 
-def _row_bytes(schema: pl.Schema) -> int:
-    return sum(8 if dtype.is_numeric() or dtype.is_temporal() else _TEXT_BYTES for dtype in schema.values())
+def read_once(lazy: pl.LazyFrame, source: str, *, memory_bytes: int = MEMORY_BYTES) -> pl.LazyFrame:
+    """The rows in memory, where they fit; a source that is larger stays what it is, to be read in a stream.
+
+    Raises SourceError where a file turns out to be broken.
+    """
+    _, streamed = _size(lazy, source, memory_bytes)
+    return lazy if streamed else collect(lazy, source).lazy()
+
+
+def _size(lazy: pl.LazyFrame, source: str, memory_bytes: int) -> tuple[int, bool]:
+    """How many rows there are, and whether they would be larger than `memory_bytes` as a frame."""
+    rows = int(collect(lazy.select(pl.len()), source).item())
+    kinds = lazy.collect_schema().values()
+    row_bytes = sum(8 if dtype.is_numeric() or dtype.is_temporal() else _TEXT_BYTES for dtype in kinds)
+    return rows, rows * row_bytes > memory_bytes
 
 
 def _blocks(lazy: pl.LazyFrame, source: str, block_rows: int) -> Iterator[pl.DataFrame]:
