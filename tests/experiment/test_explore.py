@@ -17,8 +17,8 @@ from everloop.data import infer_contract, scan, write_contract
 from everloop.errors import SourceError
 from everloop.experiment import Exploration, exploration_screen, explore
 from everloop.experiment.charts import charts, classes_chart
-from everloop.experiment.html import svg
 from everloop.experiment.screens import sparkline
+from everloop.pages import svg
 from tests.experiment.made import START, numeric_project, opened, payments, project, trips
 
 

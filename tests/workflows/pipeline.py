@@ -12,6 +12,8 @@ from everloop.ledger import Ledger, VersionRegistered
 from everloop.workflows import Engine, RunContext, State, Step, Workflow
 
 POINTS = (
+    "queued:run",
+    "taken:run",
     "before:run",
     "started:run",
     "before:snapshot",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+import typer
 from typer.core import TyperGroup
 
 from everloop.errors import UsageError
 
-__all__ = ["Commands"]
+__all__ = ["Commands", "group"]
 
 _NEAR = 0.7  # so that `start` is not taken for `abort`
 
@@ -26,3 +27,8 @@ class Commands(TyperGroup):
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
             raise UsageError(f"'{ctx.command_path}' has no command {word!r}; {hint}")
         return super().resolve_command(ctx, args)
+
+
+def group(name: str, about: str) -> typer.Typer:
+    """A noun: a group of commands."""
+    return typer.Typer(name=name, help=about, cls=Commands, no_args_is_help=True, rich_markup_mode=None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +15,9 @@ from everloop.cli.output import draw, fields, lines, say, show, when
 
 if TYPE_CHECKING:
     from everloop.project import FoldsPlan, Model, Project, SearchMethod
-    from everloop.workflows import RunResult
+    from everloop.workflows import Engine, RunHandle, RunResult
 
-__all__ = ["AsJson", "ModelName", "add_to", "model_of"]
+__all__ = ["AsJson", "ModelName", "add_to", "engine_of", "model_of", "tell_training"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 ModelName = Annotated[str | None, typer.Argument(help="The model; may be left out where the project has one.")]
@@ -233,43 +235,73 @@ def model_of(spec: str, here: Opened) -> str | None:
 def train(
     model: ModelName = None,
     spec: Annotated[str | None, typer.Option(help="The newest approved one where left out.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Leave the run to a worker, and do not wait.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Phase 2: pipeline, gates, bundle, registered version."""
+    """Phase 2: pipeline, gates, bundle, registered version. One run of a model at a time; the next waits."""
     from everloop.cli.progress import RunProgress
     from everloop.control import require_extra
-    from everloop.production import PipelineResources, start_training, training_workflow
-    from everloop.workflows import Engine
+    from everloop.production import PipelineResources, start_training
 
     require_extra("train")
     with opened() as here:
         chosen = here.project.model(model)
-        resources = PipelineResources.of(here.project)
-        with Engine.open(
-            here.project.paths,
-            ledger=here.ledger,
-            clock=here.clock,
-            workflows=[training_workflow()],
-            resources=resources,
-        ) as engine:
-            for run_id in engine.recover():
-                say(f"run {run_id} was interrupted; it goes on where it was")
-                engine.wait(run_id)
+        with engine_of(here) as engine:
             handle = start_training(
                 engine,
-                resources,
+                PipelineResources.of(here.project),
                 here.ledger,
                 model=chosen,
                 as_of=here.clock.now(),
                 actor=me(),
                 spec=spec,
+                begin=not detach,
             )
+            _tell_request(here, handle)
+            if detach:
+                _tell_detached(handle.run_id, as_json=as_json)
+                return
             with RunProgress(here.ledger, handle.run_id):
                 result = engine.wait(handle.run_id)
-    _tell_training(chosen.name, result, as_json=as_json)
+    tell_training(chosen.name, result, as_json=as_json)
 
 
-def _tell_training(model: str, result: RunResult, *, as_json: bool) -> None:
+@contextmanager
+def engine_of(here: Opened) -> Iterator[Engine]:
+    """An engine of this command's own, for the project's runs."""
+    from everloop.production import PipelineResources, training_workflow
+    from everloop.workflows import Engine
+
+    with Engine.open(
+        here.project.paths,
+        ledger=here.ledger,
+        clock=here.clock,
+        workflows=[training_workflow()],
+        resources=PipelineResources.of(here.project),
+    ) as engine:
+        yield engine
+
+
+def _tell_request(here: Opened, handle: RunHandle) -> None:
+    """What the request became, where that is not a run of its own that begins now."""
+    if handle.fact.kind == "run.folded":
+        say(f"the same was asked for and still waits: this request became one with run {handle.run_id}")
+    mine = here.ledger.run(handle.run_id)
+    if mine.status == "queued":
+        before = [run.run for run in here.ledger.runs() if run.open and run.lane == mine.lane and run.run != mine.run]
+        say(f"run {mine.run} waits for " + (f"the end of {', '.join(before)}" if before else "a worker"))
+
+
+def _tell_detached(run_id: str, *, as_json: bool) -> None:
+    if as_json:
+        show({"run": run_id, "status": "queued"})
+        return
+    lines(run_id)
+    say("'everloop up' or 'everloop worker' begins it; 'everloop run show' tells how it goes")
+
+
+def tell_training(model: str, result: RunResult, *, as_json: bool) -> None:
+    """How a training ended: its gates and the version, or what it ended with, raised with its exit code."""
     state = result.state
     record: dict[str, Any] = {"run": result.run_id, "status": result.status, "sentence": result.sentence}
     if result.status == "finished":

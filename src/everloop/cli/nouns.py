@@ -1,4 +1,4 @@
-"""The nouns: `model`, `spec`, `run`, `alert`, `rollout`, `audit`, each with list, show and what it can do."""
+"""The nouns `model`, `spec`, `alert`, `rollout`, `audit`, each with list, show and what it can do."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from everloop.cli.commands import Commands
+from everloop.cli.commands import group
 from everloop.cli.context import me, opened
 from everloop.cli.daily import AsJson, ModelName
 from everloop.cli.output import draw, fields, json_text, lines, say, show, table, when
+from everloop.cli.runs import runs
 
 if TYPE_CHECKING:
     from everloop.ledger import Fact
@@ -17,22 +18,17 @@ if TYPE_CHECKING:
 __all__ = ["add_to"]
 
 
-def _group(name: str, about: str) -> typer.Typer:
-    return typer.Typer(name=name, help=about, cls=Commands, no_args_is_help=True, rich_markup_mode=None)
-
-
-models = _group("model", "Models and their registered versions.")
-specs = _group("spec", "Specs: what may be trained, and who approved it.")
-runs = _group("run", "Runs of the training pipeline.")
-alerts = _group("alert", "Alerts: verdicts that someone or something must act on.")
-rollouts = _group("rollout", "Rollouts: how challengers are exposed.")
-audit = _group("audit", "The ledger: every fact, in a chain that can be verified.")
+models = group("model", "Models and their registered versions.")
+specs = group("spec", "Specs: what may be trained, and who approved it.")
+alerts = group("alert", "Alerts: verdicts that someone or something must act on.")
+rollouts = group("rollout", "Rollouts: how challengers are exposed.")
+audit = group("audit", "The ledger: every fact, in a chain that can be verified.")
 
 
 def add_to(app: typer.Typer) -> None:
     """The nouns, as groups of commands."""
-    for group in (models, specs, runs, alerts, rollouts, audit):
-        app.add_typer(group)
+    for noun in (models, specs, runs, alerts, rollouts, audit):
+        app.add_typer(noun)
 
 
 @models.command("list")
@@ -194,49 +190,10 @@ def spec_get(
     lines(f"everloop approve {made.spec.name} --by {me()}")
 
 
-@runs.command("list")
-def run_list(model: ModelName = None, as_json: AsJson = False) -> None:
-    """Every run, newest last."""
-    with opened() as here:
-        found = here.ledger.runs(None if model is None else here.project.model(model).name)
-    if as_json:
-        show([_record(run) for run in found])
-        return
-    rows = [(run.run, run.model, run.spec, run.trigger, run.status, when(run.started_at)) for run in found]
-    table(
-        ("run", "model", "spec", "trigger", "status", "started"), rows, empty="no run yet: 'everloop train' starts one"
-    )
-
-
 def _record(state: Any) -> dict[str, Any]:
     import dataclasses
 
     return {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
-
-
-@runs.command("show")
-def run_show(run: Annotated[str, typer.Argument(help="Such as r-7k2abc.")], as_json: AsJson = False) -> None:
-    """One run: its steps with what they gave, and how it ended."""
-    with opened() as here:
-        found = here.ledger.run(run)
-        steps = here.ledger.facts(kind="run.step", subject=run)
-    if as_json:
-        show(_record(found) | {"steps": [fact.payload for fact in steps]})
-        return
-    fields(
-        {
-            "run": found.run,
-            "model": found.model,
-            "spec": found.spec,
-            "status": found.status,
-            "started": when(found.started_at),
-            "ended": when(found.ended_at),
-            "sentence": found.sentence,
-            "evidence": found.evidence_path,
-        }
-    )
-    rows = [(fact.payload["step"], f"{fact.payload['seconds']:.2f} s", fact.payload["attempt"]) for fact in steps]
-    table(("step", "took", "attempt"), rows, empty="no step has ended yet")
 
 
 @alerts.command("list")

@@ -74,15 +74,18 @@ def serve(host: Host = None, port: Port = None, workers: Workers = None, as_json
     run(project_here(), host=host, port=port, workers=workers, listening=listening)
 
 
-def worker(as_json: AsJson = False) -> None:
-    """The worker alone: runs, schedules, monitor, rollouts."""
+def worker(
+    runs: Annotated[int, typer.Option(min=1, help="How many runs go on at once.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """The worker alone: runs, schedules, monitor, rollouts. With a shared ledger, one on each machine."""
     from everloop.control import told_to_stop, work
 
     def tell(sentence: str) -> None:
         show({"said": sentence})
 
     with told_to_stop() as stop:
-        work(project_here(), stop, say=tell if as_json else say)
+        work(project_here(), stop, say=tell if as_json else say, runs=runs)
 
 
 def check(

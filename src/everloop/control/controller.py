@@ -162,9 +162,10 @@ class Controller:
             alert=action.alert,
             cause=action.cause,
             run_id=self._run_id(action.name),
+            begin=False,
         )
         why = f"for alert {action.alert}" if action.alert else f"by {action.trigger}"
-        sentence = f"{handle.run_id} trains {action.spec} {why}"
+        sentence = f"{handle.run_id} is to train {action.spec} {why}"
         if not self._wait:
             return sentence
         result = resources.engine.wait(handle.run_id)

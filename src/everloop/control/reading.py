@@ -127,7 +127,7 @@ def _read_facts(resources: Resources, model: Model, head: int) -> _Facts:
         rollout=load_rollout(ledger, model.name),
         rollout_trigger=next((one.trigger for one in reversed(rollouts) if one.status == "running"), ""),
         alerts=alerts,
-        running=tuple(run for run in runs if run.status == "running"),
+        running=tuple(run for run in runs if run.open),
         tries_before=len(started),
         promotions=0 if opened is None else sum(1 for one in answered if (one.ended_at or opened) >= opened),
         recovered=recovered(model, alerts, versions, routing),

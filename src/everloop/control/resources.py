@@ -46,10 +46,11 @@ class Resources:
         ledger: Ledger,
         clock: Clock,
         slot: str = "worker",
+        capacity: int | None = None,
         mover: Mover | None = None,
         seed: str | None = None,
     ) -> Iterator[Resources]:
-        """With an engine of its own under `slot`, closed at the end."""
+        """With an engine of its own under `slot`, closed at the end. capacity: runs at once, of all that wait."""
         pipeline = PipelineResources.of(project)
         with Engine.open(
             project.paths,
@@ -58,6 +59,7 @@ class Resources:
             slot=slot,
             workflows=[training_workflow()],
             resources=pipeline,
+            capacity=capacity,
         ) as engine:
             yield cls.of(project, ledger=ledger, clock=clock, engine=engine, mover=mover, seed=seed)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -22,17 +21,17 @@ __all__ = ["main", "work"]
 LEASE = "control"
 _LEASE_S = 120.0
 _RENEW_EVERY_S = 10.0
-_RECOVER_EVERY_S = 30.0
+_RECOVER_EVERY_S = 5.0
 _AFTER_TROUBLE_S = 10.0
 
 Say = Callable[[str], None]
 
 
-def work(project: Project, stop: threading.Event, *, say: Say, poll_s: float = 1.0) -> None:
-    """Go on with runs that were left, then decide and act about every second until told to stop.
+def work(project: Project, stop: threading.Event, *, say: Say, poll_s: float = 1.0, runs: int = 1) -> None:
+    """Go on with runs that were left, begin those that wait, decide and act about every second until told to stop.
 
-    Of several workers one acts, the one that holds the lease; the others stand by. A run that goes on when the word
-    to stop comes is left at its next step for the next worker.
+    Of several workers one decides, the one that holds the lease; all run what waits, each `runs` at once. A run that
+    goes on when the word to stop comes is left at its next step for the next worker.
     """
     from everloop.control.integrations import followed
     from everloop.control.resources import Resources
@@ -42,7 +41,7 @@ def work(project: Project, stop: threading.Event, *, say: Say, poll_s: float = 1
     assert project.state.is_dir()
     with (
         Ledger.open(project, clock=clock) as ledger,
-        Resources.opened(project, ledger=ledger, clock=clock, slot="worker") as resources,
+        Resources.opened(project, ledger=ledger, clock=clock, slot="worker", capacity=runs) as resources,
         followed(project, ledger, clock, say=say),
     ):
         _Worker(resources, say).run(stop, poll_s)
@@ -61,7 +60,7 @@ class _Worker:
         self._controller = Controller(resources)
         self._say = say
         # Named by its slot, not its process: started again after a crash it holds its own lease at once.
-        self._holder = f"{socket.gethostname()}/{self._engine.slot}"
+        self._holder = self._engine.identity
         self._holds: bool | None = None
         self._trouble: str | None = None
         self._renew_s = self._recover_s = float("-inf")
@@ -92,15 +91,16 @@ class _Worker:
         return None
 
     def _turn(self) -> None:
-        if not self._leads():
-            return
         now_s = self._clock.monotonic_s()
         if now_s - self._recover_s >= _RECOVER_EVERY_S:
             self._recover_s = now_s
             for run in self._engine.recover():
                 self._say(f"run {run} was interrupted; it goes on where it was")
-        for sentence in self._controller.tick():
-            self._say(sentence)
+        if self._leads():
+            for sentence in self._controller.tick():
+                self._say(sentence)
+        for run in self._engine.take():
+            self._say(f"run {run} begins")
 
     def _leads(self) -> bool:
         now_s = self._clock.monotonic_s()
@@ -110,7 +110,7 @@ class _Worker:
         holds = self._ledger.acquire_lease(LEASE, self._holder, ttl_s=_LEASE_S) is not None
         if holds != self._holds:
             self._holds = holds
-            self._say("the worker watches" if holds else "another worker watches; this one stands by")
+            self._say("the worker watches" if holds else "another worker watches; this one runs what waits")
         return holds
 
 
@@ -119,6 +119,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m everloop.control.worker")
     parser.add_argument("--project", type=Path, default=Path())
     parser.add_argument("--parent", type=int)
+    parser.add_argument("--runs", type=int, default=1)
     given = parser.parse_args()
 
     from everloop.project import Project
@@ -129,7 +130,7 @@ def main() -> int:
 
     try:
         with told_to_stop(parent=given.parent) as stop:
-            work(Project.find(given.project), stop, say=say)
+            work(Project.find(given.project), stop, say=say, runs=given.runs)
     except EverloopError as error:
         say(f"the worker: {error}")
         return error.exit_code

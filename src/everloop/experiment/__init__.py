@@ -12,7 +12,6 @@ from everloop.experiment.finding import Finding
 from everloop.experiment.fold_judging import judge_fold
 from everloop.experiment.foreign_run import ForeignRun, FromRun, spec_from_run
 from everloop.experiment.hand_over import approve
-from everloop.experiment.html import fragment
 from everloop.experiment.judging import evaluated
 from everloop.experiment.kept_search import KeptSearch, keep_frame, kept_search, kept_searches
 from everloop.experiment.leaderboard import (
@@ -38,6 +37,7 @@ from everloop.experiment.trials import FoldScore, Trial, combined
 from everloop.experiment.unseen import unseen_rows
 from everloop.experiment.winner import champion_spec, winner_spec, write_winner
 from everloop.experiment.worst import Segment, Worst, worst_segments
+from everloop.pages import fragment
 
 __all__ = [
     "FIT_ROWS",

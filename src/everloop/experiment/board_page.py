@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from everloop.experiment.board_charts import board_charts, curve_charts
-from everloop.experiment.html import chart_fragment, chart_page, svg
 from everloop.experiment.leaderboard import Leaderboard, notes_of, rows_line, settings_of, settings_text, size_text
 from everloop.experiment.trial_curves import TrialCurves
 from everloop.experiment.trials import Trial
-from everloop.experiment.whole_file import write_whole
+from everloop.pages import chart_fragment, chart_page, svg, write_whole
 from everloop.stats import Interval
 from everloop.tasks import get_task
 

@@ -76,7 +76,7 @@ def explore(
     clock = project.clock() if clock is None else clock
     started_s = clock.monotonic_s()
     if out is not None:
-        from everloop.experiment.chart_scripts import prepare_scripts
+        from everloop.pages import prepare_scripts
 
         prepare_scripts()
     as_of = clock.now()

@@ -20,8 +20,8 @@ from everloop.experiment.leaderboard import ranked
 from everloop.experiment.rows import SearchRows, split_rows
 from everloop.experiment.search_plan import PLAN_FILE, KeptPlan, libraries, read_plan
 from everloop.experiment.trials import Trial, read_trials
-from everloop.experiment.whole_file import drafted
 from everloop.models import fitted_learners, own_content
+from everloop.pages import drafted
 from everloop.project import FoldsPlan, Model, Objective, Project
 
 __all__ = ["KeptSearch", "keep_frame", "kept_search", "kept_searches"]

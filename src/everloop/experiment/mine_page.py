@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from everloop.experiment.html import fragment
+from everloop.pages import fragment
 from everloop.stats import Interval
 
 if TYPE_CHECKING:

@@ -83,7 +83,7 @@ def plan_online(
     if out is None:
         return plan
     from everloop.experiment.online_page import online_page
-    from everloop.experiment.whole_file import write_whole
+    from everloop.pages import write_whole
 
     plan = replace(plan, page=str(out))
     write_whole(out, online_page(plan))

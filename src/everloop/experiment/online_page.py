@@ -7,8 +7,8 @@ from typing import Any, Final
 import altair as alt
 
 from everloop.experiment.drawing import BLUE, GREY, RED, WIDTH
-from everloop.experiment.html import html_page, template
 from everloop.experiment.online_plan import OnlinePlan, cells, lasting, percent, plain
+from everloop.pages import html_page, template
 
 __all__ = ["online_chart", "online_page"]
 

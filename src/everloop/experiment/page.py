@@ -8,8 +8,7 @@ from typing import Final
 from everloop.experiment.charts import MOST_DISTRIBUTIONS, MOST_FEATURES, charts
 from everloop.experiment.exploration import Exploration
 from everloop.experiment.feature_table import FeatureTable
-from everloop.experiment.html import chart_fragment, chart_page, fragment
-from everloop.experiment.whole_file import write_whole
+from everloop.pages import chart_fragment, chart_page, fragment, write_whole
 
 __all__ = ["exploration_fragment", "exploration_page", "feature_fragment", "write_page"]
 

@@ -105,7 +105,7 @@ def search(
     _refuse(method, trials=trials, jobs=jobs, minutes=minutes)
     started_s, as_of = clock.monotonic_s(), clock.now()
     if out is not None:
-        from everloop.experiment.chart_scripts import prepare_scripts
+        from everloop.pages import prepare_scripts
 
         prepare_scripts()
     spaces = learner_spaces(_learners(model), model.search.space, metric=model.objective.metric)

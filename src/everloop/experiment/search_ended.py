@@ -41,7 +41,7 @@ def note_search(
 
 
 def _lay(folder: Path, board: Leaderboard, beside: Sequence[Mine], *, pictures: bool) -> None:
-    from everloop.experiment.whole_file import write_whole
+    from everloop.pages import write_whole
 
     record = board.to_dict() | {"beside": [mine.to_dict() for mine in beside]}
     write_whole(folder / "leaderboard.json", json.dumps(record, ensure_ascii=False, indent=1, default=float) + "\n")

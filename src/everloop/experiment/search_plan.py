@@ -176,7 +176,7 @@ def libraries() -> dict[str, str]:
 
 def write_plan(folder: Path, plan: KeptPlan) -> None:
     """Write the record into the search's folder, whole or not at all; a search that goes on writes it anew."""
-    from everloop.experiment.whole_file import write_whole
+    from everloop.pages import write_whole
 
     write_whole(folder / PLAN_FILE, msgspec.json.format(msgspec.json.encode(plan), indent=2).decode() + "\n")
 

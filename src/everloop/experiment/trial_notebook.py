@@ -49,7 +49,7 @@ def write_trial_notebook(path: Path, text: str) -> None:
     """Write the notebook whole or not at all. Raises UsageError where the path is another notebook, or was edited."""
     if path.exists() and _sources(path.read_text(encoding="utf-8")) != _sources(text):
         raise UsageError(f"{path} holds other cells, of another trial or of yours; say --out FILE, or remove it")
-    from everloop.experiment.whole_file import write_whole
+    from everloop.pages import write_whole
 
     write_whole(path, text)
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from everloop.experiment.trial_fit import TrialResult, TrialTask
 from everloop.experiment.trials import Trial, TrialLog
-from everloop.experiment.whole_file import drafted
 from everloop.models import told
+from everloop.pages import drafted
 
 __all__ = ["TrialStore"]
 

@@ -11,7 +11,7 @@ import polars as pl
 if TYPE_CHECKING:
     import altair as alt
 
-__all__ = ["days_chart", "drift_chart", "svg"]
+__all__ = ["days_chart", "drift_chart"]
 
 _WIDTH: Final = 640
 _HEIGHT: Final = 170
@@ -66,11 +66,3 @@ def drift_chart(drifted: Iterable[Mapping[str, Any]]) -> alt.Chart:
         .properties(width=_WIDTH, height=alt.Step(14))
     )
     return chart
-
-
-def svg(chart: alt.Chart) -> str:
-    """The chart as an SVG document: it needs no script and fetches nothing."""
-    import vl_convert
-
-    found: str = vl_convert.vegalite_to_svg(chart.to_dict())
-    return found

@@ -17,10 +17,10 @@ from everloop.data import EVENT_TIME, Rows
 from everloop.errors import NotFound
 from everloop.improvement.change import Change
 from everloop.improvement.investigation import Investigation
-from everloop.improvement.page import write_whole
 from everloop.improvement.report import error_cells, error_report, input_cells, input_report
 from everloop.improvement.study import ErrorStudy, InputStudy, Scene, known_data, study_errors, study_inputs
 from everloop.ledger import AlertState, InvestigationMade, Key, Ledger
+from everloop.pages import write_whole
 from everloop.project import Model, executed, notebook_text
 from everloop.traffic import TrafficLog
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
 
-from everloop.improvement.charts import svg
+from everloop.pages import svg
 
-__all__ = ["report_page", "write_whole"]
+__all__ = ["report_page"]
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -71,14 +69,3 @@ def report_page(
         made_at=made_at,
         beside=beside,
     )
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_bytes(data)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

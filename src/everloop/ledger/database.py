@@ -48,6 +48,7 @@ class Database:
         self.is_sqlite = isinstance(address, Path)
         self._file = address.absolute() if isinstance(address, Path) else None
         self._identity: tuple[int, int] | None = None
+        self.address = None if isinstance(address, Path) else str(address)
         self.place = str(address) if self.is_sqlite else sa.make_url(str(address)).render_as_string()
         self._busy_timeout_s = busy_timeout_s
         if isinstance(address, Path):

@@ -42,13 +42,17 @@ __all__ = [
     "RunCancelled",
     "RunFailed",
     "RunFinished",
+    "RunFolded",
+    "RunQueued",
     "RunRefused",
     "RunStarted",
     "RunStep",
+    "RunTaken",
     "ScheduleFired",
     "SearchEnded",
     "SpecApproved",
     "SpecWritten",
+    "StepFailure",
     "VerdictRecord",
     "VersionRegistered",
     "Window",
@@ -98,6 +102,15 @@ class Window(_Record, frozen=True, kw_only=True):
 
     start: datetime
     end: datetime
+
+
+class StepFailure(_Record, frozen=True, kw_only=True):
+    """An attempt at a step that failed, how long it took, and how long it was waited before the next."""
+
+    sentence: str
+    error: str = ""
+    seconds: float = 0.0
+    waited_s: float = 0.0
 
 
 class DataSpan(_Record, frozen=True, kw_only=True):
@@ -202,8 +215,46 @@ class SpecApproved(Payload, frozen=True, kw_only=True):
     note: str = ""
 
 
+class RunQueued(Payload, frozen=True, kw_only=True):
+    """A run was asked for; a worker begins it once no other of its lane goes on.
+
+    inputs: whole, so that any worker can begin it. lane: runs of one lane follow each other; empty for none. fold: a
+    request of the same lane and fold that still waits is this one. retry_of: the run whose steps before `from_step`
+    are kept.
+    """
+
+    run: Name
+    workflow: Name
+    lane: str = ""
+    fold: str = ""
+    model: str | None = None
+    spec: str | None = None
+    trigger: str | None = None
+    inputs: dict[str, JSON] = msgspec.field(default_factory=dict)
+    retry_of: str | None = None
+    from_step: str | None = None
+
+
+class RunFolded(Payload, frozen=True, kw_only=True):
+    """A request for a run became one with a run that waits already, which takes its inputs: they are the newer ones."""
+
+    run: Name
+    into: Name
+    trigger: str | None = None
+    inputs: dict[str, JSON] = msgspec.field(default_factory=dict)
+
+
+class RunTaken(Payload, frozen=True, kw_only=True):
+    """A run goes on with another worker, or with the same one started again; the one before is gone."""
+
+    run: Name
+    slot: Name
+    taken_from: str | None = None
+    sentence: str = ""
+
+
 class RunStarted(Payload, frozen=True, kw_only=True):
-    """A durable workflow began."""
+    """A durable workflow began, run by the worker `slot`."""
 
     run: Name
     workflow: Name
@@ -216,14 +267,20 @@ class RunStarted(Payload, frozen=True, kw_only=True):
 
 
 class RunStep(Payload, frozen=True, kw_only=True):
-    """A step of a run ended well; `outputs` is a summary, long values are cut."""
+    """A step of a run ended well after `seconds` in its last attempt, and how the attempts before failed.
+
+    inputs: what the step read of the state; outputs: what it added. Both are summaries, long values are cut.
+    """
 
     run: Name
     step: Name
     position: Count
     seconds: float
     attempt: Number = 1
+    inputs: dict[str, JSON] = msgspec.field(default_factory=dict)
     outputs: dict[str, JSON] = msgspec.field(default_factory=dict)
+    failures: list[StepFailure] = msgspec.field(default_factory=list)
+    slot: str | None = None
 
 
 class RunFinished(Payload, frozen=True, kw_only=True):
@@ -245,12 +302,13 @@ class RunRefused(Payload, frozen=True, kw_only=True):
 
 
 class RunFailed(Payload, frozen=True, kw_only=True):
-    """A run ended with an error."""
+    """A run ended with an error: that of the last of the step's attempts, `failures` those of all of them."""
 
     run: Name
     sentence: Name
     step: str | None = None
     error: str = ""
+    failures: list[StepFailure] = msgspec.field(default_factory=list)
 
 
 class RunCancelled(Payload, frozen=True, kw_only=True):
@@ -456,9 +514,12 @@ KINDS: Final[Mapping[str, type[Payload]]] = {
     "run.cancelled": RunCancelled,
     "run.failed": RunFailed,
     "run.finished": RunFinished,
+    "run.folded": RunFolded,
+    "run.queued": RunQueued,
     "run.refused": RunRefused,
     "run.started": RunStarted,
     "run.step": RunStep,
+    "run.taken": RunTaken,
     "schedule.fired": ScheduleFired,
     "search.ended": SearchEnded,
     "spec.approved": SpecApproved,

@@ -1,4 +1,4 @@
-"""Leases: one holder at a time, who must say in time that it still lives.
+"""Leases: one holder at a time, who must say in time that it still lives; and the plain signs of life of workers.
 
 They run by the database's time, the same for every process and never simulated. A new holder is a fact; a
 heartbeat is not.
@@ -14,7 +14,7 @@ from everloop.ledger import schema
 from everloop.ledger.database import Database
 from everloop.ledger.records import Lease
 
-__all__ = ["beat", "forget", "lease_of"]
+__all__ = ["beat", "forget", "lease_of", "sign_of_life_s"]
 
 
 def lease_of(connection: sa.Connection, database: Database, clock: Clock, name: str) -> Lease | None:
@@ -47,6 +47,13 @@ def beat(connection: sa.Connection, database: Database, *, name: str, holder: st
     connection.execute(table.insert(), {"lease": name, "holder": holder, "expires_ms": expires_ms})
 
 
+def sign_of_life_s(connection: sa.Connection, database: Database, name: str) -> float | None:
+    """For how many seconds more `name` counts as alive, ≤ 0 once it is silent; None where it never said a word."""
+    beats = schema.heartbeat
+    expires_ms = connection.scalar(sa.select(beats.c.expires_ms).where(beats.c.lease == name))
+    return None if expires_ms is None else (expires_ms - database.now_ms(connection)) / 1000
+
+
 def forget(connection: sa.Connection, name: str) -> None:
-    """Drop the heartbeat of a lease that was given back."""
+    """Drop the heartbeat of a lease that was given back, or of a worker that ended in order."""
     connection.execute(schema.heartbeat.delete().where(schema.heartbeat.c.lease == name))

@@ -357,6 +357,27 @@ class Ledger(Queries):
         with self._database.reading() as connection:
             return leases.lease_of(connection, self._database, self._clock, name)
 
+    def say_alive(self, name: str, *, ttl_s: float) -> None:
+        """A sign of life, good for `ttl_s` from now by the database's time. No fact: nobody must answer for it."""
+        with self._database.writing() as connection:
+            leases.beat(connection, self._database, name=name, holder=name, ttl_s=ttl_s)
+
+    def say_gone(self, name: str) -> None:
+        """Take the last sign of life back: what ends in order need not be waited for."""
+        with self._database.writing() as connection:
+            leases.forget(connection, name)
+
+    def is_silent(self, name: str) -> bool:
+        """Whether the last sign of life has run out, or there never was one."""
+        with self._database.reading() as connection:
+            left_s = leases.sign_of_life_s(connection, self._database, name)
+        return left_s is None or left_s <= 0
+
+    @property
+    def shared_address(self) -> str | None:
+        """The PostgreSQL address, password included, that other machines can share; None for a file."""
+        return self._database.address
+
     def verify(self) -> ChainReport:
         """Recompute the whole chain, hold it against the head file, and the state against what the facts imply."""
         # The file is read first: it may then only be behind the rows read after it.

@@ -243,7 +243,8 @@ def _alert(row: Any) -> AlertState:
 
 
 def _run(row: Any) -> RunState:
-    return RunState(**_dated(dict(row._mapping), "started", "ended"))
+    fields = _dated(dict(row._mapping), "queued", "started", "ended")
+    return RunState(inputs=msgspec.json.decode(bytes(fields.pop("inputs"))), **fields)
 
 
 def _dated(fields: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -110,21 +110,36 @@ class Approval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
-    """A run as the facts tell it; `step` is the last that ended, or the one that refused or failed."""
+    """A run as the facts tell it.
+
+    step: the last that ended, or the one that refused or failed. lane: runs of one lane follow each other. slot: the
+    worker that runs it, or ran it last. queued_at: when it was asked for; None for a run that began at once.
+    started_at: of a queued one when it was asked for. seq: the fact that it began, of a queued one that it waits.
+    """
 
     run: str
     workflow: str
     model: str | None
     spec: str | None
     trigger: str | None
-    status: Literal["running", "finished", "refused", "failed", "cancelled"]
+    lane: str
+    fold: str
+    slot: str | None
+    status: Literal["queued", "running", "finished", "refused", "failed", "cancelled"]
     step: str | None
+    queued_at: datetime | None
     started_at: datetime
     ended_at: datetime | None
     sentence: str | None
     evidence_path: str | None
     seq: int
     last_seq: int
+    inputs: Mapping[str, Any]
+
+    @property
+    def open(self) -> bool:
+        """Whether it waits or goes on."""
+        return self.status in ("queued", "running")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 __all__ = ["LOG_SCHEMA", "STATE_SCHEMA", "STATE_TABLES", "fact", "heartbeat", "log_metadata", "meta", "state_metadata"]
 
 LOG_SCHEMA: Final = 1  # the chain's own layout
-STATE_SCHEMA: Final = 1  # raise it when a state table or its meaning changes: the state is then replayed
+STATE_SCHEMA: Final = 2  # raise it when a state table or its meaning changes: the state is then replayed
 
 log_metadata = sa.MetaData()
 state_metadata = sa.MetaData()
@@ -130,15 +130,21 @@ run = sa.Table(
     sa.Column("model", sa.Text),
     sa.Column("spec", sa.Text),
     sa.Column("trigger", sa.Text),
+    sa.Column("lane", sa.Text, nullable=False),
+    sa.Column("fold", sa.Text, nullable=False),
+    sa.Column("slot", sa.Text),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("step", sa.Text),
+    sa.Column("queued_us", sa.BigInteger),
     sa.Column("started_us", sa.BigInteger, nullable=False),
     sa.Column("ended_us", sa.BigInteger),
     sa.Column("sentence", sa.Text),
     sa.Column("evidence_path", sa.Text),
     sa.Column("seq", sa.BigInteger, nullable=False),
     sa.Column("last_seq", sa.BigInteger, nullable=False),
+    sa.Column("inputs", sa.LargeBinary, nullable=False),
     sa.Index("run_by_model", "model", "seq"),
+    sa.Index("run_by_status", "status", "seq"),
 )
 
 lease = sa.Table(

@@ -115,11 +115,42 @@ def _spec_approved(connection: sa.Connection, fact: Fact) -> None:
     connection.execute(table.insert(), row | {"approver": payload["by"], "at_us": to_us(fact.at), "seq": fact.seq})
 
 
-def _run_started(connection: sa.Connection, fact: Fact) -> None:
-    payload = fact.payload
-    row = {name: payload[name] for name in ("run", "workflow", "model", "spec", "trigger")}
-    row |= {"status": "running", "started_us": to_us(fact.at), "seq": fact.seq, "last_seq": fact.seq}
+def _run_queued(connection: sa.Connection, fact: Fact) -> None:
+    payload, at_us = fact.payload, to_us(fact.at)
+    names = ("run", "workflow", "model", "spec", "trigger", "lane", "fold")
+    row = {name: payload[name] for name in names} | {"status": "queued", "inputs": _json(payload["inputs"])}
+    row |= {"queued_us": at_us, "started_us": at_us, "seq": fact.seq, "last_seq": fact.seq}
     connection.execute(schema.run.insert(), row)
+
+
+def _run_folded(connection: sa.Connection, fact: Fact) -> None:
+    payload, table = fact.payload, schema.run
+    waits = (table.c.run == payload["into"]) & (table.c.status == "queued")
+    row = {"inputs": _json(payload["inputs"]), "last_seq": fact.seq}
+    if connection.execute(table.update().where(waits), row).rowcount == 0:
+        raise Conflict(f"run {payload['into']} does not wait any more, so nothing can be folded into it")
+
+
+def _run_started(connection: sa.Connection, fact: Fact) -> None:
+    payload, table = fact.payload, schema.run
+    row = {"status": "running", "started_us": to_us(fact.at), "seq": fact.seq, "last_seq": fact.seq}
+    row |= {"slot": payload.get("slot")}
+    found = connection.scalar(sa.select(table.c.status).where(table.c.run == payload["run"]))
+    if found is None:  # begun by an everloop that had no queue
+        names = ("run", "workflow", "model", "spec", "trigger")
+        row |= {name: payload[name] for name in names} | {"lane": "", "fold": "", "inputs": _json(payload["inputs"])}
+        connection.execute(table.insert(), row)
+    elif found != "queued":
+        raise Conflict(f"run {payload['run']} is {found}, so it cannot begin")
+    else:
+        connection.execute(table.update().where(table.c.run == payload["run"]), row)
+
+
+def _run_taken(connection: sa.Connection, fact: Fact) -> None:
+    payload, table = fact.payload, schema.run
+    running = (table.c.run == payload["run"]) & (table.c.status == "running")
+    if connection.execute(table.update().where(running), {"slot": payload["slot"], "last_seq": fact.seq}).rowcount == 0:
+        raise Conflict(f"run {payload['run']} does not go on, so nobody can take it over")
 
 
 def _run_step(connection: sa.Connection, fact: Fact) -> None:
@@ -165,9 +196,12 @@ _APPLY: Final[Mapping[str, Apply]] = {
     "run.cancelled": _run_ended("cancelled"),
     "run.failed": _run_ended("failed"),
     "run.finished": _run_ended("finished"),
+    "run.folded": _run_folded,
+    "run.queued": _run_queued,
     "run.refused": _run_ended("refused"),
     "run.started": _run_started,
     "run.step": _run_step,
+    "run.taken": _run_taken,
     "spec.approved": _spec_approved,
     "version.registered": _version_registered,
 }

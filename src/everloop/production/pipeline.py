@@ -49,9 +49,11 @@ class PipelineResources:
 
 
 def training_workflow() -> Workflow:
-    """The pipeline's steps in order."""
+    """The pipeline's steps in order. A model is trained by one run at a time; the same, asked twice, is one run."""
     return Workflow(
         name=PIPELINE,
+        lane=lambda inputs: f"{PIPELINE} {inputs['model']}",
+        fold=lambda inputs: f"{inputs['spec_hash']} {inputs['alert'] or ''}",
         steps=[
             Step(name="snapshot", run=steps.snapshot, attempts=3),
             Step(name="check", run=steps.check),
@@ -79,11 +81,13 @@ def start_training(
     alert: str | None = None,
     cause: int | None = None,
     run_id: str | None = None,
+    begin: bool = True,
 ) -> RunHandle:
-    """Begin a run of an approved spec on all that is known at `as_of`.
+    """Ask for a run of an approved spec on all that is known at `as_of`, and begin it if it is its turn.
 
     spec: its name; None takes the newest approved. trigger: person, schedule or alert; with alert its id.
-    cause: the fact that asked for it; the spec's approval where None.
+    cause: the fact that asked for it; the spec's approval where None. begin: False leaves that to a worker.
+    The handle is of the run that waits already where the same was asked for.
     Raises Refused for a spec that is not approved, NotFound where there is none or no contract.
     """
     chosen = approved_spec(FileSpecs(model=model), ledger, model=model.name, name=spec)
@@ -100,5 +104,5 @@ def start_training(
     }
     run = new_run_id() if run_id is None else run_id
     return engine.start(
-        PIPELINE, inputs, run_id=run, cause=chosen.approval.seq if cause is None else cause, actor=actor
+        PIPELINE, inputs, run_id=run, cause=chosen.approval.seq if cause is None else cause, actor=actor, begin=begin
     )

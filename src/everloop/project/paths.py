@@ -47,8 +47,13 @@ class Paths:
 
     @property
     def runs(self) -> Path:
-        """Folder of what runs leave: snapshots, evidence, reports."""
-        return self.state / "runs"
+        """Folder of what runs leave: snapshots, evidence, reports; beside the bundles where machines share those."""
+        return self.state / "runs" if self.artifacts is None else self.artifacts / "runs"
+
+    @property
+    def slots(self) -> Path:
+        """Folder of the locks by which the workers of this machine know each other."""
+        return self.state / "slots"
 
     @property
     def logs(self) -> Path:

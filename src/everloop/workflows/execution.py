@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,13 +12,16 @@ from typing import Any, Final
 import msgspec
 
 from everloop.clock import Clock
-from everloop.errors import EverloopError, Refused, StepTimeout, WorkflowError
-from everloop.ledger import Fact, Ledger, RunFailed, RunFinished, RunRefused, RunStarted, RunStep, VerdictRecord
+from everloop.errors import EverloopError, LedgerUnreadable, Refused, WorkflowError
+from everloop.ledger import Fact, Ledger, RunFailed, RunFinished, RunRefused, RunStep, StepFailure, VerdictRecord
 from everloop.workflows.context import RunContext
+from everloop.workflows.limits import in_time, pause_s, waited
+from everloop.workflows.queue import Envelope, Queue, run_key
+from everloop.workflows.records import StepRecord, keep_step, kept_steps
 from everloop.workflows.result import RunResult
-from everloop.workflows.workflow import State, Step, Workflow
+from everloop.workflows.workflow import ReadState, State, Step, Workflow
 
-__all__ = ["ENDINGS", "Envelope", "Execution", "ending_of"]
+__all__ = ["ENDINGS", "Execution", "ending_of", "summary_of"]
 
 ENDINGS: Final = {
     "run.finished": "finished",
@@ -29,40 +31,24 @@ ENDINGS: Final = {
 }
 _LONGEST_TEXT: Final = 200
 _LONGEST_LIST: Final = 20
-_FIRST_PAUSE_S: Final = 0.2
 Record = dict[str, Any]
-
-
-class Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run needs to begin, kept by the workflow engine."""
-
-    run_id: str
-    workflow: str
-    inputs: dict[str, Any]
-    actor: str
-    cause: int | None = None
-
-    def start(self, ledger: Ledger, *, slot: str) -> Fact:
-        """Write the fact that the run began, once."""
-        named: dict[str, Any] = {
-            name: _text(self.inputs.get(name)) for name in ("model", "spec", "spec_hash", "trigger")
-        }
-        payload = RunStarted(run=self.run_id, workflow=self.workflow, slot=slot, inputs=_summary(self.inputs), **named)
-        key = (self.run_id, "run", 0)
-        return ledger.append("run.started", self.run_id, payload, actor=self.actor, cause=self.cause, key=key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """A workflow being run. `durably(name, f)` is the engine's: f's result, of the first time it ended."""
+    """A workflow being run. `durably(name, f)` is the engine's: f's result, of the first time it ended.
+
+    queue: says whether the run is still this worker's. leave: leaves the run as it is where this process
+    ends or lost it.
+    """
 
     envelope: Envelope
     workflow: Workflow
     ledger: Ledger
+    queue: Queue
     clock: Clock
     workdir: Path
     resources: Any
-    slot: str
     stopping: Callable[[], bool]
     leave: Callable[[], None]
     durably: Callable[[str, Callable[[], Record]], Record]
@@ -71,52 +57,86 @@ class Execution:
     def run(self) -> RunResult:
         """Run what has not been run yet, and record how it ended."""
         self.crash("before:run")
-        started = self.envelope.start(self.ledger, slot=self.slot)
+        started = self.ledger.run(self.envelope.run_id).seq
         self.crash("started:run")
         self.workdir.mkdir(parents=True, exist_ok=True)
         state = dict(self.envelope.inputs)
+        kept = self._kept()
         for position, step in enumerate(self.workflow.steps):
+            if step.name in kept:
+                state |= kept[step.name]
+                continue
             self.leave()
             ended = ending_of(self.ledger, self.envelope.run_id, state)
             if ended is not None and ended.status == "cancelled":
                 return ended
             self.crash(f"before:{step.name}")
-            record = self.durably(step.name, partial(self._step, step, position, started.seq, state))
+            record = self.durably(step.name, partial(self._step, step, position, started, state))
             self.crash(f"after:{step.name}")
             if "output" not in record:
-                return self._end_badly(step, record, state, cause=started.seq)
+                return self._end_badly(step, record, state, cause=started)
             state |= record["output"]
-        return self._end("run.finished", self._finished(state), state, cause=started.seq)
+        return self._end("run.finished", self._finished(state), state, cause=started)
+
+    def _kept(self) -> dict[str, Record]:
+        """What the steps before `from_step` gave in the run that this one is a retry of."""
+        retry_of, from_step = self.envelope.retry_of, self.envelope.from_step
+        if retry_of is None or from_step is None:
+            return {}
+        names = [step.name for step in self.workflow.steps]
+        if from_step not in names:
+            raise WorkflowError(f"{self.workflow.name} has no step {from_step} any more; start the run anew")
+        before, source = names[: names.index(from_step)], self.workdir.parent / retry_of
+        return self.durably("keep", partial(kept_steps, source, self.workdir, before))
 
     def _step(self, step: Step, position: int, cause: int, state: State) -> Record:
         """Attempt a step until it ends well, refuses, or has no attempt left."""
         record: Record = {}
+        failures: list[StepFailure] = []
         for attempt in range(1, step.attempts + 1):
-            if attempt > 1:
-                self.leave()
-                threading.Event().wait(_FIRST_PAUSE_S * 2 ** (attempt - 2))
-            begun_s = self.clock.monotonic_s()
-            record = self._attempt(step, self._context(step, attempt, cause), state)
+            reads = ReadState(state)
+            began, begun_s = self.clock.now(), self.clock.monotonic_s()
+            record = self._attempt(step, self._context(step, attempt, cause), reads)
+            seconds = self.clock.monotonic_s() - begun_s
             if "output" in record:
-                payload = RunStep(
-                    run=self.envelope.run_id,
-                    step=step.name,
-                    position=position,
-                    attempt=attempt,
-                    seconds=self.clock.monotonic_s() - begun_s,
-                    outputs=_summary(record["output"]),
-                )
-                self._append("run.step", payload, (self.envelope.run_id, step.name, 0), cause=cause)
-                self.crash(f"written:{step.name}")
+                done = StepRecord(
+                    step=step.name, position=position, attempt=attempt, began=began, ended=self.clock.now(),
+                    seconds=seconds, inputs=reads.read, output=record["output"], failures=failures,
+                )  # fmt: skip
+                self._tell_step(done, cause)
                 break
             # A step out of time may still be at work in its thread: a second one beside it would collide.
-            if record["status"] == "refused" or record["error"] == "StepTimeout" or self.stopping():
+            last = attempt == step.attempts or record["status"] == "refused" or record["error"] == "StepTimeout"
+            wait_s = 0.0 if last else pause_s(step, attempt)
+            failure = StepFailure(
+                sentence=record["sentence"], error=record.get("error") or "", seconds=seconds, waited_s=wait_s
+            )
+            failures.append(failure)
+            if last or not waited(wait_s, self.stopping):
                 break
-        return record
+            self.leave()
+        return record if "output" in record else record | {"failures": msgspec.to_builtins(failures)}
+
+    def _tell_step(self, done: StepRecord, cause: int) -> None:
+        """Keep what the step read and gave, whole in a file, in short as a fact."""
+        keep_step(self.workdir, done)
+        payload = RunStep(
+            run=self.envelope.run_id,
+            step=done.step,
+            position=done.position,
+            attempt=done.attempt,
+            seconds=done.seconds,
+            inputs=summary_of(done.inputs),
+            outputs=summary_of(done.output),
+            failures=done.failures,
+            slot=self.queue.slot,
+        )
+        self._append("run.step", payload, (self.envelope.run_id, done.step, 0), cause=cause)
+        self.crash(f"written:{done.step}")
 
     def _attempt(self, step: Step, context: RunContext, state: State) -> Record:
         try:
-            output = _plain(_in_time(step, context, state))
+            output = _plain(in_time(step, context, state))
             self._refuse_unfinished(context)
         except Refused as refused:
             return {
@@ -125,6 +145,8 @@ class Execution:
                 "evidence_path": refused.evidence_path,
                 "verdicts": _plain({"all": list(refused.verdicts)})["all"],
             }
+        except LedgerUnreadable:
+            raise  # not the step failed but what the run stands on: it goes on once that is back
         except EverloopError as error:
             self.leave()  # a step that was asked to stop because the process ends has not failed
             return {"status": "failed", "sentence": str(error), "error": type(error).__name__}
@@ -162,14 +184,14 @@ class Execution:
 
     def broke(self, error: Exception) -> RunResult:
         """Record that not a step but what runs it failed, e.g. steps that are not those the run began with."""
-        started = self.envelope.start(self.ledger, slot=self.slot)
+        started = self.ledger.run(self.envelope.run_id).seq
         sentence = f"the run cannot go on: {error}; start it anew"
         failed = RunFailed(run=self.envelope.run_id, sentence=sentence, error=type(error).__name__)
-        return self._end("run.failed", failed, dict(self.envelope.inputs), cause=started.seq)
+        return self._end("run.failed", failed, dict(self.envelope.inputs), cause=started)
 
     def _finished(self, state: Record) -> RunFinished:
         sentence = _text(state.get("sentence")) or ""
-        return RunFinished(run=self.envelope.run_id, sentence=sentence, outputs=_summary(state))
+        return RunFinished(run=self.envelope.run_id, sentence=sentence, outputs=summary_of(state))
 
     def _end_badly(self, step: Step, record: Record, state: Record, *, cause: int) -> RunResult:
         run_id = self.envelope.run_id
@@ -177,7 +199,8 @@ class Execution:
         if ended is not None:
             return ended
         if self.workflow.on_failure is not None:
-            result = RunResult(run_id=run_id, state=state, step=step.name, **record)
+            told = {name: value for name, value in record.items() if name != "failures"}
+            result = RunResult(run_id=run_id, state=state, step=step.name, **told)
             after = Step(name=f"after {step.name}", run=self._on_failure(result))
             outcome = self.durably(after.name, lambda: self._attempt(after, self._context(after, 1, cause), state))
             if "output" not in outcome:
@@ -192,7 +215,8 @@ class Execution:
                 verdicts=msgspec.convert(record["verdicts"], list[VerdictRecord]),
             )
             return self._end("run.refused", refused, state, cause=cause)
-        failed = RunFailed(run=run_id, sentence=sentence, step=step.name, error=record["error"])
+        failures = msgspec.convert(record["failures"], list[StepFailure])
+        failed = RunFailed(run=run_id, sentence=sentence, step=step.name, error=record["error"], failures=failures)
         return self._end("run.failed", failed, state, cause=cause)
 
     def _on_failure(self, result: RunResult) -> Callable[[RunContext, State], State]:
@@ -205,10 +229,12 @@ class Execution:
 
     def _end(self, kind: str, payload: Any, state: Record, *, cause: int) -> RunResult:
         run_id = self.envelope.run_id
-        key = (run_id, "run", 1)
+        key = run_key(run_id, ended=True)
         self.crash("ending:run")
         with self.ledger.transaction() as transaction:
-            if transaction.keyed(*key) is None:  # else it was cancelled meanwhile, or this is a repetition
+            if not self.queue.holds(transaction, run_id):
+                self.leave()
+            elif transaction.keyed(*key) is None:  # else it was cancelled meanwhile, or this is a repetition
                 transaction.append(kind, run_id, payload, actor=self.envelope.actor, cause=cause, key=key)
         self.crash("after:run")
         ended = ending_of(self.ledger, run_id, state)
@@ -218,12 +244,15 @@ class Execution:
 
     def _append(self, kind: str, payload: Any, key: tuple[str, str, int], *, cause: int) -> Fact:
         run_id = self.envelope.run_id
-        return self.ledger.append(kind, run_id, payload, actor=self.envelope.actor, cause=cause, key=key)
+        with self.ledger.transaction() as transaction:
+            if not self.queue.holds(transaction, run_id):
+                self.leave()
+            return transaction.append(kind, run_id, payload, actor=self.envelope.actor, cause=cause, key=key)
 
 
 def ending_of(ledger: Ledger, run_id: str, state: Record) -> RunResult | None:
     """How the run ended as the ledger tells it, or None while it goes on."""
-    fact = ledger.keyed(run_id, "run", 1)
+    fact = ledger.keyed(*run_key(run_id, ended=True))
     if fact is None:
         return None
     payload = fact.payload
@@ -237,28 +266,6 @@ def ending_of(ledger: Ledger, run_id: str, state: Record) -> RunResult | None:
         evidence_path=payload.get("evidence_path"),
         verdicts=payload.get("verdicts", []),
     )
-
-
-def _in_time(step: Step, context: RunContext, state: State) -> State:
-    """The step's output; in a thread of its own where its time is limited, so that we can stop waiting for it."""
-    if step.timeout_s is None:
-        return step.run(context, state)
-    box: list[State | BaseException] = []
-
-    def work() -> None:
-        try:
-            box.append(step.run(context, state))
-        except BaseException as error:  # handed to the waiting thread, which raises it
-            box.append(error)
-
-    worker = threading.Thread(target=work, name=f"{context.run_id}-{step.name}", daemon=True)
-    worker.start()
-    worker.join(step.timeout_s)
-    if not box or context.remaining_s() == 0:
-        raise StepTimeout(f"step {step.name} took longer than {step.timeout_s:g} s; give it more, or less to do")
-    if isinstance(box[0], BaseException):
-        raise box[0]
-    return box[0]
 
 
 def _plain(output: State) -> Record:
@@ -277,7 +284,7 @@ def _plain(output: State) -> Record:
     return plain
 
 
-def _summary(values: State) -> Record:
+def summary_of(values: State) -> Record:
     """What of a state goes into a fact: long texts and lists are cut, the whole is in the run's folder."""
     return {name: _short(value, depth=0) for name, value in values.items()}
 

@@ -5,22 +5,29 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+import secrets
+import socket
 from pathlib import Path
 
 from everloop.errors import AlreadyRunning, WorkflowError
 
-__all__ = ["Slot", "dead_slots"]
+__all__ = ["Slot"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
-_MOST = 16
+_MOST = 64
+_PLACE = "place"
 
 
 class Slot:
-    """A held slot. The system drops the lock when the process dies, however it dies."""
+    """A held slot. The system drops the lock when the process dies, however it dies.
 
-    def __init__(self, name: str, handle: int) -> None:
+    identity: `worker@HOST-PLACE`, by which other machines know it; the place is six letters that the folder keeps.
+    """
+
+    def __init__(self, folder: Path, name: str, handle: int) -> None:
         self.name = name
+        self.identity = f"{name}@{_here(folder)}"
+        self._folder = folder
         self._handle = handle
 
     @classmethod
@@ -33,32 +40,54 @@ class Slot:
             raise WorkflowError(f"{name!r} cannot name a slot: it has 1 to 40 of a-z, 0-9 and '-'")
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(1, _MOST + 1):
-            slot = cls._try(folder, name if number == 1 else f"{name}-{number}")
-            if slot is not None:
-                return slot
+            tried = name if number == 1 else f"{name}-{number}"
+            handle = _lock(folder, tried)
+            if handle is not None:
+                return cls(folder, tried, handle)
         raise AlreadyRunning(f"{_MOST} processes run workflows as {name} already; wait for one of them to end")
 
-    @classmethod
-    def _try(cls, folder: Path, name: str) -> Slot | None:
-        handle = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            return None
-        return cls(name, handle)
+    def shares_place_with(self, identity: str) -> bool:
+        """Whether the other one's lock lies in this folder, on this machine, so that it tells who lives."""
+        return identity.partition("@")[2] == self.identity.partition("@")[2]
+
+    def is_free(self, identity: str) -> bool:
+        """Whether no living process holds the other one's lock in this folder."""
+        name = identity.partition("@")[0]
+        if name == self.name:
+            return False
+        if not (self._folder / f"{name}.lock").exists():
+            return True
+        handle = _lock(self._folder, name)
+        if handle is None:
+            return False
+        os.close(handle)
+        return True
 
     def release(self) -> None:
         """Let it go. The file stays: removing it would let two processes lock two files of one name."""
         os.close(self._handle)
 
 
-def dead_slots(folder: Path, *, besides: str) -> Iterator[Slot]:
-    """The slots that no living process holds, each held while it is looked at."""
-    for path in sorted(folder.glob("*.lock")):
-        slot = None if path.stem == besides else Slot._try(folder, path.stem)
-        if slot is not None:
-            try:
-                yield slot
-            finally:
-                slot.release()
+def _lock(folder: Path, name: str) -> int | None:
+    handle = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _here(folder: Path) -> str:
+    """The machine and the folder; two machines may bear one name, and two folders lie on one machine."""
+    kept = folder / _PLACE
+    if not kept.exists():
+        draft = folder / f".{_PLACE}.{secrets.token_hex(4)}"
+        draft.write_text(secrets.token_hex(3), encoding="ascii")
+        try:
+            os.link(draft, kept)  # of two processes that begin at once one wins
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return f"{socket.gethostname()}-{kept.read_text(encoding='ascii').strip()}"

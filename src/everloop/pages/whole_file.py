@@ -29,12 +29,12 @@ def drafted(path: Path, *, full: str) -> Iterator[Path]:
         raise
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write the text to `path`, whose folder is made where it is missing, whole or not at all."""
+def write_whole(path: Path, data: str | bytes) -> None:
+    """Write it to `path`, whose folder is made where it is missing, whole or not at all; a text as UTF-8."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.write_text(text, encoding="utf-8")
+        draft.write_bytes(data.encode() if isinstance(data, str) else data)
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)

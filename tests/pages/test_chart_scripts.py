@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from everloop.experiment import chart_scripts as module
-from everloop.experiment.chart_scripts import chart_scripts, prepare_scripts
+from everloop.pages import chart_scripts, prepare_scripts
+
+module = importlib.import_module("everloop.pages.chart_scripts")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from markupsafe import Markup
 
-from everloop.experiment.chart_scripts import chart_scripts
+from everloop.pages.chart_scripts import chart_scripts
 
 __all__ = [
     "STYLE",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from everloop.errors import EverloopError
-from everloop.experiment.whole_file import write_whole
+from everloop.pages.whole_file import write_whole
 
 __all__ = ["chart_scripts", "prepare_scripts"]
 
