@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +11,8 @@ import pytest
 from everloop.clock import SimulatedClock
 from everloop.ledger import Ledger
 
+from ..database_server import database_server
+
 Place = tuple[str | Path, Path]  # the address, and the head file
 
 
@@ -24,34 +21,11 @@ def clock() -> SimulatedClock:
     return SimulatedClock(datetime(2026, 1, 5, tzinfo=UTC))
 
 
-def _as_postgres(command: list[str]) -> list[str]:
-    return ["runuser", "-u", "postgres", "--", *command] if getpass.getuser() == "root" else command
-
-
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
-    """The address of a real server's `postgres` database, reached by a socket in a folder of its own."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
-        if os.environ.get("CI") == "true":
-            pytest.fail("PostgreSQL is not installed here; CI needs it (apt-get install postgresql)")
-        pytest.skip("PostgreSQL is not installed here (apt-get install postgresql)")
-    folder = Path(tempfile.mkdtemp(prefix="everloop-pg-"))
-    binaries = found[-1].parent
-    if getpass.getuser() == "root":
-        shutil.chown(folder, "postgres")
-    data, control = str(folder / "data"), str(binaries / "pg_ctl")
-    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-    start = [control, "-D", data, "-w", "-o", options, "-l", str(folder / "log"), "start"]
-    try:
-        init = [str(binaries / "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-N"]
-        subprocess.run(_as_postgres(init), check=True, capture_output=True, cwd="/")
-        subprocess.run(_as_postgres(start), check=True, stdout=subprocess.DEVNULL, cwd="/")
-        yield f"postgresql://postgres@/postgres?host={folder}"
-    finally:
-        stop = [control, "-D", data, "-m", "immediate", "stop"]
-        subprocess.run(_as_postgres(stop), check=False, capture_output=True, cwd="/")
-        shutil.rmtree(folder, ignore_errors=True)
+    """The address of a real server's `postgres` database."""
+    with database_server() as server:
+        yield server.address
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -122,19 +122,19 @@ class RunState:
     model: str | None
     spec: str | None
     trigger: str | None
-    lane: str
-    fold: str
-    slot: str | None
     status: Literal["queued", "running", "finished", "refused", "failed", "cancelled"]
     step: str | None
-    queued_at: datetime | None
     started_at: datetime
     ended_at: datetime | None
     sentence: str | None
     evidence_path: str | None
     seq: int
     last_seq: int
-    inputs: Mapping[str, Any]
+    lane: str = ""
+    fold: str = ""
+    slot: str | None = None
+    queued_at: datetime | None = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def open(self) -> bool:

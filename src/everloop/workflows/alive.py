@@ -23,7 +23,7 @@ def is_silent(ledger: Ledger, identity: str) -> bool:
 class Alive:
     """Says three times within `ttl_s` that this worker lives, from a thread of its own, until it is closed.
 
-    A worker that could not say so in time must take itself for dead: others do, and go on with its runs.
+    A worker that could not say so in time may have been taken for dead: it begins nothing, and asks whose its runs are.
     """
 
     def __init__(self, ledger: Ledger, clock: Clock, identity: str, *, ttl_s: float) -> None:
@@ -33,7 +33,7 @@ class Alive:
         self._ttl_s = ttl_s
         self._until_s = float("-inf")
         self._stop = threading.Event()
-        self._say()
+        self.say()
         self._thread = threading.Thread(target=self._run, name="everloop-alive", daemon=True)
         self._thread.start()
 
@@ -42,7 +42,8 @@ class Alive:
         """Whether nobody can have taken this worker for dead."""
         return self._clock.monotonic_s() < self._until_s
 
-    def _say(self) -> None:
+    def say(self) -> None:
+        """Say it now. Raises LedgerUnreadable."""
         begun_s = self._clock.monotonic_s()  # before the word is out: the others' time runs later
         self._ledger.say_alive(self._name, ttl_s=self._ttl_s)
         self._until_s = begun_s + self._ttl_s
@@ -50,7 +51,7 @@ class Alive:
     def _run(self) -> None:
         while not self._stop.wait(self._ttl_s / 3):
             try:
-                self._say()
+                self.say()
             except EverloopError:
                 continue  # the ledger is away for a moment; `believed` tells when it was away for too long
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from everloop.clock import Clock
-from everloop.errors import AlreadyRunning, EverloopError, NotFound, UsageError, WorkflowError
+from everloop.errors import AlreadyRunning, EverloopError, LedgerUnreadable, NotFound, UsageError, WorkflowError
 from everloop.ledger import Fact, Ledger, RunCancelled, RunState
 from everloop.workflows.alive import Alive, is_silent
 from everloop.workflows.execution import Execution, ending_of, summary_of
@@ -34,6 +34,7 @@ _POLL_S = 0.05
 _SHORT_S = 0.002
 _SETTLING_S = 5.0
 _HELP_EVERY_S = 0.5
+_AWAY_S = 0.25
 LEASE_S = 30.0
 """How long a worker on another machine may be silent before its runs are taken over."""
 
@@ -500,6 +501,7 @@ class Engine:
             workdir=self._runs_folder / run.run_id,
             resources=self._resources,
             queue=self._queue,
+            patient=self._alive is not None,
             stopping=lambda: self._is_stopping(run.run_id),
             leave=lambda: self._leave(run.run_id),
             durably=self._durable.step,
@@ -510,16 +512,35 @@ class Engine:
         with self._changed:
             if self._closing or run_id in self._cancelled:
                 return True
-        if not self._may_hold():
-            return True
-        return self._ledger.keyed(*run_key(run_id, ended=True)) is not None  # cancelled by another process
+        try:
+            if not self._may_hold() and not self._queue.holds(self._ledger, run_id):
+                return True
+            return self._ledger.keyed(*run_key(run_id, ended=True)) is not None  # cancelled by another process
+        except LedgerUnreadable:
+            if self._alive is None:
+                raise
+            return False  # hours of a fit are not thrown away because the database is restarted
 
     def _leave(self, run_id: str) -> None:
-        """Leave the run as it is where this process ends, or another has taken it over."""
-        with self._changed:
-            closing = self._closing
-        if closing or not self._may_hold() or not self._queue.holds(self._ledger, run_id):
-            raise self._interrupted()
+        """Leave the run as it is where this process ends, or another has taken it over.
+
+        While a database that several machines share does not answer, nobody can have taken it: then this waits.
+        """
+        pause = threading.Event()
+        while True:
+            with self._changed:
+                if self._closing:
+                    raise self._interrupted()
+            try:
+                if not self._queue.holds(self._ledger, run_id):
+                    raise self._interrupted()
+                if self._alive is None or self._alive.believed:
+                    return
+                self._alive.say()  # silent for too long, and yet the run is still this worker's
+            except LedgerUnreadable:
+                if self._alive is None:
+                    raise
+            pause.wait(_AWAY_S)
 
     @staticmethod
     def _interrupted() -> BaseException:

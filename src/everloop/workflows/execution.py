@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -31,21 +32,24 @@ ENDINGS: Final = {
 }
 _LONGEST_TEXT: Final = 200
 _LONGEST_LIST: Final = 20
+_AWAY_S: Final = 0.25
 Record = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
     """A workflow being run. `durably(name, f)` is the engine's: f's result, of the first time it ended.
 
-    queue: says whether the run is still this worker's. leave: leaves the run as it is where this process
-    ends or lost it.
+    queue: says whether the run is still this worker's. patient: wait for a ledger that does not answer. leave: leaves
+    the run as it is where this process ends or lost it.
     """
 
     envelope: Envelope
     workflow: Workflow
     ledger: Ledger
     queue: Queue
+    patient: bool
     clock: Clock
     workdir: Path
     resources: Any
@@ -96,7 +100,7 @@ class Execution:
         for attempt in range(1, step.attempts + 1):
             reads = ReadState(state)
             began, begun_s = self.clock.now(), self.clock.monotonic_s()
-            record = self._attempt(step, self._context(step, attempt, cause), reads)
+            record = self._patiently(partial(self._attempt, step, self._context(step, attempt, cause), reads))
             seconds = self.clock.monotonic_s() - begun_s
             if "output" in record:
                 done = StepRecord(
@@ -231,11 +235,7 @@ class Execution:
         run_id = self.envelope.run_id
         key = run_key(run_id, ended=True)
         self.crash("ending:run")
-        with self.ledger.transaction() as transaction:
-            if not self.queue.holds(transaction, run_id):
-                self.leave()
-            elif transaction.keyed(*key) is None:  # else it was cancelled meanwhile, or this is a repetition
-                transaction.append(kind, run_id, payload, actor=self.envelope.actor, cause=cause, key=key)
+        self._append(kind, payload, key, cause=cause)
         self.crash("after:run")
         ended = ending_of(self.ledger, run_id, state)
         if ended is None:
@@ -244,10 +244,28 @@ class Execution:
 
     def _append(self, kind: str, payload: Any, key: tuple[str, str, int], *, cause: int) -> Fact:
         run_id = self.envelope.run_id
-        with self.ledger.transaction() as transaction:
-            if not self.queue.holds(transaction, run_id):
-                self.leave()
-            return transaction.append(kind, run_id, payload, actor=self.envelope.actor, cause=cause, key=key)
+
+        def write() -> Fact:
+            with self.ledger.transaction() as transaction:
+                kept = transaction.keyed(*key)
+                if kept is not None:  # a repetition, or the run was cancelled meanwhile
+                    return kept
+                if not self.queue.holds(transaction, run_id):
+                    self.leave()
+                return transaction.append(kind, run_id, payload, actor=self.envelope.actor, cause=cause, key=key)
+
+        return self._patiently(write)
+
+    def _patiently(self, act: Callable[[], T]) -> T:
+        """What `act` gives; anew once the ledger answers again, where several machines share it."""
+        while True:
+            try:
+                return act()
+            except LedgerUnreadable:
+                if not self.patient:
+                    raise
+                self.leave()  # waits until it answers, or leaves the run to others
+                threading.Event().wait(_AWAY_S)
 
 
 def ending_of(ledger: Ledger, run_id: str, state: Record) -> RunResult | None:

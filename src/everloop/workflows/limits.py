@@ -12,7 +12,7 @@ from everloop.workflows.workflow import State, Step
 
 __all__ = ["in_time", "pause_s", "waited"]
 
-_GRACE_S = 5.0
+_LONGEST_GRACE_S = 5.0
 _LOOK_S = 0.25
 
 
@@ -57,16 +57,16 @@ def in_time(step: Step, context: RunContext, state: State) -> State:
     worker.start()
     worker.join(step.timeout_s)
     if worker.is_alive() or context.remaining_s() == 0:
-        _end(worker)
+        _end(worker, grace_s=min(_LONGEST_GRACE_S, step.timeout_s))
         raise StepTimeout(f"step {step.name} took longer than {step.timeout_s:g} s; give it more, or less to do")
     if isinstance(box[0], BaseException):
         raise box[0]
     return box[0]
 
 
-def _end(worker: threading.Thread) -> None:
+def _end(worker: threading.Thread, *, grace_s: float) -> None:
     """Wait for a thread that was asked to stop; one that does not is broken off where it is."""
-    worker.join(_GRACE_S)
+    worker.join(grace_s)
     if worker.is_alive() and worker.ident is not None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker.ident), ctypes.py_object(_OutOfTime))
-        worker.join(_GRACE_S)
+        worker.join(grace_s)

@@ -44,7 +44,7 @@ _BODY: Final = """<h1>{{ run.workflow }} {{ run.model or "" }}: run {{ run.run }
 {% for step in steps %}<h3>{{ step.step }}</h3>
 <p class="by">{{ step.told }}</p>
 {% if step.failures %}<ul>{% for one in step.failures %}<li class="stop">{{ one }}</li>{% endfor %}</ul>{% endif %}
-{% for name, text in step.values %}<details><summary>{{ name }}</summary><pre>{{ text }}</pre></details>
+{% for name, text in step.texts %}<details><summary>{{ name }}</summary><pre>{{ text }}</pre></details>
 {% endfor %}
 {% endfor %}
 """
@@ -93,7 +93,7 @@ def _step(step: StepStory) -> dict[str, Any]:
         "step": step.step,
         "told": f"{step.status}, {step.seconds:.2f} s{again}{kept}",
         "failures": [one.sentence for one in step.failures],
-        "values": [(name, json.dumps(values, indent=1, ensure_ascii=False)) for name, values in names if values],
+        "texts": [(name, json.dumps(values, indent=1, ensure_ascii=False)) for name, values in names if values],
     }
 
 
@@ -106,12 +106,13 @@ def gantt_chart(story: RunStory) -> alt.Chart:
     colours = alt.Scale(domain=[_LEGEND[name] for name in drawn], range=list(drawn.values()))
     chart: alt.Chart = (
         alt.Chart(alt.InlineData(values=bars))
-        .mark_bar(minSize=2)
+        .mark_bar(strokeWidth=1)
         .encode(
             x=alt.X("from:Q", title="seconds since the run began"),
             x2="to:Q",
             y=alt.Y("step:N", sort=[step.step for step in story.steps], title=None),
             color=alt.Color("what:N", scale=colours, legend=alt.Legend(title=None, orient="top", labelLimit=400)),
+            stroke=alt.Stroke("what:N", scale=colours, legend=None),  # so that a short step is seen
             tooltip=["step:N", "what:N", alt.Tooltip("seconds:Q", format=".3~f"), "said:N"],
         )
         .properties(width=_WIDTH, height=alt.Step(20))
