@@ -278,6 +278,7 @@ def engine_of(here: Opened) -> Iterator[Engine]:
         clock=here.clock,
         workflows=[training_workflow()],
         resources=PipelineResources.of(here.project),
+        lease_s=here.project.settings.runs.lease.total_seconds(),
     ) as engine:
         yield engine
 

@@ -75,7 +75,7 @@ def serve(host: Host = None, port: Port = None, workers: Workers = None, as_json
 
 
 def worker(
-    runs: Annotated[int, typer.Option(min=1, help="How many runs go on at once.")] = 1,
+    runs: Annotated[int | None, typer.Option(min=1, help="At once; everloop.yaml's where left out.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """The worker alone: runs, schedules, monitor, rollouts. With a shared ledger, one on each machine."""

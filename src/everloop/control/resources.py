@@ -60,6 +60,7 @@ class Resources:
             workflows=[training_workflow()],
             resources=pipeline,
             capacity=capacity,
+            lease_s=project.settings.runs.lease.total_seconds(),
         ) as engine:
             yield cls.of(project, ledger=ledger, clock=clock, engine=engine, mover=mover, seed=seed)
 

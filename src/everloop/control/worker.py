@@ -27,10 +27,11 @@ _AFTER_TROUBLE_S = 10.0
 Say = Callable[[str], None]
 
 
-def work(project: Project, stop: threading.Event, *, say: Say, poll_s: float = 1.0, runs: int = 1) -> None:
+def work(project: Project, stop: threading.Event, *, say: Say, poll_s: float = 1.0, runs: int | None = None) -> None:
     """Go on with runs that were left, begin those that wait, decide and act about every second until told to stop.
 
-    Of several workers one decides, the one that holds the lease; all run what waits, each `runs` at once. A run that
+    Of several workers one decides, the one that holds the lease; all run what waits, each `runs` at once, as
+    everloop.yaml says unless given. A run that
     goes on when the word to stop comes is left at its next step for the next worker.
     """
     from everloop.control.integrations import followed
@@ -39,9 +40,10 @@ def work(project: Project, stop: threading.Event, *, say: Say, poll_s: float = 1
 
     clock = project.clock()
     assert project.state.is_dir()
+    capacity = project.settings.runs.at_once if runs is None else runs
     with (
         Ledger.open(project, clock=clock) as ledger,
-        Resources.opened(project, ledger=ledger, clock=clock, slot="worker", capacity=runs) as resources,
+        Resources.opened(project, ledger=ledger, clock=clock, slot="worker", capacity=capacity) as resources,
         followed(project, ledger, clock, say=say),
     ):
         _Worker(resources, say).run(stop, poll_s)
@@ -119,7 +121,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m everloop.control.worker")
     parser.add_argument("--project", type=Path, default=Path())
     parser.add_argument("--parent", type=int)
-    parser.add_argument("--runs", type=int, default=1)
     given = parser.parse_args()
 
     from everloop.project import Project
@@ -130,7 +131,7 @@ def main() -> int:
 
     try:
         with told_to_stop(parent=given.parent) as stop:
-            work(Project.find(given.project), stop, say=say, runs=given.runs)
+            work(Project.find(given.project), stop, say=say)
     except EverloopError as error:
         say(f"the worker: {error}")
         return error.exit_code

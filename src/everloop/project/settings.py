@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -11,10 +12,11 @@ from pydantic import BaseModel, BeforeValidator, Field, StrictInt, ValidationErr
 
 from everloop.clock import open_clock
 from everloop.project.document import Document, KeyPath, parse_document, read_document
+from everloop.project.durations import parse_duration
 from everloop.project.metrics import did_you_mean
 from everloop.project.section import Section, keys_of, sentences
 
-__all__ = ["Address", "Endpoint", "Settings", "SettingsResult", "read_settings"]
+__all__ = ["Address", "Endpoint", "Runs", "Settings", "SettingsResult", "read_settings"]
 
 _PREFIX: Final = "EVERLOOP_"
 _RESERVED: Final = "EVERLOOP_TEST_"
@@ -48,6 +50,13 @@ def _folder(value: object) -> object:
     return value
 
 
+def _lease(value: object) -> timedelta:
+    span = parse_duration(value)
+    if not timedelta(seconds=1) <= span <= timedelta(hours=1):
+        raise ValueError(f"{value} is not a lease (1s ≤ lease ≤ 1h)")
+    return span
+
+
 def _clock(value: object) -> object:
     if value is None or (str(value).startswith("shared:") and len(str(value)) > len("shared:")):
         return value
@@ -76,6 +85,16 @@ class Endpoint(Section):
     )
 
 
+class Runs(Section):
+    """How a worker runs what waits."""
+
+    at_once: Annotated[StrictInt, Field(ge=1, le=256)] = Field(1, description="runs of one worker, at most")
+    lease: Annotated[timedelta, BeforeValidator(_lease)] = Field(
+        timedelta(seconds=30),
+        description="a worker on another machine that is silent for so long is gone, and its runs go on elsewhere",
+    )
+
+
 class Settings(Section):
     """Everything of everloop.yaml. Every key is optional."""
 
@@ -83,12 +102,13 @@ class Settings(Section):
         None, description="SQLAlchemy address, e.g. postgresql://host/db; left out: .everloop/ledger.db"
     )
     artifacts: Annotated[str | None, BeforeValidator(_folder)] = Field(
-        None, description="folder of the bundles, shared by machines if need be; left out: .everloop/bundles"
+        None, description="folder of bundles and runs, shared by machines if need be; left out: in .everloop"
     )
     endpoint: Endpoint = Field(default_factory=lambda: Endpoint(), description="where predictions are answered")
     control: Address = Field(
         default_factory=lambda: Address(), description="kept for the project's own page; nothing listens yet"
     )
+    runs: Runs = Field(default_factory=lambda: Runs(), description="how a worker runs what waits")
     dask: Annotated[str | None, BeforeValidator(_scheduler)] = Field(
         None, description="scheduler of a Dask cluster that fits trials, e.g. tcp://host:8786; left out: this machine"
     )
