@@ -25,6 +25,7 @@ PAGES = (
     "docs/own-data.md",
     "docs/experiments.md",
     "docs/regression.md",
+    "docs/runs.md",
     "docs/notebooks.md",
     "docs/mlflow.md",
 )

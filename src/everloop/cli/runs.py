@@ -49,7 +49,7 @@ def _record(run: Any) -> dict[str, Any]:
 
 @runs.command("show")
 def run_show(
-    run: RunName,
+    run: Annotated[str | None, typer.Argument(help="Such as r-7k2abc; the newest where left out.")] = None,
     step: Annotated[str | None, typer.Option(help="What this step read and gave, whole.")] = None,
     page: Annotated[bool, typer.Option("--page", help="Write the HTML page with its Gantt chart too.")] = False,
     as_json: AsJson = False,
@@ -58,9 +58,9 @@ def run_show(
     from everloop.workflows import run_story, step_of, write_story
 
     with opened() as here:
-        story = run_story(here.ledger, here.project.paths.runs, run)
+        story = run_story(here.ledger, here.project.paths.runs, _newest(here) if run is None else run)
         chosen = None if step is None else step_of(story, step)
-        out = here.project.state / "reports" / f"run-{run}.html"
+        out = here.project.state / "reports" / f"run-{story.run.run}.html"
     if page:
         write_story(story, out)
     if as_json:
@@ -73,6 +73,15 @@ def run_show(
         _draw_step(chosen)
     if page:
         say(f"the page is {out}")
+
+
+def _newest(here: Opened) -> str:
+    from everloop.errors import NotFound
+
+    found = here.ledger.runs()
+    if not found:
+        raise NotFound("there is no run yet; 'everloop train' starts one")
+    return found[-1].run
 
 
 def _draw_story(story: RunStory) -> None:
