@@ -29,7 +29,7 @@ def run_list(
     only_open: Annotated[bool, typer.Option("--open", help="Only those that wait or go on.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Every run, newest last; those that wait in the order of their turn."""
+    """Every run, newest last."""
     with opened() as here:
         found = here.ledger.runs(None if model is None else here.project.model(model).name)
     found = [run for run in found if run.open or not only_open]
@@ -54,7 +54,7 @@ def run_show(
     page: Annotated[bool, typer.Option("--page", help="Write the HTML page with its Gantt chart too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """One run: who asked, its steps with what they read and gave, every failure, how it ended."""
+    """One run, step by step. Who asked, what each step read and gave, how it ended."""
     from everloop.workflows import run_story, step_of, write_story
 
     with opened() as here:
@@ -150,7 +150,7 @@ def run_cancel(
     reason: Annotated[str, typer.Option(help="Why, for whoever reads the audit.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """End a run that waits or goes on, in whatever process: before its next step, a fit at once."""
+    """End a run that waits or goes on. A fit at once, else before the next step."""
     from everloop.errors import WorkflowError
     from everloop.workflows import cancel_run
 
@@ -167,7 +167,7 @@ def run_cancel(
 
 @runs.command("resume")
 def run_resume(run: RunName, as_json: AsJson = False) -> None:
-    """Go on here and now with a run that was interrupted, or that waits."""
+    """Go on here with a run that was left, or that waits."""
 
     def resumed(engine: Engine) -> str:
         engine.resume(run)
@@ -184,7 +184,7 @@ def run_retry(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """A new run on the same request, which keeps what the steps before STEP gave."""
+    """A new run that keeps what the steps before STEP gave."""
     from everloop.ids import new_run_id
 
     def retried(engine: Engine) -> str:
