@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from everloop.control import ModelView, Schedule, decide
 from everloop.control import actions as to_do
 from everloop.control.decisions import FIRST_POSITIVES, MOST_PROMOTIONS, positives_needed
 from everloop.control.positives import fitted_until
-from everloop.control.reading import schedule_of
 from everloop.control.recovery import recovered
 
 from .views import DAY, NOW, alert, model, rollout, routing, run, seen, tried, version, view
@@ -237,23 +235,6 @@ def test_whatever_is_seen(
     assert counted[to_do.ApproveByPolicy] == 0 or policy == "rollout"
     trained_for = [action for action in decided if isinstance(action, to_do.StartTraining) and action.alert]
     assert all(one.approval_seq is not None for one in alerts if one.id in {action.alert for action in trained_for})
-
-
-@given(hours=st.lists(st.integers(1, 400), min_size=1, max_size=6))
-def test_a_schedule_fires_once_for_each_time_however_seldom_one_looks(hours: list[int]) -> None:
-    fired: list[datetime] = []
-    after = at = NOW
-    for step in hours:
-        at += timedelta(hours=step)
-        due, following = schedule_of("0 2 * * SUN", after=after, now=at, timezone="UTC")
-        assert following is not None
-        assert following > at
-        if due is not None:
-            assert after < due <= at
-            assert at - due < 7 * DAY
-            fired.append(due)
-            after = due
-    assert fired == sorted(set(fired))
 
 
 def test_a_run_is_fitted_on_all_but_the_newest_share_of_its_window() -> None:

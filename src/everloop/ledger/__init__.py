@@ -33,7 +33,11 @@ from everloop.ledger.kinds import (
     RunRefused,
     RunStarted,
     RunStep,
+    ScheduleAsked,
     ScheduleFired,
+    SchedulePaused,
+    ScheduleResumed,
+    ScheduleSet,
     SearchEnded,
     SpecApproved,
     SpecWritten,
@@ -42,7 +46,16 @@ from everloop.ledger.kinds import (
     Window,
 )
 from everloop.ledger.ledger import Key, Ledger, ProjectLike, Transaction
-from everloop.ledger.records import AlertState, Approval, Lease, RolloutState, RoutingState, RunState, Version
+from everloop.ledger.records import (
+    AlertState,
+    Approval,
+    Lease,
+    RolloutState,
+    RoutingState,
+    RunState,
+    ScheduleState,
+    Version,
+)
 
 __all__ = [
     "KINDS",
@@ -83,7 +96,12 @@ __all__ = [
     "RunStarted",
     "RunState",
     "RunStep",
+    "ScheduleAsked",
     "ScheduleFired",
+    "SchedulePaused",
+    "ScheduleResumed",
+    "ScheduleSet",
+    "ScheduleState",
     "SearchEnded",
     "SpecApproved",
     "SpecWritten",

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 __all__ = ["LOG_SCHEMA", "STATE_SCHEMA", "STATE_TABLES", "fact", "heartbeat", "log_metadata", "meta", "state_metadata"]
 
 LOG_SCHEMA: Final = 1  # the chain's own layout
-STATE_SCHEMA: Final = 1  # raise it when a state table or its meaning changes: the state is then replayed
+STATE_SCHEMA: Final = 2  # raise it when a state table or its meaning changes: the state is then replayed
 
 log_metadata = sa.MetaData()
 state_metadata = sa.MetaData()
@@ -139,6 +139,20 @@ run = sa.Table(
     sa.Column("seq", sa.BigInteger, nullable=False),
     sa.Column("last_seq", sa.BigInteger, nullable=False),
     sa.Index("run_by_model", "model", "seq"),
+)
+
+# The last pause of a model's schedule: what model.yaml says is not state.
+schedule = sa.Table(
+    "schedule",
+    state_metadata,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("paused_by", sa.Text, nullable=False),
+    sa.Column("paused_us", sa.BigInteger, nullable=False),
+    sa.Column("resumed_by", sa.Text),
+    sa.Column("resumed_us", sa.BigInteger),
+    sa.Column("seq", sa.BigInteger, nullable=False),
 )
 
 lease = sa.Table(
