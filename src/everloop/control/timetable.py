@@ -51,7 +51,7 @@ class ScheduleStatus:
     """One model's schedule.
 
     state: active; paused; external, where something else calls; none; waiting, for the first champion. since: from when
-    on it counts. firings: the newest first. next: the next times, in the model's time zone; none while paused.
+    on it counts. firings: the newest first. next: when it comes due, in the model's time zone, also while it is paused.
     """
 
     model: str
@@ -89,8 +89,7 @@ def schedule_status(ledger: Ledger, model: Model, *, now: datetime, count: int =
     """How the model's schedule stands. count: of the next times. firings: of the last ones."""
     schedule, zone = model.train.schedule, ZoneInfo(model.timezone)
     pause, state = ledger.schedule(model.name), _state(ledger, model)
-    fires = state in ("active", "waiting") and schedule is not None
-    following = due_times(schedule, after=now, timezone=model.timezone) if fires and schedule is not None else iter(())
+    following = iter(()) if schedule is None else due_times(schedule, after=now, timezone=model.timezone)
     changed = ledger.last("schedule.set", model.name)
     facts = ledger.facts(
         kind=("schedule.asked", "schedule.fired"), subject=model.name, limit=firings, newest_first=True
