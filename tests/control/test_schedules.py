@@ -250,9 +250,9 @@ def test_a_run_that_a_person_asks_for_is_asked_once_and_begun_once(tmp_path: Pat
 
 
 def test_a_first_version_is_not_asked_of_a_schedule(tmp_path: Path) -> None:
-    with yard(tmp_path, "{schedule: weekly}", champion=False) as here:
-        with pytest.raises(NotFound, match="'everloop train' makes the first version"):
-            ask_for_run(here.ledger, here.model, by="alice")
+    nothing = pytest.raises(NotFound, match="'everloop train' makes the first version")
+    with yard(tmp_path, "{schedule: weekly}", champion=False) as here, nothing:
+        ask_for_run(here.ledger, here.model, by="alice")
 
 
 def test_another_schedule_in_the_file_is_a_fact_and_counts_from_then_on(tmp_path: Path) -> None:
