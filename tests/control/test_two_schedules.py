@@ -44,8 +44,8 @@ def two_models(root: Path, clock: SimulatedClock) -> Project:
         approve(found, model, "abuse-s1", by="alice", ledger=ledger)
         with Resources.opened(found, ledger=ledger, clock=clock, slot="test") as resources:
             assert resources.engine is not None
-            for name in ("fraud", "abuse"):
-                handle = start_training(
+            handles = [
+                start_training(
                     resources.engine,
                     resources.pipeline,
                     ledger,
@@ -53,7 +53,9 @@ def two_models(root: Path, clock: SimulatedClock) -> Project:
                     as_of=clock.now(),
                     actor="alice",
                 )
-                assert resources.engine.wait(handle.run_id).status == "finished"
+                for name in ("fraud", "abuse")
+            ]
+            assert [resources.engine.wait(one.run_id).status for one in handles] == ["finished"] * 2
     return found
 
 
@@ -79,13 +81,12 @@ def test_each_model_is_trained_by_its_own_schedule(tmp_path: Path) -> None:
             assert datetime.fromisoformat(listed[0]["next"][0]) == BEGIN + 6 * HOUR
             assert datetime.fromisoformat(listed[1]["next"][0]) == SUNDAY
             clock.set(BEGIN + 6 * HOUR)
-            wait_until(lambda: ended("abuse", 2), within_s=60)
+            wait_until(lambda: len(ledger.runs("abuse")) == 2)
             assert len(ledger.runs("fraud")) == 1
             paused = everloop(root, "schedule", "pause", "abuse", "--reason", "a freeze")
             assert paused.returncode == 0, paused.stderr
             clock.set(SUNDAY)
-            wait_until(lambda: ended("fraud", 2), within_s=60)
-            assert len(ledger.runs("abuse")) == 2
+            wait_until(lambda: ended("fraud", 2) and ended("abuse", 2), within_s=60)
             asked = everloop(root, "schedule", "run", "abuse", "--reason", "before the freeze", "--json")
             record = json.loads(asked.stdout)
             assert (record["worker"], record["paused"], record["new"]) == (True, True, True)
