@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everloop.control import ModelView, Schedule, decide
+from everloop.control import Asked, ModelView, Schedule, decide
 from everloop.control import actions as to_do
 from everloop.control.decisions import FIRST_POSITIVES, MOST_PROMOTIONS, positives_needed
 from everloop.control.positives import fitted_until
@@ -18,6 +18,7 @@ from everloop.control.recovery import recovered
 from .views import DAY, NOW, alert, model, rollout, routing, run, seen, tried, version, view
 
 READY = {"proposal": "fraud-s2", "approved": "policy"}
+ASKED = Asked(seq=40, run="r-asked", by="alice", at=NOW)
 
 
 def kinds(one: ModelView) -> list[str]:
@@ -108,6 +109,16 @@ CASES: dict[str, tuple[ModelView, list[str]]] = {
     "the schedule fires": (seen(schedule=Schedule(due=NOW)), ["FireSchedule"]),
     "and trains": (seen(schedule=Schedule(fired=NOW, fired_seq=9, started=False)), ["StartTraining"]),
     "once": (seen(schedule=Schedule(fired=NOW, fired_seq=9)), []),
+    "a paused one does not fire": (seen(schedule=Schedule(due=NOW, paused=True)), []),
+    "nor train": (seen(schedule=Schedule(fired=NOW, fired_seq=9, started=False, paused=True)), []),
+    "what a person asked for is trained": (seen(schedule=Schedule(asked=ASKED)), ["StartTraining"]),
+    "also in a pause": (seen(schedule=Schedule(due=NOW, paused=True, asked=ASKED)), ["StartTraining"]),
+    "once the run that goes on has ended": (seen(running=(run(),), schedule=Schedule(asked=ASKED)), []),
+    "another schedule in the file is written down": (seen(schedule=Schedule(known=False, since=NOW)), ["NoteSchedule"]),
+    "once there is a champion": (
+        seen(routing=routing(None), schedule=Schedule(known=False, since=NOW, due=NOW, asked=ASKED)),
+        [],
+    ),
     "once more after a promotion": (
         seen(alerts=(alert(**READY, positives=100),), tries=(tried(50, status="finished"),), promotions=1),
         ["StartTraining"],
@@ -136,6 +147,29 @@ CASES: dict[str, tuple[ModelView, list[str]]] = {
 def test_a_case(case: str) -> None:
     one, expected = CASES[case]
     assert kinds(one) == expected
+
+
+def test_what_was_missed_is_skipped_only_where_nothing_watched_or_someone_paused_it() -> None:
+    for missed, late, skipped in (
+        ("once", "idle", False),
+        ("once", "paused", False),
+        ("skip", "", False),
+        ("skip", "busy", False),
+        ("skip", "idle", True),
+        ("skip", "paused", True),
+    ):
+        one = seen(
+            model=model(train=f"{{schedule: daily, missed: {missed}}}"),
+            schedule=Schedule(due=NOW, after=NOW - DAY, late=late, sentence="why" if late else ""),  # type: ignore[arg-type]
+        )
+        fired = first(one)
+        assert fired.skipped == ("why, and train.missed is skip" if skipped else None)
+        assert (fired.due, fired.after) == (NOW, NOW - DAY)
+
+
+def test_a_run_that_a_person_asked_for_has_the_name_they_were_told_and_them_as_its_cause() -> None:
+    asked = first(seen(schedule=Schedule(asked=ASKED)))
+    assert (asked.run, asked.cause, asked.trigger, asked.spec) == ("r-asked", 40, "person", "fraud-s1")
 
 
 def test_a_schedule_gives_way_to_the_answer_of_an_alert() -> None:

@@ -188,7 +188,7 @@ class ModelFile(Section):
         "classification", description="classification | regression: the kind of problem"
     )
     timezone: Annotated[str, BeforeValidator(check_timezone)] = Field(
-        "UTC", description="in which naive times are read"
+        "UTC", description="in which naive times and schedules are read"
     )
     data: DataSection = Field(description="where the rows are")
     outcome: OutcomeSection = Field(default_factory=lambda: OutcomeSection(), description="when the truth arrives")
