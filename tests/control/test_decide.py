@@ -112,6 +112,14 @@ CASES: dict[str, tuple[ModelView, list[str]]] = {
     "a paused one does not fire": (seen(schedule=Schedule(due=NOW, paused=True)), []),
     "nor train": (seen(schedule=Schedule(fired=NOW, fired_seq=9, started=False, paused=True)), []),
     "what a person asked for is trained": (seen(schedule=Schedule(asked=ASKED)), ["StartTraining"]),
+    "and what comes due meanwhile is written down": (
+        seen(schedule=Schedule(due=NOW, asked=ASKED)),
+        ["StartTraining", "FireSchedule"],
+    ),
+    "one after the other": (
+        seen(schedule=Schedule(fired=NOW, fired_seq=9, started=False, asked=ASKED)),
+        ["StartTraining"],
+    ),
     "also in a pause": (seen(schedule=Schedule(due=NOW, paused=True, asked=ASKED)), ["StartTraining"]),
     "once the run that goes on has ended": (seen(running=(run(),), schedule=Schedule(asked=ASKED)), []),
     "another schedule in the file is written down": (seen(schedule=Schedule(known=False, since=NOW)), ["NoteSchedule"]),

@@ -296,6 +296,18 @@ def test_a_clock_that_was_far_ahead_and_is_put_right_starves_no_schedule(tmp_pat
         assert len(dues) == len(set(dues))
 
 
+def test_a_clock_that_is_put_back_says_nothing_and_fires_nothing_again(tmp_path: Path) -> None:
+    with yard(tmp_path, "{schedule: daily}") as here:
+        for days in range(1, 4):
+            here.at(BEGIN + days * DAY)
+        head = here.ledger.head()
+        for hours in (60, 30, 20, 61, 70):
+            assert [said for said in here.at(BEGIN + hours * HOUR) if "came due" in said] == []
+        assert here.ledger.head() == head
+        here.at(BEGIN + 4 * DAY)
+        assert [one["due"][:10] for one in here.fired()] == [f"2026-03-0{day}" for day in (5, 6, 7, 8)]
+
+
 def test_a_schedule_first_seen_by_a_clock_that_was_ahead_counts_from_now(tmp_path: Path) -> None:
     with yard(tmp_path, "{window: 90d}") as here:
         here.at(BEGIN)

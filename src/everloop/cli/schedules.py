@@ -83,7 +83,8 @@ def schedule_show(
             "next": "\n".join(_stamp(at) for at in found.next) or None,
         }
     )
-    lines("last")
+    if found.firings:
+        lines("last")
     for firing in found.firings:
         lines(folded(f"  {_told(firing, found.timezone)}", indent=4))
     if not found.firings:

@@ -153,7 +153,7 @@ def _noted(model: ModelView) -> Iterator[Action]:
 
 
 def _scheduled(model: ModelView) -> Iterator[Action]:
-    """What someone asked for, then what is due; a schedule that is paused fires nothing and begins nothing."""
+    """What someone asked for, and what is due; a schedule that is paused fires nothing and begins nothing."""
     schedule, name = model.schedule, model.model.name
     champion = None if model.champion is None else model.version(model.champion)
     if champion is None:
@@ -167,14 +167,14 @@ def _scheduled(model: ModelView) -> Iterator[Action]:
             cause=schedule.asked.seq,
             run=schedule.asked.run,
         )
-    elif schedule.paused:
+    if schedule.paused:
         return
-    elif schedule.due is not None:
+    if schedule.due is not None:
         skipped = _why_not_scheduled(model)
         yield FireSchedule(
             model=name, due=schedule.due, skipped=skipped, after=schedule.after, sentence=schedule.sentence
         )
-    elif schedule.fired is not None and not schedule.started:
+    elif schedule.asked is None and schedule.fired is not None and not schedule.started:
         yield StartTraining(
             model=name,
             spec=champion.spec,

@@ -32,6 +32,7 @@ class _Facts:
     """A model as its facts tell it; `view` lacks only what the clock and the log say."""
 
     head: int
+    read_at: datetime
     view: ModelView
     schedule: ScheduleFacts
     data_start: datetime | None
@@ -57,7 +58,7 @@ class Reader:
 
     def _model_view(self, model: Model, now: datetime, head: int) -> ModelView:
         facts = self._facts.get(model.name)
-        if facts is None or facts.head != head:
+        if facts is None or facts.head != head or now < facts.read_at:  # a clock was put back
             facts = self._facts[model.name] = _read_facts(self.resources, model, head, now)
         view = facts.view
         if view.alerts:
@@ -135,6 +136,7 @@ def _read_facts(resources: Resources, model: Model, head: int, now: datetime) ->
     starts = [version.data["start"] for version in versions if version.data is not None and version.data.get("start")]
     return _Facts(
         head=head,
+        read_at=now,
         view=view,
         schedule=read_schedule(ledger, model, runs=runs, deployed=changes[0].at if changes else None, now=now),
         data_start=min((_moment(text) for text in starts), default=None),
