@@ -97,6 +97,11 @@ def test_list_says_of_every_model_when_it_is_trained_next(town: Town) -> None:
     assert record["eta"]["next"] == ["2026-10-21T18:00:00+00:00", "2026-10-22T00:00:00+00:00"]
     assert record["fraud"]["next"] == ["2026-10-25T02:00:00+02:00", "2026-11-01T02:00:00+01:00"]
     assert record["films"]["next"] == []
+    assert not record["fraud"]["worker"]
+    assert shown.err == "no worker is alive, so nothing fires: start 'everloop up' or 'everloop worker'\n"
+    town.ledger.acquire_lease("control", "someone", ttl_s=600)
+    one = town.say("list", "fraud")
+    assert (one.err, one.out.splitlines()) == ("", lines[at : at + 7])
     assert record["fraud"]["missed"] == "once"
 
 

@@ -280,6 +280,18 @@ def test_another_schedule_in_the_file_is_a_fact_and_counts_from_then_on(tmp_path
         assert here.ledger.head() == head
 
 
+def test_another_time_zone_in_the_file_counts_from_then_on_too(tmp_path: Path) -> None:
+    with yard(tmp_path, "{schedule: daily}") as here:
+        here.at(BEGIN)
+        here.at(BEGIN + DAY)
+        here.reopened("{schedule: daily}\ntimezone: America/New_York")
+        said = here.at(BEGIN + DAY + HOUR)
+        assert said[0] == "fraud: the schedule is daily (America/New_York) from now on"
+        here.at(BEGIN + 2 * DAY)
+        dues = [one["due"] for one in here.fired()]
+        assert dues == ["2026-03-05T02:00:00Z", "2026-03-06T07:00:00Z"]
+
+
 def test_a_clock_that_was_far_ahead_and_is_put_right_starves_no_schedule(tmp_path: Path) -> None:
     with yard(tmp_path, "{schedule: daily}") as here:
         here.at(BEGIN)

@@ -92,6 +92,7 @@ def test_each_model_is_trained_by_its_own_schedule(tmp_path: Path) -> None:
             assert (record["worker"], record["paused"], record["new"]) == (True, True, True)
             wait_until(lambda: ended("abuse", 3), within_s=60)
             told = everloop(root, "schedule", "list").stdout
+            why = everloop(root, "why", "abuse/v3").stdout
             assert running.stop() == 0
         runs = {model: ledger.runs(model)[1:] for model in ("fraud", "abuse")}
         assert [(run.trigger, run.status) for run in runs["fraud"]] == [("schedule", "finished")]
@@ -107,5 +108,6 @@ def test_each_model_is_trained_by_its_own_schedule(tmp_path: Path) -> None:
         assert ledger.verify().ok
     assert f"asked (before the freeze): run {record['run']} finished" in " ".join(told.split())
     assert "Sun 2024-03-03 02:00 UTC: run" in told
+    assert "asked for the run that the schedule every 6h asks for, now: before the freeze" in " ".join(why.split())
     assert max(len(line) for line in told.splitlines()) <= 80
     assert "Traceback" not in (root / "up.log").read_text()

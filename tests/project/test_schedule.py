@@ -79,6 +79,14 @@ def test_eventbridges_six_fields_mean_what_they_mean_there(fields: str, due: lis
     assert list(itertools.islice(found, len(due))) == [moment(f"2026-{text}") for text in due]
 
 
+@given(days=st.sets(st.integers(1, 7), min_size=1))
+def test_eventbridges_weekdays_count_from_sunday(days: set[int]) -> None:
+    schedule = check_schedule(f"cron(0 9 ? * {_listed(days)} *)")
+    week = due_times_between(schedule, "UTC", NOW, NOW + 7 * DAY)
+    assert {due.isoweekday() % 7 + 1 for due in week} == days
+    assert len(week) == len(days)
+
+
 def test_nothing_is_due_where_something_else_calls() -> None:
     assert next_due(check_schedule("external"), after=NOW) is None
     assert list(due_times("external", after=NOW)) == []

@@ -35,14 +35,14 @@ def add_to(app: typer.Typer) -> None:
 
 
 @schedules.command("list")
-def schedule_list(count: Next = 5, as_json: AsJson = False) -> None:
+def schedule_list(model: ModelName = None, count: Next = 5, as_json: AsJson = False) -> None:
     """Every model: its schedule, what it did last, when it is due."""
     from everloop.control import schedule_status
 
     with opened() as here:
         now = here.clock.now()
-        models = sorted(here.project.models.values(), key=lambda model: model.name)
-        found = [schedule_status(here.ledger, model, now=now, count=count) for model in models]
+        names = [here.project.model(model).name] if model else sorted(here.project.models)
+        found = [schedule_status(here.ledger, here.project.model(name), now=now, count=count) for name in names]
     if as_json:
         show([one.to_dict() for one in found])
         return
@@ -53,6 +53,7 @@ def schedule_list(count: Next = 5, as_json: AsJson = False) -> None:
             lines(f"  {'next' if place == 0 else '    '}  {_stamp(at)}")
     if not found:
         say("the project has no model")
+    _warn(found)
 
 
 @schedules.command("show")
@@ -89,6 +90,12 @@ def schedule_show(
         lines(folded(f"  {_told(firing, found.timezone)}", indent=4))
     if not found.firings:
         say("it has not fired yet")
+    _warn([found])
+
+
+def _warn(found: list[ScheduleStatus]) -> None:
+    if any(one.state == "active" and not one.worker for one in found):
+        say("no worker is alive, so nothing fires: start 'everloop up' or 'everloop worker'")
 
 
 @schedules.command("pause")

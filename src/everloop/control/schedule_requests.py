@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from everloop.control.worker import LEASE
+from everloop.control.timetable import worker_is_alive
 from everloop.errors import NotFound, UsageError
 from everloop.ids import new_run_id
 from everloop.ledger import Ledger, ScheduleAsked, SchedulePaused, ScheduleResumed, ScheduleState
@@ -83,7 +83,7 @@ def ask_for_run(ledger: Ledger, model: Model, *, by: str, reason: str = "") -> S
             before = transaction.append("schedule.asked", model.name, payload, actor=by)
     assert before is not None
     running = ledger.runs(model.name, status="running")
-    lease, state = ledger.lease(LEASE), ledger.schedule(model.name)
+    state = ledger.schedule(model.name)
     return ScheduleRequest(
         model=model.name,
         run=before.payload["run"],
@@ -91,7 +91,7 @@ def ask_for_run(ledger: Ledger, model: Model, *, by: str, reason: str = "") -> S
         new=new,
         fact=before.seq,
         after=running[-1].run if running else None,
-        worker=lease is not None and lease.alive,
+        worker=worker_is_alive(ledger),
         paused=state is not None and state.status == "paused",
     )
 

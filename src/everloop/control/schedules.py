@@ -42,7 +42,7 @@ def read_schedule(
     """The facts. runs: the model's trainings, oldest first. deployed: when its first champion began to answer."""
     changed = ledger.last("schedule.set", model.name)
     last = ledger.last("schedule.fired", model.name)
-    told = max((fact for fact in (changed, last) if fact is not None), key=lambda fact: fact.seq, default=None)
+    told = last if changed is None else changed  # ledgers of before have no other word of it than what fired
     wanted = last is not None and last.payload["run"] is not None
     return ScheduleFacts(
         said=None if told is None else (told.payload["schedule"], told.payload.get("timezone")),

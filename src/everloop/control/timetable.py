@@ -9,11 +9,12 @@ from itertools import islice
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
+from everloop.control.worker import LEASE
 from everloop.errors import NotFound
 from everloop.ledger import Fact, Ledger, ScheduleState
 from everloop.project import EXTERNAL, Model, due_times
 
-__all__ = ["Firing", "ScheduleStatus", "pause_record", "schedule_status"]
+__all__ = ["Firing", "ScheduleStatus", "pause_record", "schedule_status", "worker_is_alive"]
 
 State = Literal["active", "paused", "external", "none", "waiting"]
 
@@ -52,6 +53,7 @@ class ScheduleStatus:
 
     state: active; paused; external, where something else calls; none; waiting, for the first champion. since: from when
     on it counts. firings: the newest first. next: when it comes due, in the model's time zone, also while it is paused.
+    worker: one is alive, without which nothing fires.
     """
 
     model: str
@@ -63,6 +65,7 @@ class ScheduleStatus:
     pause: ScheduleState | None
     firings: tuple[Firing, ...]
     next: tuple[datetime, ...]
+    worker: bool
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON; `last` is the newest firing."""
@@ -77,6 +80,7 @@ class ScheduleStatus:
             "paused": None if paused is None else pause_record(paused),
             "last": self.firings[0].to_dict() if self.firings else None,
             "next": [at.isoformat() for at in self.next],
+            "worker": self.worker,
         }
 
 
@@ -104,7 +108,14 @@ def schedule_status(ledger: Ledger, model: Model, *, now: datetime, count: int =
         pause=pause,
         firings=tuple(_firing(ledger, fact) for fact in facts),
         next=tuple(at.astimezone(zone) for at in islice(following, count)),
+        worker=worker_is_alive(ledger),
     )
+
+
+def worker_is_alive(ledger: Ledger) -> bool:
+    """Whether a worker holds the lease under which schedules fire."""
+    lease = ledger.lease(LEASE)
+    return lease is not None and lease.alive
 
 
 def _state(ledger: Ledger, model: Model) -> State:
