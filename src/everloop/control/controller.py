@@ -144,7 +144,10 @@ class Controller:
             return None
         return f"{model.name}: the schedule is {schedule or 'none'} ({model.timezone}) from now on"
 
-    def _fire_schedule(self, action: to_do.FireSchedule) -> str:
+    def _fire_schedule(self, action: to_do.FireSchedule) -> str | None:
+        key = (f"schedule:{action.model}", action.due.isoformat(), 0)
+        if self._resources.ledger.keyed(*key) is not None:  # by a clock that was ahead then
+            return None
         model = self._resources.model(action.model)
         schedule = model.train.schedule
         assert schedule is not None
@@ -160,7 +163,6 @@ class Controller:
             skipped=action.skipped,
             sentence=action.sentence,
         )
-        key = (f"schedule:{action.model}", action.due.isoformat(), 0)
         self._resources.ledger.append("schedule.fired", action.model, payload, actor=ACTOR, key=key)
         follows = f"skipped: {action.skipped}" if action.skipped else "a retrain follows"
         ago = format_duration(max(1, round(late / _MINUTE)) * _MINUTE)

@@ -23,7 +23,8 @@ class ScheduleFacts:
 
     said: schedule and time zone as the last fact has them, None before the first. since: what is due after it counts;
     None before the first champion. fired: times that were fired or skipped, the latest not ahead of the clock and all
-    that are ahead of it. asked_for: the last fact of a run to follow; begun: whether that run began.
+    that are ahead of it. asked_for: the last fact of a run to follow; begun: whether that run began. request: what a
+    person asked for and has not begun. pause: the last one. runs: the model's trainings, oldest first.
     """
 
     said: tuple[str | None, str | None] | None
