@@ -48,7 +48,8 @@ def schedule_list(model: ModelName = None, count: Next = 5, as_json: AsJson = Fa
         return
     for one in found:
         lines(folded(f"{one.model}: {_said(one)}", indent=2))
-        lines(folded(f"  last  {_last(one)}", indent=8))
+        if one.firings or one.next:
+            lines(folded(f"  last  {_last(one)}", indent=8))
         for place, at in enumerate(one.next):
             lines(f"  {'next' if place == 0 else '    '}  {_stamp(at)}")
     if not found:
@@ -72,7 +73,7 @@ def schedule_show(
     if as_json:
         show(found.to_dict() | {"firings": [firing.to_dict() for firing in found.firings]})
         return
-    missed = "runs once, late" if found.missed == "once" else "is skipped"
+    missed = None if not found.next else "runs once, late" if found.missed == "once" else "is skipped"
     fields(
         {
             "model": found.model,
@@ -88,7 +89,7 @@ def schedule_show(
         lines("last")
     for firing in found.firings:
         lines(folded(f"  {_told(firing, found.timezone)}", indent=4))
-    if not found.firings:
+    if found.next and not found.firings:
         say("it has not fired yet")
     _warn([found])
 
@@ -173,7 +174,9 @@ def _what_follows(asked: ScheduleRequest) -> list[str]:
 
 
 def _said(one: ScheduleStatus) -> str:
-    return f"{one.schedule or 'no schedule'}, {one.timezone}, {_state(one)}"
+    if one.schedule is None or one.state == "external":  # of which there is no time to tell
+        return _state(one)
+    return f"{one.schedule}, {one.timezone}, {_state(one)}"
 
 
 def _state(one: ScheduleStatus) -> str:
@@ -182,7 +185,7 @@ def _state(one: ScheduleStatus) -> str:
     return {
         "active": "active",
         "external": "external: what calls 'everloop train' decides",
-        "none": "trained by hand, with 'everloop train'",
+        "none": "no schedule, trained by hand with 'everloop train'",
         "waiting": "waiting for a first version, from 'everloop train'",
     }[one.state]
 
