@@ -138,6 +138,8 @@ def test_a_training_uses_matured_rows_alone_and_all_of_its_window(
     try:
         rows = everything_known(model, shop.contract, shop.log, as_of=as_of).frame
     except NotEnoughData:
+        assert window is not None  # of one class alone
+        assert window < timedelta(days=1)
         return
     times = rows[EVENT_TIME]
     # the law: no outcome is used before it is due

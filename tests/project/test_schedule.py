@@ -79,6 +79,7 @@ def test_eventbridges_six_fields_mean_what_they_mean_there(fields: str, due: lis
     assert list(itertools.islice(found, len(due))) == [moment(f"2026-{text}") for text in due]
 
 
+@settings(deadline=None)
 @given(days=st.sets(st.integers(1, 7), min_size=1))
 def test_eventbridges_weekdays_count_from_sunday(days: set[int]) -> None:
     schedule = check_schedule(f"cron(0 9 ? * {_listed(days)} *)")
@@ -284,6 +285,7 @@ def test_the_latest_that_came_due_is_the_last_of_those_in_order(
     assert last_due(schedule, after=begin, until=until, timezone=zone) == (passed[-1] if passed else None)
 
 
+@settings(deadline=None)
 @given(
     minutes=st.integers(1, 10_000),
     looks=st.lists(st.integers(1, 40_000), min_size=1, max_size=8),

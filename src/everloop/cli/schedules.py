@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
-from zoneinfo import ZoneInfo
 
 import typer
 
@@ -196,6 +195,8 @@ def _last(one: ScheduleStatus) -> str:
 
 def _told(firing: Firing, timezone: str) -> str:
     """`Sun 2026-11-22 02:00 CET: run r-7k2abc finished`, and what else there is to say."""
+    from zoneinfo import ZoneInfo
+
     zone = ZoneInfo(timezone)
     at = _stamp((firing.at if firing.due is None else firing.due).astimezone(zone))
     if firing.by is not None:
@@ -211,6 +212,8 @@ def _followed(firing: Firing) -> str:
         return f"skipped, {firing.skipped}" if firing.skipped else "skipped"
     if firing.result == "waiting":
         return f"run {firing.run} has not begun"
+    if firing.result == "declined":
+        return f"run {firing.run} cannot begin: {firing.ended}"
     ended = f": {firing.ended}" if firing.ended and firing.result != "finished" else ""
     return f"run {firing.run} {firing.result}{ended}"
 

@@ -16,10 +16,11 @@ from everloop.control.evidence import RolloutEvidence, champions_bound
 from everloop.control.notices import send_notice
 from everloop.control.reading import POLICY, Reader
 from everloop.control.resources import Resources
-from everloop.errors import EverloopError
+from everloop.control.schedules import declined_key
+from everloop.errors import EverloopError, NotFound, Refused
 from everloop.experiment import approve
 from everloop.ids import new_run_id
-from everloop.ledger import AlertClosed, ScheduleFired, ScheduleSet
+from everloop.ledger import AlertClosed, ScheduleDeclined, ScheduleFired, ScheduleSet
 from everloop.production import start_training
 from everloop.project import Model, due_times, format_duration
 from everloop.rollout import AbortRequested, Tick, advance, load_rollout, prepare, start
@@ -173,6 +174,17 @@ class Controller:
         return new_run_id(seed=f"{self._resources.seed}/{name}")
 
     def _start_training(self, action: to_do.StartTraining) -> str:
+        try:
+            return self._trained(action)
+        except (NotFound, Refused) as error:
+            if action.run is None:
+                raise  # a schedule's own is tried again, ever later
+            payload = ScheduleDeclined(model=action.model, run=action.run, sentence=str(error))
+            key, ledger = declined_key(action.run), self._resources.ledger
+            ledger.append("schedule.declined", action.model, payload, actor=ACTOR, cause=action.cause, key=key)
+            return f"{action.model}: run {action.run}, which someone asked for, cannot begin: {error}"
+
+    def _trained(self, action: to_do.StartTraining) -> str:
         resources = self._resources
         if resources.engine is None:
             raise EverloopError("this process trains nothing; start 'everloop worker'")

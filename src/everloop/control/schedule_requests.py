@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from everloop.control.schedules import pending_request
 from everloop.control.timetable import worker_is_alive
+from everloop.control.view import Asked
 from everloop.errors import NotFound, UsageError
 from everloop.ids import new_run_id
 from everloop.ledger import Ledger, ScheduleAsked, SchedulePaused, ScheduleResumed, ScheduleState
@@ -73,23 +75,22 @@ def ask_for_run(ledger: Ledger, model: Model, *, by: str, reason: str = "") -> S
             "'everloop train' makes the first version"
         )
     with ledger.transaction() as transaction:
-        before = transaction.last("schedule.asked", model.name)
-        begun = before is not None and transaction.keyed(before.payload["run"], "run", 0) is not None
-        new = before is None or begun
-        if new:
+        asked = pending_request(transaction, model.name)
+        new = asked is None
+        if asked is None:
             payload = ScheduleAsked(
                 model=model.name, schedule=model.train.schedule, run=new_run_id(), reason=reason.strip()
             )
-            before = transaction.append("schedule.asked", model.name, payload, actor=by)
-    assert before is not None
+            fact = transaction.append("schedule.asked", model.name, payload, actor=by)
+            asked = Asked(seq=fact.seq, run=payload.run, by=by, at=fact.at)
     running = ledger.runs(model.name, status="running")
     state = ledger.schedule(model.name)
     return ScheduleRequest(
         model=model.name,
-        run=before.payload["run"],
-        by=before.actor,
+        run=asked.run,
+        by=asked.by,
         new=new,
-        fact=before.seq,
+        fact=asked.seq,
         after=running[-1].run if running else None,
         worker=worker_is_alive(ledger),
         paused=state is not None and state.status == "paused",

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from everloop.control.view import Asked, Late, Schedule
-from everloop.ledger import Fact, Ledger, RunState, ScheduleState
+from everloop.ledger import Fact, Key, Ledger, RunState, ScheduleState, Transaction
 from everloop.project import EXTERNAL, Model, last_due, next_due
 
-__all__ = ["PUNCTUAL", "ScheduleFacts", "pending_request", "read_schedule", "schedule_at"]
+__all__ = ["PUNCTUAL", "ScheduleFacts", "declined_key", "pending_request", "read_schedule", "schedule_at"]
 
 PUNCTUAL = timedelta(minutes=10)
 """Later than this is late: a worker that is started again, or a long look at traffic, takes less."""
@@ -57,15 +57,20 @@ def read_schedule(
     )
 
 
-def pending_request(ledger: Ledger, model: str) -> Asked | None:
-    """The run that someone asked for and that has not begun yet."""
+def declined_key(run: str) -> Key:
+    """Under which it is written, once, that a run which someone asked for cannot begin."""
+    return run, "declined", 0
+
+
+def pending_request(ledger: Ledger | Transaction, model: str) -> Asked | None:
+    """The run that someone asked for, and that has neither begun nor been declined."""
     fact = ledger.last("schedule.asked", model)
-    if fact is None or _has_begun(ledger, fact):
+    if fact is None or _has_begun(ledger, fact) or ledger.keyed(*declined_key(fact.payload["run"])) is not None:
         return None
     return Asked(seq=fact.seq, run=fact.payload["run"], by=fact.actor, at=fact.at)
 
 
-def _has_begun(ledger: Ledger, request: Fact) -> bool:
+def _has_begun(ledger: Ledger | Transaction, request: Fact) -> bool:
     begun = ledger.keyed(request.payload["run"], "run", 0)
     return begun is not None and begun.seq > request.seq
 

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
+from everloop.control.schedules import declined_key
 from everloop.control.worker import LEASE
 from everloop.errors import NotFound
 from everloop.ledger import Fact, Ledger, ScheduleState
@@ -25,7 +26,8 @@ class Firing:
 
     by: who asked, None where the schedule came due itself; then `due` says for when. late_s: how long after it. missed:
     earlier times that it stands for. sentence: why it was late, or what the person gave as reason. skipped: why no run
-    followed. run, result: what followed: `waiting` before it began, then the run's own status; None for none.
+    followed. run, result: what followed: `waiting` before it began, `declined` where it cannot, else the run's own
+    status; None for none. ended: how, in a sentence.
     """
 
     at: datetime
@@ -151,6 +153,9 @@ def _firing(ledger: Ledger, fact: Fact) -> Firing:
 def _result(ledger: Ledger, run: str | None) -> tuple[str | None, str | None]:
     if run is None:
         return None, None
+    declined = ledger.keyed(*declined_key(run))
+    if declined is not None:
+        return "declined", declined.payload["sentence"]
     try:
         found = ledger.run(run)
     except NotFound:

@@ -46,6 +46,7 @@ __all__ = [
     "RunStarted",
     "RunStep",
     "ScheduleAsked",
+    "ScheduleDeclined",
     "ScheduleFired",
     "SchedulePaused",
     "ScheduleResumed",
@@ -441,6 +442,14 @@ class ScheduleAsked(Payload, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class ScheduleDeclined(Payload, frozen=True, kw_only=True):
+    """The run that someone asked for cannot begin, and is not tried again."""
+
+    model: Name
+    run: Name
+    sentence: Name
+
+
 class ScheduleFired(Payload, frozen=True, kw_only=True):
     """A schedule came due and asked for `run`, or for none: then `skipped` says why.
 
@@ -505,6 +514,7 @@ KINDS: Final[Mapping[str, type[Payload]]] = {
     "run.started": RunStarted,
     "run.step": RunStep,
     "schedule.asked": ScheduleAsked,
+    "schedule.declined": ScheduleDeclined,
     "schedule.fired": ScheduleFired,
     "schedule.paused": SchedulePaused,
     "schedule.resumed": ScheduleResumed,
