@@ -225,6 +225,38 @@ def test_an_hour_field_of_a_star_means_every_hour_that_passes(zone: str) -> None
     assert {one.astimezone(ZoneInfo(zone)).minute for one in found} == {0}
 
 
+TURNS = (
+    ("Europe/Berlin", "2026-03-29T01:00"),
+    ("Europe/Berlin", "2026-10-25T01:00"),
+    ("America/New_York", "2026-03-08T07:00"),
+    ("America/New_York", "2026-11-01T06:00"),
+    ("America/Santiago", "2026-04-05T03:00"),
+    ("America/Santiago", "2026-09-06T04:00"),
+    ("Australia/Lord_Howe", "2026-04-04T15:00"),
+    ("Australia/Lord_Howe", "2026-10-03T15:30"),
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    turn=st.sampled_from(TURNS),
+    minutes=st.sets(st.integers(0, 59), min_size=1, max_size=3),
+    weekday=st.sampled_from(["*", "SUN", "SAT", "0-6"]),
+    begin=st.integers(0, 48 * 60),
+)
+def test_every_hour_around_a_turn_of_the_clocks_is_what_the_wall_shows(
+    turn: tuple[str, str], minutes: set[int], weekday: str, begin: int
+) -> None:
+    """Against a look at the wall clock every minute."""
+    zone, at = ZoneInfo(turn[0]), moment(turn[1])
+    assert (at - MINUTE).astimezone(zone).utcoffset() != at.astimezone(zone).utcoffset()
+    days = {"SUN": {7}, "SAT": {6}}.get(weekday, set(range(1, 8)))
+    start, end = at - DAY + begin * MINUTE, at + 2 * DAY
+    walls = [(one, one.astimezone(zone)) for one in (start + n * MINUTE for n in range(1, (end - start) // MINUTE + 1))]
+    shown = [one for one, wall in walls if wall.minute in minutes and wall.isoweekday() in days]
+    assert due_times_between(f"{_listed(minutes)} * * * {weekday}", turn[0], start, end) == shown
+
+
 @settings(max_examples=15, deadline=None)
 @given(
     zone=st.sampled_from(ZONES),
