@@ -35,7 +35,9 @@ def test_every_command_has_json() -> None:
     assert lacking == []
 
 
-@pytest.mark.parametrize("words", [(), ("model",), ("spec",), ("run",), ("alert",), ("rollout",), ("audit",)])
+@pytest.mark.parametrize(
+    "words", [(), ("model",), ("spec",), ("run",), ("alert",), ("rollout",), ("audit",), ("schedule",)]
+)
 def test_the_help_says_in_a_line_what_each_command_does(tmp_path: Path, words: tuple[str, ...]) -> None:
     shown = everloop(*words, "--help", cwd=tmp_path)
     assert shown.code == 0

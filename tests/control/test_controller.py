@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from everloop.clock import SimulatedClock
-from everloop.control import Controller, Reason, Resources, why
+from everloop.control import Controller, Reason, Resources, ask_for_run, schedule_status, why
 from everloop.control.decisions import FIRST_POSITIVES
 from everloop.control.positives import ChangedPositives
 from everloop.ledger import Ledger
@@ -105,6 +105,26 @@ def test_what_cannot_be_done_is_said_and_tried_again_ever_later(trained: Path, t
                 told.append(minute)
         assert told == [0, 10, 30]
         assert here.kinds().count("schedule.fired") == 1
+        assert len(here.ledger.runs("fraud")) == 1
+
+
+def test_a_run_that_someone_asked_for_and_that_cannot_begin_is_declined_once(trained: Path, tmp_path: Path) -> None:
+    root = living(trained, tmp_path / "shop", schedule="weekly")
+    spec = root / "fraud" / "specs" / "fraud-s1.yaml"
+    spec.write_text(spec.read_text().replace("num_leaves: 15", "num_leaves: 9"))
+    with town(root) as here:
+        model = here.resources.model("fraud")
+        asked = ask_for_run(here.ledger, model, by="bob", reason="now")
+        [said] = here.controller.tick()
+        assert said.startswith(f"fraud: run {asked.run}, which someone asked for, cannot begin: fraud-s1 was changed")
+        here.clock.advance(DAY)
+        assert here.controller.tick() == []
+        [declined] = here.ledger.facts(kind="schedule.declined")
+        assert declined.cause == asked.fact
+        [firing] = schedule_status(here.ledger, model, now=here.clock.now()).firings
+        assert (firing.run, firing.result, firing.ended) == (asked.run, "declined", declined.payload["sentence"])
+        again = ask_for_run(here.ledger, model, by="bob", reason="once more")
+        assert (again.new, again.run == asked.run) == (True, False)
         assert len(here.ledger.runs("fraud")) == 1
 
 

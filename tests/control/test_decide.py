@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everloop.control import ModelView, Schedule, decide
+from everloop.control import Asked, ModelView, Schedule, decide
 from everloop.control import actions as to_do
 from everloop.control.decisions import FIRST_POSITIVES, MOST_PROMOTIONS, positives_needed
 from everloop.control.positives import fitted_until
-from everloop.control.reading import schedule_of
 from everloop.control.recovery import recovered
 
 from .views import DAY, NOW, alert, model, rollout, routing, run, seen, tried, version, view
 
 READY = {"proposal": "fraud-s2", "approved": "policy"}
+ASKED = Asked(seq=40, run="r-asked", by="alice", at=NOW)
 
 
 def kinds(one: ModelView) -> list[str]:
@@ -110,6 +109,24 @@ CASES: dict[str, tuple[ModelView, list[str]]] = {
     "the schedule fires": (seen(schedule=Schedule(due=NOW)), ["FireSchedule"]),
     "and trains": (seen(schedule=Schedule(fired=NOW, fired_seq=9, started=False)), ["StartTraining"]),
     "once": (seen(schedule=Schedule(fired=NOW, fired_seq=9)), []),
+    "a paused one does not fire": (seen(schedule=Schedule(due=NOW, paused=True)), []),
+    "nor train": (seen(schedule=Schedule(fired=NOW, fired_seq=9, started=False, paused=True)), []),
+    "what a person asked for is trained": (seen(schedule=Schedule(asked=ASKED)), ["StartTraining"]),
+    "and what comes due meanwhile is written down": (
+        seen(schedule=Schedule(due=NOW, asked=ASKED)),
+        ["StartTraining", "FireSchedule"],
+    ),
+    "one after the other": (
+        seen(schedule=Schedule(fired=NOW, fired_seq=9, started=False, asked=ASKED)),
+        ["StartTraining"],
+    ),
+    "also in a pause": (seen(schedule=Schedule(due=NOW, paused=True, asked=ASKED)), ["StartTraining"]),
+    "once the run that goes on has ended": (seen(running=(run(),), schedule=Schedule(asked=ASKED)), []),
+    "another schedule in the file is written down": (seen(schedule=Schedule(known=False, since=NOW)), ["NoteSchedule"]),
+    "once there is a champion": (
+        seen(routing=routing(None), schedule=Schedule(known=False, since=NOW, due=NOW, asked=ASKED)),
+        [],
+    ),
     "once more after a promotion": (
         seen(alerts=(alert(**READY, positives=100),), tries=(tried(50, status="finished"),), promotions=1),
         ["StartTraining"],
@@ -138,6 +155,29 @@ CASES: dict[str, tuple[ModelView, list[str]]] = {
 def test_a_case(case: str) -> None:
     one, expected = CASES[case]
     assert kinds(one) == expected
+
+
+def test_what_was_missed_is_skipped_only_where_nothing_watched_or_someone_paused_it() -> None:
+    for missed, late, skipped in (
+        ("once", "idle", False),
+        ("once", "paused", False),
+        ("skip", "", False),
+        ("skip", "busy", False),
+        ("skip", "idle", True),
+        ("skip", "paused", True),
+    ):
+        one = seen(
+            model=model(train=f"{{schedule: daily, missed: {missed}}}"),
+            schedule=Schedule(due=NOW, after=NOW - DAY, late=late, sentence="why" if late else ""),  # type: ignore[arg-type]
+        )
+        fired = first(one)
+        assert fired.skipped == ("why, and train.missed is skip" if skipped else None)
+        assert (fired.due, fired.after) == (NOW, NOW - DAY)
+
+
+def test_a_run_that_a_person_asked_for_has_the_name_they_were_told_and_them_as_its_cause() -> None:
+    asked = first(seen(schedule=Schedule(asked=ASKED)))
+    assert (asked.run, asked.cause, asked.trigger, asked.spec) == ("r-asked", 40, "person", "fraud-s1")
 
 
 def test_a_schedule_gives_way_to_the_answer_of_an_alert() -> None:
@@ -237,23 +277,6 @@ def test_whatever_is_seen(
     assert counted[to_do.ApproveByPolicy] == 0 or policy == "rollout"
     trained_for = [action for action in decided if isinstance(action, to_do.StartTraining) and action.alert]
     assert all(one.approval_seq is not None for one in alerts if one.id in {action.alert for action in trained_for})
-
-
-@given(hours=st.lists(st.integers(1, 400), min_size=1, max_size=6))
-def test_a_schedule_fires_once_for_each_time_however_seldom_one_looks(hours: list[int]) -> None:
-    fired: list[datetime] = []
-    after = at = NOW
-    for step in hours:
-        at += timedelta(hours=step)
-        due, following = schedule_of("0 2 * * SUN", after=after, now=at, timezone="UTC")
-        assert following is not None
-        assert following > at
-        if due is not None:
-            assert after < due <= at
-            assert at - due < 7 * DAY
-            fired.append(due)
-            after = due
-    assert fired == sorted(set(fired))
 
 
 def test_a_run_is_fitted_on_all_but_the_newest_share_of_its_window() -> None:

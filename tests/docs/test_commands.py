@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import signal
@@ -14,9 +15,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from everloop.project import check_schedule, parse_model
 from everloop.templates.arrival import Trips
 
 from ..cli.terminal import environment, everloop
+from ..cli.test_schedules import Town
 from ..experiment.made import payments
 
 ROOT = Path(__file__).parents[2]
@@ -109,6 +112,29 @@ def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:
             ):
                 text = text.replace(before, after)
             model.write_text(text)
+
+
+def test_the_page_on_schedules_shows_what_runs(tmp_path: Path) -> None:
+    """Its commands, in a project of several models; its forms, in a model.yaml; its DAG, as Python."""
+    town = Town(tmp_path)
+    text = (ROOT / "docs" / "schedules.md").read_text()
+    shown = commands("docs/schedules.md")
+    assert len(shown) == 5
+    for line in shown:
+        program, noun, *words = shlex.split(line)
+        ended = town.say(*words)
+        assert (program, noun, ended.code) == ("everloop", "schedule", 0), ended.err
+        assert max(len(part) for part in ended.out.splitlines()) <= 80
+    town.ledger.close()
+    written = re.findall(r"`\{(schedule: .*?)\}`", text)
+    assert len(written) == 6
+    for rules in (*(f"train: {{{one}}}" for one in written), *re.findall(r"```yaml\n(.*?)```", text, re.S)):
+        model, mistakes = parse_model(f"data: {{source: a, time: at, target: x}}\nobjective: f1\n{rules}\n")
+        assert model is not None, mistakes
+    for form in re.findall(r"^\| `\"?([^`\"]+)\"?`", text.partition("## What may be written")[2], re.M)[:6]:
+        assert check_schedule(form) == form
+    (dag,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    ast.parse(dag)
 
 
 def test_every_page_is_linked_and_every_link_leads_somewhere() -> None:

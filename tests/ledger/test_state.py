@@ -29,6 +29,8 @@ def act(ledger: Ledger, action: str, number: int) -> None:
         "stop": ("rollout.stopped", f"fraud/v{number}", {"version": number, "sentence": "worse"}),
         "promote": ("rollout.promoted", f"fraud/v{number}", {"version": number, "sentence": "better"}),
         "close": ("alert.closed", f"a-{number}", {"alert": f"a-{number}", "reason": "fixed"}),
+        "hold": ("schedule.paused", "fraud", {"reason": f"reason {number}"}),
+        "let": ("schedule.resumed", "fraud", {}),
         "look": ("investigation.made", f"a-{number}", {"alert": f"a-{number}", "sentence": "found"}),
     }
     if action in simple:
@@ -60,7 +62,7 @@ def act(ledger: Ledger, action: str, number: int) -> None:
         ledger.release_lease("mover", f"worker-{number}")
 
 
-SIMPLE = ["approve", "expose", "move", "stop", "promote", "close", "look"]
+SIMPLE = ["approve", "expose", "move", "stop", "promote", "close", "look", "hold", "let"]
 ACTIONS = st.tuples(
     st.sampled_from([*SIMPLE, "alert", "register", "route", "run", "lease", "release"]),
     st.integers(1, 4),
@@ -171,6 +173,29 @@ def test_the_newest_approval_of_a_spec_counts(ledger: Ledger) -> None:
     approval = ledger.approval("fraud", "h1")
     assert approval is not None
     assert (approval.by, approval.spec, approval.at) == ("alice", "fraud-s1", datetime(2026, 1, 5, tzinfo=UTC))
+
+
+def test_a_schedule_is_paused_once_and_resumed_once(ledger: Ledger, clock: SimulatedClock) -> None:
+    assert ledger.schedule("fraud") is None
+    with pytest.raises(Conflict, match="the schedule of fraud is not paused"):
+        act(ledger, "let", 1)
+    act(ledger, "hold", 1)
+    paused = ledger.schedule("fraud")
+    assert paused is not None
+    assert (paused.status, paused.reason, paused.paused_by) == ("paused", "reason 1", "tester")
+    assert (paused.paused_at, paused.resumed_at) == (clock.now(), None)
+    with pytest.raises(Conflict, match="is paused already, by tester: reason 1"):
+        act(ledger, "hold", 2)
+    clock.advance(timedelta(days=1))
+    act(ledger, "let", 1)
+    resumed = ledger.schedule("fraud")
+    assert resumed is not None
+    assert (resumed.status, resumed.reason, resumed.resumed_at) == ("active", "reason 1", clock.now())
+    act(ledger, "hold", 3)
+    again = ledger.schedule("fraud")
+    assert again is not None
+    assert (again.status, again.reason, again.resumed_at) == ("paused", "reason 3", None)
+    assert ledger.schedule("churn") is None
 
 
 def test_why_goes_from_a_version_back_to_the_alert(ledger: Ledger) -> None:

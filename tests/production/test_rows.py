@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from everloop.clock import SimulatedClock
-from everloop.data import EVENT_TIME, decode_rows, read_contract
+from everloop.clock import SimulatedClock, to_us
+from everloop.data import EVENT_TIME, Contract, decode_rows, load_rows, read_contract
+from everloop.errors import NotEnoughData
 from everloop.ids import uuid7
 from everloop.production import everything_known
 from everloop.project import Model, Project
-from everloop.traffic import Mover, PredictionBatch, Spool, TrafficLog, row_digest
+from everloop.traffic import Mover, OutcomeRecord, PredictionBatch, Spool, TrafficLog, row_digest
 
 from ..experiment.made import payments, project
 from .shop import NOW
@@ -64,3 +70,90 @@ def test_whatever_the_endpoint_answers_can_be_learnt_from(tmp_path: Path) -> Non
     assert known.height == 300 + len(rows)
     assert set(ids) < set(known["payment"])
     assert known["payment"].null_count() == 0
+
+
+# Which rows a training may use: of source and log alike those whose outcome is due, and of them the newest window.
+
+BEGUN = datetime(2024, 1, 1, tzinfo=UTC)  # of the source; ten minutes a row
+SOURCE_DAYS, LOG_FROM, LOG_DAYS = 20, 15, 20
+"""The log begins before the source ends, as where an export of it became the source."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shop:
+    """A source and a log of one row an hour, whose outcomes were said when they were known."""
+
+    project: Project
+    model: Model
+    contract: Contract
+    log: TrafficLog
+
+
+@pytest.fixture(scope="module")
+def known_shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    found, model = project(tmp_path_factory.mktemp("rows") / "shop", payments(SOURCE_DAYS * 144, positives=0.3))
+    clock = SimulatedClock(BEGUN + timedelta(days=LOG_FROM))
+    rows = [
+        {f"v{at}": 0.5 for at in range(4)}
+        | {"amount": 3, "payment": f"live{hour}", "paid_at": (clock.now() + timedelta(hours=hour)).isoformat()}
+        for hour in range(LOG_DAYS * 24)
+    ]
+    clock.set(clock.now() + timedelta(days=LOG_DAYS))
+    ids = answered(found, model, rows, clock)
+    said = [
+        OutcomeRecord(
+            prediction_id=one,
+            name="fraud",
+            value=hour % 3 == 0,
+            observed_at_us=to_us(BEGUN + timedelta(days=LOG_FROM, hours=hour + hour % 50)),  # up to two days later
+            source="test",
+        )
+        for hour, one in enumerate(ids)
+        if hour % 5
+    ]
+    with Spool.open(found.paths.spool, clock=clock) as spool:
+        spool.append_outcomes("fraud", said)
+    with Mover.open(spool=found.paths.spool, traffic=found.paths.traffic, clock=clock) as mover:
+        mover.move_once()
+    return Shop(project=found, model=model, contract=read_contract(model), log=TrafficLog(found.paths.traffic, "fraud"))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    delay=st.integers(0, 10 * 24).map(lambda hours: timedelta(hours=hours)),
+    window=st.none() | st.integers(6, 30 * 24).map(lambda hours: timedelta(hours=hours)),
+    as_of=st.integers(11 * 24, 90 * 24).map(lambda hours: BEGUN + timedelta(hours=hours)),
+    absent=st.sampled_from(["negative", "unknown"]),
+)
+def test_a_training_uses_matured_rows_alone_and_all_of_its_window(
+    known_shop: Shop, delay: timedelta, window: timedelta | None, as_of: datetime, absent: Any
+) -> None:
+    shop = known_shop
+    model = shop.model.model_copy(
+        update={
+            "outcome": shop.model.outcome.model_copy(update={"delay": delay, "absent": absent}),
+            "train": shop.model.train.model_copy(update={"window": window}),
+        }
+    )
+    try:
+        rows = everything_known(model, shop.contract, shop.log, as_of=as_of).frame
+    except NotEnoughData:
+        assert window is not None  # of one class alone
+        assert window < timedelta(days=1)
+        return
+    times = rows[EVENT_TIME]
+    # the law: no outcome is used before it is due
+    assert times.max() <= as_of - delay  # type: ignore[operator]
+    assert times.is_sorted()
+    assert rows["payment"].n_unique() == rows.height
+    # and every row that may be used is: by hand, from both whole
+    source = load_rows(model, shop.contract, as_of=as_of, both_classes=False).frame
+    live = shop.log.labelled(as_of=as_of, delay=delay, absent=absent, target="fraud").collect()
+    expected = dict(zip(source["payment"], source[EVENT_TIME], strict=True))
+    expected |= dict(zip(live["prediction_id"], live["event_time"], strict=True))
+    if window is not None:
+        expected = {one: at for one, at in expected.items() if at >= max(expected.values()) - window}
+    assert dict(zip(rows["payment"], times, strict=True)) == expected
+    # what is said of them was known by then
+    late = live.filter(pl.col("outcome_at") > as_of)
+    assert late.is_empty()

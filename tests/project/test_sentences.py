@@ -15,11 +15,9 @@ from everloop.project import (
     Objective,
     Step,
     StopRule,
-    check_schedule,
     format_duration,
     format_share,
     localise,
-    next_due,
     parse_duration,
     parse_gate,
     parse_share,
@@ -208,36 +206,6 @@ def test_budgets():
     for wrong in ("0 per 30d", "1 per 0d", "often", 1):
         with pytest.raises(ValueError):
             Budget.parse(wrong)
-
-
-NOW = datetime(2026, 3, 4, 12, 30, tzinfo=UTC)  # a Wednesday
-
-
-@pytest.mark.parametrize(
-    ("schedule", "due"),
-    [
-        ("0 2 * * SUN", datetime(2026, 3, 8, 2, tzinfo=UTC)),
-        ("weekly", datetime(2026, 3, 8, 2, tzinfo=UTC)),
-        ("daily", datetime(2026, 3, 5, 2, tzinfo=UTC)),
-        ("every 6h", NOW + timedelta(hours=6)),
-        ("rate(1 day)", NOW + DAY),
-        ("cron(0 2 ? * SUN *)", datetime(2026, 3, 8, 2, tzinfo=UTC)),
-        ("cron(0 2 ? * 1 *)", datetime(2026, 3, 8, 2, tzinfo=UTC)),
-        ("external", None),
-    ],
-)
-def test_when_a_schedule_is_due(schedule, due):
-    assert next_due(check_schedule(schedule), after=NOW) == due
-
-
-def test_a_schedule_is_read_in_the_models_time_zone():
-    assert next_due("daily", after=NOW, timezone="Europe/Amsterdam") == datetime(2026, 3, 5, 1, tzinfo=UTC)
-
-
-@pytest.mark.parametrize("text", ["sometimes", "0 2 * *", "61 2 * * *", "every 1s", "cron(0 2 * * SUN)", "", 5])
-def test_what_is_no_schedule(text):
-    with pytest.raises(ValueError):
-        check_schedule(text)
 
 
 naive = datetime.fromisoformat

@@ -2,7 +2,7 @@
 
 `Controller(resources).tick()` is the loop's heart; `decide(view)` is pure. Around it: `up`, which keeps the project's
 processes running; `work` and `move`, what two of them do; and what people ask of it all: `status`, `why`,
-`rollout_now`, `examine`.
+`rollout_now`, `schedule_status`, `examine`.
 Importing the room is cheap: a name is loaded where it is first used.
 """
 
@@ -22,32 +22,42 @@ if TYPE_CHECKING:
     from everloop.control.overview import ModelStatus, Status, status
     from everloop.control.reading import read_view
     from everloop.control.resources import Resources
+    from everloop.control.schedule_requests import ScheduleRequest, ask_for_run, pause_schedule, resume_schedule
     from everloop.control.stopping import told_to_stop
     from everloop.control.supervisor import Running, up
+    from everloop.control.timetable import Firing, ScheduleStatus, schedule_status
     from everloop.control.trackers import tracked_run
-    from everloop.control.view import AlertView, ModelView, Schedule, Try, View
+    from everloop.control.view import AlertView, Asked, ModelView, Schedule, Try, View
     from everloop.control.worker import work
 
 __all__ = [
     "AlertView",
+    "Asked",
     "Controller",
     "Finding",
+    "Firing",
     "ModelStatus",
     "ModelView",
     "Reason",
     "Resources",
     "Running",
     "Schedule",
+    "ScheduleRequest",
+    "ScheduleStatus",
     "Status",
     "Try",
     "View",
+    "ask_for_run",
     "decide",
     "examine",
     "missing_library",
     "move",
+    "pause_schedule",
     "read_view",
     "require_extra",
+    "resume_schedule",
     "rollout_now",
+    "schedule_status",
     "status",
     "told_to_stop",
     "tracked_run",
@@ -60,24 +70,32 @@ __all__ = [
 # No module is called as a name it holds is, or the module would hide it.
 _PLACES = {
     "AlertView": "view",
+    "Asked": "view",
     "Controller": "controller",
     "Finding": "doctor",
+    "Firing": "timetable",
     "ModelStatus": "overview",
     "ModelView": "view",
     "Reason": "chain",
     "Resources": "resources",
     "Running": "supervisor",
     "Schedule": "view",
+    "ScheduleRequest": "schedule_requests",
+    "ScheduleStatus": "timetable",
     "Status": "overview",
     "Try": "view",
     "View": "view",
+    "ask_for_run": "schedule_requests",
     "decide": "decisions",
     "examine": "doctor",
     "missing_library": "extras",
     "move": "mover_process",
+    "pause_schedule": "schedule_requests",
     "read_view": "reading",
     "rollout_now": "evidence",
     "require_extra": "extras",
+    "resume_schedule": "schedule_requests",
+    "schedule_status": "timetable",
     "status": "overview",
     "told_to_stop": "stopping",
     "tracked_run": "trackers",

@@ -13,6 +13,7 @@ __all__ = [
     "FireSchedule",
     "Investigate",
     "JudgeWindows",
+    "NoteSchedule",
     "Notify",
     "Propose",
     "StartRollout",
@@ -67,16 +68,30 @@ class ApproveByPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FireSchedule:
-    """Write down that the model's schedule came due; `skipped` says why no run follows."""
+    """Write down that the model's schedule came due; `skipped` says why no run follows.
+
+    after: the time before that was fired, or when the schedule began to count. sentence: why it is late.
+    """
 
     model: str
     due: datetime
     skipped: str | None = None
+    after: datetime | None = None
+    sentence: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteSchedule:
+    """Write down that model.yaml says another schedule than the ledger (`before`); it counts from `since` on."""
+
+    model: str
+    before: str | None
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartTraining:
-    """Begin a run. name: what the run's id follows from, the same for the same request."""
+    """Begin a run. name: what the run's id follows from, the same for the same request, unless `run` is its id."""
 
     model: str
     spec: str
@@ -84,6 +99,7 @@ class StartTraining:
     name: str
     alert: str | None = None
     cause: int | None = None
+    run: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +147,7 @@ Action: TypeAlias = (
     | Propose
     | ApproveByPolicy
     | FireSchedule
+    | NoteSchedule
     | StartTraining
     | StartRollout
     | StepRollout

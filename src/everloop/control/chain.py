@@ -162,6 +162,16 @@ def _moved(payload: Payload) -> str:
     return f"v{payload['version']} went on to {to}"
 
 
+def _asked(payload: Payload) -> str:
+    reason = f": {payload['reason']}" if payload["reason"] else ""
+    return f"asked for the run that the schedule {payload['schedule']} asks for, now{reason}"
+
+
+def _fired(payload: Payload) -> str:
+    late = f", and was late: {payload['sentence']}" if payload.get("sentence") else ""
+    return f"the schedule {payload['schedule']} came due at {payload['due'][:16].replace('T', ' ')}{late}"
+
+
 _SENTENCES: Mapping[str, Callable[[Payload], str]] = {
     "alert.opened": _alerted,
     "check.done": _checked,
@@ -179,7 +189,8 @@ _SENTENCES: Mapping[str, Callable[[Payload], str]] = {
     "rollout.stopped": lambda payload: f"v{payload['version']} was taken back: {payload['sentence']}",
     "routing.changed": lambda payload: f"v{payload['champion']} answers: {payload['reason']}",
     "run.started": _trained,
-    "schedule.fired": lambda payload: f"the schedule {payload['schedule']} came due",
+    "schedule.asked": _asked,
+    "schedule.fired": _fired,
     "spec.approved": _approved,
     "spec.written": _written,
     "version.registered": _registered,

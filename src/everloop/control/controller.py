@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice, takewhile
 from typing import Any
 
 from everloop.control import actions as to_do
@@ -15,17 +16,21 @@ from everloop.control.evidence import RolloutEvidence, champions_bound
 from everloop.control.notices import send_notice
 from everloop.control.reading import POLICY, Reader
 from everloop.control.resources import Resources
-from everloop.errors import EverloopError
+from everloop.control.schedules import declined_key
+from everloop.errors import EverloopError, NotFound, Refused
 from everloop.experiment import approve
 from everloop.ids import new_run_id
-from everloop.ledger import AlertClosed, ScheduleFired
+from everloop.ledger import AlertClosed, ScheduleDeclined, ScheduleFired, ScheduleSet
 from everloop.production import start_training
+from everloop.project import Model, due_times, format_duration
 from everloop.rollout import AbortRequested, Tick, advance, load_rollout, prepare, start
 
 __all__ = ["ACTOR", "Controller"]
 
 ACTOR = "control"
 _MOST_ROUNDS = 20
+_MOST_MISSED = 10_000
+_MINUTE = timedelta(minutes=1)
 _FIRST_PAUSE = timedelta(minutes=10)
 _LONGEST_PAUSE = timedelta(days=1)
 
@@ -58,6 +63,7 @@ class Controller:
             to_do.Investigate: self._investigate,
             to_do.Propose: self._propose,
             to_do.ApproveByPolicy: self._approve,
+            to_do.NoteSchedule: self._note_schedule,
             to_do.FireSchedule: self._fire_schedule,
             to_do.StartTraining: self._start_training,
             to_do.StartRollout: self._start_rollout,
@@ -127,26 +133,58 @@ class Controller:
         approve(resources.project, model, action.spec, by=POLICY, ledger=resources.ledger, note=note)
         return f"{action.spec} approved by {POLICY}"
 
-    def _fire_schedule(self, action: to_do.FireSchedule) -> str:
-        schedule = self._resources.model(action.model).train.schedule
+    def _note_schedule(self, action: to_do.NoteSchedule) -> str | None:
+        model, ledger = self._resources.model(action.model), self._resources.ledger
+        schedule = model.train.schedule
+        first = ledger.last(("schedule.set", "schedule.fired"), model.name) is None
+        payload = ScheduleSet(
+            model=model.name, schedule=schedule, timezone=model.timezone, before=action.before, since=action.since
+        )
+        ledger.append("schedule.set", model.name, payload, actor=ACTOR)
+        if first:
+            return None
+        return f"{model.name}: the schedule is {schedule or 'none'} ({model.timezone}) from now on"
+
+    def _fire_schedule(self, action: to_do.FireSchedule) -> str | None:
+        key = (f"schedule:{action.model}", action.due.isoformat(), 0)
+        if self._resources.ledger.keyed(*key) is not None:  # by a clock that was ahead then
+            return None
+        model = self._resources.model(action.model)
+        schedule = model.train.schedule
         assert schedule is not None
+        late = self._resources.clock.now() - action.due
         name = f"{action.model}/schedule/{action.due.isoformat()}"
         payload = ScheduleFired(
             model=action.model,
             schedule=schedule,
             due=action.due,
             run=None if action.skipped else self._run_id(name),
-            details={"skipped": action.skipped} if action.skipped else {},
+            late_s=max(0.0, late.total_seconds()),
+            missed=_missed(model, action),
+            skipped=action.skipped,
+            sentence=action.sentence,
         )
-        key = (f"schedule:{action.model}", action.due.isoformat(), 0)
         self._resources.ledger.append("schedule.fired", action.model, payload, actor=ACTOR, key=key)
         follows = f"skipped: {action.skipped}" if action.skipped else "a retrain follows"
-        return f"{action.model}: the schedule {schedule} came due; {follows}"
+        ago = format_duration(max(1, round(late / _MINUTE)) * _MINUTE)
+        told = f" {ago} ago, and {action.sentence}" if action.sentence else ""
+        return f"{action.model}: the schedule {schedule} came due{told}; {follows}"
 
     def _run_id(self, name: str) -> str:
         return new_run_id(seed=f"{self._resources.seed}/{name}")
 
     def _start_training(self, action: to_do.StartTraining) -> str:
+        try:
+            return self._trained(action)
+        except (NotFound, Refused) as error:
+            if action.run is None:
+                raise  # a schedule's own is tried again, ever later
+            payload = ScheduleDeclined(model=action.model, run=action.run, sentence=str(error))
+            key, ledger = declined_key(action.run), self._resources.ledger
+            ledger.append("schedule.declined", action.model, payload, actor=ACTOR, cause=action.cause, key=key)
+            return f"{action.model}: run {action.run}, which someone asked for, cannot begin: {error}"
+
+    def _trained(self, action: to_do.StartTraining) -> str:
         resources = self._resources
         if resources.engine is None:
             raise EverloopError("this process trains nothing; start 'everloop worker'")
@@ -161,7 +199,7 @@ class Controller:
             trigger=action.trigger,
             alert=action.alert,
             cause=action.cause,
-            run_id=self._run_id(action.name),
+            run_id=self._run_id(action.name) if action.run is None else action.run,
             begin=False,
         )
         why = f"for alert {action.alert}" if action.alert else f"by {action.trigger}"
@@ -223,3 +261,11 @@ class Controller:
         payload = AlertClosed(alert=alert.alert, model=alert.model, reason=action.reason)
         ledger.append("alert.closed", alert.alert, payload, actor=ACTOR, cause=alert.seq)
         return f"alert {alert.alert} closed: {action.reason}"
+
+
+def _missed(model: Model, action: to_do.FireSchedule) -> int:
+    """How many times before the one that is fired had come due since the last; no more than are worth counting."""
+    if action.after is None or model.train.schedule is None:
+        return 0
+    passed = due_times(model.train.schedule, after=action.after, timezone=model.timezone)
+    return sum(1 for _ in takewhile(lambda due: due < action.due, islice(passed, _MOST_MISSED)))

@@ -19,6 +19,7 @@ from everloop.control.actions import (
     FireSchedule,
     Investigate,
     JudgeWindows,
+    NoteSchedule,
     Notify,
     Propose,
     StartRollout,
@@ -48,6 +49,7 @@ def _of_model(model: ModelView, view: View) -> Iterator[Action]:
     yield from _notices(model)
     yield from _outdated(model)
     yield from _answers(model)
+    yield from _noted(model)
     yield from _trainings(model)
     yield from _exposure(model, view)
 
@@ -143,14 +145,36 @@ def _awaits_exposure(model: ModelView) -> bool:
     return tried or (waiting is not None and waiting.trigger != "schedule")
 
 
+def _noted(model: ModelView) -> Iterator[Action]:
+    """Another schedule in model.yaml than before is a change of state, and counts from when it was seen."""
+    schedule = model.schedule
+    if model.champion is not None and not schedule.known and schedule.since is not None:
+        yield NoteSchedule(model=model.model.name, before=schedule.said, since=schedule.since)
+
+
 def _scheduled(model: ModelView) -> Iterator[Action]:
+    """What someone asked for, and what is due; a schedule that is paused fires nothing and begins nothing."""
     schedule, name = model.schedule, model.model.name
     champion = None if model.champion is None else model.version(model.champion)
     if champion is None:
         return
+    if schedule.asked is not None:
+        yield StartTraining(
+            model=name,
+            spec=champion.spec,
+            trigger="person",
+            name=f"{name}/asked/{schedule.asked.seq}",
+            cause=schedule.asked.seq,
+            run=schedule.asked.run,
+        )
+    if schedule.paused:
+        return
     if schedule.due is not None:
-        yield FireSchedule(model=name, due=schedule.due, skipped=_why_not_scheduled(model))
-    elif schedule.fired is not None and not schedule.started:
+        skipped = _why_not_scheduled(model)
+        yield FireSchedule(
+            model=name, due=schedule.due, skipped=skipped, after=schedule.after, sentence=schedule.sentence
+        )
+    elif schedule.asked is None and schedule.fired is not None and not schedule.started:
         yield StartTraining(
             model=name,
             spec=champion.spec,
@@ -161,6 +185,8 @@ def _scheduled(model: ModelView) -> Iterator[Action]:
 
 
 def _why_not_scheduled(model: ModelView) -> str | None:
+    if model.schedule.late in ("idle", "paused") and model.model.train.missed == "skip":
+        return f"{model.schedule.sentence}, and train.missed is skip"
     if _awaits_exposure(model):
         return "another challenger is being tried"
     alert = leading_alert(model)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from everloop.clock import Clock
+from everloop.control.timetable import pause_record, schedule_status
 from everloop.ledger import AlertState, Ledger, RolloutState, RoutingState, RunState
-from everloop.project import Model, Project, next_due
+from everloop.project import Model, Project
 
 __all__ = ["ModelStatus", "Status", "status"]
 
@@ -31,7 +32,8 @@ class ModelStatus:
 
     champion_since: when it began to answer. window, matured_window: the newest judged windows, as `start`, `end`.
     metrics: name → {point, low, high, positives}, of the newest windows; promised: the champion's own, on test rows.
-    rollout: {version, against, step, steps, share, mode, since} or None. next_retrain: of the schedule.
+    rollout: {version, against, step, steps, share, mode, since} or None. next_retrain: of the schedule;
+    None while it is paused, and then schedule_paused is {by, at, reason}.
     """
 
     model: str
@@ -48,6 +50,7 @@ class ModelStatus:
     last_run: RunState | None
     next_retrain: datetime | None
     waiting_for: str | None = None
+    schedule_paused: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -67,6 +70,7 @@ class ModelStatus:
             "alerts": [_alert(alert) for alert in self.alerts],
             "last_run": None if run is None else {name: getattr(run, name) for name in names},
             "next_retrain": _iso(self.next_retrain),
+            "schedule_paused": None if self.schedule_paused is None else dict(self.schedule_paused),
             "waiting_for": self.waiting_for,
         }
 
@@ -113,7 +117,11 @@ class ModelStatus:
             at = run.ended_at if run.ended_at is not None else run.started_at
             why = f": {run.sentence}" if run.sentence else ""
             said.append(f"Last run: {run.run} of {run.spec} ({run.trigger}) {run.status} {_minute(at)}{why}")
-        if self.next_retrain is not None:
+        if self.schedule_paused is not None:
+            held = self.schedule_paused
+            said += [f"Next retrain: paused by {held['by']} since {_minute(held['at'])}: {held['reason']}",
+                     f"  → everloop schedule resume {self.model}"]  # fmt: skip
+        elif self.next_retrain is not None:
             said.append(f"Next retrain: {_minute(self.next_retrain)}")
         return said
 
@@ -213,6 +221,8 @@ def _model_status(ledger: Ledger, model: Model, now: datetime) -> ModelStatus:
     seen = latest(model, ledger)
     runs = ledger.runs(model.name)
     running = ledger.rollouts(model.name, running_only=True)
+    schedule = schedule_status(ledger, model, now=now, count=1)
+    paused = pause_record(schedule.pause) if schedule.state == "paused" and schedule.pause is not None else None
     champion = None
     if routing is not None and routing.champion is not None:
         champion = ledger.version(model.name, routing.champion)
@@ -229,7 +239,8 @@ def _model_status(ledger: Ledger, model: Model, now: datetime) -> ModelStatus:
         rollout=_rollout(running[-1], routing) if running else None,
         alerts=seen.open_alerts,
         last_run=runs[-1] if runs else None,
-        next_retrain=_next_retrain(ledger, model, now) if champion is not None else None,
+        next_retrain=schedule.next[0].astimezone(UTC) if schedule.state == "active" and schedule.next else None,
+        schedule_paused=paused,
         waiting_for=_waiting_for(ledger, seen.open_alerts),
     )
 
@@ -243,17 +254,6 @@ def _champion_since(ledger: Ledger, model: str, routing: RoutingState | None) ->
             break
         since = fact.at
     return since
-
-
-def _next_retrain(ledger: Ledger, model: Model, now: datetime) -> datetime | None:
-    schedule = model.train.schedule
-    if schedule is None:
-        return None
-    fired = ledger.last("schedule.fired", model.name)
-    if fired is None:
-        fired = next(iter(ledger.facts(kind="routing.changed", subject=model.name, limit=1)), None)
-    after = now if fired is None else fired.at
-    return next_due(schedule, after=max(after, now), timezone=model.timezone)
 
 
 def _waiting_for(ledger: Ledger, alerts: Sequence[AlertState]) -> str | None:

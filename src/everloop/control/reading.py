@@ -13,18 +13,18 @@ from everloop.control.notices import notice_key
 from everloop.control.positives import ChangedPositives
 from everloop.control.recovery import recovered
 from everloop.control.resources import Resources
-from everloop.control.view import AlertView, ModelView, Schedule, Try, View
-from everloop.ledger import AlertState, Fact, Ledger, RunState
+from everloop.control.schedules import ScheduleFacts, read_schedule, schedule_at
+from everloop.control.view import AlertView, ModelView, Try, View
+from everloop.ledger import AlertState, Ledger, RunState
 from everloop.production import PIPELINE
-from everloop.project import Model, next_due
+from everloop.project import Model
 from everloop.rollout import load_rollout
 
-__all__ = ["POLICY", "Reader", "read_view", "schedule_of"]
+__all__ = ["POLICY", "Reader", "read_view"]
 
 POLICY = "policy:on_alert"
 """Who approves a proposal where `on_alert: rollout` does."""
 _MONITOR_EVERY = timedelta(minutes=1)
-_MOST_MISSED = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +32,9 @@ class _Facts:
     """A model as its facts tell it; `view` lacks only what the clock and the log say."""
 
     head: int
+    read_at: datetime
     view: ModelView
-    anchor: datetime | None
+    schedule: ScheduleFacts
     data_start: datetime | None
     alert_runs: tuple[Try, ...]
 
@@ -57,15 +58,15 @@ class Reader:
 
     def _model_view(self, model: Model, now: datetime, head: int) -> ModelView:
         facts = self._facts.get(model.name)
-        if facts is None or facts.head != head:
-            facts = self._facts[model.name] = _read_facts(self.resources, model, head)
+        if facts is None or facts.head != head or now < facts.read_at:  # a clock was put back
+            facts = self._facts[model.name] = _read_facts(self.resources, model, head, now)
         view = facts.view
         if view.alerts:
             view = self._with_positives(view, facts, now)
         return replace(
             view,
             looked_at=self.looked_at.get(model.name),
-            schedule=_at(view.schedule, model, facts.anchor, now),
+            schedule=schedule_at(facts.schedule, model, now),
             windows_due=self._windows_due(model, now),
         )
 
@@ -101,7 +102,7 @@ def read_view(resources: Resources) -> View:
     return Reader(resources=resources).view()
 
 
-def _read_facts(resources: Resources, model: Model, head: int) -> _Facts:
+def _read_facts(resources: Resources, model: Model, head: int, now: datetime) -> _Facts:
     ledger = resources.ledger
     versions = tuple(ledger.versions(model.name))
     routing = ledger.routing(model.name)
@@ -131,13 +132,13 @@ def _read_facts(resources: Resources, model: Model, head: int) -> _Facts:
         tries_before=len(started),
         promotions=0 if opened is None else sum(1 for one in answered if (one.ended_at or opened) >= opened),
         recovered=recovered(model, alerts, versions, routing),
-        schedule=_fired(ledger, model),
     )
     starts = [version.data["start"] for version in versions if version.data is not None and version.data.get("start")]
     return _Facts(
         head=head,
+        read_at=now,
         view=view,
-        anchor=changes[0].at if changes else None,
+        schedule=read_schedule(ledger, model, runs=runs, deployed=changes[0].at if changes else None, now=now),
         data_start=min((_moment(text) for text in starts), default=None),
         alert_runs=tried,
     )
@@ -175,45 +176,6 @@ def _try(ledger: Ledger, run: RunState) -> Try:
         as_of=begun.at if as_of is None else _moment(as_of),
         error=error,
     )
-
-
-def _fired(ledger: Ledger, model: Model) -> Schedule:
-    last = ledger.last("schedule.fired", model.name)
-    if last is None:
-        return Schedule()
-    run = last.payload["run"]
-    due = _moment(last.payload["due"])
-    if run is None:
-        return Schedule(fired=due, fired_seq=last.seq)
-    return Schedule(fired=due, fired_seq=last.seq, started=_has_started(ledger, run, last))
-
-
-def _has_started(ledger: Ledger, run: str, fired: Fact) -> bool:
-    begun = ledger.keyed(run, "run", 0)
-    return begun is not None and begun.seq > fired.seq
-
-
-def _at(schedule: Schedule, model: Model, anchor: datetime | None, now: datetime) -> Schedule:
-    """The schedule with what is due at `now`."""
-    if model.train.schedule is None or anchor is None:
-        return schedule
-    last = anchor if schedule.fired is None else schedule.fired
-    due, following = schedule_of(model.train.schedule, after=last, now=now, timezone=model.timezone)
-    return replace(schedule, due=due, next=following)
-
-
-def schedule_of(
-    schedule: str, *, after: datetime, now: datetime, timezone: str
-) -> tuple[datetime | None, datetime | None]:
-    """The latest time that came due in (after, now], and the first one after now; times missed between count as one."""
-    due: datetime | None = None
-    following = next_due(schedule, after=after, timezone=timezone)
-    for _ in range(_MOST_MISSED):
-        if following is None or following > now:
-            return due, following
-        due = following
-        following = next_due(schedule, after=due, timezone=timezone)
-    return due, next_due(schedule, after=now, timezone=timezone)
 
 
 def _moment(text: str | datetime) -> datetime:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from everloop.ledger import AlertState, RoutingState, RunState, Version
 from everloop.project import Model
 from everloop.rollout import Rollout
 
-__all__ = ["AlertView", "ModelView", "Schedule", "Try", "View"]
+__all__ = ["AlertView", "Asked", "Late", "ModelView", "Schedule", "Try", "View"]
+
+Late = Literal["", "busy", "idle", "paused"]
+"""Why a schedule is fired after its time: not at all, a run went on, nothing watched, someone had paused it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,18 +61,39 @@ class AlertView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Someone's request for the schedule's run, now: its fact, the run's name, who and when."""
+
+    seq: int
+    run: str
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """Where the model's schedule stands.
 
-    due: the latest time that came due and was not fired, None where none did. next: the first one after now.
+    known: the ledger has it as model.yaml has it; else `said` is what the ledger has, and it counts from `since` on.
+    due: the latest time that came due and was not fired, None where none did; others may lie between `after` and it.
+    late, sentence: why it was not fired at its time. next: the first one after now.
     fired: the last time that fired with a run to follow; started: whether that run began. fired_seq: its fact.
+    asked: the run that someone asked for and that has not begun. paused: nothing is fired.
     """
 
+    known: bool = True
+    said: str | None = None
+    since: datetime | None = None
     due: datetime | None = None
+    after: datetime | None = None
+    late: Late = ""
+    sentence: str = ""
     next: datetime | None = None
     fired: datetime | None = None
     fired_seq: int | None = None
     started: bool = True
+    asked: Asked | None = None
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

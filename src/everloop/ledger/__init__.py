@@ -36,7 +36,12 @@ from everloop.ledger.kinds import (
     RunStarted,
     RunStep,
     RunTaken,
+    ScheduleAsked,
+    ScheduleDeclined,
     ScheduleFired,
+    SchedulePaused,
+    ScheduleResumed,
+    ScheduleSet,
     SearchEnded,
     SpecApproved,
     SpecWritten,
@@ -46,7 +51,16 @@ from everloop.ledger.kinds import (
     Window,
 )
 from everloop.ledger.ledger import Key, Ledger, ProjectLike, Transaction
-from everloop.ledger.records import AlertState, Approval, Lease, RolloutState, RoutingState, RunState, Version
+from everloop.ledger.records import (
+    AlertState,
+    Approval,
+    Lease,
+    RolloutState,
+    RoutingState,
+    RunState,
+    ScheduleState,
+    Version,
+)
 
 __all__ = [
     "KINDS",
@@ -90,7 +104,13 @@ __all__ = [
     "RunState",
     "RunStep",
     "RunTaken",
+    "ScheduleAsked",
+    "ScheduleDeclined",
     "ScheduleFired",
+    "SchedulePaused",
+    "ScheduleResumed",
+    "ScheduleSet",
+    "ScheduleState",
     "SearchEnded",
     "SpecApproved",
     "SpecWritten",

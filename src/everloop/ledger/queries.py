@@ -17,7 +17,7 @@ from everloop.ledger.causes import causes_of
 from everloop.ledger.facts import GENESIS, Fact, Row
 from everloop.ledger.head import Head
 from everloop.ledger.kinds import Exposure
-from everloop.ledger.records import AlertState, Approval, RolloutState, RoutingState, RunState, Version
+from everloop.ledger.records import AlertState, Approval, RolloutState, RoutingState, RunState, ScheduleState, Version
 
 __all__ = ["Queries", "head_of", "rows_of"]
 
@@ -205,6 +205,12 @@ class Queries(ABC):
         if row is None:
             raise NotFound(f"there is no run {run}; 'everloop run list' shows them")
         return _run(row)
+
+    def schedule(self, model: str) -> ScheduleState | None:
+        """The last pause of the model's schedule, or None where it was never paused."""
+        with self._reading() as connection:
+            row = connection.execute(schema.schedule.select().where(schema.schedule.c.model == model)).first()
+        return None if row is None else ScheduleState(**_dated(dict(row._mapping), "paused", "resumed"))
 
 
 def _version(row: Any, routing: RoutingState | None) -> Version:

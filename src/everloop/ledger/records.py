@@ -1,4 +1,4 @@
-"""What the ledger answers: versions, routing, rollouts, alerts, approvals, runs, leases, as frozen records."""
+"""What the ledger answers: versions, routing, rollouts, alerts, approvals, runs, pauses, leases, as frozen records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from everloop.ledger.kinds import Exposure
 
-__all__ = ["AlertState", "Approval", "Lease", "RolloutState", "RoutingState", "RunState", "Version"]
+__all__ = ["AlertState", "Approval", "Lease", "RolloutState", "RoutingState", "RunState", "ScheduleState", "Version"]
 
 Role = Literal["champion", "challenger", "previous"]
 
@@ -140,6 +140,20 @@ class RunState:
     def open(self) -> bool:
         """Whether it waits or goes on."""
         return self.status in ("queued", "running")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleState:
+    """The last pause of a model's schedule: `active` once it was resumed. `seq` is the last fact about it."""
+
+    model: str
+    status: Literal["paused", "active"]
+    reason: str
+    paused_by: str
+    paused_at: datetime
+    resumed_by: str | None
+    resumed_at: datetime | None
+    seq: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -147,6 +147,20 @@ run = sa.Table(
     sa.Index("run_by_status", "status", "seq"),
 )
 
+# The last pause of a model's schedule: what model.yaml says is not state.
+schedule = sa.Table(
+    "schedule",
+    state_metadata,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("paused_by", sa.Text, nullable=False),
+    sa.Column("paused_us", sa.BigInteger, nullable=False),
+    sa.Column("resumed_by", sa.Text),
+    sa.Column("resumed_us", sa.BigInteger),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+)
+
 lease = sa.Table(
     "lease",
     state_metadata,

@@ -170,6 +170,25 @@ def _run_ended(status: str) -> Apply:
     return ended
 
 
+def _schedule_paused(connection: sa.Connection, fact: Fact) -> None:
+    payload, table = fact.payload, schema.schedule
+    same = table.c.model == payload["model"]
+    held = connection.execute(table.select().where(same)).first()
+    if held is not None and held.status == "paused":
+        raise Conflict(f"the schedule of {payload['model']} is paused already, by {held.paused_by}: {held.reason}")
+    connection.execute(table.delete().where(same))
+    row = {name: payload[name] for name in ("model", "reason")} | {"status": "paused", "paused_by": fact.actor}
+    connection.execute(table.insert(), row | {"paused_us": to_us(fact.at), "seq": fact.seq})
+
+
+def _schedule_resumed(connection: sa.Connection, fact: Fact) -> None:
+    model, table = fact.payload["model"], schema.schedule
+    held = (table.c.model == model) & (table.c.status == "paused")
+    row = {"status": "active", "resumed_by": fact.actor, "resumed_us": to_us(fact.at), "seq": fact.seq}
+    if connection.execute(table.update().where(held), row).rowcount == 0:
+        raise Conflict(f"the schedule of {model} is not paused, so there is nothing to resume")
+
+
 def _lease_acquired(connection: sa.Connection, fact: Fact) -> None:
     table = schema.lease
     connection.execute(table.delete().where(table.c.lease == fact.payload["lease"]))
@@ -202,6 +221,8 @@ _APPLY: Final[Mapping[str, Apply]] = {
     "run.started": _run_started,
     "run.step": _run_step,
     "run.taken": _run_taken,
+    "schedule.paused": _schedule_paused,
+    "schedule.resumed": _schedule_resumed,
     "spec.approved": _spec_approved,
     "version.registered": _version_registered,
 }

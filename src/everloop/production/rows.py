@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 import polars as pl
 
@@ -14,20 +15,21 @@ from everloop.traffic import TrafficLog, known_rows
 
 __all__ = ["everything_known"]
 
+_BOOKED_TO: Final = timedelta(milliseconds=1)
+"""How exactly the log's books tell the time of its newest row."""
+
 
 def everything_known(model: Model, contract: Contract, log: TrafficLog, *, as_of: datetime) -> Rows:
     """Labelled rows of source and traffic log within the newest `train.window`, each with its outcome due by `as_of`.
 
+    The window counts back from the newest of these rows, so data that ended long ago has one too.
     A payment that is in both is taken from the traffic log: it holds what was really answered on. Without an id
     column the source's rows are taken up to its last time, and the log's after it.
     Raises NotEnoughData where one class, or a second outcome, is missing.
     """
     source = load_rows(model, contract, as_of=as_of, both_classes=False)
     window = model.train.window
-    # no row is newer than as_of - delay, so this reads no more of the log than the window can hold
-    live = _traffic(
-        model, contract, log, start=None if window is None else as_of - model.outcome.delay - window, as_of=as_of
-    )
+    live = _live(model, contract, log, source_end=source.span[1], as_of=as_of)
     frame = source.frame if live is None else _joined(source.frame, live.frame, contract)
     if window is not None:
         frame = frame.filter(pl.col(EVENT_TIME) >= frame[EVENT_TIME][-1] - window)
@@ -37,6 +39,24 @@ def everything_known(model: Model, contract: Contract, log: TrafficLog, *, as_of
     rows = Rows(frame=frame.rechunk(), left_out=left_out, source=model.data.source, numeric=source.numeric)
     _refuse_nothing_to_learn(rows, model)
     return rows
+
+
+def _live(model: Model, contract: Contract, log: TrafficLog, *, source_end: datetime, as_of: datetime) -> Rows | None:
+    """The log's rows that the window can hold, without reading what it cannot.
+
+    Its end is guessed from the table's books. Where the newest rows there have no outcome, or none that counts, the
+    window reaches further back, and the log is read once more.
+    """
+    window = model.train.window
+    if window is None:
+        return _traffic(model, contract, log, start=None, as_of=as_of)
+    span = log.span(as_of - model.outcome.delay)
+    if span is None:
+        return None
+    start = max(source_end, span[1]) - window - _BOOKED_TO
+    live = _traffic(model, contract, log, start=start, as_of=as_of)
+    begin = (source_end if live is None else max(source_end, live.span[1])) - window
+    return live if begin >= start else _traffic(model, contract, log, start=begin, as_of=as_of)
 
 
 def _joined(source: pl.DataFrame, live: pl.DataFrame, contract: Contract) -> pl.DataFrame:

@@ -28,13 +28,14 @@ from everloop.project.outcome import Acts, DataSection, DecisionNames, OutcomeSe
 from everloop.project.paths import Paths
 from everloop.project.project import PROJECT_FILE, Project
 from everloop.project.quantiles import QUANTILES, parse_quantiles, quantile_level
-from everloop.project.schedule import check_schedule, next_due
+from everloop.project.schedule import EXTERNAL, check_schedule, due_times, last_due, next_due
 from everloop.project.settings import Address, Endpoint, Runs, Settings
 from everloop.project.shares import format_share, parse_share
 from everloop.project.spec import Approval, Spec, parse_spec, read_spec, spec_text, write_spec
 from everloop.project.timezones import check_timezone, localise
 
 __all__ = [
+    "EXTERNAL",
     "LEARNERS",
     "METRICS",
     "PROJECT_FILE",
@@ -79,6 +80,7 @@ __all__ = [
     "check_schedule",
     "check_timezone",
     "did_you_mean",
+    "due_times",
     "dump_yaml",
     "executed",
     "explain",
@@ -86,6 +88,7 @@ __all__ = [
     "format_bound",
     "format_duration",
     "format_share",
+    "last_due",
     "localise",
     "metric_name",
     "next_due",

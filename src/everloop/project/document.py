@@ -17,6 +17,7 @@ __all__ = ["Document", "KeyPath", "dump_yaml", "parse_document", "read_document"
 KeyPath: TypeAlias = tuple[str | int, ...]
 
 _MAX_DEPTH: Final = 40
+_FLOW: Final = "expected ',' or '}'"
 
 
 class _Loader(yaml.SafeLoader):
@@ -116,7 +117,8 @@ def parse_document(text: str, *, name: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = 1 if mark is None else mark.line + 1
-        return Document(name=name, value={}, mistakes=(f"{name}:{line}: not YAML: {error.problem}",))
+        quotes = "; in {…} a value that holds a comma or a ? is put in quotes" if _FLOW in str(error.problem) else ""
+        return Document(name=name, value={}, mistakes=(f"{name}:{line}: not YAML: {error.problem}{quotes}",))
     except (yaml.YAMLError, RecursionError) as error:
         return Document(name=name, value={}, mistakes=(f"{name}:1: not YAML: {error}",))
     finally:

@@ -138,7 +138,12 @@ class TrainSection(Section):
         None, description="fit on at most so many: rare positives whole, the others a weighted sample; left out: all"
     )
     schedule: Annotated[str | None, BeforeValidator(lambda value: None if value is None else check_schedule(value))] = (
-        Field(None, description='"0 2 * * SUN", daily, weekly, every 6h, or external; left out: only by hand')
+        Field(
+            None, description='"0 2 * * SUN", daily, every 6h, cron(0 2 ? * SUN *), or external; left out: only by hand'
+        )
+    )
+    missed: Literal["once", "skip"] = Field(
+        "once", description="what came due while nothing ran, or in a pause: once, late; or skip it"
     )
 
 
@@ -183,7 +188,7 @@ class ModelFile(Section):
         "classification", description="classification | regression: the kind of problem"
     )
     timezone: Annotated[str, BeforeValidator(check_timezone)] = Field(
-        "UTC", description="in which naive times are read"
+        "UTC", description="in which naive times and schedules are read"
     )
     data: DataSection = Field(description="where the rows are")
     outcome: OutcomeSection = Field(default_factory=lambda: OutcomeSection(), description="when the truth arrives")
