@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from random import Random
 from typing import Any
 
 import boto3
 import httpx
 from moto.server import ThreadedMotoServer
 
-__all__ = ["ObjectStore", "object_store"]
+__all__ = ["ObjectStore", "failing", "object_store"]
 
 KEYS = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
 
@@ -50,3 +53,53 @@ def object_store(bucket: str) -> Iterator[ObjectStore]:
         yield ObjectStore(client=client, bucket=bucket, url=url)
     finally:
         server.stop()
+
+
+@contextmanager
+def failing(store: ObjectStore, *, share: float, seed: int = 0) -> Iterator[ObjectStore]:
+    """The same store behind a door that answers 500 to that share of requests.
+
+    Half of those it does not pass on; the others it does, and only their answer is lost.
+    """
+    random, lock = Random(seed), threading.Lock()
+    behind = httpx.Client(base_url=store.url, timeout=30)
+
+    class Door(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle_any(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            with lock:
+                fails, passes_on = random.random() < share, random.random() < 0.5
+            answer = None
+            if not fails or passes_on:
+                headers = {name: value for name, value in self.headers.items() if name.lower() not in _OF_THE_DOOR}
+                answer = behind.request(self.command, self.path, headers=headers, content=body)
+            status, data = (500, b"") if fails or answer is None else (answer.status_code, answer.content)
+            self.send_response(status)
+            for name, value in answer.headers.items() if answer is not None and not fails else ():
+                if name.lower() not in (*_OF_THE_DOOR, "content-encoding", "date", "server"):
+                    self.send_header(name, value)
+            length = answer.headers.get("Content-Length", "0") if self.command == "HEAD" and answer else str(len(data))
+            self.send_header("Content-Length", "0" if fails else length)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(data)
+
+        def log_message(self, *_args: object) -> None:
+            """Nobody reads it."""
+
+    for verb in ("GET", "PUT", "POST", "HEAD", "DELETE"):
+        setattr(Door, f"do_{verb}", Door.handle_any)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield replace(store, url=f"http://127.0.0.1:{server.server_port}")
+    finally:
+        server.shutdown()
+        server.server_close()
+        behind.close()
+
+
+_OF_THE_DOOR = ("connection", "content-length", "transfer-encoding")

@@ -1,0 +1,175 @@
+"""Artefacts in S3, or in what speaks as S3 does: conditional puts, AWS's usual chain of credentials."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from everloop.errors import IntegrationError
+from everloop.storage import Entry, check_key
+
+__all__ = ["S3Storage", "open_s3"]
+
+_ADDRESS: Final = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[^?#]*))?")
+_ABSENT: Final = {"NoSuchKey", "404", "NotFound"}
+_TAKEN: Final = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+_DENIED: Final = {"AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
+# An answer of 500, 503 or none is asked again, each time later; with half of them failing one call in 4,096 gives up.
+_ATTEMPTS: Final = 12
+
+
+def open_s3(address: str) -> S3Storage:
+    """The storage of `s3://bucket/prefix`. Nothing is reached yet. Raises IntegrationError."""
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
+        raise IntegrationError(f"{address!r} is no place in S3; write s3://BUCKET or s3://BUCKET/PREFIX")
+    try:
+        import boto3
+    except ModuleNotFoundError as error:
+        raise IntegrationError(f"{address} needs boto3: pip install 'everloop[aws]'") from error
+    return S3Storage(boto3.session.Session(), bucket=match["bucket"], prefix=(match["prefix"] or "").strip("/"))
+
+
+class S3Storage:
+    """Objects of a bucket, below a prefix. Safe to share between threads."""
+
+    def __init__(self, session: Any, *, bucket: str, prefix: str) -> None:
+        from botocore.config import Config
+
+        self._session = session
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        retries = {"mode": "standard", "total_max_attempts": _ATTEMPTS}
+        config = Config(retries=retries, connect_timeout=5, read_timeout=60, max_pool_connections=32)
+        with self._translated("be reached"):
+            self._client = session.client("s3", config=config)
+
+    @property
+    def address(self) -> str:
+        """`s3://bucket/prefix`."""
+        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
+    def open(self, key: str) -> AbstractContextManager[BinaryIO] | None:
+        """The object's body; None where there is none."""
+        with self._translated("be read"):
+            try:
+                body = self._client.get_object(Bucket=self._bucket, Key=self._key(key))["Body"]
+            except self._client.exceptions.ClientError as error:
+                if _code(error) in _ABSENT:
+                    return None
+                raise
+        return io.BufferedReader(_Body(self, body))
+
+    def write(self, key: str, data: bytes | Path) -> None:
+        """Put the object; a large file in parts, which S3 shows only once all are there."""
+        with self._translated("be written"):
+            if isinstance(data, Path):
+                self._client.upload_file(str(data), self._bucket, self._key(key))
+            else:
+                self._client.put_object(Bucket=self._bucket, Key=self._key(key), Body=data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Put the object on the condition that there is none.
+
+        A put whose answer was lost is asked again and then meets itself; so what is there is compared.
+        """
+        with self._translated("be written"):
+            try:
+                self._client.put_object(Bucket=self._bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
+            except self._client.exceptions.ClientError as error:
+                if _code(error) not in _TAKEN:
+                    raise
+            else:
+                return True
+        found = self.open(key)
+        if found is None:
+            return False
+        with found as stream:
+            return stream.read() == data
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """The objects below, page by page."""
+        pages = self._client.get_paginator("list_objects_v2")
+        with self._translated("be listed"):
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
+                for item in page.get("Contents", ()):
+                    yield Entry(key=item["Key"].removeprefix(self._prefix), size=item["Size"])
+
+    def remove(self, key: str) -> None:
+        """Delete the object."""
+        with self._translated("be written"):
+            self._client.delete_object(Bucket=self._bucket, Key=self._key(key))
+
+    def reader_options(self) -> Mapping[str, str]:
+        """The session's keys, region and endpoint under the names that Polars and Delta use."""
+        with self._translated("be reached"):
+            found = self._session.get_credentials()
+            keys = None if found is None else found.get_frozen_credentials()
+        options = {"aws_region": self._client.meta.region_name or "us-east-1", "aws_conditional_put": "etag"}
+        if keys is not None:
+            options |= {"aws_access_key_id": keys.access_key, "aws_secret_access_key": keys.secret_key}
+            options |= {"aws_session_token": keys.token} if keys.token else {}
+        endpoint = self._client.meta.endpoint_url
+        if not endpoint.endswith(".amazonaws.com"):
+            options |= {"aws_endpoint_url": endpoint, "aws_virtual_hosted_style_request": "false"}
+        return options | ({"aws_allow_http": "true"} if endpoint.startswith("http://") else {})
+
+    def _key(self, key: str) -> str:
+        return self._prefix + check_key(key)
+
+    @contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        """What AWS's library raises, as an error of the tree: what, why, what to do."""
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+        try:
+            yield
+        except NoCredentialsError as error:
+            raise IntegrationError(
+                f"{self.address} cannot {doing} without access keys; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+                "AWS_PROFILE, or give the machine a role"
+            ) from error
+        except ClientError as error:
+            raise IntegrationError(f"{self.address} cannot {doing}: {_told(error)}") from error
+        except (BotoCoreError, Boto3Error, OSError) as error:
+            said = " ".join(str(error).split())
+            raise IntegrationError(f"{self.address} cannot {doing}: {said:.200}; try again later") from error
+
+
+class _Body(io.RawIOBase):
+    """A body that is being read; what breaks it off is told as everything else."""
+
+    def __init__(self, storage: S3Storage, body: Any) -> None:
+        self._storage = storage
+        self._body = body
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with self._storage._translated("be read"):
+            data = self._body.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._body.close()
+        super().close()
+
+
+def _code(error: Any) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _told(error: Any) -> str:
+    code, said = _code(error), error.response.get("Error", {}).get("Message", "")
+    if code in ("NoSuchBucket",):
+        return "there is no such bucket; make it, or mend `artifacts` in everloop.yaml"
+    if code in _DENIED:
+        return f"{code}; check the access keys and what they may do (get, put, list and delete below the prefix)"
+    return f"{code}: {said}; it was tried {_ATTEMPTS} times, try again later"

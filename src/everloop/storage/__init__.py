@@ -1,0 +1,18 @@
+"""Where artefacts lie when they lie elsewhere: objects by key, each there whole or not at all."""
+
+from everloop.storage.folder import FolderStorage
+from everloop.storage.memory import MemoryStorage
+from everloop.storage.opening import GROUP, StorageKind, is_address, open_storage
+from everloop.storage.storage import Entry, Storage, check_key
+
+__all__ = [
+    "GROUP",
+    "Entry",
+    "FolderStorage",
+    "MemoryStorage",
+    "Storage",
+    "StorageKind",
+    "check_key",
+    "is_address",
+    "open_storage",
+]

@@ -1,0 +1,102 @@
+"""Every storage is held to one suite; and S3 to what goes wrong with it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from everloop.errors import IntegrationError, StorageFull
+from everloop.storage import FolderStorage, MemoryStorage, Storage, is_address, open_storage
+from everloop.testing import StorageSuite
+
+from ..object_store import ObjectStore, failing, object_store
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[ObjectStore]:
+    with object_store("artefacts") as store:
+        yield store
+
+
+def in_s3(store: ObjectStore, monkeypatch: pytest.MonkeyPatch, prefix: str = "payments") -> Storage:
+    for name, value in store.variables.items():
+        monkeypatch.setenv(name, value)
+    open_storage.cache_clear()  # the variables of this test, not of the one before
+    return open_storage(f"s3://{store.bucket}/{prefix}")
+
+
+class TestFolderStorage(StorageSuite):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Storage:
+        return FolderStorage(tmp_path / "objects")
+
+
+class TestMemoryStorage(StorageSuite):
+    @pytest.fixture
+    def storage(self) -> Storage:
+        return MemoryStorage()
+
+
+class TestS3Storage(StorageSuite):
+    @pytest.fixture
+    def storage(self, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Storage:
+        return in_s3(store, monkeypatch, prefix=f"of/{abs(hash(request.node.nodeid))}")
+
+
+class TestS3StorageThatAnswers500HalfTheTime(StorageSuite):
+    @pytest.fixture
+    def storage(
+        self, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    ) -> Iterator[Storage]:
+        from botocore.retries import standard
+
+        monkeypatch.setattr(standard.ExponentialBackoff, "delay_amount", lambda *_: 0.0)  # as often, without the wait
+        with failing(store, share=0.5) as door:
+            yield in_s3(door, monkeypatch, prefix=f"half/{abs(hash(request.node.nodeid))}")
+
+
+def test_a_place_that_cannot_be_reached_is_said_in_a_sentence(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from botocore.retries import standard
+
+    monkeypatch.setattr(standard.ExponentialBackoff, "delay_amount", lambda *_: 0.0)
+    storage = in_s3(store, monkeypatch)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    open_storage.cache_clear()
+    closed = open_storage(f"s3://{store.bucket}/payments")
+    with pytest.raises(IntegrationError, match=r"s3://artefacts/payments cannot be written: .*; try again later"):
+        closed.write("a", b"x")
+    with pytest.raises(IntegrationError, match="there is no such bucket; make it, or mend `artifacts`"):
+        in_s3(store, monkeypatch).__class__(storage._session, bucket="other", prefix="").write("a", b"x")  # type: ignore[attr-defined, call-arg]
+
+
+def test_what_is_no_address_is_said(tmp_path: Path) -> None:
+    assert is_address("s3://bucket/prefix")
+    assert not is_address(str(tmp_path))
+    with pytest.raises(IntegrationError, match=r"nothing here can keep artefacts in ftp://x/y; .* s3://"):
+        open_storage("ftp://x/y")
+    with pytest.raises(IntegrationError, match="write s3://BUCKET or s3://BUCKET/PREFIX"):
+        open_storage("s3://UPPER/x")
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = FolderStorage(tmp_path)
+    storage.write("a", b"before")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    file = tmp_path / "file"
+    file.write_bytes(b"after")
+    with pytest.raises(StorageFull):
+        storage.write("a", file)
+    found = storage.open("a")
+    assert found is not None
+    with found as stream:
+        assert stream.read() == b"before"
+    assert [entry.key for entry in storage.list("")] == ["a", "file"]
