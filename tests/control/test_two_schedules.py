@@ -69,7 +69,7 @@ def test_each_model_is_trained_by_its_own_schedule(tmp_path: Path) -> None:
 
         def ended(model: str, count: int) -> bool:
             runs = ledger.runs(model)
-            return len(runs) == count and runs[-1].status != "running"
+            return len(runs) == count and not runs[-1].open
 
         with up(root) as running:
             wait_until(lambda: len(ledger.facts(kind="schedule.set")) == 2)

@@ -4,6 +4,9 @@ sha256/3f…/manifest.json       its sha256 is the id
            graph.onnx …        as the manifest sums them
            evidence/…          what was seen on the way: timings, verdicts, reports; not summed
 partial/…                      being written; what a killed process left is removed by a later write
+
+Where artefacts lie elsewhere, this folder is a copy of what was written or needed here. There a bundle is
+`bundles/sha256/ID/…` with its manifest put last: what has no manifest is not there.
 """
 
 from __future__ import annotations
@@ -21,21 +24,31 @@ from everloop.bundle.bundle import Bundle, BundleParts
 from everloop.bundle.manifest import Manifest
 from everloop.errors import BundleCorrupt, BundleError, NotFound, StorageFull, no_room
 from everloop.ids import content_id
+from everloop.project import Project
+from everloop.storage import Storage, open_storage
 
 __all__ = ["BundleStore"]
 
 _MANIFEST: Final = "manifest.json"
 _EVIDENCE: Final = "evidence"
+_REMOTE: Final = "bundles/sha256/"
 _ID: Final = re.compile(r"[0-9a-f]{64}")
 _EVIDENCE_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _STALE_S: Final = 3600.0
 
 
 class BundleStore:
-    """The bundles under one folder. Several processes may read and write at once."""
+    """The bundles under one folder, and in the storage that it is a copy of. Several processes may use both at once."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, remote: Storage | None = None) -> None:
         self._root = root
+        self._remote = remote
+
+    @classmethod
+    def of(cls, project: Project) -> BundleStore:
+        """The project's bundles."""
+        address = project.remote_artifacts
+        return cls(project.paths.bundles, remote=None if address is None else open_storage(address))
 
     def write(self, parts: BundleParts) -> str:
         """Write a bundle, durably, and give its id. The same parts again are the same bundle.
@@ -49,6 +62,7 @@ class BundleStore:
             with _storage(self._root):
                 self._write_whole(bundle_id, {**files, _MANIFEST: manifest.to_json()})
         self._files(bundle_id)
+        self._send(bundle_id, {**files, _MANIFEST: manifest.to_json()})
         return bundle_id
 
     def load(self, bundle_id: str) -> Bundle:
@@ -64,14 +78,16 @@ class BundleStore:
         return Manifest.from_json(self._manifest_bytes(bundle_id))
 
     def ids(self) -> list[str]:
-        """The ids of the bundles that are here, sorted."""
+        """The ids of the bundles that are here or can be fetched, sorted."""
         folder = self._root / "sha256"
-        return sorted(item.name for item in folder.iterdir() if _ID.fullmatch(item.name)) if folder.is_dir() else []
+        here = {item.name for item in folder.iterdir() if _ID.fullmatch(item.name)} if folder.is_dir() else set()
+        there = set() if self._remote is None else {entry.key for entry in self._remote.list(_REMOTE)}
+        return sorted(here | {Path(key).parent.name for key in there if key.endswith(f"/{_MANIFEST}")})
 
     def path(self, bundle_id: str) -> Path:
-        """The bundle's folder. Raises NotFound."""
+        """The bundle's folder, fetched where it is not here yet. Raises NotFound."""
         folder = self._folder(bundle_id)
-        if not folder.is_dir():
+        if not folder.is_dir() and not self._fetch(bundle_id):
             raise NotFound(
                 f"there is no bundle {bundle_id} in {self._root}; 'everloop model list' shows what was registered"
             )
@@ -97,7 +113,38 @@ class BundleStore:
             finally:
                 partial.unlink(missing_ok=True)
             _sync_folder(path.parent)
+        if self._remote is not None:
+            self._remote.write(f"{_REMOTE}{bundle_id}/{_EVIDENCE}/{name}", data)
         return path
+
+    def _send(self, bundle_id: str, files: dict[str, bytes]) -> None:
+        """Put the files where all machines find them, the manifest last."""
+        if self._remote is None:
+            return
+        for name, data in sorted(files.items(), key=lambda item: item[0] == _MANIFEST):
+            if not self._remote.create(f"{_REMOTE}{bundle_id}/{name}", data):
+                raise BundleCorrupt(
+                    f"bundle {bundle_id[:12]}: another {name} lies in {self._remote.address} under its name; "
+                    "remove that object, and run it again"
+                )
+
+    def _fetch(self, bundle_id: str) -> bool:
+        """Copy the bundle here from where all machines find it; false where it is not there."""
+        if self._remote is None or self._remote_bytes(f"{bundle_id}/{_MANIFEST}") is None:
+            return False
+        prefix = f"{_REMOTE}{bundle_id}/"
+        names = [entry.key.removeprefix(prefix) for entry in self._remote.list(prefix)]
+        files = {name: self._remote_bytes(f"{bundle_id}/{name}") for name in names}
+        with _storage(self._root):
+            self._write_whole(bundle_id, {name: data for name, data in files.items() if data is not None})
+        return True
+
+    def _remote_bytes(self, name: str) -> bytes | None:
+        found = None if self._remote is None else self._remote.open(_REMOTE + name)
+        if found is None:
+            return None
+        with found as stream:
+            return stream.read()
 
     def _folder(self, bundle_id: str) -> Path:
         if _ID.fullmatch(bundle_id) is None:
@@ -112,6 +159,7 @@ class BundleStore:
         try:
             _remove_stale(partial)
             for name, data in files.items():
+                (partial / name).parent.mkdir(exist_ok=True)
                 _write_durably(partial / name, data)
             _sync_folder(partial)
             _rename(partial, target)

@@ -346,7 +346,7 @@ def score(
         if number is None:
             raise NotFound(f"{chosen.name} has no champion yet; 'everloop train' makes the first version")
         bundle_id = here.ledger.version(chosen.name, number).bundle
-        bundle = BundleStore(here.project.paths.bundles).load(bundle_id)
+        bundle = BundleStore.of(here.project).load(bundle_id)
     done = score_file(bundle, number, source, target, root=Path.cwd())
     if as_json:
         show(done.to_dict())

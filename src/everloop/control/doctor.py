@@ -126,7 +126,7 @@ def _bundles(project: Project) -> Iterator[Finding]:
 
     if not project.paths.ledger_db.exists() and project.settings.ledger is None:
         return
-    store = BundleStore(project.paths.bundles)
+    store = BundleStore.of(project)
     with Ledger.open(project, clock=project.clock()) as ledger:
         for model in sorted(project.models):
             for version in ledger.versions(model):

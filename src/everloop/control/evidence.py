@@ -43,7 +43,7 @@ def rollout_now(
 def champions_bound(project: Project, ledger: Ledger, rollout: Rollout) -> float | None:
     """Where the champion's errors are cut, in the target's unit; None of what is no regression."""
     version = ledger.version(rollout.model, rollout.champion)
-    bound = BundleStore(project.paths.bundles).manifest(version.bundle).error_bound
+    bound = BundleStore.of(project).manifest(version.bundle).error_bound
     return None if isinstance(bound, UnsetType) else bound
 
 

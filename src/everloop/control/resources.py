@@ -80,7 +80,7 @@ class Resources:
             project=project,
             ledger=ledger,
             clock=clock,
-            bundles=BundleStore(project.paths.bundles),
+            bundles=BundleStore.of(project),
             engine=engine,
             mover=mover,
             seed=project.name if seed is None else seed,

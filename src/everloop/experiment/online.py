@@ -78,7 +78,7 @@ def plan_online(
     asked = _asked(model, share, days=days, level=level, power=power, correlation=correlation)
     now = (project.clock() if clock is None else clock).now()
     rows = load_rows(model, read_contract(model), as_of=now)
-    known = known_metrics(model, ledger, bundles=BundleStore(project.paths.bundles) if rows.numeric else None)
+    known = known_metrics(model, ledger, bundles=BundleStore.of(project) if rows.numeric else None)
     plan = _plan(model, rows, known, metric=metric, effect=effect, asked=asked)
     if out is None:
         return plan

@@ -45,7 +45,7 @@ class PipelineResources:
     @classmethod
     def of(cls, project: Project) -> PipelineResources:
         """The resources of a project on this machine."""
-        return cls(project=project, bundles=BundleStore(project.paths.bundles))
+        return cls(project=project, bundles=BundleStore.of(project))
 
 
 def training_workflow() -> Workflow:

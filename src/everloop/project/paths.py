@@ -37,8 +37,8 @@ class Paths:
 
     @property
     def traffic(self) -> Path:
-        """Folder of the traffic tables."""
-        return self.state / "traffic"
+        """Folder of the traffic tables; beside the bundles where machines share those."""
+        return self.state / "traffic" if self.artifacts is None else self.artifacts / "traffic"
 
     @property
     def bundles(self) -> Path:

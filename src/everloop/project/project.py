@@ -79,8 +79,14 @@ class Project:
     @property
     def paths(self) -> Paths:
         """Where everloop writes; asking makes nothing."""
-        artifacts = self.settings.artifacts
+        artifacts = None if self.remote_artifacts is not None else self.settings.artifacts
         return Paths(state=self.root / ".everloop", artifacts=None if artifacts is None else self.root / artifacts)
+
+    @property
+    def remote_artifacts(self) -> str | None:
+        """The address where artefacts lie in object storage, such as `s3://bucket/prefix`; None where in a folder."""
+        artifacts = self.settings.artifacts
+        return artifacts if artifacts is not None and "://" in artifacts else None
 
     @property
     def state(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ __all__ = ["Address", "Endpoint", "Runs", "Settings", "SettingsResult", "read_se
 
 _PREFIX: Final = "EVERLOOP_"
 _RESERVED: Final = "EVERLOOP_TEST_"
+_REMOTE: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s?#]+")
 
 
 def _text_list(value: object) -> object:
@@ -44,9 +46,9 @@ def _scheduler(value: object) -> object:
     raise ValueError(f"{value!r} is not a Dask scheduler's address (tcp://HOST:8786 or tls://HOST:8786)")
 
 
-def _folder(value: object) -> object:
-    if isinstance(value, str) and "://" in value:
-        raise ValueError(f"{value!r} is not a folder; bundles lie in a folder that every process of the project reads")
+def _place(value: object) -> object:
+    if isinstance(value, str) and "://" in value and _REMOTE.fullmatch(value) is None:
+        raise ValueError(f"{value!r} is no place for artefacts (a folder, or s3://BUCKET/PREFIX)")
     return value
 
 
@@ -101,8 +103,10 @@ class Settings(Section):
     ledger: Annotated[str | None, BeforeValidator(_ledger)] = Field(
         None, description="SQLAlchemy address, e.g. postgresql://host/db; left out: .everloop/ledger.db"
     )
-    artifacts: Annotated[str | None, BeforeValidator(_folder)] = Field(
-        None, description="folder of bundles and runs, shared by machines if need be; left out: in .everloop"
+    artifacts: Annotated[str | None, BeforeValidator(_place)] = Field(
+        None,
+        description="folder or s3://BUCKET/PREFIX of bundles, runs and traffic, for machines to share; "
+        "left out: in .everloop",
     )
     endpoint: Endpoint = Field(default_factory=lambda: Endpoint(), description="where predictions are answered")
     control: Address = Field(
@@ -153,9 +157,9 @@ def read_settings(
         settings = Settings.model_validate(values)
         open_problem = None if mistakes else _clock_problem(settings)
         if open_problem is not None:
-            mistakes.append(_place(document, places, ("clock",), open_problem))
+            mistakes.append(_place_of(document, places, ("clock",), open_problem))
     except ValidationError as error:
-        mistakes += [_place(document, places, key, text) for key, text in sentences(error, Settings)]
+        mistakes += [_place_of(document, places, key, text) for key, text in sentences(error, Settings)]
         return SettingsResult(None, tuple(mistakes))
     return SettingsResult(settings, tuple(mistakes))
 
@@ -193,7 +197,7 @@ def _put(values: dict[str, Any], key: KeyPath, value: Any) -> None:
     values[last] = value
 
 
-def _place(document: Document, places: Mapping[KeyPath, str], key: KeyPath, sentence: str) -> str:
+def _place_of(document: Document, places: Mapping[KeyPath, str], key: KeyPath, sentence: str) -> str:
     """A mistake, said of the flag or variable that brought the value, else of the file's line."""
     for length in range(len(key), 0, -1):
         if key[:length] in places:

@@ -87,7 +87,7 @@ def work_out(plan: ArmsPlan) -> pl.DataFrame:
     """`id` and each arm's decision of every payment of the traffic, by time."""
     project = Project.open(Path(plan.root))
     model = project.model(plan.model)
-    first = BundleStore(project.paths.bundles).load(plan.bundle)
+    first = BundleStore.of(project).load(plan.bundle)
     rows, ids = _all_rows(plan, model, first)
     decisions = {"never": decided(_scored(first.graph, rows.features[-len(ids) :]), first.threshold)}
     if plan.weekly:

@@ -84,7 +84,7 @@ def serve(
     with Spool.open(project.paths.spool, clock=clock, durability=settings.durability) as spool:
         counters = Counters(read_slot(slot_path(folder, spool.slot)))
         writer = _SlotWriter(folder, parent=parent)
-        store = BundleStore(project.paths.bundles)
+        store = BundleStore.of(project)
         watcher = Watcher(
             ledger=ledger, load=lambda name: warmed(store.load(name)), models=project.models, on_look=writer.look
         )

@@ -60,7 +60,7 @@ class Storage(Protocol):
         ...
 
     def reader_options(self) -> Mapping[str, str]:
-        """What Polars and Delta need besides the address to reach the same place, keys included; made anew each call."""
+        """What Polars and Delta need besides the address to reach the same place, keys included; made anew each."""
         ...
 
 
