@@ -12,9 +12,10 @@ from typing import Any
 
 import boto3
 import httpx
+import pytest
 from moto.server import ThreadedMotoServer
 
-__all__ = ["ObjectStore", "failing", "object_store"]
+__all__ = ["ObjectStore", "failing", "object_store", "without_waits"]
 
 KEYS = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
 
@@ -103,3 +104,13 @@ def failing(store: ObjectStore, *, share: float, seed: int = 0) -> Iterator[Obje
 
 
 _OF_THE_DOOR = ("connection", "content-length", "transfer-encoding")
+
+
+def without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what fails be asked again as often as ever, and at once."""
+    from botocore.retries import standard
+
+    from everloop.integrations import s3
+
+    monkeypatch.setattr(standard.ExponentialBackoff, "delay_amount", lambda *_: 0.0)
+    monkeypatch.setattr(s3, "_FIRST_PAUSE_S", 0.0)

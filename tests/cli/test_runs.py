@@ -18,6 +18,7 @@ from everloop.project import Project
 
 from ..control.town import life, make
 from ..database_server import database_server
+from ..object_store import object_store
 from ..serving.place import wait_until
 from .terminal import environment, everloop
 
@@ -104,10 +105,10 @@ def test_a_run_that_nobody_runs_waits_folds_is_cancelled_and_resumed(shop: Path)
 
 
 @contextmanager
-def worker(root: Path) -> Iterator[subprocess.Popen[bytes]]:
+def worker(root: Path, **more: str) -> Iterator[subprocess.Popen[bytes]]:
     program = [sys.executable, "-c", "from everloop.cli import main; main()", "worker"]
     with (root / "worker.log").open("ab") as talk:
-        process = subprocess.Popen(program, cwd=root, stderr=talk, env=environment())
+        process = subprocess.Popen(program, cwd=root, stderr=talk, env=environment() | more)
     try:
         yield process
     finally:
@@ -116,10 +117,12 @@ def worker(root: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait(timeout=60)
 
 
-def test_a_worker_that_is_killed_leaves_its_run_to_another_machine(tmp_path: Path) -> None:
-    with database_server() as server:
+@pytest.mark.parametrize("shared", ["a disk", "S3"])
+def test_a_worker_that_is_killed_leaves_its_run_to_another_machine(shared: str, tmp_path: Path) -> None:
+    with database_server() as server, object_store("payments") as store:
         first, second = tmp_path / "one" / "shop", tmp_path / "two" / "shop"
-        settings = f"ledger: {server.address}\nartifacts: {tmp_path / 'shared'}\nruns: {{lease: 2s}}\n"
+        artifacts = f"s3://{store.bucket}/fraud" if shared == "S3" else str(tmp_path / "shared")
+        settings = f"ledger: {server.address}\nartifacts: {artifacts}\nruns: {{lease: 2s}}\n"
         made = tmp_path / "made" / "shop"
         make(made, life())
         for root in (first, second):
@@ -127,21 +130,21 @@ def test_a_worker_that_is_killed_leaves_its_run_to_another_machine(tmp_path: Pat
             (root / "everloop.yaml").write_text(settings)
         approved = everloop("approve", "fraud-s1", "--by", "alice", cwd=first)
         assert approved.code == 0, approved.err
-        project = Project.find(first)
-        with Ledger.open(project, clock=SystemClock()) as ledger:
-            with worker(first) as dies:
-                run = everloop("train", "--detach", cwd=second).out.strip()
+        with Ledger.open(Project.find(first), clock=SystemClock()) as ledger:
+            with worker(first, **store.variables) as dies:
+                run = everloop("train", "--detach", cwd=second, **store.variables).out.strip()
                 wait_until(lambda: ledger.keyed(run, "split", 0) is not None, within_s=100)
                 dies.send_signal(signal.SIGKILL)
                 dies.wait()
-            with worker(second):
+            with worker(second, **store.variables):
                 wait_until(lambda: not ledger.run(run).open, within_s=100)
-            story = everloop("run", "show", run, "--json", cwd=second).json
+            story = everloop("run", "show", run, "--json", cwd=second, **store.variables).json
             assert story["status"] == "finished", (second / "worker.log").read_text()
             assert [step["step"] for step in story["steps"]] == STEPS
             assert len({step["slot"] for step in story["steps"]}) == 2
             assert [version.number for version in ledger.versions("fraud")] == [1]
             assert "is gone; the run goes on" in story["handovers"][0]["sentence"]
             assert ledger.verify().ok
-        listed = everloop("model", "list", "--json", cwd=first).json
-        assert [one["role"] for one in listed] == ["champion"]
+        # the machine that never packaged it answers with it
+        scored = everloop("score", str(made / "payments.parquet"), "out.parquet", cwd=first, **store.variables)
+        assert scored.code == 0, scored.err

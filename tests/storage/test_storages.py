@@ -12,7 +12,7 @@ from everloop.errors import IntegrationError, StorageFull
 from everloop.storage import FolderStorage, MemoryStorage, Storage, is_address, open_storage
 from everloop.testing import StorageSuite
 
-from ..object_store import ObjectStore, failing, object_store
+from ..object_store import ObjectStore, failing, object_store, without_waits
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +51,7 @@ class TestS3StorageThatAnswers500HalfTheTime(StorageSuite):
     def storage(
         self, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
     ) -> Iterator[Storage]:
-        from botocore.retries import standard
-
-        monkeypatch.setattr(standard.ExponentialBackoff, "delay_amount", lambda *_: 0.0)  # as often, without the wait
+        without_waits(monkeypatch)
         with failing(store, share=0.5) as door:
             yield in_s3(door, monkeypatch, prefix=f"half/{abs(hash(request.node.nodeid))}")
 
@@ -61,9 +59,7 @@ class TestS3StorageThatAnswers500HalfTheTime(StorageSuite):
 def test_a_place_that_cannot_be_reached_is_said_in_a_sentence(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from botocore.retries import standard
-
-    monkeypatch.setattr(standard.ExponentialBackoff, "delay_amount", lambda *_: 0.0)
+    without_waits(monkeypatch)
     storage = in_s3(store, monkeypatch)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     open_storage.cache_clear()

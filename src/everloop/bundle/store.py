@@ -25,7 +25,7 @@ from everloop.bundle.manifest import Manifest
 from everloop.errors import BundleCorrupt, BundleError, NotFound, StorageFull, no_room
 from everloop.ids import content_id
 from everloop.project import Project
-from everloop.storage import Storage, open_storage
+from everloop.storage import Storage, artifacts_of
 
 __all__ = ["BundleStore"]
 
@@ -47,8 +47,7 @@ class BundleStore:
     @classmethod
     def of(cls, project: Project) -> BundleStore:
         """The project's bundles."""
-        address = project.remote_artifacts
-        return cls(project.paths.bundles, remote=None if address is None else open_storage(address))
+        return cls(project.paths.bundles, remote=artifacts_of(project))
 
     def write(self, parts: BundleParts) -> str:
         """Write a bundle, durably, and give its id. The same parts again are the same bundle.

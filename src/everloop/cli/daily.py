@@ -270,6 +270,7 @@ def train(
 def engine_of(here: Opened) -> Iterator[Engine]:
     """An engine of this command's own, for the project's runs."""
     from everloop.production import PipelineResources, training_workflow
+    from everloop.storage import artifacts_of
     from everloop.workflows import Engine
 
     with Engine.open(
@@ -279,6 +280,7 @@ def engine_of(here: Opened) -> Iterator[Engine]:
         workflows=[training_workflow()],
         resources=PipelineResources.of(here.project),
         lease_s=here.project.settings.runs.lease.total_seconds(),
+        artifacts=artifacts_of(here.project),
     ) as engine:
         yield engine
 

@@ -14,7 +14,7 @@ from everloop.ledger import Ledger
 from everloop.monitoring import PairedComparison, paired_rows
 from everloop.project import Model, Project
 from everloop.rollout import Comparison, Evidence, PairedCounts, Rollout, judge, load_rollout
-from everloop.traffic import TrafficLog
+from everloop.traffic import TrafficLog, traffic_root
 
 __all__ = ["RolloutEvidence", "champions_bound", "rollout_now"]
 
@@ -35,7 +35,7 @@ def rollout_now(
     rollout = load_rollout(ledger, chosen.name)
     if rollout is None:
         raise NotFound(f"no rollout of {chosen.name} goes on; 'everloop rollout list' shows those that ended")
-    log = TrafficLog(project.paths.traffic, chosen.name)
+    log = TrafficLog(traffic_root(project), chosen.name)
     bound = champions_bound(project, ledger, rollout)
     return rollout, RolloutEvidence(project, chosen, log, rollout, bound=bound).look(clock.now())
 

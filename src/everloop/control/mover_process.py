@@ -24,11 +24,11 @@ def move(project: Project, stop: Stop) -> None:
 
     Raises AlreadyRunning where another process does.
     """
-    from everloop.traffic import Mover
+    from everloop.traffic import Mover, traffic_root
 
     with Mover.open(
         spool=project.paths.spool,
-        traffic=project.paths.traffic,
+        traffic=traffic_root(project),
         clock=project.clock(),
         durability=project.settings.endpoint.durability,
     ) as mover:

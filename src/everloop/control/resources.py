@@ -12,7 +12,8 @@ from everloop.ledger import Ledger
 from everloop.monitoring import Monitor
 from everloop.production import PipelineResources, training_workflow
 from everloop.project import Model, Project
-from everloop.traffic import Mover, TrafficLog
+from everloop.storage import artifacts_of
+from everloop.traffic import Mover, TrafficLog, traffic_root
 from everloop.workflows import Engine
 
 __all__ = ["Resources"]
@@ -61,6 +62,7 @@ class Resources:
             resources=pipeline,
             capacity=capacity,
             lease_s=project.settings.runs.lease.total_seconds(),
+            artifacts=artifacts_of(project),
         ) as engine:
             yield cls.of(project, ledger=ledger, clock=clock, engine=engine, mover=mover, seed=seed)
 
@@ -98,7 +100,7 @@ class Resources:
     def log(self, model: str) -> TrafficLog:
         """The model's traffic log, opened once."""
         if model not in self._logs:
-            self._logs[model] = TrafficLog(self.project.paths.traffic, model)
+            self._logs[model] = TrafficLog(traffic_root(self.project), model)
         return self._logs[model]
 
     def monitor(self, model: str) -> Monitor:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeVar
 
 from everloop.errors import IntegrationError
 from everloop.storage import Entry, check_key
 
 __all__ = ["S3Storage", "open_s3"]
 
+T = TypeVar("T")
+
 _ADDRESS: Final = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[^?#]*))?")
 _ABSENT: Final = {"NoSuchKey", "404", "NotFound"}
 _TAKEN: Final = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 _DENIED: Final = {"AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
-# An answer of 500, 503 or none is asked again, each time later; with half of them failing one call in 4,096 gives up.
-_ATTEMPTS: Final = 12
+# An answer of 500, 503 or none is asked again, each time later. AWS's library does so too, but on a budget that a
+# store that fails half the time soon uses up.
+_ATTEMPTS: Final = 14
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 5.0
 
 
 def open_s3(address: str) -> S3Storage:
@@ -43,7 +50,7 @@ class S3Storage:
         self._session = session
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
-        retries = {"mode": "standard", "total_max_attempts": _ATTEMPTS}
+        retries = {"mode": "standard", "total_max_attempts": 3}
         config = Config(retries=retries, connect_timeout=5, read_timeout=60, max_pool_connections=32)
         with self._translated("be reached"):
             self._client = session.client("s3", config=config)
@@ -55,9 +62,10 @@ class S3Storage:
 
     def open(self, key: str) -> AbstractContextManager[BinaryIO] | None:
         """The object's body; None where there is none."""
+        place = {"Bucket": self._bucket, "Key": self._key(key)}
         with self._translated("be read"):
             try:
-                body = self._client.get_object(Bucket=self._bucket, Key=self._key(key))["Body"]
+                body = _patiently(lambda: self._client.get_object(**place)["Body"])
             except self._client.exceptions.ClientError as error:
                 if _code(error) in _ABSENT:
                     return None
@@ -66,20 +74,22 @@ class S3Storage:
 
     def write(self, key: str, data: bytes | Path) -> None:
         """Put the object; a large file in parts, which S3 shows only once all are there."""
+        place = self._key(key)
         with self._translated("be written"):
             if isinstance(data, Path):
-                self._client.upload_file(str(data), self._bucket, self._key(key))
+                _patiently(lambda: self._client.upload_file(str(data), self._bucket, place))
             else:
-                self._client.put_object(Bucket=self._bucket, Key=self._key(key), Body=data)
+                _patiently(lambda: self._client.put_object(Bucket=self._bucket, Key=place, Body=data))
 
     def create(self, key: str, data: bytes) -> bool:
         """Put the object on the condition that there is none.
 
         A put whose answer was lost is asked again and then meets itself; so what is there is compared.
         """
+        place = {"Bucket": self._bucket, "Key": self._key(key)}
         with self._translated("be written"):
             try:
-                self._client.put_object(Bucket=self._bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
+                _patiently(lambda: self._client.put_object(**place, Body=data, IfNoneMatch="*"))
             except self._client.exceptions.ClientError as error:
                 if _code(error) not in _TAKEN:
                     raise
@@ -93,16 +103,20 @@ class S3Storage:
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """The objects below, page by page."""
-        pages = self._client.get_paginator("list_objects_v2")
-        with self._translated("be listed"):
-            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
-                for item in page.get("Contents", ()):
-                    yield Entry(key=item["Key"].removeprefix(self._prefix), size=item["Size"])
+        asked = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
+        while asked:
+            with self._translated("be listed"):
+                page = _patiently(partial(self._client.list_objects_v2, **asked))
+            for item in page.get("Contents", ()):
+                yield Entry(key=item["Key"].removeprefix(self._prefix), size=item["Size"])
+            following = page.get("NextContinuationToken")
+            asked = asked | {"ContinuationToken": following} if following else {}
 
     def remove(self, key: str) -> None:
         """Delete the object."""
         with self._translated("be written"):
-            self._client.delete_object(Bucket=self._bucket, Key=self._key(key))
+            place = {"Bucket": self._bucket, "Key": self._key(key)}
+            _patiently(lambda: self._client.delete_object(**place))
 
     def reader_options(self) -> Mapping[str, str]:
         """The session's keys, region and endpoint under the names that Polars and Delta use."""
@@ -160,6 +174,28 @@ class _Body(io.RawIOBase):
     def close(self) -> None:
         self._body.close()
         super().close()
+
+
+def _patiently(act: Callable[[], T]) -> T:
+    """What `act` gives; again, after a pause, while the store says that it has trouble or does not answer."""
+    from boto3.exceptions import S3UploadFailedError
+    from botocore.exceptions import ClientError, HTTPClientError
+
+    pause = threading.Event()
+    for attempt in range(1, _ATTEMPTS):
+        try:
+            return act()
+        except (ClientError, HTTPClientError, S3UploadFailedError) as error:
+            if isinstance(error, ClientError) and not _is_trouble(error):
+                raise
+        pause.wait(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**attempt))
+    return act()
+
+
+def _is_trouble(error: Any) -> bool:
+    """Whether the store, and not the request, is what went wrong."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return bool(status >= 500 or status == 429)
 
 
 def _code(error: Any) -> str:

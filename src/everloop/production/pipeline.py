@@ -18,7 +18,7 @@ from everloop.ledger import Ledger
 from everloop.production import steps
 from everloop.production.approved import FileSpecs, approved_spec
 from everloop.project import Model, Project
-from everloop.traffic import TrafficLog
+from everloop.traffic import TrafficLog, traffic_root
 from everloop.workflows import Engine, RunHandle, Step, Workflow
 
 __all__ = ["PIPELINE", "PipelineResources", "start_training", "training_workflow"]
@@ -40,7 +40,7 @@ class PipelineResources:
 
     def log(self, model: str) -> TrafficLog:
         """The model's live traffic."""
-        return TrafficLog(self.project.paths.traffic, model)
+        return TrafficLog(traffic_root(self.project), model)
 
     @classmethod
     def of(cls, project: Project) -> PipelineResources:

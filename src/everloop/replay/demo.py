@@ -36,7 +36,7 @@ from everloop.replay.result import ArmResult, DemoResult
 from everloop.replay.spans import Flags, Span, measured, spans_of
 from everloop.replay.story import change_event, read_history, told_facts
 from everloop.replay.world import World, WorldPlan, make_project, plan_world
-from everloop.traffic import Mover
+from everloop.traffic import Mover, traffic_root
 
 __all__ = ["POLICY", "DemoPlan", "run_demo"]
 
@@ -149,7 +149,7 @@ class _Demo:
         ledger.append("project.created", project.name, created, actor="demo", key=("project", "created", 0))
         paths = project.paths
         with (
-            Mover.open(spool=paths.spool, traffic=paths.traffic, clock=clock) as mover,
+            Mover.open(spool=paths.spool, traffic=traffic_root(project), clock=clock) as mover,
             Resources.opened(
                 project, ledger=ledger, clock=clock, slot="demo", mover=mover, seed=f"demo-{self._plan.seed}"
             ) as resources,

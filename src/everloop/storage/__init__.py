@@ -2,7 +2,7 @@
 
 from everloop.storage.folder import FolderStorage
 from everloop.storage.memory import MemoryStorage
-from everloop.storage.opening import GROUP, StorageKind, is_address, open_storage
+from everloop.storage.opening import GROUP, StorageKind, artifacts_of, is_address, open_storage
 from everloop.storage.storage import Entry, Storage, check_key
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "MemoryStorage",
     "Storage",
     "StorageKind",
+    "artifacts_of",
     "check_key",
     "is_address",
     "open_storage",

@@ -8,9 +8,10 @@ from importlib.metadata import entry_points
 from typing import Final, Protocol
 
 from everloop.errors import IntegrationError
+from everloop.project import Project
 from everloop.storage.storage import Storage
 
-__all__ = ["GROUP", "StorageKind", "is_address", "open_storage"]
+__all__ = ["GROUP", "StorageKind", "artifacts_of", "is_address", "open_storage"]
 
 GROUP: Final = "everloop.storage"
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*)://.+")
@@ -27,6 +28,12 @@ class StorageKind(Protocol):
 def is_address(text: str) -> bool:
     """Whether it names a place by its scheme, and not a folder."""
     return _SCHEME.fullmatch(text) is not None
+
+
+def artifacts_of(project: Project) -> Storage | None:
+    """Where the project keeps bundles, runs and traffic for all machines; None where that is a folder."""
+    address = project.remote_artifacts
+    return None if address is None else open_storage(address)
 
 
 @cache

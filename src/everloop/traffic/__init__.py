@@ -6,6 +6,7 @@ once; `TrafficLog` reads it: a window of predictions, a matured cohort with its 
 
 from everloop.traffic.log import Absent, TrafficLog, known_rows
 from everloop.traffic.mover import CRASH_POINTS, Moved, Mover, Stop
+from everloop.traffic.place import TrafficRoot, traffic_root
 from everloop.traffic.records import OutcomeRecord, PredictionBatch, row_digest
 from everloop.traffic.spool import Answered, Durability, Recorded, Spool, pending_rows
 from everloop.traffic.windows import Window, windows
@@ -23,9 +24,11 @@ __all__ = [
     "Spool",
     "Stop",
     "TrafficLog",
+    "TrafficRoot",
     "Window",
     "known_rows",
     "pending_rows",
     "row_digest",
+    "traffic_root",
     "windows",
 ]

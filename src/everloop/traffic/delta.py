@@ -12,25 +12,25 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
-import os
 import re
 import urllib.parse
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
 from everloop.clock import SystemClock, from_us, to_us
-from everloop.errors import StorageFull, TrafficError, no_room
+from everloop.errors import Conflict, StorageFull, TrafficError, no_room
+from everloop.traffic.place import TablePlace
 
 __all__ = ["DataFile", "DeltaLog"]
 
 CHECKPOINT_EVERY: Final = 100
-_LAST_CHECKPOINT: Final = "_last_checkpoint"
+_LAST_CHECKPOINT: Final = "_delta_log/_last_checkpoint"
+_TRIES: Final = 5
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -57,17 +57,15 @@ class DeltaLog:
     """The state of one table, followed commit by commit: its files, schema and application transactions.
 
     schema: the columns it has before it exists, `partition` and `time` among them.
-    flush: bring every file to the disk before what refers to it exists, so that no loss of power tears the table.
     """
 
-    def __init__(self, folder: Path, *, schema: pl.Schema, partition: str, time: str, flush: bool = False) -> None:
-        self.folder = folder
+    def __init__(self, place: TablePlace, *, schema: pl.Schema, partition: str, time: str) -> None:
+        self._place = place
         self.version = -1
         self.schema = schema
         self.files: dict[str, DataFile] = {}
         self.time = time
         self._partition = partition
-        self._flush = flush
         self._transactions: dict[str, int | None] = {}
         self._checkpoint = -1
         self._table: Any = None
@@ -83,8 +81,9 @@ class DeltaLog:
 
         with self._library():
             write_deltalake(
-                self.folder,
+                self._place.uri,
                 pl.DataFrame(schema=self.schema),
+                storage_options=self._options(),
                 partition_by=[self._partition],
                 mode="ignore",
                 configuration={
@@ -93,14 +92,13 @@ class DeltaLog:
                     "delta.deletedFileRetentionDuration": "interval 1 hours",
                 },
             )
-        log = self.folder / "_delta_log"
-        self._flushed(*log.glob("*.json"), log, self.folder, *self.folder.parents[:3])
+        self._place.flush(self._place.log_names(".json"))
         self._reopen()
 
     def refresh(self) -> None:
         """Read what was committed since the last look."""
         if not self.exists or self._checkpointed() > self.version:
-            if (self.folder / "_delta_log").is_dir():
+            if self._place.exists():
                 self._reopen()
             return
         while (actions := self._actions(self.version + 1)) is not None:
@@ -109,19 +107,21 @@ class DeltaLog:
     def transaction(self, application: str) -> int | None:
         """The newest version an application has committed under its id, or None."""
         if application not in self._transactions:
-            self._table.update_incremental()
-            self._transactions[application] = self._table.transaction_version(application)
+            self._transactions[application] = self._opened().transaction_version(application)
         return self._transactions[application]
 
     def add_columns(self, schema: Mapping[str, pl.DataType]) -> None:
-        """Add nullable columns."""
+        """Add nullable columns; those that another process has added meanwhile are there already."""
         from deltalake import Schema
 
-        with self._library():
-            self._table.update_incremental()
-            self._table.alter.add_columns(Schema.from_arrow(pl.Schema(schema)).fields)
-        self._reopen()
-        self._flushed(self._entry(self.version), self.folder / "_delta_log")
+        for attempt in range(_TRIES):
+            lacking = pl.Schema({name: dtype for name, dtype in schema.items() if name not in self.schema})
+            if not lacking:
+                break
+            with self._library(overtaken_is_fine=attempt < _TRIES - 1):
+                self._opened().alter.add_columns(Schema.from_arrow(lacking).fields)
+            self._reopen()  # where the commit failed, another was faster, or it is there and its answer was lost
+        self._place.flush([_entry(self.version)])
 
     def write(self, frame: pl.DataFrame) -> list[DataFile]:
         """Write a frame's rows as files of their days, not yet part of the table."""
@@ -139,8 +139,9 @@ class DeltaLog:
         if not files:
             return pl.LazyFrame(schema=schema)
         return pl.scan_parquet(
-            [self.folder / file.path for file in files],
+            [f"{self._place.uri}/{file.path}" for file in files],
             schema=schema,
+            storage_options=self._options(),
             hive_partitioning=False,
             glob=False,
             missing_columns="insert",
@@ -156,30 +157,22 @@ class DeltaLog:
     ) -> int:
         """Make files part of the table, in one version; returns it once it has been read back.
 
-        remove: files whose rows are all in `add` (a compaction).
+        remove: files whose rows are all in `add` (a compaction). Raises Conflict where another process has
+        removed one of them meanwhile: then nothing is committed.
         """
         # The age of files is real time, also where the calendar is simulated.
         at_ms = to_us(SystemClock().now()) // 1000
         actions = list(self._commit_actions(add, remove, {} if transactions is None else transactions, at_ms))
         body = "\n".join(json.dumps(action, separators=(",", ":")) for action in actions).encode()
-        log = self.folder / "_delta_log"
-        aside = log / f".{uuid.uuid4()}.json.tmp"
-        aside.write_bytes(body)
-        self._flushed(aside)
-        try:
-            while True:
-                try:
-                    os.link(aside, self._entry(self.version + 1))
-                    break
-                except FileExistsError:
-                    # Someone else's commit, say a vacuum's: take it in, then ours is the next.
-                    self.refresh()
-        finally:
-            aside.unlink()
-        self._flushed(log)
+        while not self._place.commit(_entry(self.version + 1), body):
+            # Someone else's commit, say a vacuum's or another machine's: take it in, then ours is the next.
+            self.refresh()
+            gone = [file.path for file in remove if file.path not in self.files]
+            if gone:
+                raise Conflict(f"{self._place.uri} was compacted by another process; it holds no {gone[0]} any more")
         read_back = self._actions(self.version + 1)
         if read_back != actions:
-            raise TrafficError(f"version {self.version + 1} of {self.folder} was not read back as it was written")
+            raise TrafficError(f"version {self.version + 1} of {self._place.uri} was not read back as it was written")
         self._apply(self.version + 1, read_back)
         return self.version
 
@@ -188,30 +181,44 @@ class DeltaLog:
         if self.version - self._checkpoint < CHECKPOINT_EVERY:
             return False
         with self._library():
-            self._table.update_incremental()
-            self._table.create_checkpoint()
+            table = self._opened()
+            table.create_checkpoint()
         self._checkpoint = self.version
-        log = self.folder / "_delta_log"
-        self._flushed(*log.glob(f"{self.version:020}*.parquet"), log / _LAST_CHECKPOINT, log)
+        self._place.flush([*self._place.log_names(".parquet"), _LAST_CHECKPOINT])
         with self._library():
-            self._table.cleanup_metadata()
+            table.cleanup_metadata()
         return True
 
     def vacuum(self, *, older_than_h: int) -> None:
         """Delete files that have not been part of the table for that long."""
-        with self._library():
-            self._table.update_incremental()
-            self._table.vacuum(retention_hours=older_than_h, dry_run=False, enforce_retention_duration=False, full=True)
+        with self._library(overtaken_is_fine=True):  # what this one leaves the next one takes
+            table = self._opened()
+            table.vacuum(retention_hours=older_than_h, dry_run=False, enforce_retention_duration=False, full=True)
         self.refresh()
+
+    def _options(self) -> dict[str, str] | None:
+        options = self._place.options()
+        return None if options is None else dict(options)
+
+    def _opened(self) -> Any:
+        """The library's table as it stands; where keys may have run out meanwhile it is opened anew."""
+        from deltalake import DeltaTable
+
+        options = self._options()
+        if options is None:
+            self._table.update_incremental()
+        else:
+            self._table = DeltaTable(self._place.uri, storage_options=options)
+        return self._table
 
     def _reopen(self) -> None:
         from deltalake import DeltaTable
 
         with self._library():
-            self._table = table = DeltaTable(self.folder)
+            self._table = table = DeltaTable(self._place.uri, storage_options=self._options())
         if table.protocol().min_writer_version > 2:
             raise TrafficError(
-                f"{self.folder} asks for Delta writer version {table.protocol().min_writer_version}; "
+                f"{self._place.uri} asks for Delta writer version {table.protocol().min_writer_version}; "
                 "everloop writes version 2. Was the table changed by another tool?"
             )
         self.schema = pl.Schema(table.schema().to_arrow())
@@ -234,44 +241,30 @@ class DeltaLog:
         )
 
     @contextmanager
-    def _library(self) -> Iterator[None]:
-        """Translate what `deltalake` raises into the tree."""
-        from deltalake.exceptions import DeltaError
+    def _library(self, *, overtaken_is_fine: bool = False) -> Iterator[None]:
+        """Translate what `deltalake` raises into the tree; of a commit that another overtook nothing, where asked."""
+        from deltalake.exceptions import CommitFailedError, DeltaError
 
         try:
             yield
         except (DeltaError, OSError) as error:
+            if overtaken_is_fine and isinstance(error, CommitFailedError):
+                return
             # It writes its causes below each other, with a terminal's colours.
             said = " ".join(_COLOURS.sub("", str(error)).split())
             if no_room(error):
                 raise StorageFull(
-                    f"no room for the traffic log in {self.folder}: {said}. Free some space there"
+                    f"no room for the traffic log in {self._place.uri}: {said}. Free some space there"
                 ) from error
-            raise TrafficError(f"the traffic log in {self.folder} cannot be used: {said}") from error
-
-    def _flushed(self, *paths: Path) -> None:
-        for path in paths if self._flush else ():
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            raise TrafficError(f"the traffic log in {self._place.uri} cannot be used: {said}") from error
 
     def _checkpointed(self) -> int:
-        try:
-            return int(json.loads((self.folder / "_delta_log" / _LAST_CHECKPOINT).read_bytes())["version"])
-        except FileNotFoundError:
-            return -1
-
-    def _entry(self, version: int) -> Path:
-        return self.folder / "_delta_log" / f"{version:020}.json"
+        found = self._place.read(_LAST_CHECKPOINT)
+        return -1 if found is None else int(json.loads(found)["version"])
 
     def _actions(self, version: int) -> list[dict[str, Any]] | None:
-        try:
-            lines = self._entry(version).read_bytes().splitlines()
-        except FileNotFoundError:
-            return None
-        return [json.loads(line) for line in lines if line.strip()]
+        found = self._place.read(_entry(version))
+        return None if found is None else [json.loads(line) for line in found.splitlines() if line.strip()]
 
     def _apply(self, version: int, actions: Sequence[Mapping[str, Any]]) -> None:
         if any("metaData" in action or "protocol" in action for action in actions):
@@ -300,16 +293,13 @@ class DeltaLog:
         )
 
     def _write_day(self, day: dt.date, frame: pl.DataFrame) -> DataFile:
-        folder = self.folder / f"{self._partition}={day.isoformat()}"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"part-{uuid.uuid4()}.parquet"
+        path = f"{self._partition}={day.isoformat()}/part-{uuid.uuid4()}.parquet"
         times = frame.get_column(self.time).to_physical()
         body = io.BytesIO()
         frame.write_parquet(body, compression="lz4", statistics=frame.height > 10_000)
-        path.write_bytes(body.getbuffer())
-        self._flushed(path, folder, self.folder)
+        self._place.write(path, body.getbuffer())
         return DataFile(
-            path=f"{folder.name}/{path.name}",
+            path=path,
             day=day,
             rows=frame.height,
             size_bytes=body.getbuffer().nbytes,
@@ -356,6 +346,10 @@ class DeltaLog:
             stats["maxValues"] = {self.time: _stat_time(file.max_us + 999)}
             stats["nullCount"] = {self.time: 0}
         return stats
+
+
+def _entry(version: int) -> str:
+    return f"_delta_log/{version:020}.json"
 
 
 def _stat_time(us: int) -> str:

@@ -7,13 +7,13 @@ that whatever is computed from them does not depend on how the rows were moved.
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
 from everloop.clock import from_us, to_us
 from everloop.traffic.delta import DataFile, DeltaLog
+from everloop.traffic.place import TrafficRoot
 from everloop.traffic.tables import OUTCOMES, PREDICTIONS, open_table
 
 __all__ = ["Absent", "TrafficLog", "known_rows"]
@@ -24,7 +24,7 @@ Absent = Literal["negative", "unknown"]
 class TrafficLog:
     """Predictions and outcomes of one model, read as they stand at each call."""
 
-    def __init__(self, root: Path, model: str) -> None:
+    def __init__(self, root: TrafficRoot, model: str) -> None:
         self.model = model
         self._predictions = open_table(root, model, PREDICTIONS)
         self._outcomes = open_table(root, model, OUTCOMES)

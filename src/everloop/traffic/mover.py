@@ -23,8 +23,9 @@ from typing import Final, Protocol, Self
 import polars as pl
 
 from everloop.clock import Clock, to_us
-from everloop.errors import AlreadyRunning, StorageFull, TrafficError, no_room
+from everloop.errors import AlreadyRunning, Conflict, IntegrationError, StorageFull, TrafficError, no_room
 from everloop.traffic.delta import DataFile, DeltaLog
+from everloop.traffic.place import TrafficRoot, tables_of
 from everloop.traffic.records import decode_outcomes, decode_predictions
 from everloop.traffic.spool import KEEP_ROWS, KEEP_S, Durability, connect, databases, is_held
 from everloop.traffic.tables import OUTCOMES, PREDICTIONS, fit, open_table
@@ -131,7 +132,7 @@ class Mover:
         self,
         *,
         spool: Path,
-        traffic: Path,
+        traffic: TrafficRoot,
         clock: Clock,
         lock: int,
         durability: Durability,
@@ -159,7 +160,7 @@ class Mover:
         cls,
         *,
         spool: Path,
-        traffic: Path,
+        traffic: TrafficRoot,
         clock: Clock,
         durability: Durability = "process",
         crash: Callable[[str], None] = lambda point: None,
@@ -224,20 +225,23 @@ class Mover:
                 rows[kind] += self._move_stream(sources, model, kind)
             self._keep_house(sources, moved=any(rows.values()))
         except (OSError, sqlite3.DatabaseError) as error:
-            raise _as_ours(error, self._traffic) from error
+            raise _as_ours(error, _where(self._traffic)) from error
         return Moved(**rows)
 
     def run(self, stop: Stop, *, poll_s: float = 1.0) -> None:
-        """Move until told to stop, then once more. A full disk is waited out, and said when it is full and when not."""
+        """Move until told to stop, then once more.
+
+        A full disk, or a storage that does not answer, is waited out, and said when it begins and when it is over.
+        """
         full = False
         while True:
             stopping = stop.wait(poll_s)
             try:
                 self.move_once()
                 if full:
-                    _log.warning("there is room again in %s; what waited was moved", self._traffic)
+                    _log.warning("%s takes traffic again; what waited was moved", _where(self._traffic))
                 full = False
-            except StorageFull as error:
+            except (StorageFull, IntegrationError) as error:
                 if not full:
                     _log.warning("%s", error)
                 full = True
@@ -249,7 +253,7 @@ class Mover:
 
         Rows are the same before and after, sorted by time. Readers that hold the old files have an hour.
         """
-        names = [path.parts[-2:] for path in sorted(self._traffic.glob("*/*")) if (path / "_delta_log").is_dir()]
+        names = tables_of(self._traffic)
         return sum(
             self._compact(self._table(model, kind), older=2, newest=2) for model, kind in names if kind in _TABLES
         )
@@ -357,7 +361,10 @@ class Mover:
             if len(small) < (newest if day == last else older):
                 continue
             frame = table.scan(small).sort(table.time, maintain_order=True).collect()
-            table.commit(add=table.write(frame), remove=small)
+            try:
+                table.commit(add=table.write(frame), remove=small)
+            except Conflict:
+                continue  # another machine's mover compacts this day
             self._crash("compacted")
             gone += len(small)
             self._compactions += 1
@@ -366,7 +373,11 @@ class Mover:
         return gone
 
 
-def _as_ours(error: OSError | sqlite3.DatabaseError, folder: Path) -> TrafficError:
+def _where(traffic: TrafficRoot) -> str:
+    return str(traffic) if isinstance(traffic, Path) else traffic.address
+
+
+def _as_ours(error: OSError | sqlite3.DatabaseError, folder: str) -> TrafficError:
     if no_room(error):
         return StorageFull(
             f"no room to move traffic to {folder} ({error}); it waits in the spool. Free some space there"

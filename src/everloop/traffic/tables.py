@@ -12,6 +12,7 @@ import polars as pl
 
 from everloop.errors import TrafficError
 from everloop.traffic.delta import DeltaLog
+from everloop.traffic.place import FolderPlace, StoredPlace, TablePlace, TrafficRoot
 
 __all__ = ["OUTCOMES", "PREDICTIONS", "Table", "fit", "open_table"]
 
@@ -85,13 +86,19 @@ OUTCOMES: Final = Table(
 )
 
 
-def open_table(root: Path, model: str, table: Table, *, flush: bool = False) -> DeltaLog:
-    """The log of one table of a model, as it stands; it may not exist yet."""
+def open_table(root: TrafficRoot, model: str, table: Table, *, flush: bool = False) -> DeltaLog:
+    """The log of one table of a model, as it stands; it may not exist yet.
+
+    flush: bring every file to the disk before what refers to it exists, so that no loss of power tears the table.
+    """
     if _NAME.fullmatch(model) is None:
         raise TrafficError(f"{model!r} is no name of a model: 1 to 64 of letters, digits, '_' and '-'")
-    log = DeltaLog(
-        root / model / table.name, schema=table.schema, partition=table.partition, time=table.time, flush=flush
-    )
+    place: TablePlace
+    if isinstance(root, Path):
+        place = FolderPlace(root / model / table.name, flush=flush)
+    else:
+        place = StoredPlace(root, f"traffic/{model}/{table.name}")
+    log = DeltaLog(place, schema=table.schema, partition=table.partition, time=table.time)
     log.refresh()
     return log
 

@@ -18,10 +18,12 @@ import msgspec
 from everloop.clock import Clock
 from everloop.errors import AlreadyRunning, EverloopError, LedgerUnreadable, NotFound, UsageError, WorkflowError
 from everloop.ledger import Fact, Ledger, RunCancelled, RunState
+from everloop.storage import Storage
 from everloop.workflows.alive import Alive, is_silent
 from everloop.workflows.execution import Execution, ending_of, summary_of
 from everloop.workflows.queue import Envelope, Queue, run_key
 from everloop.workflows.result import RunResult
+from everloop.workflows.run_files import RunFiles
 from everloop.workflows.slots import Slot
 from everloop.workflows.workflow import Workflow
 
@@ -85,8 +87,10 @@ class Engine:
         resources: Any,
         capacity: int | None,
         lease_s: float,
+        files: RunFiles | None,
         crash_at: str | None,
     ) -> None:
+        self._files = files
         self._runs_folder = runs_folder
         self._ledger = ledger
         self._clock = clock
@@ -117,6 +121,7 @@ class Engine:
         resources: Any = None,
         capacity: int | None = None,
         lease_s: float = LEASE_S,
+        artifacts: Storage | None = None,
         crash_at: str | None = None,
     ) -> Engine:
         """Start an engine.
@@ -124,7 +129,8 @@ class Engine:
         target: a folder, or a project's paths. slot: the name this process runs under; where a living process
         holds it, `slot-2` and so on. capacity: how many runs `take` and `recover` let go on at once; None for any
         number. lease_s: after how long a silence the workers of other machines, which share a ledger in PostgreSQL,
-        take this one's runs over. crash_at: a test's point to die at, e.g. `before:fit`, `after:fit`.
+        take this one's runs over. artifacts: where what runs leave is kept, for machines that share no disk.
+        crash_at: a test's point to die at, e.g. `before:fit`, `after:fit`.
         """
         runs_db = target / "runs.db" if isinstance(target, Path) else target.runs_db
         runs_folder = target / "runs" if isinstance(target, Path) else target.runs
@@ -138,6 +144,7 @@ class Engine:
             resources=resources,
             capacity=capacity,
             lease_s=lease_s,
+            files=None if artifacts is None else RunFiles(artifacts),
             crash_at=crash_at,
         )
         try:
@@ -502,6 +509,7 @@ class Engine:
             resources=self._resources,
             queue=self._queue,
             patient=self._alive is not None,
+            files=self._files,
             stopping=lambda: self._is_stopping(run.run_id),
             leave=lambda: self._leave(run.run_id),
             durably=self._durable.step,

@@ -20,6 +20,7 @@ from everloop.workflows.limits import in_time, pause_s, waited
 from everloop.workflows.queue import Envelope, Queue, run_key
 from everloop.workflows.records import StepRecord, keep_step, kept_steps
 from everloop.workflows.result import RunResult
+from everloop.workflows.run_files import RunFiles
 from everloop.workflows.workflow import ReadState, State, Step, Workflow
 
 __all__ = ["ENDINGS", "Execution", "ending_of", "summary_of"]
@@ -41,8 +42,9 @@ T = TypeVar("T")
 class Execution:
     """A workflow being run. `durably(name, f)` is the engine's: f's result, of the first time it ended.
 
-    queue: says whether the run is still this worker's. patient: wait for a ledger that does not answer. leave: leaves
-    the run as it is where this process ends or lost it.
+    queue: says whether the run is still this worker's. patient: wait for a ledger that does not answer. files: where
+    what steps leave is kept for other machines; None where all have one disk. leave: leaves the run as it is where this
+    process ends or lost it.
     """
 
     envelope: Envelope
@@ -50,6 +52,7 @@ class Execution:
     ledger: Ledger
     queue: Queue
     patient: bool
+    files: RunFiles | None
     clock: Clock
     workdir: Path
     resources: Any
@@ -64,6 +67,8 @@ class Execution:
         started = self.ledger.run(self.envelope.run_id).seq
         self.crash("started:run")
         self.workdir.mkdir(parents=True, exist_ok=True)
+        if self.files is not None:
+            self.files.fetch(self.workdir)
         state = dict(self.envelope.inputs)
         kept = self._kept()
         for position, step in enumerate(self.workflow.steps):
@@ -91,6 +96,8 @@ class Execution:
         if from_step not in names:
             raise WorkflowError(f"{self.workflow.name} has no step {from_step} any more; start the run anew")
         before, source = names[: names.index(from_step)], self.workdir.parent / retry_of
+        if self.files is not None:
+            self.files.fetch(source)
         return self.durably("keep", partial(kept_steps, source, self.workdir, before))
 
     def _step(self, step: Step, position: int, cause: int, state: State) -> Record:
@@ -124,6 +131,7 @@ class Execution:
     def _tell_step(self, done: StepRecord, cause: int) -> None:
         """Keep what the step read and gave, whole in a file, in short as a fact."""
         keep_step(self.workdir, done)
+        self._send()
         payload = RunStep(
             run=self.envelope.run_id,
             step=done.step,
@@ -137,6 +145,11 @@ class Execution:
         )
         self._append("run.step", payload, (self.envelope.run_id, done.step, 0), cause=cause)
         self.crash(f"written:{done.step}")
+
+    def _send(self) -> None:
+        """What the folder holds now, so that whoever goes on finds it."""
+        if self.files is not None:
+            self.files.send(self.workdir)
 
     def _attempt(self, step: Step, context: RunContext, state: State) -> Record:
         try:
@@ -199,6 +212,7 @@ class Execution:
 
     def _end_badly(self, step: Step, record: Record, state: Record, *, cause: int) -> RunResult:
         run_id = self.envelope.run_id
+        self._send()
         ended = ending_of(self.ledger, run_id, state)
         if ended is not None:
             return ended
