@@ -1,0 +1,176 @@
+"""What a training costs beside a bare script: `python -m bench.pipeline --json [--rows N] [--pairs N]`.
+
+The pipeline, snapshot to registered version with yardsticks, intervals, baseline and gates, against a script that
+reads, fits and evaluates the same XGBoost on the same 1,000,000 x 30 rows (`bench/peers/bare_training.py`). Both are
+whole processes and cold; they take turns. `fixed_s` is the difference on 1,000 rows, where the script also imports
+every library that the pipeline's process does. Memory is the largest sum over a process and its children, of pages
+counted once (PSS) and looked at ten times a second.
+Held: 1.25 times the time, 1.3 times the memory, 2 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+import psutil
+
+MOST: Final = {"time_ratio": 1.25, "memory_ratio": 1.3, "fixed_s": 2.0}
+HYPERPARAMETERS: Final = {"n_estimators": 200, "max_depth": 6, "learning_rate": 0.1}
+COLUMNS: Final = 30
+GATES: Final = """\
+train: {holdout: 10%}
+gates: [recall >= 0.10, beats yardstick, not worse than champion by 0.02]
+search: {calibration: none}
+"""
+_PEERS: Final = Path(__file__).parent / "peers"
+_EVERY_S: Final = 0.1
+
+
+def made_rows(rows: int, *, seed: int = 0) -> pl.DataFrame:
+    """Rows of `at`, `x0` to `x29` and `fraud`: 2 % positives, of few rows 300, that five columns tell of together."""
+    random = np.random.default_rng(seed)
+    X = random.standard_normal((rows, COLUMNS), dtype=np.float32)
+    signal = X[:, 0] * X[:, 1] + X[:, 2] - np.abs(X[:, 3]) + 0.5 * X[:, 4] + random.standard_normal(rows) * 0.5
+    fraud = signal > np.quantile(signal, 1 - max(0.02, 300 / rows))
+    start = np.datetime64("2024-01-01", "us")
+    times = start + (np.arange(rows) * (90 * 86_400_000_000 // rows)).astype("timedelta64[us]")
+    columns = {f"x{place}": X[:, place] for place in range(COLUMNS)}
+    return pl.DataFrame({"at": times, **columns, "fraud": fraud})
+
+
+def made_project(folder: Path, rows: int) -> None:
+    """A project on these rows with an approved spec."""
+    from everloop.clock import SystemClock
+    from everloop.data import write_first_contract
+    from everloop.experiment import approve
+    from everloop.ledger import Ledger
+    from everloop.project import Project, Spec, write_spec
+
+    (folder / "fraud").mkdir(parents=True)
+    made_rows(rows).write_parquet(folder / "rows.parquet")
+    (folder / "everloop.yaml").write_text("{}\n")
+    data = "{source: rows.parquet, time: {column: at}, target: fraud}"
+    outcome = "outcome: {delay: 0d, absent: negative}"
+    text = f"task: classification\ndata: {data}\n{outcome}\nobjective: recall at precision >= 0.80\n{GATES}"
+    (folder / "fraud" / "model.yaml").write_text(text)
+    write_first_contract(Project.open(folder, environment={}).model(), root=folder)
+    project = Project.open(folder, environment={})
+    model = project.model()
+    spec = Spec.new(
+        name="fraud-s1",
+        learner="xgboost",
+        hyperparameters=dict(HYPERPARAMETERS),
+        objective=str(model.objective),
+        reason="a bench's own",
+    )
+    write_spec(model.spec_path(1), spec)
+    assert project.state.is_dir()
+    with Ledger.open(project, clock=SystemClock()) as ledger:
+        approve(project, model, "fraud-s1", by="bench", ledger=ledger)
+
+
+def measured(script: str, folder: Path) -> dict[str, Any]:
+    """Run one of the peers on a folder: wall_s, peak_mb, and what it says itself."""
+    began_s = time.perf_counter()
+    process = subprocess.Popen([sys.executable, str(_PEERS / f"{script}.py"), str(folder)], cwd=folder)
+    peak, done = [0], threading.Event()
+    watcher = threading.Thread(target=_watch, args=(process.pid, peak, done))
+    watcher.start()
+    code = process.wait()
+    wall_s = time.perf_counter() - began_s
+    done.set()
+    watcher.join()
+    if code:
+        raise SystemExit(f"{script} ended with {code}")
+    return {"wall_s": wall_s, "peak_mb": peak[0] / 1e6} | json.loads((folder / "result.json").read_text())
+
+
+def _watch(pid: int, peak: list[int], done: threading.Event) -> None:
+    while not done.wait(_EVERY_S):
+        try:
+            root = psutil.Process(pid)
+            tree = [root, *root.children(recursive=True)]
+            peak[0] = max(peak[0], sum(one.memory_full_info().pss for one in tree))
+        except psutil.Error:
+            continue  # one of them has just ended
+
+
+def compared(rows: int, *, pairs: int, scratch: Path, same_imports: bool) -> dict[str, Any]:
+    """Both in turn, `pairs` times, on new folders."""
+    found: dict[str, list[dict[str, Any]]] = {"bare": [], "whole": []}
+    modules: list[str] = []
+    for pair in range(pairs + (1 if same_imports else 0)):
+        folder = scratch / f"{rows}-{pair}"
+        made_project(folder, rows)
+        whole = measured("whole_training", folder)
+        if whole["status"] != "finished":
+            raise SystemExit(f"the pipeline {whole['status']}: {whole['sentence']}")
+        modules = _libraries(whole["modules"]) if same_imports else []
+        (folder / "request.json").write_text(json.dumps({"hyperparameters": HYPERPARAMETERS, "modules": modules}))
+        bare = measured("bare_training", folder)
+        if not same_imports or pair:  # the first of them only tells what is loaded, and warms the page cache
+            found["whole"].append(whole)
+            found["bare"].append(bare)
+    return {
+        "whole_s": [round(one["wall_s"], 2) for one in found["whole"]],
+        "bare_s": [round(one["wall_s"], 2) for one in found["bare"]],
+        "whole_mb": [round(one["peak_mb"]) for one in found["whole"]],
+        "bare_mb": [round(one["peak_mb"]) for one in found["bare"]],
+        "steps": found["whole"][-1]["steps"],
+        "metrics": {name: found[name][-1]["metrics"] for name in found},
+    }
+
+
+def _libraries(loaded: list[str]) -> list[str]:
+    """Of the modules that the pipeline loaded, the packages that are not everloop's and not Python's."""
+    tops = {name for name in loaded if "." not in name} - set(sys.stdlib_module_names)
+    return sorted(name for name in tops - {"everloop", "bench"} if not name.startswith("_") and _is_there(name))
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:
+        return False
+
+
+def main() -> int:
+    """Measure, print one JSON document; 1 where a claim was not kept."""
+    parser = argparse.ArgumentParser(prog="python -m bench.pipeline", description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout, and nothing else")
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--pairs", type=int, default=3)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="everloop-bench-") as scratch:
+        large = compared(given.rows, pairs=given.pairs, scratch=Path(scratch), same_imports=False)
+        small = compared(1_000, pairs=given.pairs, scratch=Path(scratch), same_imports=True)
+    document: dict[str, Any] = {
+        "bench": "pipeline",
+        "rows": given.rows,
+        "time_ratio": round(median(large["whole_s"]) / median(large["bare_s"]), 3),
+        "memory_ratio": round(median(large["whole_mb"]) / median(large["bare_mb"]), 3),
+        "fixed_s": round(median(small["whole_s"]) - median(small["bare_s"]), 2),
+        "large": large,
+        "small": small,
+    }
+    document["broken"] = [
+        f"{name} is {document[name]} and not ≤ {most}" for name, most in MOST.items() if document[name] > most
+    ]
+    print(json.dumps(document) if given.json else json.dumps(document, indent=2))
+    return 1 if document["broken"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
