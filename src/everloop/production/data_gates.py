@@ -137,9 +137,8 @@ def _against_usual(
         "within": gate.within,
         "trainings": [one.to_dict() for one in evidence.former],
     }
-    verb = "are" if gate.what == "rows" else "is"
     return (Verdict.passed if met else Verdict.failed)(
-        f"{said} {verb} {ratio:.3g} times the usual {usual_said} ({usual.said}), {'' if met else 'not '}within "
+        f"{said}, {ratio:.0%} of the usual {usual_said} ({usual.said}), {'' if met else 'not '}within "
         f"{format_share(gate.within)}",
         **kept,
     )
@@ -176,7 +175,8 @@ def _fresh(gate: FreshGate, evidence: DataEvidence) -> Verdict:
     age = max(evidence.due - evidence.newest, timedelta(0))
     met = age <= gate.within
     newest, due = (f"{at:%Y-%m-%d %H:%M}" for at in (evidence.newest, evidence.due))
-    behind = format_duration(age // _MINUTE * _MINUTE) if age >= _MINUTE else "under a minute"
+    unit = _DAY if age >= 3 * _DAY else _MINUTE
+    behind = format_duration(age // unit * unit) if age >= _MINUTE else "under a minute"
     return (Verdict.passed if met else Verdict.failed)(
         f"the newest row is of {newest}, {behind} before {due}, up to when outcomes are due; "
         f"{'' if met else 'not '}within {format_duration(gate.within)}",
@@ -237,21 +237,22 @@ def _measured(gate: MeasureGate, evidence: DataEvidence) -> Verdict:
     if gate.measure == "rows":
         met = gate.holds(evidence.rows)
         return (Verdict.passed if met else Verdict.failed)(
-            f"{evidence.rows:,} rows are {'at least' if met else 'fewer than'} {gate.told(gate.bound)}",
+            f"{evidence.rows:,} rows, {gate.side(met)} {gate.told(gate.bound)}",
             rows=evidence.rows,
             bound=gate.bound,
         )
     count = evidence.repeated if gate.measure == "duplicates" else evidence.violating
-    share = count / evidence.read if evidence.read else 0.0
+    # what has no id is only known to be the same once it is cut to the window
+    of = evidence.rows if gate.measure == "duplicates" and not evidence.has_id else evidence.read
+    share = count / of if of else 0.0
     met = gate.holds(share)
     same = "repeat an id" if evidence.has_id else "are the same as another in every column"
     what = same if gate.measure == "duplicates" else "break the contract"
     examples = "" if gate.measure == "duplicates" else "".join(f"; {one}" for one in evidence.broken[:_MOST_NAMED])
     return (Verdict.passed if met else Verdict.failed)(
-        f"{count:,} of {evidence.read:,} rows {what} ({_rate(share)}), {'' if met else 'not '}{gate.op} "
-        f"{gate.told(gate.bound)}{examples}",
+        f"{count:,} of {of:,} rows {what} ({_rate(share)}), {gate.side(met)} {gate.told(gate.bound)}{examples}",
         count=count,
-        read=evidence.read,
+        of=of,
         share=share,
         bound=gate.bound,
         **({} if gate.measure == "duplicates" else {"broken": list(evidence.broken)}),

@@ -63,7 +63,7 @@ class Usual:
     @property
     def said(self) -> str:
         """`the median of 4 trainings`."""
-        return f"the median of {self.trainings} trainings" if self.trainings > 1 else "that of the only training before"
+        return f"the median of {self.trainings} trainings" if self.trainings > 1 else "the only training before"
 
 
 def former_trainings(versions: Sequence[Version]) -> tuple[FormerTraining, ...]:

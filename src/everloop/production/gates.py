@@ -89,7 +89,7 @@ def judge_gates(gates: Sequence[Gate], evidence: GateEvidence) -> tuple[GateVerd
 
 def refusal(verdicts: Sequence[GateVerdict]) -> str | None:
     """Why a model is refused, in one clause; None where nothing refuses."""
-    against = [answer.verdict.sentence for answer in verdicts if answer.refuses]
+    against = dict.fromkeys(answer.verdict.sentence for answer in verdicts if answer.refuses)
     return "; ".join(against) if against else None
 
 
@@ -380,9 +380,10 @@ def _measured(gate: MeasureGate, evidence: GateEvidence) -> Verdict:
     if found is None:
         return Verdict.undecided(f"{gate.measure} was not measured in this run; start another")
     met = gate.holds(found.value)
-    said = f"{found.says or gate.measure} {gate.told(found.value)} is {_side(gate.op, met)} {gate.told(gate.bound)}"
-    answer = Verdict.passed if met else Verdict.failed
-    return answer(said, measure=gate.measure, bound=gate.bound, value=found.value, **found.details)
+    kept = {"measure": gate.measure, "bound": gate.bound, "value": found.value, **found.details}
+    return (Verdict.passed if met else Verdict.failed)(
+        f"{found.says}, {gate.side(met)} {gate.told(gate.bound)}", **kept
+    )
 
 
 def _stable(gate: StableGate, evidence: GateEvidence) -> Verdict:

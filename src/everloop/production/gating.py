@@ -238,13 +238,15 @@ def _evaluation(
 def _measured(context: RunContext, state: State, model: Model, test: pl.DataFrame) -> dict[str, Measured]:
     """The numbers that gates ask for; how long a row takes is measured only where one does."""
     asked = {one.measure for one in model.gates if isinstance(one, MeasureGate)}
+    off = f"{state['fit']['agreement']:.3g}".replace("e-0", "e-")
     found = {
-        "agreement": Measured(value=state["fit"]["agreement"], says="the largest difference of graph and fitted model,")
+        "agreement": Measured(value=state["fit"]["agreement"], says=f"graph and fitted model differ by up to {off}")
     }
     if asked & {"latency", "bundle"}:
         bundles = resources_of(context).bundles
         files = bundles.files(state["bundle"])
-        found["bundle"] = Measured(value=float(sum(files.values())), details={"files": files})
+        size = sum(files.values())
+        found["bundle"] = Measured(value=size, says=f"the bundle has {size / 1e6:.3g}MB", details={"files": files})
         if "latency" in asked:
             found["latency"] = row_latency(bundles.load(state["bundle"]), test)
     return found

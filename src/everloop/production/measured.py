@@ -21,10 +21,10 @@ _ROWS: Final = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One number. says: how its sentence begins; empty is its name. details: what is kept beside it as evidence."""
+    """One number. says: the sentence with it, without the bound. details: what is kept beside it as evidence."""
 
     value: float
-    says: str = ""
+    says: str
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -43,7 +43,7 @@ def row_latency(bundle: Bundle, rows: pl.DataFrame, *, clock: Clock | None = Non
     features_us, graph_us = (median(parts) for parts in zip(*rounds, strict=True))
     return Measured(
         value=round(features_us + graph_us, 1),
-        says=f"latency (features {features_us:.3g}us, graph {graph_us:.3g}us)",
+        says=f"a row alone takes {features_us + graph_us:.4g}us (features {features_us:.3g}us, graph {graph_us:.3g}us)",
         details={
             "features_us": round(features_us, 2),
             "graph_us": round(graph_us, 2),

@@ -172,7 +172,8 @@ def _form(head: str, sentence: str) -> Gate:
     for form in _FORMS:
         if match := form.pattern.fullmatch(head):
             return form.make(match, sentence)
-    near = difflib.get_close_matches(head, GATE_EXAMPLES, n=1, cutoff=0.55)
+    other = _OTHER_WORDS.get(head.split()[0].lower()) if head.split() else None
+    near = [other] if other else difflib.get_close_matches(head, GATE_EXAMPLES, n=1, cutoff=0.55)
     raise ValueError(f"{sentence!r} is not a gate" + (f"; did you mean '{near[0]}'?" if near else f", {_SHOWN}"))
 
 

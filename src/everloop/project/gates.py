@@ -177,6 +177,14 @@ class MeasureGate(_Sentence):
         """Whether `value` is on the right side."""
         return Condition(metric=self.measure, op=self.op, bound=self.bound).holds(value)
 
+    def side(self, met: bool) -> str:
+        """On which side of the bound a number is, as `within` or `above`, and of rows `at least`."""
+        if self.op.startswith(">"):
+            return "at least" if met else "fewer than"
+        if self.op == "<":
+            return "below" if met else "not below"
+        return "within" if met else "above"
+
     def told(self, value: float) -> str:
         """The number as people write it, with its unit."""
         match self.measure:

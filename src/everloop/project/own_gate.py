@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import difflib
 from pathlib import Path
 
 from everloop.project.gates import OwnGate
 from everloop.project.metrics import METRICS, did_you_mean
 
 __all__ = ["own_gate_mistake", "own_gate_path"]
+
+_NEAR = 0.75
 
 
 def own_gate_path(gate: OwnGate, folder: Path) -> Path:
@@ -24,7 +27,8 @@ def own_gate_mistake(gate: OwnGate, folder: Path) -> str | None:
         files = [found.stem for found in folder.glob("*.py")]
         if gate.file in METRICS:
             return f"'{gate}' is not a gate; a metric is held against a bound, such as '{gate.file} >= 0.75'"
-        hint = did_you_mean(gate.file, files) or "; write it there, or leave the gate out"
+        near = difflib.get_close_matches(gate.file, files, n=1, cutoff=_NEAR)
+        hint = f"; did you mean '{near[0]}.{gate.function}'?" if near else "; write it there, or leave the gate out"
         return f"'{gate}' is a function of {shown}, and there is no such file{hint}"
     try:
         tree = ast.parse(path.read_bytes())
