@@ -11,6 +11,7 @@ import polars as pl
 
 from everloop.bundle import Bundle
 from everloop.clock import Clock, SystemClock
+from everloop.project import format_micros
 
 __all__ = ["Measured", "row_latency"]
 
@@ -40,10 +41,11 @@ def row_latency(bundle: Bundle, rows: pl.DataFrame, *, clock: Clock | None = Non
     for frame in alone[:_WARM_UP]:
         bundle.score_frame(frame)
     rounds = [_round_us(bundle, alone, clock) for _ in range(_ROUNDS)]
-    features_us, graph_us = (median(parts) for parts in zip(*rounds, strict=True))
+    features_us, graph_us = (round(median(parts), 1) for parts in zip(*rounds, strict=True))
     return Measured(
         value=round(features_us + graph_us, 1),
-        says=f"a row alone takes {features_us + graph_us:.4g}us (features {features_us:.3g}us, graph {graph_us:.3g}us)",
+        says=f"a row alone takes {format_micros(features_us + graph_us)} (features {format_micros(features_us)}, graph "
+        f"{format_micros(graph_us)})",
         details={
             "features_us": round(features_us, 2),
             "graph_us": round(graph_us, 2),

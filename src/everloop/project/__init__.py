@@ -27,6 +27,7 @@ from everloop.project.gates import (
     StableGate,
     TargetGate,
     UsualGate,
+    format_micros,
 )
 from everloop.project.lock import ProjectLock
 from everloop.project.metrics import LEARNERS, METRICS, TASK_LEARNERS, MetricName, did_you_mean, metric_name
@@ -114,6 +115,7 @@ __all__ = [
     "explain_records",
     "format_bound",
     "format_duration",
+    "format_micros",
     "format_share",
     "localise",
     "metric_name",

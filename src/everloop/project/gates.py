@@ -32,6 +32,7 @@ __all__ = [
     "StableGate",
     "TargetGate",
     "UsualGate",
+    "format_micros",
 ]
 
 CALIBRATION_ERROR: Final = "calibration_error"
@@ -193,7 +194,7 @@ class MeasureGate(_Sentence):
             case "duplicates" | "contract violations":
                 return format_share(value)
             case "latency":
-                return f"{value:.4g}us per row"
+                return f"{format_micros(value)} per row"
             case "bundle":
                 return f"{value / 1e6:g}MB"
             case _:
@@ -326,6 +327,14 @@ class OwnGate(_Sentence):
     def words(self) -> str:
         """`gates.check_countries`."""
         return f"{self.file}.{self.function}{' before training' if self.before else ''}"
+
+
+def format_micros(micros: float) -> str:
+    """`50us`, `1.5ms`, `2s`: microseconds in the unit that people read."""
+    for unit, size in (("s", 1e6), ("ms", 1e3)):
+        if micros >= size:
+            return f"{micros / size:.4g}{unit}"
+    return f"{micros:.4g}us"
 
 
 Gate: TypeAlias = (
