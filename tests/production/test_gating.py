@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -261,6 +264,24 @@ def test_the_target_among_the_features_stays_an_error(tmp_path: Path) -> None:
     result = train(found, run_id="r-cheat")
     assert result.status == "failed"
     assert "fraud" in result.sentence
+
+
+@pytest.mark.slow
+def test_a_run_killed_while_its_gates_are_asked_answers_them_the_same(
+    trained: tuple[Project, RunResult], tmp_path: Path
+) -> None:
+    """Law 9, of the steps that ask gates: their work done and not yet recorded."""
+    found, _ = gated(tmp_path / "shop", EVERY, rows=payments(7_000))
+    assert found.state.is_dir()
+    for step in ("check", "refit", "gate"):
+        program = [sys.executable, "-m", "tests.production.shop", str(found.root), "r-first", f"written:{step}"]
+        died = subprocess.run(program, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+        assert died.returncode == -signal.SIGKILL, died.stderr
+    result = train(found, run_id="r-first")
+    assert result.status == "finished", result.sentence
+    assert result.state["bundle"] == trained[1].state["bundle"]
+    for one, two in zip(result.state["gates"], trained[1].state["gates"], strict=True):
+        assert one == two or one["name"].startswith("latency")
 
 
 MISTAKES = {
