@@ -119,7 +119,7 @@ def test_a_regression_is_asked_for_its_mean() -> None:
 
 def test_without_an_id_duplicates_are_whole_rows_of_the_training() -> None:
     found = verdict("duplicates < 1%", replace(EVIDENCE, has_id=False, repeated=45))
-    assert found.sentence == "45 of 9,000 rows are the same as another in every column (0.5%), below 1%"
+    assert found.sentence == "45 of 9,000 rows repeat another in every column (0.5%), below 1%"
 
 
 def test_what_cannot_be_told_is_undecided_and_passes_only_where_the_gate_says_so() -> None:

@@ -156,6 +156,19 @@ def test_numbers_and_costs_have_their_own_direction() -> None:
     assert [one.verdict.outcome for one in judge_gates(gates, better)] == ["passed"] * 3
 
 
+def test_the_same_scores_with_other_quantiles_are_another_model() -> None:
+    y = np.random.default_rng(0).gamma(4.0, 4.0, 500)
+    narrow, wide = (
+        NumericEvaluation(y=y, score=y, quantiles=np.stack([y - off, y + off], axis=1), levels=(0.1, 0.9))
+        for off in (1.0, 5.0)
+    )
+    given = GateEvidence(task="regression", objective=Objective.parse("pinball"), candidate=wide, champion=narrow)
+    (found,) = judge_gates([parse_gate("not worse than champion by 0.1")], given)
+    assert found.verdict.is_failed
+    (same,) = judge_gates([parse_gate("not worse than champion by 0")], replace(given, candidate=narrow))
+    assert same.verdict.is_passed
+
+
 def test_weights_widen_the_interval() -> None:
     candidate, champion = pair(400, only_champion=0.05, only_candidate=0.05, seed=5)
     weight = np.random.default_rng(0).choice([1.0, 20.0], size=candidate.rows)

@@ -246,7 +246,7 @@ def _measured(gate: MeasureGate, evidence: DataEvidence) -> Verdict:
     of = evidence.rows if gate.measure == "duplicates" and not evidence.has_id else evidence.read
     share = count / of if of else 0.0
     met = gate.holds(share)
-    same = "repeat an id" if evidence.has_id else "are the same as another in every column"
+    same = "repeat an id" if evidence.has_id else "repeat another in every column"
     what = same if gate.measure == "duplicates" else "break the contract"
     examples = "" if gate.measure == "duplicates" else "".join(f"; {one}" for one in evidence.broken[:_MOST_NAMED])
     return (Verdict.passed if met else Verdict.failed)(

@@ -355,10 +355,17 @@ def _against_champion(gate: BeatsGate | NotWorseGate, evidence: GateEvidence, *,
 def _difference(evidence: GateEvidence, metric: str, *, level: float) -> Interval:
     champion, candidate = evidence.champion, evidence.candidate
     assert champion is not None
-    if candidate.threshold == champion.threshold and np.array_equal(candidate.score, champion.score):
-        return Interval(low=0.0, point=0.0, high=0.0, level=level)  # the same answers to the last bit are one model
+    if _same_answers(candidate, champion):
+        return Interval(low=0.0, point=0.0, high=0.0, level=level)
     task = get_task(evidence.task)
     return task.paired_interval(metric, candidate, champion, seed=evidence.seed, level=level, prior=PAIRED_PRIOR)
+
+
+def _same_answers(one: Evaluated, other: Evaluated) -> bool:
+    """Whether every row is answered alike to the last bit: then they are one model, and no rows are too few."""
+    mine, theirs = (item.quantiles if isinstance(item, NumericEvaluation) else None for item in (one, other))
+    alike = mine is theirs if mine is None or theirs is None else np.array_equal(mine, theirs)
+    return alike and one.threshold == other.threshold and np.array_equal(one.score, other.score)
 
 
 def _paired_answer(worst: float, best: float, margin: float, *, strictly: bool) -> tuple[Outcome, str]:

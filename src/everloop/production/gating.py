@@ -102,6 +102,7 @@ def _data_evidence(context: RunContext, state: State, model: Model, tree: Featur
     left_out = data["left_out"]
     drifts, unreadable = _drifts(context, model, contract, tree, rows, versions)
     own = [one for one in model.gates if isinstance(one, OwnGate) and one.before_training]
+    counts = any(isinstance(one, MeasureGate) and one.measure == "duplicates" for one in model.gates)
     given = OwnGateEvidence(
         model=model.name,
         as_of=as_of,
@@ -116,7 +117,7 @@ def _data_evidence(context: RunContext, state: State, model: Model, tree: Featur
         target=_target(model, rows),
         read=data["read"],
         violating=left_out.get("violating", 0),
-        repeated=left_out.get("repeated_id", 0) if has_id else _repeated(rows),
+        repeated=left_out.get("repeated_id", 0) if has_id else _repeated(rows) if counts else 0,
         has_id=has_id,
         newest=end,
         due=as_of - model.outcome.delay,
@@ -137,7 +138,7 @@ def _target(model: Model, rows: pl.DataFrame) -> Interval:
 
 
 def _repeated(rows: pl.DataFrame) -> int:
-    """Rows that are the same as another one in every column."""
+    """Rows that repeat another one in every column."""
     return rows.height - rows.unique().height
 
 
