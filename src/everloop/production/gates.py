@@ -256,7 +256,18 @@ def _of_segments(
     parts += [f"{_named(few)} for want of {'rows of a class' if task.decides else 'rows'}"] if few else []
     note = f" (not judged: {'; '.join(parts)})" if parts else ""
     of = f"each of {len(judged)} values of {segment}" if len(judged) > 1 else f"{segment} {next(iter(judged))}"
-    return Verdict.passed(f"'{asked}' holds for {of}{note}", **kept)
+    worst = _worst(gate, judged) if len(judged) > 1 else ""
+    return Verdict.passed(f"'{asked}' holds for {of}{worst}{note}", **kept)
+
+
+def _worst(gate: SegmentGate, judged: Mapping[str, Verdict]) -> str:
+    """`, the least is 0.62 for SE`: how near to a metric's bound a value comes."""
+    points = {label: answer.evidence.get("point") for label, answer in judged.items()}
+    known = {label: point for label, point in points.items() if isinstance(point, float)}
+    if not isinstance(gate, MetricGate) or not known:
+        return ""
+    label = (min if _rises(gate.op) else max)(known, key=lambda name: known[name])
+    return f", the {'least' if _rises(gate.op) else 'most'} is {known[label]:.3g} for {label}"
 
 
 def _named(labels: Sequence[str]) -> str:
