@@ -123,7 +123,9 @@ def test_each_segment_is_judged_where_it_has_enough_positives() -> None:
     given = evidence(candidate, segments={"country": country})
     (answer,) = judge_gates([parse_gate("recall >= 0.60 for each country")], given)
     assert answer.verdict.outcome == "failed"
-    assert answer.verdict.sentence == "for country SE recall 0.40 [0.28, 0.54] is below 0.60"
+    assert answer.verdict.sentence == (
+        "for country SE recall 0.40 [0.28, 0.54] is below 0.60 (not judged: FI for want of rows of a class)"
+    )
     (answer,) = judge_gates([parse_gate("recall >= 0.30 for each country")], given)
     assert answer.verdict.outcome == "passed"
     assert answer.verdict.sentence == (

@@ -232,13 +232,14 @@ def _of_segments(
     gate: SegmentGate, segment: str, answers: Mapping[str, Verdict], small: Sequence[str], task: Task
 ) -> Verdict:
     """One verdict of those of the values. small: the values that have fewer rows than the gate asks for."""
-    asked, counted = gate.asked, _counted(task)
+    asked, counted = replace(gate, segment=None, least_rows=None).words, _counted(task)
     few = [label for label, answer in answers.items() if answer.is_undecided and answer.evidence.get("few")]
     judged = {label: answer for label, answer in answers.items() if label not in few}
     kept: dict[str, Json] = {
         "segments": {label: answer.to_dict() for label, answer in answers.items()},
         "not_judged": [*small, *few],
     }
+    note = _not_judged(gate, small, few, task)
     answered: tuple[Outcome, ...] = ("failed", "undecided")
     for outcome in answered:
         said = [
@@ -246,18 +247,22 @@ def _of_segments(
         ]
         if said:
             rest = f"; and for {len(said) - _MOST_NAMED} more" if len(said) > _MOST_NAMED else ""
-            return Verdict(outcome=outcome, sentence="; ".join(said[:_MOST_NAMED]) + rest, evidence=kept)
+            return Verdict(outcome=outcome, sentence="; ".join(said[:_MOST_NAMED]) + rest + note, evidence=kept)
     if not judged:
         needed = f"{gate.least_rows:,} rows and " if gate.least_rows else ""
         return Verdict.undecided(
             f"no {segment} has the {needed}{MINIMUM_POSITIVES} {counted} that '{asked}' needs", **kept
         )
-    parts = [f"{_named(small)} with fewer than {gate.least_rows:,} rows"] if small else []
-    parts += [f"{_named(few)} for want of {'rows of a class' if task.decides else 'rows'}"] if few else []
-    note = f" (not judged: {'; '.join(parts)})" if parts else ""
     of = f"each of {len(judged)} values of {segment}" if len(judged) > 1 else f"{segment} {next(iter(judged))}"
     worst = _worst(gate, judged) if len(judged) > 1 else ""
     return Verdict.passed(f"'{asked}' holds for {of}{worst}{note}", **kept)
+
+
+def _not_judged(gate: SegmentGate, small: Sequence[str], few: Sequence[str], task: Task) -> str:
+    """` (not judged: FI, SE with fewer than 200 rows)`; empty where all were."""
+    parts = [f"{_named(small)} with fewer than {gate.least_rows:,} rows"] if small else []
+    parts += [f"{_named(few)} for want of {'rows of a class' if task.decides else 'rows'}"] if few else []
+    return f" (not judged: {'; '.join(parts)})" if parts else ""
 
 
 def _worst(gate: SegmentGate, judged: Mapping[str, Verdict]) -> str:
