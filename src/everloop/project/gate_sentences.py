@@ -61,7 +61,7 @@ GATE_EXAMPLES: Final = (
     "predicted mean within 5% of actual",
     "coverage >= 0.75",
     "agreement <= 1e-5",
-    "latency <= 50us per row",
+    "latency <= 500us per row",
     "bundle <= 5MB",
     "stable within 0.02 over 3 seeds",
     "gates.check_countries",
