@@ -211,7 +211,9 @@ def test_a_second_training_is_held_against_what_is_usual(trained: tuple[Project,
     assert "column 'v1' is infinite in" in result.sentence
     folder = found.paths.runs / "r-second"
     assert not (folder / "candidate.onnx").exists()
-    assert "Nothing was fitted" in (folder / "report.md").read_text()
+    report = (folder / "report.md").read_text()
+    assert "Nothing was fitted" in report
+    assert "Not asked, for want of a model:\n\n- recall >= 0.30\n- beats yardstick\n" in report
     assert json.loads((folder / "gates.json").read_bytes())["bundle"] is None
     with Ledger.open(found, clock=SimulatedClock(NOW)) as ledger:
         (refused,) = ledger.facts(kind="run.refused")

@@ -27,8 +27,13 @@ def gates_json(run_id: str, state: Mapping[str, Any], verdicts: Sequence[GateVer
     return json.dumps(evidence, indent=2).encode()
 
 
-def report_text(run_id: str, state: Mapping[str, Any], verdicts: Sequence[GateVerdict]) -> str:
-    """The report: what was trained on, the gates as a table, and the metrics where there are some."""
+def report_text(
+    run_id: str, state: Mapping[str, Any], verdicts: Sequence[GateVerdict], *, unasked: Sequence[str] = ()
+) -> str:
+    """The report: what was trained on, the gates as a table, and the metrics where there are some.
+
+    unasked: gates of a model that there is not, as the rows were refused.
+    """
     data = state["data"]
     # of a regression every row counts as a positive does
     positives = "" if data["positives"] == data["rows"] else f" with {data['positives']:,} positives"
@@ -52,6 +57,7 @@ def report_text(run_id: str, state: Mapping[str, Any], verdicts: Sequence[GateVe
         ]
     else:
         lines += ["", "Nothing was fitted: the rows were refused before training."]
+        lines += ["", "Not asked, for want of a model:", "", *(f"- {text}" for text in unasked)] if unasked else []
     return "\n".join(lines) + "\n"
 
 

@@ -57,7 +57,7 @@ def check(context: RunContext, state: State) -> State:
         return told
     verdicts = judge_data_gates(model.gates, _data_evidence(context, state, model, tree))
     if refusal(verdicts) is not None:
-        _refuse(context, state, verdicts)
+        _refuse(context, state, verdicts, unasked=[str(one) for one in model.gates if not one.before_training])
     return told | {"data_gates": gate_records(verdicts)}
 
 
@@ -74,14 +74,15 @@ def gate(context: RunContext, state: State) -> State:
     return {"gates": gate_records(verdicts)}
 
 
-def _keep(context: RunContext, state: State, verdicts: Sequence[GateVerdict]) -> None:
+def _keep(context: RunContext, state: State, verdicts: Sequence[GateVerdict], *, unasked: Sequence[str] = ()) -> None:
+    report = report_text(context.run_id, state, verdicts, unasked=unasked)
     write_whole(context.workdir / "gates.json", gates_json(context.run_id, state, verdicts))
-    write_whole(context.workdir / "report.md", report_text(context.run_id, state, verdicts).encode())
+    write_whole(context.workdir / "report.md", report.encode())
 
 
-def _refuse(context: RunContext, state: State, verdicts: Sequence[GateVerdict]) -> None:
+def _refuse(context: RunContext, state: State, verdicts: Sequence[GateVerdict], *, unasked: Sequence[str] = ()) -> None:
     """Keep the verdicts and end the run. Raises Refused, in one sentence."""
-    _keep(context, state, verdicts)
+    _keep(context, state, verdicts, unasked=unasked)
     place = run_place(context)
     vague = all(one.verdict.is_undecided for one in verdicts if one.refuses)
     hint = "; a gate that ends in ', undecided passes' lets through what cannot be told" if vague else ""
