@@ -5,7 +5,7 @@ In a notebook: `import everloop as ev`, then
     ev.check(frame, time="paid_at", score="score", outcome="fraud")   past predictions judged; no project needed
     fraud = ev.open("fraud")                                          a model of the project here: explore, search, …
 
-and in a project's features.py `from everloop import features`.
+and in a project's features.py `from everloop import features`, in its own gates `from everloop import Verdict`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,16 @@ if TYPE_CHECKING:
     from everloop.data import features as features
     from everloop.notebook import check as check
     from everloop.notebook import open as open  # noqa: A004 as in gzip.open
+    from everloop.stats import Verdict as Verdict
 
-__all__ = ["check", "features", "open"]
+__all__ = ["Verdict", "check", "features", "open"]
 
-_ROOMS: Final = {"check": "everloop.notebook", "features": "everloop.data", "open": "everloop.notebook"}
+_ROOMS: Final = {
+    "Verdict": "everloop.stats",
+    "check": "everloop.notebook",
+    "features": "everloop.data",
+    "open": "everloop.notebook",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -141,7 +141,11 @@ def test_a_model_that_a_gate_refuses_is_exit_code_3_and_one_sentence(trained: Pa
     path = shop / "fraud" / "model.yaml"
     path.write_text(path.read_text().replace("recall >= 0.30", "recall >= 99%"))
     refused = everloop("train", cwd=shop)
-    assert (refused.code, refused.out) == (3, "")
+    assert refused.code == 3
+    assert re.search(r"^gate +verdict +sentence", refused.out)  # all of them, also those that passed
+    assert re.search(r"^recall >= 0\.99 +failed +recall", refused.out, re.M)
+    assert " passed " in refused.out
+    assert all(len(line) <= 80 for line in refused.out.splitlines())
     number = r"0\.\d{2}"
     sentence = rf"fraud run (r-\w+) refused: recall {number} \[{number}, {number}\] is below 0\.99; evidence in (\S+)"
     found = re.search(sentence, refused.err)

@@ -25,6 +25,7 @@ from everloop.data import (
     scan,
     time_split,
     utc_times,
+    without_violations,
 )  # fmt: skip
 from everloop.errors import ContractViolation, NotEnoughData, Undecided
 from everloop.project import Model
@@ -90,6 +91,34 @@ def test_rows_without_a_time_are_left_out_and_counted(tmp_path: Path) -> None:
     rows = loaded(model, tmp_path)
     assert rows.left_out["untimed"] == 3
     assert rows.frame[EVENT_TIME].null_count() == 0
+
+
+def test_rows_that_break_the_contract_are_left_out_where_a_gate_says_how_many_may(tmp_path: Path) -> None:
+    """Of a column the kinds of mistakes are found one after the other; each is told, and no such row stays."""
+    model = payments_model(tmp_path, text=PAYMENTS + "gates: [contract violations < 5%]\n")
+    contract = infer_contract(scan(model.data.source, root=tmp_path), model)
+    columns = tuple(
+        msgspec.structs.replace(column, minimum=0.0) if column.name == "amount" else column
+        for column in contract.columns
+    )
+    contract = msgspec.structs.replace(contract, columns=columns)
+    place = pl.int_range(pl.len())
+    amount = pl.when(place == 3).then(None).when(place == 5).then(float("inf")).when(place == 7).then(-1.0)
+    broken = payments().with_columns(
+        amount.otherwise("amount").alias("amount"), pl.when(place == 5).then(None).otherwise("items").alias("items")
+    )
+    kept, found = without_violations(broken, contract, source="payments.parquet")
+    ids = [f"pay_{at}" for at in range(3_000) if at not in (3, 5, 7)]
+    assert kept["payment_id"].to_list() == ids
+    # the amount that is infinite goes with the row whose items are missing
+    assert [(one.column, one.rows) for one in found] == [("amount", 1), ("items", 1), ("amount", 1)]
+    broken.write_parquet(tmp_path / "payments.parquet")
+    rows = load_rows(model, contract)
+    assert (rows.read, rows.left_out["violating"], len(rows.broken)) == (3_000, 3, 3)
+    assert set(rows.frame["payment_id"]) <= set(ids)
+    strict = payments_model(tmp_path, broken)
+    with pytest.raises(ContractViolation, match="column 'amount' is null"):
+        load_rows(strict, contract)
 
 
 def test_a_missing_column_and_a_span_without_rows(tmp_path: Path) -> None:

@@ -191,6 +191,17 @@ def test_rows_that_break_the_contract_are_a_finding_and_the_rest_is_still_told(t
     assert "'v1' is null" in screen(seen).replace("\n", " ")
 
 
+def test_rows_that_a_gate_allows_for_are_a_finding_and_the_target_is_looked_at(tmp_path: Path) -> None:
+    """A search leaves them out, so the others are what it sees."""
+    found, model = project(tmp_path / "shop", payments(600), more="gates: [contract violations < 5%]\n")
+    place = pl.int_range(pl.len())
+    rows = payments(600).with_columns(v1=pl.when(place == 9).then(float("inf")).otherwise("v1"))
+    rows.write_parquet(tmp_path / "shop" / "payments.parquet")
+    told = explore(found, model)
+    assert "column 'v1' is infinite in 1 of 600 rows" in told.findings[0].sentence
+    assert told.associations != ()
+
+
 @pytest.mark.parametrize(
     ("time", "says"),
     [

@@ -14,7 +14,7 @@ HEAVY = ("numpy", "polars", "pandas", "sklearn", "altair", "pydantic", "sqlalche
 
 
 def test_the_door_is_sorted_whole_and_documented() -> None:
-    assert sorted(ev.__all__) == ev.__all__ == ["check", "features", "open"]
+    assert sorted(ev.__all__) == ev.__all__ == ["Verdict", "check", "features", "open"]
     for name in ev.__all__:
         assert getattr(ev, name).__doc__
         assert name in dir(ev)

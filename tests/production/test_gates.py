@@ -123,8 +123,15 @@ def test_each_segment_is_judged_where_it_has_enough_positives() -> None:
     given = evidence(candidate, segments={"country": country})
     (answer,) = judge_gates([parse_gate("recall >= 0.60 for each country")], given)
     assert answer.verdict.outcome == "failed"
-    assert answer.verdict.sentence == "for country SE recall 0.40 [0.28, 0.54] is below 0.60"
-    assert outcome("recall >= 0.30 for each country", given) == "passed"
+    assert answer.verdict.sentence == (
+        "for country SE recall 0.40 [0.28, 0.54] is below 0.60 (not judged: FI for want of rows of a class)"
+    )
+    (answer,) = judge_gates([parse_gate("recall >= 0.30 for each country")], given)
+    assert answer.verdict.outcome == "passed"
+    assert answer.verdict.sentence == (
+        "'recall >= 0.30' holds for each of 2 values of country, the least is 0.4 for SE "
+        "(not judged: FI for want of rows of a class)"
+    )
     assert outcome("recall >= 0.30 for each city", given) == "undecided"
 
 
@@ -135,13 +142,13 @@ def test_each_segment_is_held_against_the_champion() -> None:
     swapped = replace(candidate, score=np.where(se, 0.1, np.where(candidate.y, 0.9, 0.1)).astype(np.float32))
     country = np.where(se, "SE", "NO")
     given = evidence(swapped, champion=champion, champion_name="v1", segments={"country": country})
-    assert outcome("not worse than champion by 0.20", given) == "passed"
-    (answer,) = judge_gates([parse_gate("not worse than champion by 0.20 for each country")], given)
+    assert outcome("not worse than champion by 0.40", given) == "passed"
+    (answer,) = judge_gates([parse_gate("not worse than champion by 0.40 for each country")], given)
     assert answer.verdict.outcome == "failed"
     assert answer.verdict.sentence.startswith("for country SE recall differs from v1 by -0.571")
     assert "country NO" not in answer.verdict.sentence
     first = evidence(swapped, segments={"country": country})
-    assert outcome("not worse than champion by 0.20 for each country", first) == "passed"
+    assert outcome("not worse than champion by 0.40 for each country", first) == "passed"
 
 
 def test_what_rows_of_one_class_cannot_say_is_undecided_and_raises_nothing() -> None:
@@ -151,5 +158,5 @@ def test_what_rows_of_one_class_cannot_say_is_undecided_and_raises_nothing() -> 
     mixed = evidence(evaluation(caught=80, quiet=100), segments={"country": country})
     (answer,) = judge_gates([parse_gate("roc_auc >= 0.5 for each country")], mixed)
     assert answer.verdict.sentence == (
-        "'roc_auc >= 0.50' holds for each of 1 values of country (1 with too few rows of a class not judged)"
+        "'roc_auc >= 0.50' holds for country NO (not judged: SE for want of rows of a class)"
     )

@@ -76,6 +76,12 @@ class BundleStore:
         """The manifest alone, compared with the id. Raises as `load` does."""
         return Manifest.from_json(self._manifest_bytes(bundle_id))
 
+    def files(self, bundle_id: str) -> dict[str, int]:
+        """The bundle's files and their bytes, the manifest among them; evidence is no part of it. Raises NotFound."""
+        folder = self.path(bundle_id)
+        names = (_MANIFEST, *sorted(self.manifest(bundle_id).files))
+        return {name: (folder / name).stat().st_size for name in names}
+
     def ids(self) -> list[str]:
         """The ids of the bundles that are here or can be fetched, sorted."""
         folder = self._root / "sha256"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -311,22 +311,25 @@ def tell_training(model: str, result: RunResult, *, as_json: bool) -> None:
         record |= {name: state[name] for name in ("version", "bundle", "threshold", "metrics", "gates", "released")}
     if as_json:
         show(record | ({"verdicts": result.verdicts} if result.verdicts else {}))
+    elif result.status == "finished" or result.verdicts:
+        _gate_table(state["gates"] if result.status == "finished" else result.verdicts)
     result.raise_for_status()
     if as_json:
         return
-    from everloop.cli.output import table
-
-    table(
-        ("gate", "verdict", "sentence"),
-        [(one["name"], one["outcome"], one["sentence"]) for one in state["gates"]],
-        empty="no gates",
-    )
     role = (
         "champion: it answers from now on"
         if state["released"]
         else "registered: its rollout begins under 'everloop up'"
     )
     lines(f"{model} v{state['version']} ({result.run_id}) is {role}")
+
+
+def _gate_table(gates: Sequence[Mapping[str, Any]]) -> None:
+    """Every gate with its verdict, also of a run that was refused."""
+    from everloop.cli.output import table
+
+    rows = [(one["name"], one["outcome"], one["sentence"]) for one in gates]
+    table(("gate", "verdict", "sentence"), rows, empty="no gates")
 
 
 def score(

@@ -22,7 +22,7 @@ from everloop.data.source import collect, local_files, scan, source_error
 from everloop.data.split import FIRST_SHARES, MIN_POSITIVES, Split, retrain_split, time_split
 from everloop.data.translate import EVENT_TIME, columns_read, translate
 from everloop.data.tree import FeatureTree, raw_node
-from everloop.data.violations import Violation, conform, refuse_violations, violations
+from everloop.data.violations import Violation, conform, refuse_violations, violations, without_violations
 
 __all__ = [
     "AT_PREDICTION",
@@ -81,6 +81,7 @@ __all__ = [
     "translate",
     "utc_times",
     "violations",
+    "without_violations",
     "write_contract",
     "write_first_contract",
 ]

@@ -129,16 +129,19 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
         place = self.names.index(self.column(name).name)
         return np.asarray([window.counts[place] for window in self.windows], dtype=np.float64)
 
-    def profile(self, frame: pl.DataFrame) -> Profile:
-        """The frame's rows counted over this baseline's bins; a column that it does not have counts as missing."""
+    def profile(self, frame: pl.DataFrame, *, weight: np.ndarray | None = None) -> Profile:
+        """The frame's rows counted over this baseline's bins; a column that it does not have counts as missing.
+
+        weight: shape (rows,); rows that stand for several count as several.
+        """
         counts: dict[str, np.ndarray] = {}
         nulls: dict[str, float] = {}
         for column in self.columns:
             if column.name in frame.columns:
-                counts[column.name], nulls[column.name] = _counted(frame[column.name], column, None)
+                counts[column.name], nulls[column.name] = _counted(frame[column.name], column, weight)
             else:
                 counts[column.name] = np.zeros(len(column.counts), np.int64)
-                nulls[column.name] = frame.height
+                nulls[column.name] = frame.height if weight is None else float(weight.sum())
         return Profile(rows=frame.height, counts=counts, nulls=nulls)
 
     @classmethod

@@ -14,7 +14,7 @@ from everloop.data.contract import Contract
 from everloop.data.fingerprint import rows_hash
 from everloop.data.source import Options, collect, scan
 from everloop.data.translate import EVENT_TIME
-from everloop.data.violations import conform, refuse_violations
+from everloop.data.violations import Violation, conform, refuse_violations, without_violations
 from everloop.errors import ContractViolation, NotEnoughData
 
 if TYPE_CHECKING:
@@ -32,15 +32,19 @@ class Rows:
 
     frame: the contract's columns, `event_time`, `__target` (1.0 positive, 0.0 not; of a regression the number itself)
       and `__weight` (> 0).
-    left_out: how many rows by reason: `untimed` (they have no time), `unmatured`, `blocked` (their answer censored
-      their outcome), `unlabelled`, `repeated_id`; only reasons that occurred.
+    left_out: how many rows by reason: `violating` (they break the contract, and a gate says how many may), `untimed`
+      (they have no time), `unmatured`, `blocked` (their answer censored their outcome), `unlabelled`, `repeated_id`;
+      only reasons that occurred.
     numeric: whether the target is a number, as in a regression, and every row tells as much.
+    read: rows before any was left out. broken: what the violating rows break, a sentence per column.
     """
 
     frame: pl.DataFrame
     left_out: Mapping[str, int]
     source: str
     numeric: bool = False
+    read: int = 0
+    broken: tuple[str, ...] = ()
 
     @property
     def y(self) -> np.ndarray:
@@ -107,10 +111,9 @@ def rows_of(
     """As `load_rows`, of a frame that is already read: a file's or the traffic log's rows."""
     if frame.height == 0:
         raise NotEnoughData(f"{source} has no rows; check data.source in {model.name}/model.yaml")
-    remedy = f"correct the rows, or what {model.name}/contract.yaml asks of them"
-    refuse_violations(frame, contract, source=source, remedy=remedy)
-    rows = conform(frame, contract)
     left_out: dict[str, int] = {}
+    given, broken = _keeping(frame, model, contract, source, left_out)
+    rows = conform(given, contract)
     rows = _kept(rows, pl.col(EVENT_TIME).is_not_null(), left_out, "untimed")
     if start is not None:
         rows = rows.filter(pl.col(EVENT_TIME) >= start)
@@ -126,7 +129,28 @@ def rows_of(
     _refuse_too_little(rows, contract, left_out, source, both_classes=both_classes and not numeric)
     if numeric and both_classes:
         _refuse_one_outcome(rows, model.data.target)
-    return Rows(frame=rows.rechunk(), left_out=left_out, source=source, numeric=numeric)
+    return Rows(
+        frame=rows.rechunk(),
+        left_out=left_out,
+        source=source,
+        numeric=numeric,
+        read=frame.height,
+        broken=tuple(violation.sentence for violation in broken),
+    )
+
+
+def _keeping(
+    frame: pl.DataFrame, model: Model, contract: Contract, source: str, left_out: dict[str, int]
+) -> tuple[pl.DataFrame, list[Violation]]:
+    """The rows that keep the contract: all of them, or ContractViolation, unless a gate says how many may break it."""
+    if not model.tolerates_violations:
+        remedy = f"correct the rows, or what {model.name}/contract.yaml asks of them"
+        refuse_violations(frame, contract, source=source, remedy=remedy)
+        return frame, []
+    kept, broken = without_violations(frame, contract, source=source)
+    if kept.height < frame.height:
+        left_out["violating"] = frame.height - kept.height
+    return kept, broken
 
 
 def _kept(rows: pl.DataFrame, condition: pl.Expr | None, left_out: dict[str, int], reason: str) -> pl.DataFrame:

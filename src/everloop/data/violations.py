@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import polars as pl
@@ -15,7 +15,7 @@ from everloop.data.translate import EVENT_TIME
 from everloop.errors import ContractViolation
 from everloop.project import did_you_mean
 
-__all__ = ["Violation", "conform", "refuse_violations", "violations"]
+__all__ = ["Violation", "conform", "refuse_violations", "violations", "without_violations"]
 
 _WHAT: Final = {
     "float": "numbers",
@@ -30,12 +30,14 @@ _WHAT: Final = {
 class Violation:
     """One column that breaks the contract.
 
-    column: its name. rows: how many rows break it. sentence: what, how many, an example.
+    column: its name. rows: how many rows break it. sentence: what, how many, an example. wrong: which rows, shape
+    (rows,), bool; None where it is the column itself, or a time that cannot be read.
     """
 
     column: str
     rows: int
     sentence: str
+    wrong: pl.Series | None = field(default=None, compare=False, repr=False)
 
 
 def violations(frame: pl.DataFrame, contract: Contract, *, names: Sequence[str] | None = None) -> list[Violation]:
@@ -61,6 +63,28 @@ def refuse_violations(
     if found:
         sentences = "; ".join(violation.sentence for violation in found)
         raise ContractViolation(f"{source} breaks the contract: {sentences}; {remedy}")
+
+
+def without_violations(frame: pl.DataFrame, contract: Contract, *, source: str) -> tuple[pl.DataFrame, list[Violation]]:
+    """The rows that keep the contract, and what the others break, column by column.
+
+    Raises ContractViolation, as `refuse_violations`, where not rows but a column is at fault, where a time cannot be
+    read, and where no row would be left.
+    """
+    broken: list[Violation] = []
+    kept = frame
+    while found := violations(kept, contract):
+        wrong = pl.Series([False]).new_from_index(0, kept.height)
+        for violation in found:
+            if violation.wrong is None:
+                refuse_violations(kept, contract, source=source)
+            else:
+                wrong = wrong | violation.wrong.fill_null(False)
+        broken += found  # of a column the first kind is told; what is left of it may break another
+        kept = kept.filter(~wrong)
+        if kept.height == 0:
+            refuse_violations(frame, contract, source=source)
+    return kept, broken
 
 
 def conform(frame: pl.DataFrame, contract: Contract, *, names: Sequence[str] | None = None) -> pl.DataFrame:
@@ -106,7 +130,7 @@ def _told(values: pl.Series, wrong: pl.Series, column: Column, what: str, *, sho
     place = int(places[0])
     example = f", e.g. {_shown(values[place])} in row {place + 1}" if show else f", the first is row {place + 1}"
     sentence = f"column {column.name!r} {what} in {len(places):,} of {len(values):,} rows{example}"
-    return Violation(column=column.name, rows=len(places), sentence=sentence)
+    return Violation(column=column.name, rows=len(places), sentence=sentence, wrong=wrong)
 
 
 def _shown(value: Any) -> str:

@@ -154,12 +154,17 @@ class _Gathering:
         times = self._times(block, broken)
         if times is not None:
             self._timed = self._timed + Buckets.of(times, None, weight=np.ones(len(times)))
-        if not self._broken and block.height:
+        if self._usable_so_far and block.height:
             self._label(block)
         self._kept.append(
             block if self._keep >= 1 else block.filter(_drawn(self._seen, block.height, self._keep, seed))
         )
         self._seen += block.height
+
+    @property
+    def _usable_so_far(self) -> bool:
+        """Whether rows may be learned from: none broke the contract, or a gate says how many may."""
+        return not self._broken or (self._model.tolerates_violations and "" not in self._broken)
 
     def _times(self, block: pl.DataFrame, broken: list[Violation]) -> pl.Series | None:
         """The block's event times that are there; None where the column cannot be read."""
@@ -199,7 +204,7 @@ class _Gathering:
 
     def _sampled(self) -> Rows | None:
         """The kept rows as a search would see them; None where there are none."""
-        if self._broken or self._labelled.rows == 0:
+        if not self._usable_so_far or self._labelled.rows == 0:
             return None
         if self._usable is not None:
             return self._usable

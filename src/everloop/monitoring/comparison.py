@@ -300,7 +300,8 @@ def compare(
 
 def model_margin(model: Model) -> float:
     """The margin of the gate `not worse than champion by x`, else `DEFAULT_MARGIN`."""
-    margins = [gate.margin for gate in model.gates if isinstance(gate, NotWorseGate) and gate.segment is None]
+    whole = [gate for gate in model.gates if isinstance(gate, NotWorseGate) and gate.segment is None]
+    margins = [gate.margin for gate in whole if gate.metric is None]
     return min(margins) if margins else DEFAULT_MARGIN
 
 

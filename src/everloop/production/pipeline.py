@@ -1,4 +1,4 @@
-"""The training pipeline: snapshot → check → split → fit → evaluate → package → gate → register → release.
+"""The training pipeline: snapshot → check → split → fit → evaluate → package → refit → gate → register → release.
 
 Each is a durable step. What a step needs lies in the run's folder, so that a killed run goes on where it was; what it
 says of itself is small and becomes a fact. A run that is repeated with the same rows, spec and seed ends in the same
@@ -15,8 +15,9 @@ from everloop.bundle import BundleStore
 from everloop.errors import NotFound
 from everloop.ids import new_run_id
 from everloop.ledger import Ledger
-from everloop.production import steps
+from everloop.production import gating, steps
 from everloop.production.approved import FileSpecs, approved_spec
+from everloop.production.refits import refit
 from everloop.project import Model, Project
 from everloop.traffic import TrafficLog, traffic_root
 from everloop.workflows import Engine, RunHandle, Step, Workflow
@@ -56,12 +57,13 @@ def training_workflow() -> Workflow:
         fold=lambda inputs: f"{inputs['spec_hash']} {inputs['alert'] or ''}",
         steps=[
             Step(name="snapshot", run=steps.snapshot, attempts=3),
-            Step(name="check", run=steps.check),
+            Step(name="check", run=gating.check),
             Step(name="split", run=steps.split),
             Step(name="fit", run=steps.fit, timeout_s=FIT_LIMIT_S),
             Step(name="evaluate", run=steps.evaluate),
             Step(name="package", run=steps.package),
-            Step(name="gate", run=steps.gate),
+            Step(name="refit", run=refit, timeout_s=FIT_LIMIT_S),
+            Step(name="gate", run=gating.gate),
             Step(name="register", run=steps.register),
             Step(name="release", run=steps.release),
         ],

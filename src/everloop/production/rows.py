@@ -36,7 +36,14 @@ def everything_known(model: Model, contract: Contract, log: TrafficLog, *, as_of
     left_out = dict(source.left_out)
     for reason, count in (live.left_out if live is not None else {}).items():
         left_out[reason] = left_out.get(reason, 0) + count
-    rows = Rows(frame=frame.rechunk(), left_out=left_out, source=model.data.source, numeric=source.numeric)
+    rows = Rows(
+        frame=frame.rechunk(),
+        left_out=left_out,
+        source=model.data.source,
+        numeric=source.numeric,
+        read=source.read + (0 if live is None else live.read),
+        broken=source.broken + (() if live is None else live.broken),
+    )
     _refuse_nothing_to_learn(rows, model)
     return rows
 

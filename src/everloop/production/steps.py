@@ -9,87 +9,52 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from everloop.bundle import BundleParts, Graph
-from everloop.data import (
-    EVENT_TIME,
-    TARGET,
-    WEIGHT,
-    Baseline,
-    Contract,
-    FeatureTree,
-    Rows,
-    Split,
-    fit_sample,
-    load_features,
-    profiled_frame,
-    read_contract,
-    retrain_split,
-    time_split,
-)
-from everloop.errors import ContractViolation, Refused
+from everloop.data import TARGET, WEIGHT, Baseline, Contract, FeatureTree, Rows, Split, profiled_frame, read_contract
+from everloop.errors import Refused
 from everloop.ledger import DataSpan, Estimate, VerdictRecord, VersionRegistered
-from everloop.models import FitRequest, FitResult, Validation, fit_all, fitted_learners, learners, own_content
-from everloop.production.gates import GateEvidence, GateVerdict, judge_gates, refusal
+from everloop.models import FitRequest, FitResult, fit_all, fitted_learners, own_content
+from everloop.production.fit_requests import candidate_request, yardstick_request
 from everloop.production.judged import JudgedModel, estimates, judge_bundle, judge_graph
 from everloop.production.rows import everything_known
-from everloop.project import Model, Objective, Spec, quantile_level
-from everloop.tasks import Evaluated, error_bound, get_task
+from everloop.production.run_state import (
+    CANDIDATE,
+    CHAMPION,
+    champion_of,
+    features_of,
+    graph_of,
+    model_of,
+    resources_of,
+    run_place,
+    run_rows,
+    spec_of,
+    split_of,
+    write_whole,
+    yardsticks_of,
+)
+from everloop.project import Model, Objective, Spec
+from everloop.tasks import error_bound, get_task
 from everloop.workflows import RunContext, State
 
-if TYPE_CHECKING:
-    from everloop.production.pipeline import PipelineResources
+__all__ = ["evaluate", "fit", "package", "register", "release", "snapshot", "split"]
 
-__all__ = ["check", "evaluate", "fit", "gate", "package", "register", "release", "snapshot", "split"]
-
-# A yardstick is there to be beaten by a wide margin; it learns all it can from this many rows.
-YARDSTICK_ROWS = 100_000
-CANDIDATE = "candidate"
-CHAMPION = "champion"
 _LEARNERS = "learners.py"
-
-
-def _resources(context: RunContext) -> PipelineResources:
-    resources: PipelineResources = context.resources
-    return resources
-
-
-def _model(context: RunContext, state: State) -> Model:
-    return _resources(context).model(state["model"])
-
-
-def _spec(context: RunContext, state: State) -> Spec:
-    """The spec as it was approved: a file that was changed while the run was going on is refused."""
-    spec = _model(context, state).spec(state["spec"])
-    if spec.hash != state["spec_hash"]:
-        raise Refused(f"{spec.name} was changed after this run began; approve it again and start another run")
-    return spec
-
-
-def _write(path: Path, data: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(data)
-    draft.replace(path)
-
-
-def _rows(context: RunContext) -> pl.DataFrame:
-    return pl.read_parquet(context.workdir / "snapshot.parquet")
 
 
 def snapshot(context: RunContext, state: State) -> State:
     """Freeze all that is known at the run's time: the rest of the run reads this file and no source."""
-    model = _model(context, state)
+    model = model_of(context, state)
     rows = everything_known(
         model,
         read_contract(model),
-        _resources(context).log(model.name),
+        resources_of(context).log(model.name),
         as_of=datetime.fromisoformat(state["as_of"]),
     )
     draft = context.workdir / f".snapshot.{os.getpid()}"
@@ -108,29 +73,14 @@ def _described(rows: Rows) -> dict[str, Any]:
         "hash": rows.content,
         "source": rows.source,
         "left_out": dict(rows.left_out),
+        "read": rows.read,
+        "broken": list(rows.broken),
     }
-
-
-def check(context: RunContext, state: State) -> State:
-    """The rows against what training needs: features that can be served, a target that is not among them."""
-    model, spec = _model(context, state), _spec(context, state)
-    tree = _features(model, spec)
-    reads = {model.data.target} & set(tree.columns)
-    if reads:
-        raise ContractViolation(
-            f"the target {model.data.target!r} is among the features; take it out of features.py and contract.yaml"
-        )
-    return {"features": list(tree.names), "columns": list(tree.columns)}
-
-
-def _features(model: Model, spec: Spec) -> FeatureTree:
-    tree = load_features(model.features_path, read_contract(model)).tree()
-    return tree.only(spec.features) if spec.features else tree
 
 
 def split(context: RunContext, state: State) -> State:
     """A first version: 70/15/15 by time. A later one: all but the newest holdout; it waits for enough positives."""
-    parts, task = _split(context, state), get_task(_model(context, state).task)
+    parts, task = split_of(context, state), get_task(model_of(context, state).task)
     validation, test = parts.bounds
     return {
         "split": {
@@ -144,46 +94,18 @@ def split(context: RunContext, state: State) -> State:
     }
 
 
-def _split(context: RunContext, state: State) -> Split:
-    frame = _rows(context)
-    if "split" in state:  # decided before: cut where it was cut
-        first = datetime.fromisoformat(state["split"]["validation_from"])
-        second = datetime.fromisoformat(state["split"]["test_from"])
-        at = pl.col(EVENT_TIME)
-        return Split(
-            train=frame.filter(at < first),
-            validation=frame.filter((at >= first) & (at < second)),
-            test=frame.filter(at >= second),
-        )
-    if _champion(context, state) is None:
-        return time_split(frame)
-    model = _model(context, state)
-    return retrain_split(frame, model.train.holdout, numeric=not get_task(model.task).decides)
-
-
-def _champion(context: RunContext, state: State) -> int | None:
-    routing = context.ledger.routing(state["model"])
-    return None if routing is None else routing.champion
-
-
 def fit(context: RunContext, state: State) -> State:
     """Fit the spec's learner, and the yardsticks beside it, in two child processes that can be stopped.
 
     What comes back are graphs, each held against its model.
     """
-    model, spec = _model(context, state), _spec(context, state)
-    parts, tree = _split(context, state), _features(model, spec)
-    names = _yardsticks(model)
+    model, spec = model_of(context, state), spec_of(context, state)
+    parts, tree = split_of(context, state), features_of(model, spec)
+    names = yardsticks_of(model)
 
-    def asked(learner: str, params: Mapping[str, Any], most: int | None) -> FitRequest:
-        request = _fit_request(parts, tree, learner, params, task=model.task, seed=spec.seed, most=most)
-        levels = tuple(quantile_level(name) for name in spec.quantiles)
-        return replace(request, quantiles=levels, calibration=spec.calibration)
-
-    own = asked(spec.learner, spec.hyperparameters, model.train.rows)
-    own = replace(own, own=model.own_learners)
+    own = candidate_request(model, spec, parts, tree)
     content = _keep_learners(context, model, spec)
-    others = [asked(name, {}, YARDSTICK_ROWS) for name in names]
+    others = [yardstick_request(model, spec, parts, tree, name) for name in names]
 
     def fitted(requests: Sequence[FitRequest]) -> list[FitResult]:
         return fit_all(
@@ -197,7 +119,7 @@ def fit(context: RunContext, state: State) -> State:
     with ThreadPoolExecutor(max_workers=2) as pool:
         (result,), yardsticks = pool.map(fitted, ([own], others))
     for name, found in zip((CANDIDATE, *names), (result, *yardsticks), strict=True):
-        _write(context.workdir / f"{name}.onnx", found.graph)
+        write_whole(context.workdir / f"{name}.onnx", found.graph)
     if _own_content(model, spec) != content:
         raise Refused(f"{model.name}/{_LEARNERS} was changed while {spec.learner} was fitted; start another run")
     return {"fit": _fitted(result) | ({} if content is None else {"own_learners": content})}
@@ -207,18 +129,13 @@ def _keep_learners(context: RunContext, model: Model, spec: Spec) -> str | None:
     """A copy of the learners.py that the spec's learner is from, and its sha256; None where it is everloop's own."""
     content = _own_content(model, spec)
     if content is not None and model.own_learners is not None:
-        _write(context.workdir / _LEARNERS, model.own_learners.read_bytes())
+        write_whole(context.workdir / _LEARNERS, model.own_learners.read_bytes())
     return content
 
 
 def _own_content(model: Model, spec: Spec) -> str | None:
     """The sha256 of the learners.py where what the spec fits is defined there; None where it is everloop's own."""
     return own_content(fitted_learners(spec.learner, spec.hyperparameters), own=model.own_learners)
-
-
-def _yardsticks(model: Model) -> tuple[str, ...]:
-    """The learners that are there to be beaten, by name."""
-    return tuple(name for name, item in learners(model.task).items() if item.yardstick)
 
 
 def _fitted(result: FitResult) -> dict[str, Any]:
@@ -231,51 +148,21 @@ def _fitted(result: FitResult) -> dict[str, Any]:
     return said
 
 
-def _fit_request(
-    parts: Split,
-    tree: FeatureTree,
-    learner: str,
-    params: Mapping[str, Any],
-    *,
-    task: str,
-    seed: int,
-    most: int | None,
-) -> FitRequest:
-    y, weight = parts.train[TARGET].to_numpy(), parts.train[WEIGHT].to_numpy()
-    numeric = not get_task(task).decides
-    chosen = fit_sample(y, weight, most=len(y) if most is None else most, seed=seed, numeric=numeric)
-    return FitRequest(
-        learner=learner,
-        params=params,
-        X=tree.matrix(parts.train[chosen.rows]),
-        y=y[chosen.rows],
-        weight=chosen.weight,
-        validation=Validation(
-            X=tree.matrix(parts.validation),
-            y=parts.validation[TARGET].to_numpy(),
-            weight=parts.validation[WEIGHT].to_numpy(),
-        ),
-        seed=seed,
-        task=task,
-        categories=tree.categories(),
-    )
-
-
 def evaluate(context: RunContext, state: State) -> State:
     """Threshold on validation rows; metrics on test rows, beside yardsticks and champion on the same rows."""
-    model, spec = _model(context, state), _spec(context, state)
-    parts, tree, task = _split(context, state), _features(model, spec), get_task(model.task)
+    model, spec = model_of(context, state), spec_of(context, state)
+    parts, tree, task = split_of(context, state), features_of(model, spec), get_task(model.task)
     objective = Objective.parse(spec.objective)
-    names = _yardsticks(model)
+    names = yardsticks_of(model)
     judged, *others = (
-        judge_graph(Graph(_graph(context, name)), tree, parts, objective, task, quantiles=spec.quantiles)
+        judge_graph(Graph(graph_of(context, name)), tree, parts, objective, task, quantiles=spec.quantiles)
         for name in (CANDIDATE, *names)
     )
     yardsticks = dict(zip(names, others, strict=True))
-    champion = _champion(context, state)
+    champion = champion_of(context, state)
     against = None
     if champion is not None:
-        bundle = _resources(context).bundles.load(context.ledger.version(model.name, champion).bundle)
+        bundle = resources_of(context).bundles.load(context.ledger.version(model.name, champion).bundle)
         against = judge_bundle(bundle, parts.test, objective, task)
     _keep_judged(context.workdir, judged, yardsticks, against)
     return {
@@ -285,10 +172,6 @@ def evaluate(context: RunContext, state: State) -> State:
         "champion_metrics": None if against is None else estimates(against.test, seed=spec.seed),
         "yardstick_metrics": {name: estimates(other.test, seed=spec.seed) for name, other in yardsticks.items()},
     }
-
-
-def _graph(context: RunContext, name: str) -> bytes:
-    return (context.workdir / f"{name}.onnx").read_bytes()
 
 
 def _keep_judged(
@@ -307,15 +190,15 @@ def _keep_judged(
     draft = workdir / f".judged.{os.getpid()}"
     pl.DataFrame(columns).write_parquet(draft)
     draft.replace(workdir / "judged.parquet")
-    _write(workdir / "thresholds.json", json.dumps(thresholds).encode())
+    write_whole(workdir / "thresholds.json", json.dumps(thresholds).encode())
 
 
 def package(context: RunContext, state: State) -> State:
     """Graph, features, contract, baseline and threshold become an immutable bundle, named by its content."""
-    model, spec = _model(context, state), _spec(context, state)
-    tree, contract, parts = _features(model, spec), read_contract(model), _split(context, state)
-    graph, decides = _graph(context, CANDIDATE), get_task(model.task).decides
-    bundles = _resources(context).bundles
+    model, spec = model_of(context, state), spec_of(context, state)
+    tree, contract, parts = features_of(model, spec), read_contract(model), split_of(context, state)
+    graph, decides = graph_of(context, CANDIDATE), get_task(model.task).decides
+    bundles = resources_of(context).bundles
     bundle = bundles.write(
         BundleParts(
             graph=graph,
@@ -358,81 +241,6 @@ def _baseline(model: Model, contract: Contract, tree: FeatureTree, graph: Graph,
     return Baseline.build(watched, window=model.monitor.every, weight=rows[WEIGHT].to_numpy() if weighted else None)
 
 
-def gate(context: RunContext, state: State) -> State:
-    """Every gate answered, and kept; one that fails or stays undecided refuses the run, in one sentence."""
-    model, spec = _model(context, state), _spec(context, state)
-    objective = Objective.parse(spec.objective)
-    verdicts = judge_gates(model.gates, _gate_evidence(context, state, model, spec, objective))
-    records = [{"name": one.gate, **one.verdict.to_dict()} for one in verdicts]
-    evidence = {"run": context.run_id, "bundle": state["bundle"], "gates": records, "metrics": state["metrics"]}
-    _write(context.workdir / "gates.json", json.dumps(evidence, indent=2).encode())
-    _write(context.workdir / "report.md", _report(context.run_id, state, verdicts).encode())
-    against = refusal(verdicts)
-    if against is not None:
-        place = os.path.relpath(context.workdir, _resources(context).project.root)
-        raise Refused(
-            f"{model.name} run {context.run_id} refused: {against}; evidence in {place}",
-            evidence_path=place,
-            verdicts=records,
-        )
-    return {"gates": records}
-
-
-def _gate_evidence(context: RunContext, state: State, model: Model, spec: Spec, objective: Objective) -> GateEvidence:
-    frame = pl.read_parquet(context.workdir / "judged.parquet")
-    thresholds = json.loads((context.workdir / "thresholds.json").read_bytes())
-    y, weight = frame["y"].to_numpy(), frame["weight"].to_numpy()
-
-    def evaluation(name: str) -> Evaluated:
-        given = [column for column in frame.columns if column.startswith(f"{name}_p")]
-        return get_task(model.task).evaluate(
-            y,
-            frame[name].to_numpy(),
-            weight=weight,
-            threshold=thresholds[name],
-            costs=objective.costs,
-            quantiles=frame.select(given).to_numpy() if given else None,
-            levels=tuple(quantile_level(column.removeprefix(f"{name}_")) for column in given),
-        )
-
-    test = _split(context, state).test
-    champion = state.get("champion")
-    return GateEvidence(
-        task=model.task,
-        objective=objective,
-        candidate=evaluation(CANDIDATE),
-        champion=None if champion is None else evaluation(CHAMPION),
-        champion_name=None if champion is None else f"v{champion}",
-        # a logistic regression need not beat the yardstick that it is itself
-        yardsticks={name: evaluation(f"yardstick_{name}") for name in _yardsticks(model) if name != spec.learner},
-        segments={name: test[name].cast(pl.String).fill_null("–").to_numpy() for name in model.data.segments},
-        seed=spec.seed,
-    )
-
-
-def _report(run_id: str, state: State, verdicts: tuple[GateVerdict, ...]) -> str:
-    data = state["data"]
-    # of a regression every row counts as a positive does
-    positives = "" if data["positives"] == data["rows"] else f" with {data['positives']:,} positives"
-    lines = [
-        f"# {state['model']} run {run_id}",
-        "",
-        f"Spec {state['spec']}, {data['rows']:,} rows{positives}, {data['start']} to {data['end']}.",
-        "",
-        "| gate | verdict | sentence |",
-        "|---|---|---|",
-        *(f"| {one.gate} | {one.verdict.outcome} | {one.verdict.sentence} |" for one in verdicts),
-        "",
-        "| metric | value | 95 % interval |",
-        "|---|---|---|",
-        *(
-            f"| {name} | {value['point']:.4f} | {value['low']:.4f} to {value['high']:.4f} |"
-            for name, value in state["metrics"].items()
-        ),
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def register(context: RunContext, state: State) -> State:
     """The bundle gets the model's next version number."""
     data = state["data"]
@@ -456,12 +264,20 @@ def register(context: RunContext, state: State) -> State:
         trigger=state["trigger"],
         alert=state.get("alert"),
         threshold=state["threshold"],
-        evidence_path=os.path.relpath(context.workdir, _resources(context).project.root),
+        evidence_path=run_place(context),
+        details=_usual(context, state),
     )
     version, _ = context.ledger.register_version(
         state["model"], payload, actor=context.actor, cause=context.cause, key=context.key(1)
     )
     return {"version": version.number}
+
+
+def _usual(context: RunContext, state: State) -> dict[str, Any]:
+    """What later trainings are held against: `train.window` in microseconds, and the target's mean."""
+    window = model_of(context, state).train.window
+    mean = float(run_rows(context)[TARGET].mean())  # type: ignore[arg-type]
+    return {"window_us": None if window is None else window // timedelta(microseconds=1), "target_mean": mean}
 
 
 def _estimate(value: Mapping[str, Any]) -> Estimate:

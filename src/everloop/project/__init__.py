@@ -10,7 +10,25 @@ from everloop.project.durations import format_duration, parse_duration
 from everloop.project.explain import explain, explain_records
 from everloop.project.exposure import Step, StopRule, parse_step, parse_stop_rule
 from everloop.project.folds import FoldsPlan, SearchChoice, SearchMethod
-from everloop.project.gates import BeatsGate, Gate, MetricGate, NotWorseGate, parse_gate
+from everloop.project.gate_sentences import GATE_EXAMPLES, parse_gate
+from everloop.project.gates import (
+    CALIBRATION_ERROR,
+    COVERAGE,
+    BeatsGate,
+    DriftGate,
+    FreshGate,
+    Gate,
+    MeasureGate,
+    MetricGate,
+    NotWorseGate,
+    OwnGate,
+    PredictedGate,
+    SegmentGate,
+    StableGate,
+    TargetGate,
+    UsualGate,
+    format_micros,
+)
 from everloop.project.lock import ProjectLock
 from everloop.project.metrics import LEARNERS, METRICS, TASK_LEARNERS, MetricName, did_you_mean, metric_name
 from everloop.project.model import (
@@ -25,6 +43,7 @@ from everloop.project.model import (
 from everloop.project.notebook import Cell, executed, notebook_text
 from everloop.project.objective import Objective
 from everloop.project.outcome import Acts, DataSection, DecisionNames, OutcomeSection, TimeColumn, Weight
+from everloop.project.own_gate import own_gate_path
 from everloop.project.paths import Paths
 from everloop.project.project import PROJECT_FILE, Project
 from everloop.project.quantiles import QUANTILES, parse_quantiles, quantile_level
@@ -35,7 +54,10 @@ from everloop.project.spec import Approval, Spec, parse_spec, read_spec, spec_te
 from everloop.project.timezones import check_timezone, localise
 
 __all__ = [
+    "CALIBRATION_ERROR",
+    "COVERAGE",
     "EXTERNAL",
+    "GATE_EXAMPLES",
     "LEARNERS",
     "METRICS",
     "PROJECT_FILE",
@@ -51,9 +73,12 @@ __all__ = [
     "DataSection",
     "DecisionNames",
     "Document",
+    "DriftGate",
     "Endpoint",
     "FoldsPlan",
+    "FreshGate",
     "Gate",
+    "MeasureGate",
     "MetricGate",
     "MetricName",
     "Model",
@@ -62,7 +87,9 @@ __all__ = [
     "Objective",
     "Operator",
     "OutcomeSection",
+    "OwnGate",
     "Paths",
+    "PredictedGate",
     "Project",
     "ProjectLock",
     "RolloutPlan",
@@ -70,12 +97,16 @@ __all__ = [
     "SearchChoice",
     "SearchMethod",
     "SearchSection",
+    "SegmentGate",
     "Settings",
     "Spec",
+    "StableGate",
     "Step",
     "StopRule",
+    "TargetGate",
     "TimeColumn",
     "TrainSection",
+    "UsualGate",
     "Weight",
     "check_schedule",
     "check_timezone",
@@ -87,12 +118,14 @@ __all__ = [
     "explain_records",
     "format_bound",
     "format_duration",
+    "format_micros",
     "format_share",
     "last_due",
     "localise",
     "metric_name",
     "next_due",
     "notebook_text",
+    "own_gate_path",
     "parse_document",
     "parse_duration",
     "parse_gate",

@@ -1,120 +1,352 @@
-"""The conditions a model must meet to be registered or exposed, one sentence each."""
+"""The conditions that rows and a model must meet, one sentence each: what a gate is. `gate_sentences` reads them.
+
+Some are asked of the rows before anything is fitted, the others of the model that came out; `before_training` says
+which. A gate ends in `, undecided passes` where an answer that the evidence does not give is not to refuse.
+"""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, cast
+from datetime import timedelta
+from typing import Final, Literal, TypeAlias
 
-from everloop.project.condition import BOUND, METRIC, OPERATOR, Condition, Operator, format_bound, parse_bound
-from everloop.project.metrics import did_you_mean
+from everloop.project.condition import Condition, Operator, format_bound
+from everloop.project.durations import format_duration
 from everloop.project.shares import format_share
 
-__all__ = ["BeatsGate", "Gate", "MetricGate", "NotWorseGate", "parse_gate"]
+__all__ = [
+    "CALIBRATION_ERROR",
+    "COVERAGE",
+    "MEASURES",
+    "BeatsGate",
+    "DriftGate",
+    "FreshGate",
+    "Gate",
+    "Measure",
+    "MeasureGate",
+    "MetricGate",
+    "NotWorseGate",
+    "OwnGate",
+    "PredictedGate",
+    "SegmentGate",
+    "StableGate",
+    "TargetGate",
+    "UsualGate",
+    "format_micros",
+]
 
-_TAIL: Final = r"(?:\s+for\s+each\s+(?P<segment>\S.*))?"
-_METRIC_GATE: Final = re.compile(
-    rf"(?P<metric>{METRIC})\s*(?P<op>{OPERATOR})\s*(?P<bound>{BOUND})(?:\s+at\s+(?P<level>\d+(?:\.\d+)?)\s*%)?{_TAIL}"
-)
-_NOT_WORSE: Final = re.compile(rf"not worse than champion by\s+(?P<margin>{BOUND}){_TAIL}")
-_BEATS: Final = re.compile(r"beats\s+(?P<reference>\w+)")
-_EXAMPLES: Final = (
-    "such as 'recall >= 0.75', 'recall >= 0.75 at 95%', 'beats yardstick', "
-    "'not worse than champion by 0.01', 'recall >= 0.60 for each country'"
-)
+CALIBRATION_ERROR: Final = "calibration_error"
+COVERAGE: Final = "coverage"
+
+Measure = Literal["rows", "duplicates", "contract violations", "agreement", "latency", "bundle"]
+MEASURES: Final[tuple[Measure, ...]] = ("rows", "duplicates", "contract violations", "agreement", "latency", "bundle")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MetricGate:
-    """A metric against a bound, in every `segment` if one is given.
+class _Sentence:
+    """A gate. undecided_passes: whether what cannot be told lets the run go on."""
 
-    at_level: None asks the point estimate, 0.95 the nearer end of the 95 % interval.
+    undecided_passes: bool = False
+
+    @property
+    def before_training(self) -> bool:
+        """Whether it is asked of the rows, before anything is fitted."""
+        return False
+
+    @property
+    def words(self) -> str:
+        """The sentence without what is done about an undecided answer."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return f"{self.words}, undecided passes" if self.undecided_passes else self.words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentGate(_Sentence):
+    """A gate that may be asked of every value of a segment.
+
+    at_level: the interval's level, where the sentence says one. least_rows: values with fewer are named, not judged.
+    """
+
+    at_level: float | None = None
+    segment: str | None = None
+    least_rows: int | None = None
+
+    @property
+    def asked(self) -> str:
+        """What is asked of the rows, or of each segment's."""
+        raise NotImplementedError
+
+    @property
+    def words(self) -> str:
+        """The sentence, with its level and its segment."""
+        level = "" if self.at_level is None else f" at {format_share(self.at_level)}"
+        each = "" if self.segment is None else f" for each {self.segment}"
+        least = "" if self.least_rows is None else f" with {self.least_rows:,} rows"
+        return f"{self.asked}{level}{each}{least}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricGate(SegmentGate):
+    """A metric against a bound.
+
+    metric: one of the task's, `calibration_error` or `coverage`. at_level: None asks the point estimate, 0.95 the
+    nearer end of the 95 % interval.
     """
 
     metric: str
     op: Operator
     bound: float
-    at_level: float | None = None
-    segment: str | None = None
 
     @property
     def condition(self) -> Condition:
         """The bare condition."""
         return Condition(metric=self.metric, op=self.op, bound=self.bound)
 
-    def __str__(self) -> str:
-        level = "" if self.at_level is None else f" at {format_share(self.at_level)}"
-        return f"{self.condition}{level}{_each(self.segment)}"
+    @property
+    def asked(self) -> str:
+        """`recall >= 0.75`."""
+        return f"{self.metric.replace('_', ' ') if self.metric == CALIBRATION_ERROR else self.metric} {self.op} " + (
+            format_bound(self.bound)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BeatsGate:
-    """Better at the objective than the yardsticks, or than the champion."""
+class PredictedGate(SegmentGate):
+    """What is predicted in the large: the mean score within a share of the mean outcome.
+
+    what: `rate` of positives, of a regression `mean`. at_level: None asks the point, 0.95 the whole 95 % interval.
+    """
+
+    what: Literal["rate", "mean"]
+    within: float
+
+    @property
+    def asked(self) -> str:
+        """`predicted rate within 20% of actual`."""
+        return f"predicted {self.what} within {format_share(self.within)} of actual"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeatsGate(SegmentGate):
+    """Better at the objective than the yardsticks, or surely better than the champion on the same rows."""
 
     reference: Literal["yardstick", "champion"]
 
-    def __str__(self) -> str:
+    @property
+    def asked(self) -> str:
+        """`beats champion`."""
         return f"beats {self.reference}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotWorseGate:
-    """At the objective at most `margin` worse than the champion, per `segment` if given."""
+class NotWorseGate(SegmentGate):
+    """At most `margin` worse than the champion on the same rows, by the paired interval.
+
+    metric: None is the objective's.
+    """
 
     margin: float
-    segment: str | None = None
+    metric: str | None = None
 
-    def __str__(self) -> str:
-        return f"not worse than champion by {format_bound(self.margin)}{_each(self.segment)}"
-
-
-Gate: TypeAlias = MetricGate | BeatsGate | NotWorseGate
-
-
-def _each(segment: str | None) -> str:
-    return "" if segment is None else f" for each {segment}"
+    @property
+    def asked(self) -> str:
+        """`not worse than champion by 0.01`."""
+        metric = "" if self.metric is None else f"{self.metric} "
+        return f"{metric}not worse than champion by {format_bound(self.margin)}"
 
 
-def parse_gate(text: object) -> Gate:
-    """Read one sentence. Raises ValueError that names the likely word or shows examples."""
-    if isinstance(text, MetricGate | BeatsGate | NotWorseGate):
-        return text
-    if not isinstance(text, str):
-        raise ValueError(f"{text!r} is not a gate, {_EXAMPLES}")
-    words = " ".join(text.split())
-    if match := _BEATS.fullmatch(words):
-        return _beats(match["reference"], words)
-    if match := _NOT_WORSE.fullmatch(words):
-        return NotWorseGate(margin=_margin(match["margin"], words), segment=match["segment"])
-    if match := _METRIC_GATE.fullmatch(words):
-        condition = Condition.of(match["metric"], match["op"], match["bound"])
-        return MetricGate(
-            metric=condition.metric,
-            op=condition.op,
-            bound=condition.bound,
-            at_level=None if match["level"] is None else _level(match["level"], words),
-            segment=match["segment"],
-        )
-    raise ValueError(f"{text!r} is not a gate, {_EXAMPLES}")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureGate(_Sentence):
+    """A plain number of the run against a bound.
+
+    bound: of `rows` a count; of `duplicates` and `contract violations` a share; of `agreement` a difference of scores;
+    of `latency` µs for one row; of `bundle` bytes.
+    """
+
+    measure: Measure
+    op: Operator
+    bound: float
+
+    @property
+    def before_training(self) -> bool:
+        """Whether the number is one of the rows."""
+        return self.measure in ("rows", "duplicates", "contract violations")
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` is on the right side."""
+        return Condition(metric=self.measure, op=self.op, bound=self.bound).holds(value)
+
+    def side(self, met: bool) -> str:
+        """On which side of the bound a number is, as `within` or `above`, and of rows `at least`."""
+        if self.op.startswith(">"):
+            return "at least" if met else "fewer than"
+        if self.op == "<":
+            return "below" if met else "not below"
+        return "within" if met else "above"
+
+    def told(self, value: float) -> str:
+        """The number as people write it, with its unit."""
+        match self.measure:
+            case "rows":
+                return f"{value:,.0f}"
+            case "duplicates" | "contract violations":
+                return format_share(value)
+            case "latency":
+                return f"{format_micros(value)} per row"
+            case "bundle":
+                return f"{value / 1e6:g}MB"
+            case _:
+                return f"{value:.3g}".replace("e-0", "e-")
+
+    @property
+    def words(self) -> str:
+        """`latency <= 50us per row`."""
+        return f"{self.measure} {self.op} {self.told(self.bound)}"
 
 
-def _beats(reference: str, sentence: str) -> BeatsGate:
-    allowed = ("yardstick", "champion")
-    if reference not in allowed:
-        hint = did_you_mean(reference, allowed)
-        raise ValueError(f"{sentence!r} compares with {reference!r} (yardstick or champion){hint}")
-    return BeatsGate(reference=cast(Literal["yardstick", "champion"], reference))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsualGate(_Sentence):
+    """Within a share of what former trainings of the model had: rows, the target's rate, or its mean."""
+
+    what: Literal["rows", "target rate", "target mean"]
+    within: float
+
+    @property
+    def before_training(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def words(self) -> str:
+        """`rows within 50% of usual`."""
+        return f"{self.what} within {format_share(self.within)} of usual"
 
 
-def _margin(word: str, sentence: str) -> float:
-    margin = parse_bound(word)
-    if margin < 0:
-        raise ValueError(f"{sentence!r} has a margin below 0; to ask for more than the champion write 'beats champion'")
-    return margin
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetGate(_Sentence):
+    """The share of positive rows, or of a regression the mean outcome, between two numbers, both allowed."""
+
+    what: Literal["target rate", "target mean"]
+    low: float
+    high: float
+
+    @property
+    def before_training(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def words(self) -> str:
+        """`target rate between 0.1% and 2%`."""
+        low, high = (format_share(end) if self.what == "target rate" else f"{end:g}" for end in (self.low, self.high))
+        return f"{self.what} between {low} and {high}"
 
 
-def _level(word: str, sentence: str) -> float:
-    level = parse_bound(word + "%")
-    if not 0.5 <= level < 1:
-        raise ValueError(f"{sentence!r} has the level {word}% (50% ≤ level < 100%)")
-    return level
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreshGate(_Sentence):
+    """The newest row at most `within` older than the newest that could have matured."""
+
+    within: timedelta
+
+    @property
+    def before_training(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def words(self) -> str:
+        """`newest row within 3d`."""
+        return f"newest row within {format_duration(self.within)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftGate(_Sentence):
+    """How far columns are from those of the last training's rows.
+
+    columns: those asked; empty asks every feature. by: `psi` in nats, or `ks`, a distance from 0 to 1.
+    """
+
+    op: Operator
+    bound: float
+    columns: tuple[str, ...] = ()
+    by: Literal["psi", "ks"] = "psi"
+
+    def holds(self, distance: float) -> bool:
+        """Whether a column that far away is near enough."""
+        return Condition(metric="drift", op=self.op, bound=self.bound).holds(distance)
+
+    @property
+    def before_training(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def words(self) -> str:
+        """`drift of amount by ks < 0.1`."""
+        of = f" of {', '.join(self.columns)}" if self.columns else ""
+        return f"drift{of}{' by ks' if self.by == 'ks' else ''} {self.op} {self.bound:g}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StableGate(_Sentence):
+    """Fitted again with other seeds, the best and the worst of `seeds` fits differ by at most `within`.
+
+    metric: None is the objective.
+    """
+
+    within: float
+    seeds: int
+    metric: str | None = None
+
+    @property
+    def words(self) -> str:
+        """`stable within 0.02 over 3 seeds`."""
+        metric = "" if self.metric is None else f"{self.metric} "
+        return f"{metric}stable within {format_bound(self.within)} over {self.seeds} seeds"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnGate(_Sentence):
+    """A function of the project: `function` in `file`.py beside model.yaml.
+
+    before: whether it is asked of the rows, before training.
+    """
+
+    file: str
+    function: str
+    before: bool = False
+
+    @property
+    def before_training(self) -> bool:
+        """As the sentence says."""
+        return self.before
+
+    @property
+    def words(self) -> str:
+        """`gates.check_countries`."""
+        return f"{self.file}.{self.function}{' before training' if self.before else ''}"
+
+
+def format_micros(micros: float) -> str:
+    """`50us`, `1.5ms`, `2s`: microseconds in the unit that people read."""
+    for unit, size in (("s", 1e6), ("ms", 1e3)):
+        if micros >= size:
+            return f"{micros / size:.4g}{unit}"
+    return f"{micros:.4g}us"
+
+
+Gate: TypeAlias = (
+    MetricGate
+    | PredictedGate
+    | BeatsGate
+    | NotWorseGate
+    | MeasureGate
+    | UsualGate
+    | TargetGate
+    | FreshGate
+    | DriftGate
+    | StableGate
+    | OwnGate
+)

@@ -17,10 +17,12 @@ from everloop.project.document import Document, KeyPath, parse_document, read_do
 from everloop.project.durations import parse_duration
 from everloop.project.exposure import Step, StopRule, parse_step, parse_stop_rule
 from everloop.project.folds import FoldsPlan, SearchChoice, SearchMethod
-from everloop.project.gates import Gate, MetricGate, NotWorseGate, parse_gate
+from everloop.project.gate_sentences import parse_gate
+from everloop.project.gates import Gate, MeasureGate, OwnGate, SegmentGate
 from everloop.project.metrics import LEARNERS, METRICS, TASK_LEARNERS, Calibrate, did_you_mean
 from everloop.project.objective import Objective
 from everloop.project.outcome import DataSection, OutcomeSection
+from everloop.project.own_gate import own_gate_mistake
 from everloop.project.quantiles import Quantiles
 from everloop.project.schedule import check_schedule
 from everloop.project.section import Section, sentences
@@ -200,7 +202,12 @@ class ModelFile(Section):
     train: TrainSection = Field(default_factory=lambda: TrainSection(), description="what a training run fits on")
     gates: tuple[Annotated[Gate, BeforeValidator(parse_gate)], ...] = Field(
         (parse_gate("beats yardstick"),),
-        description="recall >= 0.75 [at 95%] [for each SEGMENT], beats champion, not worse than champion by 0.01",
+        description="of the rows, before training: rows within 50% of usual, newest row within 3d, target rate between "
+        "0.1% and 2%, duplicates < 1%, drift < 0.2, contract violations < 0.1%; of the model: recall >= 0.75 [at 95%] "
+        "[for each SEGMENT [with 200 rows]], beats champion, not worse than champion by 0.01, calibration error <= "
+        "0.02, predicted rate within 20% of actual, agreement <= 1e-5, latency <= 500us per row, bundle <= 5MB, stable "
+        "within 0.02 over 3 seeds, FILE.FUNCTION; each refuses where it is undecided, unless it ends in ', undecided "
+        "passes'",
     )
     rollout: RolloutPlan = Field(default_factory=lambda: RolloutPlan(), description="how a challenger is exposed")
     monitor: MonitorSection = Field(default_factory=lambda: MonitorSection(), description="how traffic is watched")
@@ -233,6 +240,11 @@ class Model(ModelFile):
     def own_learners(self) -> Path | None:
         """The learners.py that defines learners of this project's own; None where there is none."""
         return self.folder / _OWN_LEARNERS if _own(self.folder) else None
+
+    @property
+    def tolerates_violations(self) -> bool:
+        """Whether rows that break the contract are left out and counted, because a gate says how many may be."""
+        return any(isinstance(gate, MeasureGate) and gate.measure == "contract violations" for gate in self.gates)
 
     @property
     def calibration(self) -> str:
@@ -312,7 +324,7 @@ def _model(document: Document, *, folder: Path) -> tuple[Model | None, tuple[str
         found = sorted({document.mistake(*item) for item in sentences(error, ModelFile)}, key=_line)
         return None, (*document.mistakes, *found)
     placed, crossed = _place_origin(with_task_defaults(read))
-    crossed += _cross_mistakes(placed)
+    crossed += [*_cross_mistakes(placed), *_own_gate_mistakes(placed, folder)]
     mistakes = (*document.mistakes, *(document.mistake(*item) for item in crossed))
     values = {name: getattr(placed, name) for name in ModelFile.model_fields}
     return None if mistakes else Model.model_construct(**values, name=folder.name, folder=folder), mistakes
@@ -370,7 +382,16 @@ def _segment_mistakes(read: ModelFile) -> list[tuple[KeyPath, str]]:
     return [
         (("gates", index), f"{gate.segment!r} is not one of data.segments{did_you_mean(gate.segment, segments)}")
         for index, gate in enumerate(read.gates)
-        if isinstance(gate, MetricGate | NotWorseGate) and gate.segment is not None and gate.segment not in segments
+        if isinstance(gate, SegmentGate) and gate.segment is not None and gate.segment not in segments
+    ]
+
+
+def _own_gate_mistakes(read: ModelFile, folder: Path) -> list[tuple[KeyPath, str]]:
+    """Gates of the project's own whose file or function is not there; the file is read and not run."""
+    return [
+        (("gates", index), mistake)
+        for index, gate in enumerate(read.gates)
+        if isinstance(gate, OwnGate) and (mistake := own_gate_mistake(gate, folder)) is not None
     ]
 
 

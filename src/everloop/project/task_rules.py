@@ -9,7 +9,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from everloop.project.document import KeyPath
-from everloop.project.gates import MetricGate
+from everloop.project.gates import (
+    CALIBRATION_ERROR,
+    COVERAGE,
+    MetricGate,
+    NotWorseGate,
+    PredictedGate,
+    StableGate,
+    TargetGate,
+    UsualGate,
+)
 from everloop.project.metrics import METRICS, TASK_LEARNERS, did_you_mean, metric_name
 from everloop.project.quantiles import QUANTILES
 
@@ -33,7 +42,7 @@ def with_task_defaults(read: ModelFile) -> ModelFile:
 
 def task_mistakes(read: ModelFile) -> list[tuple[KeyPath, str]]:
     """Metrics and learners of another task, and keys that this one has no use for."""
-    found = [*_metric_mistakes(read), *_learner_mistakes(read)]
+    found = [*_metric_mistakes(read), *_learner_mistakes(read), *_gate_mistakes(read)]
     return [*found, *(_of_regression(read) if read.task == "regression" else _of_classification(read))]
 
 
@@ -41,13 +50,39 @@ def _metric_mistakes(read: ModelFile) -> list[tuple[KeyPath, str]]:
     named: list[tuple[KeyPath, str]] = [(("objective",), read.objective.metric)]
     if read.objective.constraint is not None:
         named.append((("objective",), read.objective.constraint.metric))
-    named += [(("gates", i), gate.metric) for i, gate in enumerate(read.gates) if isinstance(gate, MetricGate)]
+    named += [
+        (("gates", i), gate.metric)
+        for i, gate in enumerate(read.gates)
+        if isinstance(gate, MetricGate | NotWorseGate | StableGate)
+        and gate.metric is not None
+        and gate.metric not in (CALIBRATION_ERROR, COVERAGE)
+    ]
     named += [(("monitor", "checks", i), check) for i, check in enumerate(read.monitor.checks) if check in METRICS]
     return [
         (key, f"{metric} is a metric of {task}, and this model is a {read.task}")
         for key, metric in named
         if (task := metric_name(metric).task) != read.task
     ]
+
+
+def _gate_mistakes(read: ModelFile) -> Iterator[tuple[KeyPath, str]]:
+    """Gates in the words of the other task."""
+    numeric = read.task == "regression"
+    for index, gate in enumerate(read.gates):
+        key: KeyPath = ("gates", index)
+        if isinstance(gate, UsualGate | TargetGate | PredictedGate) and gate.what != "rows":
+            word = "mean" if numeric else "rate"
+            if not gate.what.endswith(word):
+                said = "a number has a mean" if numeric else "a class has a rate"
+                other = str(gate).replace(gate.what, gate.what.replace("mean" if word == "rate" else "rate", word), 1)
+                yield key, f"'{gate}': this model is a {read.task}, and {said}; did you mean '{other}'?"
+        needs_quantiles = isinstance(gate, MetricGate) and (
+            gate.metric == COVERAGE or (gate.metric == CALIBRATION_ERROR and numeric)
+        )
+        if needs_quantiles and not numeric:
+            yield key, f"'{gate}': a probability has no quantiles to cover outcomes; did you mean 'calibration error'?"
+        elif needs_quantiles and not read.quantiles:
+            yield key, f"'{gate}' is asked of quantiles, and `quantiles: []` gives none"
 
 
 def _learner_mistakes(read: ModelFile) -> list[tuple[KeyPath, str]]:

@@ -4,6 +4,7 @@
 its functions are exported too.
 """
 
+from everloop.tasks.calibration_error import calibration_error, predicted_over_actual
 from everloop.tasks.classification import Classification
 from everloop.tasks.evaluation import Evaluation, decided, paired_interval
 from everloop.tasks.loss import hits, row_losses
@@ -25,6 +26,7 @@ __all__ = [
     "Regression",
     "RiskShares",
     "Task",
+    "calibration_error",
     "choose_threshold",
     "decided",
     "error_bound",
@@ -33,6 +35,7 @@ __all__ = [
     "numeric_losses",
     "paired_interval",
     "paired_numeric_interval",
+    "predicted_over_actual",
     "risk_shares",
     "row_losses",
 ]

@@ -82,12 +82,19 @@ class Classification:
         return objective_value(objective, evaluation, evaluation.value(objective.metric))
 
     def paired_interval(
-        self, metric: str, first: Evaluated, second: Evaluated, *, seed: int = 0, level: float = 0.95
+        self,
+        metric: str,
+        first: Evaluated,
+        second: Evaluated,
+        *,
+        seed: int = 0,
+        level: float = 0.95,
+        prior: float = 0.0,
     ) -> Interval:
         """The interval of `first`'s metric minus `second`'s over the same rows: see `tasks.paired_interval`."""
         assert isinstance(first, Evaluation)
         assert isinstance(second, Evaluation)
-        return paired_interval(metric, first, second, seed=seed, level=level)
+        return paired_interval(metric, first, second, seed=seed, level=level, prior=prior)
 
     def losses(
         self,

@@ -73,9 +73,16 @@ class Regression:
         return evaluation.value(objective.metric)
 
     def paired_interval(
-        self, metric: str, first: Evaluated, second: Evaluated, *, seed: int = 0, level: float = 0.95
+        self,
+        metric: str,
+        first: Evaluated,
+        second: Evaluated,
+        *,
+        seed: int = 0,
+        level: float = 0.95,
+        prior: float = 0.0,
     ) -> Interval:
-        """The interval of `first`'s metric minus `second`'s over the same rows; the seed is not used."""
+        """The interval of `first`'s metric minus `second`'s over the same rows; seed and prior are not used."""
         assert isinstance(first, NumericEvaluation)
         assert isinstance(second, NumericEvaluation)
         return paired_numeric_interval(metric, first, second, level=level)

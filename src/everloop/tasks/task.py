@@ -138,9 +138,19 @@ class Task(Protocol):
         ...
 
     def paired_interval(
-        self, metric: str, first: Evaluated, second: Evaluated, *, seed: int = 0, level: float = 0.95
+        self,
+        metric: str,
+        first: Evaluated,
+        second: Evaluated,
+        *,
+        seed: int = 0,
+        level: float = 0.95,
+        prior: float = 0.0,
     ) -> Interval:
-        """The interval of `first`'s metric minus `second`'s over the same rows."""
+        """The interval of `first`'s metric minus `second`'s over the same rows.
+
+        prior: rows of every kind that are added for the interval of a metric of decisions: see `paired_by_cells`.
+        """
         ...
 
     def losses(

@@ -181,7 +181,8 @@ train: {train}
 gates:
   - mae <= {bound}
   - beats yardstick                      # always answering the middle, and a linear regression
-  - not worse than champion by {margin}
+  - not worse than champion by {margin}, undecided passes   # surely worse is refused; the rollout tells the rest
+  # of the rows, too: rows within 50% of usual, newest row within 3d, drift < 0.2; all: everloop init --explain
 rollout:
   steps: [shadow 1d, 1%, 10%, 50%, 100%]
   stop if: [errors, latency p99 > 100ms]

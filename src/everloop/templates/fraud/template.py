@@ -188,7 +188,8 @@ gates:
   - accuracy >= 0.90
   - beats yardstick                      # calling nothing fraud has 0.998 accuracy
   - recall >= 0.60                       # the point estimate; "at 95%" asks it of the interval's lower end
-  - not worse than champion by 0.02
+  - not worse than champion by 0.02, undecided passes   # surely worse is refused; the rollout tells the rest
+  # of the rows, too: rows within 50% of usual, newest row within 3d, drift < 0.2; all: everloop init --explain
 rollout:
   steps: [shadow 1d, 1%, 10%, 50%, 100%]
   stop if: [errors, latency p99 > 100ms, decision share moves > 0.5%]   # 0.5 %: one payment in 200

@@ -1,0 +1,62 @@
+"""What is asked of a fit: the spec's learner, or a yardstick, on a run's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from everloop.data import TARGET, WEIGHT, FeatureTree, Split, fit_sample
+from everloop.models import FitRequest, Validation
+from everloop.project import Model, Spec, quantile_level
+from everloop.tasks import get_task
+
+__all__ = ["candidate_request", "yardstick_request"]
+
+# A yardstick is there to be beaten by a wide margin; it learns all it can from this many rows.
+YARDSTICK_ROWS = 100_000
+
+
+def candidate_request(
+    model: Model, spec: Spec, parts: Split, tree: FeatureTree, *, seed: int | None = None
+) -> FitRequest:
+    """The fit of the spec. seed: of the fit alone, None is the spec's own; the rows are drawn by the spec's."""
+    request = _request(model, spec, parts, tree, spec.learner, spec.hyperparameters, most=model.train.rows)
+    return replace(request, own=model.own_learners, seed=spec.seed if seed is None else seed)
+
+
+def yardstick_request(model: Model, spec: Spec, parts: Split, tree: FeatureTree, learner: str) -> FitRequest:
+    """The fit of a yardstick beside it, as it is by default."""
+    return _request(model, spec, parts, tree, learner, {}, most=YARDSTICK_ROWS)
+
+
+def _request(
+    model: Model,
+    spec: Spec,
+    parts: Split,
+    tree: FeatureTree,
+    learner: str,
+    params: Mapping[str, Any],
+    *,
+    most: int | None,
+) -> FitRequest:
+    y, weight = parts.train[TARGET].to_numpy(), parts.train[WEIGHT].to_numpy()
+    numeric = not get_task(model.task).decides
+    chosen = fit_sample(y, weight, most=len(y) if most is None else most, seed=spec.seed, numeric=numeric)
+    return FitRequest(
+        learner=learner,
+        params=params,
+        X=tree.matrix(parts.train[chosen.rows]),
+        y=y[chosen.rows],
+        weight=chosen.weight,
+        validation=Validation(
+            X=tree.matrix(parts.validation),
+            y=parts.validation[TARGET].to_numpy(),
+            weight=parts.validation[WEIGHT].to_numpy(),
+        ),
+        seed=spec.seed,
+        task=model.task,
+        categories=tree.categories(),
+        quantiles=tuple(quantile_level(name) for name in spec.quantiles),
+        calibration=spec.calibration,
+    )

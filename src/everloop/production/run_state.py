@@ -1,0 +1,115 @@
+"""What every step of a run reads: its model and spec, its rows and how they are cut, its graphs."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from everloop.data import EVENT_TIME, FeatureTree, Split, load_features, read_contract, retrain_split, time_split
+from everloop.errors import Refused
+from everloop.models import learners
+from everloop.project import Model, Spec
+from everloop.tasks import get_task
+from everloop.workflows import RunContext, State
+
+if TYPE_CHECKING:
+    from everloop.production.pipeline import PipelineResources
+
+__all__ = [
+    "CANDIDATE",
+    "CHAMPION",
+    "champion_of",
+    "features_of",
+    "graph_of",
+    "model_of",
+    "resources_of",
+    "run_place",
+    "run_rows",
+    "spec_of",
+    "split_of",
+    "write_whole",
+    "yardsticks_of",
+]
+
+CANDIDATE = "candidate"
+CHAMPION = "champion"
+
+
+def resources_of(context: RunContext) -> PipelineResources:
+    """What the steps work with."""
+    resources: PipelineResources = context.resources
+    return resources
+
+
+def model_of(context: RunContext, state: State) -> Model:
+    """The model that the run is about, as its file is now."""
+    return resources_of(context).model(state["model"])
+
+
+def spec_of(context: RunContext, state: State) -> Spec:
+    """The spec as it was approved: a file that was changed while the run was going on is refused."""
+    spec = model_of(context, state).spec(state["spec"])
+    if spec.hash != state["spec_hash"]:
+        raise Refused(f"{spec.name} was changed after this run began; approve it again and start another run")
+    return spec
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file by rename, so that it is there whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_bytes(data)
+    draft.replace(path)
+
+
+def run_place(context: RunContext) -> str:
+    """The run's folder, from the project's root."""
+    return os.path.relpath(context.workdir, resources_of(context).project.root)
+
+
+def run_rows(context: RunContext) -> pl.DataFrame:
+    """The rows that were frozen when the run began, in order of event time."""
+    return pl.read_parquet(context.workdir / "snapshot.parquet")
+
+
+def features_of(model: Model, spec: Spec) -> FeatureTree:
+    """The features that the spec asks for; all where it names none."""
+    tree = load_features(model.features_path, read_contract(model)).tree()
+    return tree.only(spec.features) if spec.features else tree
+
+
+def split_of(context: RunContext, state: State) -> Split:
+    """The run's rows cut by time: where the step `split` decided it, else as it is to be decided."""
+    frame = run_rows(context)
+    if "split" in state:  # decided before: cut where it was cut
+        first = datetime.fromisoformat(state["split"]["validation_from"])
+        second = datetime.fromisoformat(state["split"]["test_from"])
+        at = pl.col(EVENT_TIME)
+        return Split(
+            train=frame.filter(at < first),
+            validation=frame.filter((at >= first) & (at < second)),
+            test=frame.filter(at >= second),
+        )
+    if champion_of(context, state) is None:
+        return time_split(frame)
+    model = model_of(context, state)
+    return retrain_split(frame, model.train.holdout, numeric=not get_task(model.task).decides)
+
+
+def champion_of(context: RunContext, state: State) -> int | None:
+    """The version that answers now."""
+    routing = context.ledger.routing(state["model"])
+    return None if routing is None else routing.champion
+
+
+def graph_of(context: RunContext, name: str) -> bytes:
+    """The graph that the step `fit` left under this name."""
+    return (context.workdir / f"{name}.onnx").read_bytes()
+
+
+def yardsticks_of(model: Model) -> tuple[str, ...]:
+    """The learners that are there to be beaten, by name."""
+    return tuple(name for name, item in learners(model.task).items() if item.yardstick)
