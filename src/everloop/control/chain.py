@@ -139,6 +139,11 @@ def _approved(payload: Payload) -> str:
     return f"approved {payload['spec']}{edited}{note}"
 
 
+def _arrived(payload: Payload) -> str:
+    by = f" by {payload['modifier']}" if payload["modifier"] else ""
+    return f"{payload['spec']} arrived from {payload['store']}, version {payload['version']}{by}"
+
+
 def _proposed(payload: Payload) -> str:
     answers = f" in answer to {payload['alert']}" if payload["alert"] else ""
     changed = [name for name in payload["diff"] if not name.startswith("data.")]
@@ -181,6 +186,8 @@ _SENTENCES: Mapping[str, Callable[[Payload], str]] = {
     "run.started": _trained,
     "schedule.fired": lambda payload: f"the schedule {payload['schedule']} came due",
     "spec.approved": _approved,
+    "spec.arrived": _arrived,
+    "spec.put": lambda payload: f"{payload['spec']} was put into {payload['store']} as version {payload['version']}",
     "spec.written": _written,
     "version.registered": _registered,
 }

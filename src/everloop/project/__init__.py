@@ -11,7 +11,7 @@ from everloop.project.explain import explain, explain_records
 from everloop.project.exposure import Step, StopRule, parse_step, parse_stop_rule
 from everloop.project.folds import FoldsPlan, SearchChoice, SearchMethod
 from everloop.project.gates import BeatsGate, Gate, MetricGate, NotWorseGate, parse_gate
-from everloop.project.lock import ProjectLock
+from everloop.project.lock import ProjectLock, exclusively
 from everloop.project.metrics import LEARNERS, METRICS, TASK_LEARNERS, MetricName, did_you_mean, metric_name
 from everloop.project.model import (
     Model,
@@ -31,10 +31,13 @@ from everloop.project.quantiles import QUANTILES, parse_quantiles, quantile_leve
 from everloop.project.schedule import check_schedule, next_due
 from everloop.project.settings import Address, Endpoint, Settings
 from everloop.project.shares import format_share, parse_share
-from everloop.project.spec import Approval, Spec, parse_spec, read_spec, spec_text, write_spec
+from everloop.project.spec import Approval, Source, Spec, parse_spec, read_spec, spec_text, write_spec
+from everloop.project.spec_diff import flat_spec, spec_diff
+from everloop.project.spec_store import FILES, ApprovalSection, SpecsSection, StoreAddress, parse_store
 from everloop.project.timezones import check_timezone, localise
 
 __all__ = [
+    "FILES",
     "LEARNERS",
     "METRICS",
     "PROJECT_FILE",
@@ -43,6 +46,7 @@ __all__ = [
     "Acts",
     "Address",
     "Approval",
+    "ApprovalSection",
     "BeatsGate",
     "Budget",
     "Cell",
@@ -69,9 +73,12 @@ __all__ = [
     "SearchMethod",
     "SearchSection",
     "Settings",
+    "Source",
     "Spec",
+    "SpecsSection",
     "Step",
     "StopRule",
+    "StoreAddress",
     "TimeColumn",
     "TrainSection",
     "Weight",
@@ -79,9 +86,11 @@ __all__ = [
     "check_timezone",
     "did_you_mean",
     "dump_yaml",
+    "exclusively",
     "executed",
     "explain",
     "explain_records",
+    "flat_spec",
     "format_bound",
     "format_duration",
     "format_share",
@@ -98,10 +107,12 @@ __all__ = [
     "parse_spec",
     "parse_step",
     "parse_stop_rule",
+    "parse_store",
     "quantile_level",
     "read_document",
     "read_model",
     "read_spec",
+    "spec_diff",
     "spec_text",
     "write_spec",
 ]

@@ -34,12 +34,13 @@ _ABOUT: Final[Mapping[str, str]] = {
     "yardsticks": "What simple models reach on the same test rows. A model that does no better is not worth its keep.",
     "data": "The rows it was found on: how many in all, and to train, to validate (in all folds) and to test; how many "
     "positives; the first and the last time, in UTC; the hash of their content. A run reads the rows of its own day.",
+    "source": "The store that it arrived from, the version that it has there, and who wrote it.",
     "parent": "The spec that production trained from when this was found; null for a first one.",
     "reason": "Why it exists.",
     "diff": "What is other than in the parent: the key, what it was and what it is.",
     "created_at": "When it was written, in UTC.",
-    "approval": "Who answers for it, and since when. The ledger's fact decides, and this is its copy: a name written "
-    "here by hand approves nothing.",
+    "approval": "Who answers for it, since when, and the hash of what was approved. The ledger's fact decides, and "
+    "this is its copy: a name written here by hand approves nothing.",
 }
 
 

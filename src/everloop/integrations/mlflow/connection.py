@@ -11,7 +11,6 @@ What is worked around here, and why:
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
@@ -24,8 +23,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from everloop.errors import IntegrationError
+from everloop.project import exclusively
 
-__all__ = ["Connection", "connect", "error_code", "exclusively", "said", "shown"]
+__all__ = ["Connection", "connect", "error_code", "said", "shown"]
 
 _BEFORE_IMPORT: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -128,17 +128,6 @@ def _make(file: Path, artifacts: str) -> None:
         draft.replace(file)
     finally:
         draft.unlink(missing_ok=True)
-
-
-@contextmanager
-def exclusively(path: Path) -> Iterator[None]:
-    """Hold the file lock, after whoever has it; the system drops it when the process dies."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from everloop.clock import Clock
 from everloop.errors import IntegrationError, NotFound
-from everloop.integrations.mlflow.connection import Connection, connect, error_code, exclusively, said, shown
+from everloop.integrations.mlflow.connection import Connection, connect, error_code, said, shown
 from everloop.integrations.mlflow.registry import Registry
 from everloop.integrations.mlflow.runs import Runs, experiment_of
 from everloop.integrations.mlflow.searches import Searches
 from everloop.ledger import Fact, Ledger
-from everloop.project import Project
+from everloop.project import Project, exclusively
 
 if TYPE_CHECKING:
     from everloop.experiment import ForeignRun
