@@ -193,7 +193,7 @@ def test_every_list_reads_at_80_columns_and_as_json(trained: Path) -> None:
     (version,) = everloop("model", "list", "--json", cwd=trained).json
     assert (version["name"], version["role"], version["spec"]) == ("fraud/v1", "champion", "fraud-s1")
     run = everloop("run", "show", version["run"], "--json", cwd=trained).json
-    assert run["steps"][0]["step"] == "snapshot"
+    assert run["steps"][0]["step"] == "configure"
     assert "approved by alice" in everloop("spec", "list", cwd=trained).out
     shown = {
         "model": ("model", "show", "v1"),

@@ -25,7 +25,7 @@ gates:
   - beats yardstick
   - not worse than champion by 0.02
 """
-STEPS = ("snapshot", "check", "split", "fit", "evaluate", "package", "gate", "register", "release")
+STEPS = ("configure", "snapshot", "check", "split", "fit", "evaluate", "package", "gate", "register", "release")
 
 
 def shop(

@@ -12,6 +12,7 @@ from everloop.models.class_weight import scale_pos_weight
 from everloop.models.early_stopping import stops_early
 from everloop.models.fitting import FitRequest, FitResult, fit_here, fit_with
 from everloop.models.foreign import ReadConfiguration, foreign_configuration, read_configuration
+from everloop.models.foreign_params import said_value
 from everloop.models.learner import (
     BLEND,
     FittedModel,
@@ -70,6 +71,7 @@ __all__ = [
     "own_learner",
     "read_configuration",
     "resolve_params",
+    "said_value",
     "scale_pos_weight",
     "search_space",
     "settled",

@@ -1,23 +1,39 @@
 """Phase 2: an approved spec becomes a version, by a durable pipeline behind gates; and files are scored in batch."""
 
-from everloop.production.approved import ApprovedSpec, FileSpecs, SpecStore, approved_spec
+from everloop.production.approved import ApprovedSpec, approval_of, approved_spec
+from everloop.production.arrival import Arrival, arrive, modified_by, put_spec
+from everloop.production.configuration import Configuration, Part
+from everloop.production.file_specs import FileSpecs
 from everloop.production.gates import GateEvidence, GateVerdict, judge_gates, refusal
+from everloop.production.memory_specs import MemorySpecs
 from everloop.production.pipeline import PIPELINE, PipelineResources, start_training, training_workflow
 from everloop.production.rows import everything_known
 from everloop.production.score import ScoredFile, score_file
+from everloop.production.spec_store import GROUP, SpecStore, SpecStoreKind, open_store
 
 __all__ = [
+    "GROUP",
     "PIPELINE",
     "ApprovedSpec",
+    "Arrival",
+    "Configuration",
     "FileSpecs",
     "GateEvidence",
     "GateVerdict",
+    "MemorySpecs",
+    "Part",
     "PipelineResources",
     "ScoredFile",
     "SpecStore",
+    "SpecStoreKind",
+    "approval_of",
     "approved_spec",
+    "arrive",
     "everything_known",
     "judge_gates",
+    "modified_by",
+    "open_store",
+    "put_spec",
     "refusal",
     "score_file",
     "start_training",

@@ -16,8 +16,9 @@ __all__ = ["ProjectLock", "exclusively"]
 
 @contextmanager
 def exclusively(path: Path) -> Iterator[None]:
-    """Hold the file lock, after whoever has it; the system drops it when the process dies."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    """Hold the lock of a file or a folder, after whoever has it; the system drops it when the process dies."""
+    flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    handle = os.open(path, flags | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -8,5 +8,6 @@ class TestExtraTrees(LearnerSuite):
 
 from everloop.testing.learner_suite import LearnerSuite
 from everloop.testing.planted_rows import planted_rows
+from everloop.testing.spec_store_suite import SpecStoreSuite
 
-__all__ = ["LearnerSuite", "planted_rows"]
+__all__ = ["LearnerSuite", "SpecStoreSuite", "planted_rows"]

@@ -1,0 +1,133 @@
+"""The pipeline's first step: which configuration this run trains, read now from the one place where it lives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from everloop.errors import ConfigurationError, NotFound, Refused
+from everloop.ledger import Approval, Fact, RunConfigured
+from everloop.production.approved import approval_of
+from everloop.production.arrival import Arrival, arrive, put_spec
+from everloop.production.file_specs import FileSpecs
+from everloop.production.spec_store import SpecStore
+from everloop.project import Model, Spec
+from everloop.workflows import RunContext, State
+
+if TYPE_CHECKING:
+    from everloop.production.configuration import Configuration
+    from everloop.production.pipeline import PipelineResources
+
+__all__ = ["configure"]
+
+_FILE = "configuration.json"
+
+
+def configure(context: RunContext, state: State) -> State:
+    """Settle the run's spec, and write down its values, their source and who answers for them.
+
+    From a folder it is the spec that the run was started with. From a store it is what holds there at this moment: it
+    becomes a spec, and the run is refused until someone approved that. The fact is written once: a run that is killed
+    after it goes on with what it says, whatever the store says by then. Raises IntegrationError while the store does
+    not answer; the engine tries again.
+    """
+    written = context.ledger.keyed(context.run_id, context.step, 1)
+    if written is None:
+        resources: PipelineResources = context.resources
+        model = resources.model(state["model"])
+        if model.spec_store.store.is_files:
+            settled = _of_files(context, state, model)
+        else:
+            settled = _of_store(context, state, model, resources.store(model))
+        written = context.append("run.configured", context.run_id, settled)
+    _keep(context, written)
+    return _output(written)
+
+
+def _of_files(context: RunContext, state: State, model: Model) -> RunConfigured:
+    spec = _named(state, model)
+    return _settled(context, model, spec, approval_of(context.ledger, spec), FileSpecs(model=model).get(spec.name))
+
+
+def _named(state: State, model: Model) -> Spec:
+    """The spec that the run was started with, as it was then."""
+    spec = model.spec(state["spec"])
+    if spec.hash != state["spec_hash"]:
+        raise Refused(f"{spec.name} was changed after this run began; approve it again and start another run")
+    return spec
+
+
+def _of_store(context: RunContext, state: State, model: Model, store: SpecStore) -> RunConfigured:
+    wanted = None if state.get("spec") is None else _named(state, model)
+    arrival = _arrival(context, model, store)
+    if wanted is not None and (arrival is None or arrival.spec.content != wanted.content):
+        if state["trigger"] != "alert":
+            raise Refused(
+                f"{model.name} is configured in {store.address}, which does not say what {wanted.name} says; "
+                f"'everloop spec put {wanted.name}' writes it there, and without --spec a run takes what is there"
+            )
+        # an approved answer to an alert goes the way of every configuration: or the next run would undo it
+        put_spec(store, model, wanted, ledger=context.ledger, actor=approval_of(context.ledger, wanted).by)
+        arrival = _arrival(context, model, store)
+    if arrival is None:
+        raise Refused(f"{store.address} holds no configuration; 'everloop spec put NAME' writes one there")
+    found = arrival.configuration
+    if arrival.approval is None:
+        by = f", by {found.modifier}" if found.modifier else ""
+        raise Refused(
+            f"{arrival.spec.name}, which arrived from {found.where}{by}, is not approved; review it and run "
+            f"'everloop approve {arrival.spec.name} --by NAME'"
+        )
+    return _settled(context, model, arrival.spec, arrival.approval, found, notes=arrival.notes)
+
+
+def _arrival(context: RunContext, model: Model, store: SpecStore) -> Arrival | None:
+    """What the store says, as a spec; None where it says nothing. What cannot be understood is refused by name."""
+    try:
+        return arrive(model, store.get(), ledger=context.ledger, clock=context.clock)
+    except NotFound:
+        return None
+    except ConfigurationError as error:
+        raise Refused("; ".join(error.mistakes)) from error
+
+
+def _settled(
+    context: RunContext,
+    model: Model,
+    spec: Spec,
+    approval: Approval,
+    found: Configuration,
+    *,
+    notes: tuple[str, ...] = (),
+) -> RunConfigured:
+    return RunConfigured(
+        run=context.run_id,
+        model=model.name,
+        spec=spec.name,
+        spec_hash=spec.hash,
+        store=found.store,
+        version=found.version,
+        modifier=found.modifier,
+        learner=spec.learner,
+        hyperparameters=dict(spec.hyperparameters),
+        parts={name: {"version": part.version, "modifier": part.modifier} for name, part in found.parts.items()},
+        approval=approval.seq,
+        notes=list(notes),
+    )
+
+
+def _keep(context: RunContext, written: Fact) -> None:
+    """The same beside the run's other evidence, whole."""
+    path = context.workdir / _FILE
+    draft = path.with_name(f".{_FILE}")
+    draft.write_text(json.dumps(msgspec.to_builtins(written.payload), indent=2), encoding="utf-8")
+    draft.replace(path)
+
+
+def _output(written: Fact) -> dict[str, Any]:
+    said: Mapping[str, Any] = written.payload
+    source = {name: said[name] for name in ("store", "version", "modifier")}
+    return {name: said[name] for name in ("spec", "spec_hash", "approval")} | {"source": source}
