@@ -11,7 +11,7 @@ import boto3
 import httpx
 from moto.server import ThreadedMotoServer
 
-__all__ = ["ObjectStore", "object_store"]
+__all__ = ["KEYS", "ObjectStore", "aws", "object_store"]
 
 KEYS = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
 
@@ -38,15 +38,23 @@ class ObjectStore:
 
 
 @contextmanager
-def object_store(bucket: str) -> Iterator[ObjectStore]:
-    """An empty store, until the block ends."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+def aws(*, port: int = 0, kept: bool = False) -> Iterator[str]:
+    """AWS's requests answered at this address, until the block ends; kept: with what an earlier one held."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
     try:
         url = "http://{}:{}".format(*server.get_host_and_port())
-        httpx.post(f"{url}/moto-api/reset").raise_for_status()  # what an earlier server held is kept by the process
+        if not kept:  # else what an earlier server held is kept by the process
+            httpx.post(f"{url}/moto-api/reset").raise_for_status()
+        yield url
+    finally:
+        server.stop()
+
+
+@contextmanager
+def object_store(bucket: str) -> Iterator[ObjectStore]:
+    """An empty store, until the block ends."""
+    with aws() as url:
         client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **KEYS)
         client.create_bucket(Bucket=bucket)
         yield ObjectStore(client=client, bucket=bucket, url=url)
-    finally:
-        server.stop()
