@@ -48,6 +48,10 @@ class Connection:
     server: bool
     artifacts: str | None
 
+    def takes_files(self, run: Any) -> bool:
+        """Whether this process can put files beside a run: in a folder here, or by a server that passes them on."""
+        return not self.server or run.info.artifact_uri.startswith("mlflow-artifacts:")
+
 
 def shown(address: str) -> str:
     """The address without a password."""

@@ -58,7 +58,7 @@ def error_code(error: BaseException) -> str:
 
 
 def _is_theirs(error: BaseException) -> bool:
-    return any(kind.__name__ in ("BotoCoreError", "ClientError") for kind in type(error).__mro__)
+    return any(kind.__module__.partition(".")[0] in ("boto3", "botocore") for kind in type(error).__mro__)
 
 
 def _sentence(address: str, error: Exception) -> str:
