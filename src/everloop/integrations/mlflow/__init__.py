@@ -1,8 +1,8 @@
 """MLflow: a mirror of the ledger's runs, searches, versions and roles, and a place where configurations live.
 
 `Mirror(project, ledger, clock)`, off until everloop.yaml has `mlflow: ADDRESS`. `MlflowSpecs(project, model)` and
-`Watch(project, ledger, clock)`, for a model whose `specs:` is in MLflow's registry. MLflow itself is imported when there
-is something to do.
+`Watch(project, ledger, clock)`, for a model whose `specs:` is in MLflow's registry. MLflow itself is imported when
+there is something to do.
 """
 
 from everloop.integrations.mlflow.mirror import Mirror

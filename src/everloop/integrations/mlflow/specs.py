@@ -84,7 +84,8 @@ class MlflowSpecs:
     def history(self) -> list[Configuration]:
         """Every version of the registered model, oldest first."""
         with said(self._tracking):
-            return [self._configuration(version) for version in self._versions()]
+            aliases = self._aliases()
+            return [self._configuration(version, aliases) for version in self._versions()]
 
     @property
     def _client(self) -> Any:
@@ -120,18 +121,30 @@ class MlflowSpecs:
         what = self.address if asked is None else f"models:/{self._store.name}, version or alias {asked},"
         if not versions:
             return NotFound(f"{what} is not there: MLflow has no registered model {self._store.name}")
-        known = ", ".join(sorted({name for one in versions for name in one.aliases})) or "no alias"
+        known = ", ".join(sorted(self._aliases())) or "no alias"
         return NotFound(f"{what} is not there: the newest version is {versions[-1].version}, and there is {known}")
 
-    def _configuration(self, version: Any) -> Configuration:
+    def _aliases(self) -> dict[str, str]:
+        """alias → number."""
+        try:
+            found = self._client.get_registered_model(self._store.name).aliases
+        except Exception as error:
+            if error_code(error) not in _ABSENT:
+                raise
+            return {}
+        return {alias: str(version) for alias, version in found.items()}
+
+    def _configuration(self, version: Any, aliases: Mapping[str, str] | None = None) -> Configuration:
+        aliases = self._aliases() if aliases is None else aliases
         tags = dict(version.tags)
         kept = _pieces(tags)
         run = None if not version.run_id else self._run(version.run_id)
+        number = str(version.version)
         common: dict[str, Any] = {
             "store": self.address,
-            "version": str(version.version),
+            "version": number,
             "at": datetime.fromtimestamp(version.creation_timestamp / 1000, tz=UTC),
-            "labels": tuple(sorted({*version.aliases, *_stage(version)})),
+            "labels": tuple(sorted({*(name for name, at in aliases.items() if at == number), *_stage(version)})),
         }
         if kept is not None:
             said_too = {name: value for name, value in kept.items() if name not in ("learner", "hyperparameters")}
