@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from everloop.control.stopping import told_to_stop
     from everloop.control.supervisor import Running, up
     from everloop.control.trackers import tracked_run
-    from everloop.control.view import AlertView, ModelView, Schedule, Try, View
+    from everloop.control.view import AlertView, Arrived, ModelView, Schedule, Try, View
     from everloop.control.worker import work
 
 __all__ = [
     "AlertView",
+    "Arrived",
     "Controller",
     "Finding",
     "ModelStatus",
@@ -60,6 +61,7 @@ __all__ = [
 # No module is called as a name it holds is, or the module would hide it.
 _PLACES = {
     "AlertView": "view",
+    "Arrived": "view",
     "Controller": "controller",
     "Finding": "doctor",
     "ModelStatus": "overview",

@@ -21,7 +21,7 @@ __all__ = [
     "StopRollout",
 ]
 
-Trigger = Literal["person", "schedule", "alert"]
+Trigger = Literal["person", "schedule", "store", "alert"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,11 @@ class FireSchedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartTraining:
-    """Begin a run. name: what the run's id follows from, the same for the same request."""
+    """Begin a run. name: what the run's id follows from, the same for the same request.
+
+    spec: of a model whose configuration lives in a store the run reads what is there by then, unless it answers an
+        alert.
+    """
 
     model: str
     spec: str

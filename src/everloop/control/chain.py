@@ -124,7 +124,8 @@ def _rows(data: Payload) -> str:
 def _trained(payload: Payload) -> str:
     as_of = payload["inputs"].get("as_of")
     known = "" if as_of is None else f" on what was known at {as_of[:16].replace('T', ' ')}"
-    return f"run {payload['run']} trained {payload['spec']}{known} (asked by {payload['trigger'] or 'a person'})"
+    trained = payload["spec"] or f"what {payload['inputs'].get('store')} held"
+    return f"run {payload['run']} trained {trained}{known} (asked by {payload['trigger'] or 'a person'})"
 
 
 def _written(payload: Payload) -> str:

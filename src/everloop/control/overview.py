@@ -230,7 +230,7 @@ def _model_status(ledger: Ledger, model: Model, now: datetime) -> ModelStatus:
         alerts=seen.open_alerts,
         last_run=runs[-1] if runs else None,
         next_retrain=_next_retrain(ledger, model, now) if champion is not None else None,
-        waiting_for=_waiting_for(ledger, seen.open_alerts),
+        waiting_for=_waiting_for(ledger, seen.open_alerts) or _arrived(ledger, model),
     )
 
 
@@ -262,6 +262,15 @@ def _waiting_for(ledger: Ledger, alerts: Sequence[AlertState]) -> str | None:
         if alert.proposal is not None and ledger.last("spec.approved", alert.proposal) is None:
             return f"{alert.proposal} answers it: review it, then everloop approve {alert.proposal} --by NAME"
     return None
+
+
+def _arrived(ledger: Ledger, model: Model) -> str | None:
+    """What a person can do about a configuration that somebody promoted in the model's store."""
+    fact = None if model.spec_store.store.is_files else ledger.last("spec.arrived", model.name)
+    if fact is None or ledger.approval(model.name, fact.payload["spec_hash"]) is not None:
+        return None
+    spec = fact.payload["spec"]
+    return f"{spec} arrived from {fact.payload['store']}: review it, then everloop approve {spec} --by NAME"
 
 
 def _rollout(state: RolloutState, routing: RoutingState | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from everloop.ledger import AlertState, RoutingState, RunState, Version
 from everloop.project import Model
 from everloop.rollout import Rollout
 
-__all__ = ["AlertView", "ModelView", "Schedule", "Try", "View"]
+__all__ = ["AlertView", "Arrived", "ModelView", "Schedule", "Try", "View"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +57,19 @@ class AlertView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Arrived:
+    """The newest configuration that somebody promoted in the model's store. seq: the fact.
+
+    approved: whether somebody answers for it. trained: whether a run followed.
+    """
+
+    spec: str
+    seq: int
+    approved: bool
+    trained: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """Where the model's schedule stands.
 
@@ -96,6 +109,7 @@ class ModelView:
     promotions: int = 0
     recovered: bool = False
     schedule: Schedule = Schedule()
+    arrived: Arrived | None = None
     windows_due: bool = False
 
     @property
