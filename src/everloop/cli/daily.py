@@ -199,12 +199,23 @@ def _folds(said: str | None) -> FoldsPlan | None:
 
 
 def approve(
-    spec: Annotated[str, typer.Argument(help="The spec, such as fraud-s1.")],
-    by: Annotated[str, typer.Option(help="Who answers for it.")],
+    spec: Annotated[str | None, typer.Argument(help="The spec, such as fraud-s1.")] = None,
+    by: Annotated[str | None, typer.Option(help="Who answers for it.")] = None,
     note: Annotated[str, typer.Option(help="Why, for whoever reads the audit.")] = "",
+    from_files: Annotated[
+        bool,
+        typer.Option("--import", help="Bring the approvals that files hold into a fresh ledger."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """The hand-over: someone answers for a spec. Then production may use it."""
+    if from_files:
+        if by is not None:
+            raise typer.BadParameter("a file says itself who approved it; leave --by out beside --import")
+        _import_approvals(spec, as_json=as_json)
+        return
+    if spec is None or by is None:
+        raise typer.BadParameter("say which spec and who answers for it: everloop approve fraud-s1 --by NAME")
     from everloop.experiment import approve as approved
 
     with opened() as here:
@@ -222,6 +233,36 @@ def approve(
     say("next: everloop train")
 
 
+def _import_approvals(name: str | None, *, as_json: bool) -> None:
+    """Of one spec, or of all that every model has; what cannot be brought is said at the end."""
+    from everloop.errors import Refused
+    from everloop.experiment import import_approval
+
+    brought: list[dict[str, Any]] = []
+    refused: list[str] = []
+    with opened() as here:
+        models = [here.project.model(model_of(name, here))] if name else list(here.project.models.values())
+        for model in models:
+            for spec in [model.spec(name)] if name else model.specs():
+                try:
+                    came = import_approval(here.project, model, spec, ledger=here.ledger, actor=me())
+                except Refused as error:
+                    refused.append(str(error))
+                    continue
+                if came and spec.approval is not None:
+                    record = {"spec": spec.name, "hash": spec.hash, "by": spec.approval.by, "at": spec.approval.at}
+                    brought.append(record)
+    if as_json:
+        show({"imported": brought, "refused": refused})
+    else:
+        for one in brought:
+            lines(f"{one['spec']} approved by {one['by']} at {when(one['at'])} UTC, from its file")
+        if not brought and not refused:
+            say("the ledger knows every approval that the files hold")
+    if refused:
+        raise Refused("\n".join(refused))
+
+
 def model_of(spec: str, here: Opened) -> str | None:
     """The model in a spec's name; None where the project decides."""
     name, dash, number = spec.rpartition("-s")
@@ -232,7 +273,9 @@ def model_of(spec: str, here: Opened) -> str | None:
 
 def train(
     model: ModelName = None,
-    spec: Annotated[str | None, typer.Option(help="The newest approved one where left out.")] = None,
+    spec: Annotated[
+        str | None, typer.Option(help="The newest approved one, or what the model's store says, where left out.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Phase 2: pipeline, gates, bundle, registered version."""

@@ -137,7 +137,8 @@ def _written(payload: Payload) -> str:
 def _approved(payload: Payload) -> str:
     note = f": {payload['note']}" if payload["note"] else ""
     edited = ", which a person had edited," if payload["details"].get("edited") else ""
-    return f"approved {payload['spec']}{edited}{note}"
+    imported = f", brought from its file, where it is {payload['by']}'s" if payload["details"].get("imported") else ""
+    return f"approved {payload['spec']}{edited}{imported}{note}"
 
 
 def _arrived(payload: Payload) -> str:

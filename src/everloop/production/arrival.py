@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import ValidationError
 
 from everloop.clock import Clock
 from everloop.data import load_features, read_contract
 from everloop.errors import ConfigurationError, NotFound
-from everloop.ledger import Approval, Ledger, SpecApproved, SpecPut, SpecWritten
-from everloop.models import ReadConfiguration, foreign_configuration, read_configuration
+from everloop.ledger import Approval, Ledger, SpecApproved, SpecWritten
+from everloop.models import ReadConfiguration, foreign_configuration, read_configuration, settled
 from everloop.production.configuration import Configuration
-from everloop.production.spec_store import SpecStore
 from everloop.project import Approval as ApprovalBlock
 from everloop.project import Model, Objective, Source, Spec, did_you_mean, exclusively, spec_diff, write_spec
 
-__all__ = ["Arrival", "arrive", "modified_by", "put_spec", "read_arrival"]
+__all__ = ["Arrival", "arrive", "as_spec", "modified_by", "trains_the_same"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,33 +42,63 @@ def modified_by(model: Model, configuration: Configuration) -> str:
     if modifier.startswith("arn:"):
         resource = modifier.split(":", 5)[-1]
         modifier = resource.partition("/")[2] or resource
-    return f"{model.spec_store.store.kind}:{modifier or 'unknown'}"
+    prefix = f"{model.spec_store.store.kind}:" if _is_the_store(model, configuration) else ""
+    return f"{prefix}{modifier or 'unknown'}"
+
+
+def _is_the_store(model: Model, configuration: Configuration) -> bool:
+    """Whether it is from the model's store, and not from a file that somebody brought."""
+    return configuration.store == str(model.spec_store.store)
 
 
 def arrive(model: Model, configuration: Configuration, *, ledger: Ledger, clock: Clock) -> Arrival:
     """Write the configuration as the model's next spec, with its source, or find the spec that it already is.
 
-    What it does not say but its learner and hyperparameters is the model's own: all features, the objective. It is
-    approved at once where `approval: {trust: …}` says so, in the name of who wrote it there; else it waits.
+    It is approved at once where `approval: {trust: …}` says so, in the name of who wrote it there; else it waits.
     Raises ConfigurationError where it says no learner, or something that the learner does not have.
     """
-    features = load_features(model.features_path, read_contract(model)).tree().names
-    said = read_arrival(model, configuration, features=features)
     model.specs_folder.mkdir(parents=True, exist_ok=True)
     with exclusively(model.specs_folder):
-        spec = _spec(model, configuration, said, features, parent=_parent(model, ledger), clock=clock)
-        same = [one for one in model.specs() if one.content == spec.content]
+        spec, notes = as_spec(model, configuration, ledger=ledger, clock=clock)
+        same = [one for one in model.specs() if trains_the_same(model, one, spec)]
         approved = [one for one in same if ledger.approval(model.name, one.hash) is not None]
+        named = [one for one in approved or same if one.name == configuration.spec]
         if same:
-            spec = [*same, *approved][-1]
+            spec = (named or approved or same)[-1]
         else:
             write_spec(model.spec_path(spec.number), spec)
-        _note(model, configuration, spec, said.notes, ledger=ledger)
+        _note(model, configuration, spec, notes, ledger=ledger)
         spec, approval = _trusted(model, configuration, spec, ledger=ledger)
-    return Arrival(configuration=configuration, spec=spec, new=not same, approval=approval, notes=said.notes)
+    return Arrival(configuration=configuration, spec=spec, new=not same, approval=approval, notes=notes)
 
 
-def read_arrival(model: Model, configuration: Configuration, *, features: Sequence[str]) -> ReadConfiguration:
+def trains_the_same(model: Model, one: Spec, other: Spec) -> bool:
+    """Whether a run would make the same of both: a hyperparameter that is not said has its default."""
+    return _settled(model, one) == _settled(model, other)
+
+
+def _settled(model: Model, spec: Spec) -> dict[str, Any]:
+    content = spec.content
+    with suppress(ConfigurationError):  # a spec that cannot be trained is as its file says
+        params = settled(spec.learner, spec.hyperparameters, task=str(model.task), own=model.own_learners)
+        content["hyperparameters"] = params
+    return content
+
+
+def as_spec(
+    model: Model, configuration: Configuration, *, ledger: Ledger, clock: Clock
+) -> tuple[Spec, tuple[str, ...]]:
+    """The configuration as the model's next spec would say it, and notes on what is otherwise; nothing is written.
+
+    What it does not say but its learner and hyperparameters is the model's own: all features, the objective.
+    Raises ConfigurationError.
+    """
+    features = load_features(model.features_path, read_contract(model)).tree().names
+    said = _read(model, configuration, features=features)
+    return _spec(model, configuration, said, features, parent=_parent(model, ledger), clock=clock), said.notes
+
+
+def _read(model: Model, configuration: Configuration, *, features: Sequence[str]) -> ReadConfiguration:
     """The learner and hyperparameters that it says. Raises ConfigurationError, each mistake with where it is."""
     otherwise = model.spec_store.learner
     try:
@@ -105,20 +137,25 @@ def _spec(
     """The spec, with what only the model knows filled in; its number is the next one."""
     given = configuration.said
     seed = given.get("seed", said.seed)
-    made = Spec.new(
-        name=f"{model.name}-s{model.next_spec_number()}",
-        objective=_objective(model, configuration),
-        learner=said.learner,
-        hyperparameters=dict(said.hyperparameters),
-        features=_features(configuration, features),
-        calibration=given.get("calibration", model.calibration if parent is None else parent.calibration),
-        quantiles=given.get("quantiles", model.quantiles),
-        seed=(0 if parent is None else parent.seed) if seed is None else seed,
-        source=Source(store=configuration.store, version=configuration.version, modifier=configuration.modifier),
-        parent=None if parent is None else parent.name,
-        reason=_reason(configuration),
-        created_at=clock.now(),
-    )
+    values: dict[str, Any] = {
+        "hyperparameters": dict(said.hyperparameters),
+        "features": _features(configuration, features),
+        "calibration": given.get("calibration", model.calibration if parent is None else parent.calibration),
+        "quantiles": given.get("quantiles", model.quantiles),
+        "seed": (0 if parent is None else parent.seed) if seed is None else seed,
+    }
+    about = {
+        "source": Source(store=configuration.store, version=configuration.version, modifier=configuration.modifier),
+        "parent": None if parent is None else parent.name,
+        "reason": _reason(configuration),
+        "created_at": clock.now(),
+    }
+    name, objective = f"{model.name}-s{model.next_spec_number()}", _objective(model, configuration)
+    try:
+        made = Spec.new(name=name, objective=objective, learner=said.learner, **values, **about)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ConfigurationError([f"{configuration.where}: {wrong}"]) from None
     diff = {key: change for key, change in spec_diff(parent, made).items() if key != "threshold"}
     return made.model_copy(update={"diff": diff})
 
@@ -176,7 +213,8 @@ def _note(model: Model, configuration: Configuration, spec: Spec, notes: Sequenc
 def _trusted(model: Model, configuration: Configuration, spec: Spec, *, ledger: Ledger) -> tuple[Spec, Approval | None]:
     """The spec's approval, given now where model.yaml trusts the store."""
     given = ledger.approval(model.name, spec.hash)
-    if given is not None or model.spec_store.store.kind not in model.approval.trust:
+    trusted = _is_the_store(model, configuration) and model.spec_store.store.kind in model.approval.trust
+    if given is not None or not trusted:
         return spec, given
     by, written = modified_by(model, configuration), ledger.last("spec.written", spec.name)
     note = f"approval.trust in model.yaml: {configuration.where}"
@@ -193,24 +231,3 @@ def _trusted(model: Model, configuration: Configuration, spec: Spec, *, ledger: 
     approved = spec.approved(ApprovalBlock(by=given.by, at=given.at, hash=spec.hash))
     write_spec(model.spec_path(spec.number), approved)
     return approved, given
-
-
-def put_spec(
-    store: SpecStore, model: Model, spec: Spec, *, ledger: Ledger, actor: str, label: str | None = None
-) -> Configuration:
-    """Write the spec into the model's store, and the fact that it was; what is there already is left as it is."""
-    made = store.put(spec, actor=actor, label=label)
-    last = ledger.last("spec.put", model.name)
-    said = (spec.hash, made.version, label)
-    if last is None or (last.payload["spec_hash"], last.payload["version"], last.payload["label"]) != said:
-        payload = SpecPut(
-            model=model.name,
-            spec=spec.name,
-            spec_hash=spec.hash,
-            store=store.address,
-            version=made.version,
-            label=label,
-        )
-        approval = ledger.approval(model.name, spec.hash)
-        ledger.append("spec.put", model.name, payload, actor=actor, cause=None if approval is None else approval.seq)
-    return made

@@ -11,8 +11,9 @@ import msgspec
 from everloop.errors import ConfigurationError, NotFound, Refused
 from everloop.ledger import Approval, Fact, RunConfigured
 from everloop.production.approved import approval_of
-from everloop.production.arrival import Arrival, arrive, put_spec
+from everloop.production.arrival import Arrival, arrive, trains_the_same
 from everloop.production.file_specs import FileSpecs
+from everloop.production.put_spec import put_spec
 from everloop.production.spec_store import SpecStore
 from everloop.project import Model, Spec
 from everloop.workflows import RunContext, State
@@ -63,7 +64,7 @@ def _named(state: State, model: Model) -> Spec:
 def _of_store(context: RunContext, state: State, model: Model, store: SpecStore) -> RunConfigured:
     wanted = None if state.get("spec") is None else _named(state, model)
     arrival = _arrival(context, model, store)
-    if wanted is not None and (arrival is None or arrival.spec.content != wanted.content):
+    if wanted is not None and (arrival is None or not trains_the_same(model, arrival.spec, wanted)):
         if state["trigger"] != "alert":
             raise Refused(
                 f"{model.name} is configured in {store.address}, which does not say what {wanted.name} says; "
