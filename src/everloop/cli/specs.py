@@ -237,12 +237,15 @@ def spec_diff_command(
     as_json: AsJson = False,
 ) -> None:
     """What is other in one configuration than in another."""
+    from everloop.production import whole_spec
     from everloop.project import spec_diff
 
     with opened() as here:
         chosen = here.project.model(model_of(first, here) if model is None else model)
         before, from_name = _one(here, chosen, first)
         after, to_name = _one(here, chosen, second)
+        if before.learner == after.learner:  # what one leaves to its default is no difference
+            before, after = whole_spec(chosen, before), whole_spec(chosen, after)
     diff = spec_diff(before, after)
     if as_json:
         show({"from": from_name, "to": to_name, "diff": diff})

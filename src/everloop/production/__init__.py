@@ -1,7 +1,7 @@
 """Phase 2: an approved spec becomes a version, by a durable pipeline behind gates; and files are scored in batch."""
 
 from everloop.production.approved import ApprovedSpec, approval_of, approved_spec
-from everloop.production.arrival import Arrival, arrive, as_spec, modified_by, trains_the_same
+from everloop.production.arrival import Arrival, arrive, as_spec, modified_by, trains_the_same, whole_spec
 from everloop.production.configuration import Configuration, Part
 from everloop.production.file_specs import FileSpecs
 from everloop.production.gates import GateEvidence, GateVerdict, judge_gates, refusal
@@ -43,4 +43,5 @@ __all__ = [
     "start_training",
     "training_workflow",
     "trains_the_same",
+    "whole_spec",
 ]

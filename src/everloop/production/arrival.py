@@ -18,7 +18,7 @@ from everloop.production.configuration import Configuration
 from everloop.project import Approval as ApprovalBlock
 from everloop.project import Model, Objective, Source, Spec, did_you_mean, exclusively, spec_diff, write_spec
 
-__all__ = ["Arrival", "arrive", "as_spec", "modified_by", "trains_the_same"]
+__all__ = ["Arrival", "arrive", "as_spec", "modified_by", "trains_the_same", "whole_spec"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,15 +74,15 @@ def arrive(model: Model, configuration: Configuration, *, ledger: Ledger, clock:
 
 def trains_the_same(model: Model, one: Spec, other: Spec) -> bool:
     """Whether a run would make the same of both: a hyperparameter that is not said has its default."""
-    return _settled(model, one) == _settled(model, other)
+    return whole_spec(model, one).content == whole_spec(model, other).content
 
 
-def _settled(model: Model, spec: Spec) -> dict[str, Any]:
-    content = spec.content
-    with suppress(ConfigurationError):  # a spec that cannot be trained is as its file says
+def whole_spec(model: Model, spec: Spec) -> Spec:
+    """The spec with every hyperparameter said; one that cannot be trained as it is."""
+    with suppress(ConfigurationError):
         params = settled(spec.learner, spec.hyperparameters, task=str(model.task), own=model.own_learners)
-        content["hyperparameters"] = params
-    return content
+        return spec.model_copy(update={"hyperparameters": params})
+    return spec
 
 
 def as_spec(
