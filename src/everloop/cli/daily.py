@@ -230,7 +230,8 @@ def approve(
         show({"spec": given.name, "hash": given.hash, "by": approval.by, "at": approval.at})
         return
     lines(f"{given.name} approved by {approval.by} at {when(approval.at)} UTC")
-    say("next: everloop train")
+    found_here = given.source is None and not model.spec_store.store.is_files
+    say(f"next: everloop spec put {given.name}, then everloop train" if found_here else "next: everloop train")
 
 
 def _import_approvals(name: str | None, *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ import typer
 from everloop.cli.commands import Commands
 from everloop.cli.context import Opened, me, opened
 from everloop.cli.daily import AsJson, ModelName, model_of
-from everloop.cli.output import json_text, lines, say, show, table, when
+from everloop.cli.output import json_text, lines, say, show, table, when, width
 
 if TYPE_CHECKING:
     from everloop.production import Configuration
@@ -63,7 +63,7 @@ def spec_show(spec: Annotated[str, typer.Argument(help="Such as fraud-s1.")], as
     if as_json:
         show(found.model_dump(mode="json", by_alias=True) | {"hash": found.hash})
         return
-    lines(spec_text(found))
+    lines(spec_text(found, width=width()))
 
 
 @specs.command("get")
@@ -107,7 +107,7 @@ def spec_get(
         return
     for note in notes:
         say(f"note: {note}")
-    lines(spec_text(spec))
+    lines(spec_text(spec, width=width()))
     by = f", by {found.modifier}" if found.modifier else ""
     stands = f"approved by {approved_by}" if approved_by else f"not approved: everloop approve {spec.name} --by {me()}"
     say(f"{found.where}{by}: {spec.name} ({path}), {stands}")

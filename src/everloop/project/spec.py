@@ -184,9 +184,12 @@ def parse_spec(text: str, *, shown: str = "spec") -> Spec:
     return spec
 
 
-def spec_text(spec: Spec) -> str:
-    """The spec as YAML that explains itself to who reviews it; `parse_spec` gives it back. One spec has one text."""
-    return commented(spec.name, spec.model_dump(mode="json", by_alias=True))
+def spec_text(spec: Spec, *, width: int | None = None) -> str:
+    """The spec as YAML that explains itself to who reviews it; `parse_spec` gives it back. One spec has one text.
+
+    width: columns of a screen; None is as the file has it.
+    """
+    return commented(spec.name, spec.model_dump(mode="json", by_alias=True), width=width)
 
 
 def write_spec(path: Path, spec: Spec) -> None:
