@@ -6,7 +6,8 @@ What is worked around here, and why:
 - it asks an address that does not answer seven times, for minutes: the mirror comes back by itself;
 - a process killed while a SQLite database is migrated leaves one that no version opens: a fresh one is made beside
   and renamed, under a file lock;
-- it logs what it raises, with a traceback: the mirror says it in a sentence.
+- it logs what it raises, with a traceback: the mirror says it in a sentence;
+- it prints a run's address on stdout, where commands have data.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _BEFORE_IMPORT: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 _LONGEST_SENTENCE: Final = 300
 _SERVERS: Final = ("http://", "https://")

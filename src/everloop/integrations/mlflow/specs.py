@@ -7,6 +7,7 @@ the params of the run that it came from; what everloop puts there itself carries
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
@@ -108,8 +109,7 @@ class MlflowSpecs:
             if at.isdigit():
                 return client.get_model_version(name, at)
             if at in _STAGES and not self._store.alias:
-                latest = client.get_latest_versions(name, stages=[at])
-                return latest[0] if latest else None
+                return next((one for one in reversed(self._versions()) if one.current_stage == at), None)
             return client.get_model_version_by_alias(name, at)
         except Exception as error:
             if error_code(error) not in _ABSENT:
@@ -220,9 +220,11 @@ class MlflowSpecs:
         if now is not None and str(now.version) == version:
             return
         if at in _STAGES and not self._store.alias:
-            self._client.transition_model_version_stage(
-                self._store.name, version, stage=at, archive_existing_versions=True
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # stages are old, and teams have them
+                self._client.transition_model_version_stage(
+                    self._store.name, version, stage=at, archive_existing_versions=True
+                )
         else:
             self._client.set_registered_model_alias(self._store.name, at, version)
 
