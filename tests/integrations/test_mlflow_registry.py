@@ -6,6 +6,7 @@ import itertools
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from everloop.errors import ConfigurationError, IntegrationError, NotFound, UsageError
 from everloop.integrations.mlflow import Mirror, MlflowSpecs, Watch
 from everloop.ledger import Ledger, SpecPut
-from everloop.production import SpecStore, arrive, put_spec
+from everloop.production import SpecStore, arrive, open_store, put_spec
 from everloop.project import Project, Spec
 from everloop.testing import SpecStoreSuite
 from tests.experiment.made import opened, payments, project
@@ -266,6 +267,17 @@ def test_what_everloop_put_or_mirrored_itself_starts_nothing(shop: Shop, made: C
     assert own.spec == "fraud-s1"
     assert Watch(found, shop.ledger, shop.clock).sync() == 0
     assert arrivals(shop) == []
+
+
+def test_store_and_watch_are_found_by_entry_point(shop: Shop) -> None:
+    (watch,) = entry_points(group="everloop.integrations", name="mlflow-registry")
+    assert watch.load() is Watch
+    shop.configure("files")
+    assert not Watch.wanted(opened(shop.project.root)[0])
+    shop.configure("models:/FraudDetection@champion")
+    store = open_store(*opened(shop.project.root))
+    assert isinstance(store, MlflowSpecs)
+    assert store.address == "models:/FraudDetection@champion"
 
 
 def test_a_registry_that_is_down_is_said_once_and_looked_at_again(shop: Shop) -> None:

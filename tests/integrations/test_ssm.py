@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import boto3
 import botocore.exceptions
+import httpx
 import pytest
 
 from everloop.errors import IntegrationError, NotFound, UsageError
@@ -306,6 +310,54 @@ def test_a_store_that_is_down_is_one_sentence_and_no_default(
     for asked in (store.get, store.history, lambda: store.put(a_spec(max_depth=1), actor="alice")):
         with pytest.raises(IntegrationError, match=r"AWS SSM \(ssm:/fraud-\d+\) says: Could not connect"):
             asked()
+
+
+@contextmanager
+def throttled(address: str, times: int) -> Iterator[tuple[str, list[int]]]:
+    """The same server, which says so often that it is asked too much before it answers."""
+    answers: list[int] = []
+
+    class Throttled(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = self.rfile.read(int(self.headers["Content-Length"]))
+            if len(answers) < times:
+                body, status = b'{"__type": "ThrottlingException", "message": "Rate exceeded"}', 400
+            else:
+                passed_on = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+                answered = httpx.post(address, content=asked, headers=passed_on)
+                body, status = answered.content, answered.status_code
+            answers.append(status)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Throttled)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", answers
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_store_that_is_asked_too_much_is_asked_again(address: str, ssm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    prefix = next(PREFIXES)
+    a_store(prefix).put(a_spec(max_depth=5), actor="alice")
+    with throttled(address, 2) as (url, answers):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        assert dict(a_store(prefix).get().hyperparameters) == {"max_depth": 5}
+    assert answers[:3] == [400, 400, 200]
+    with throttled(address, 99) as (url, answers):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        with pytest.raises(IntegrationError, match=r"ThrottlingException.*Rate exceeded"):
+            a_store(prefix).get()
+    assert len(answers) == 4
 
 
 def test_every_error_of_the_library_is_translated() -> None:

@@ -206,10 +206,8 @@ def test_what_the_store_says_wrongly_is_refused_by_name_and_not_tried_again(made
     assert store.asked == 1
     assert [one.name for one in made[1].specs()] == ["fraud-s1"]
     empty = run(made, ledger, a_store(), run_id="r-two")
-    assert (empty.status, empty.sentence) == (
-        "refused",
-        "memory:fraud holds no configuration; 'everloop spec put NAME' writes one there",
-    )
+    assert empty.status == "refused"
+    assert empty.sentence == "memory:fraud holds no configuration; 'everloop spec put NAME' writes one there"
 
 
 @pytest.mark.parametrize(

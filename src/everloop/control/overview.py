@@ -112,7 +112,8 @@ class ModelStatus:
         if run is not None:
             at = run.ended_at if run.ended_at is not None else run.started_at
             why = f": {run.sentence}" if run.sentence else ""
-            said.append(f"Last run: {run.run} of {run.spec} ({run.trigger}) {run.status} {_minute(at)}{why}")
+            of = run.spec or "what its store held"
+            said.append(f"Last run: {run.run} of {of} ({run.trigger}) {run.status} {_minute(at)}{why}")
         if self.next_retrain is not None:
             said.append(f"Next retrain: {_minute(self.next_retrain)}")
         return said

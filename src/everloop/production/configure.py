@@ -63,18 +63,17 @@ def _named(state: State, model: Model) -> Spec:
 
 def _of_store(context: RunContext, state: State, model: Model, store: SpecStore) -> RunConfigured:
     wanted = None if state.get("spec") is None else _named(state, model)
-    arrival = _arrival(context, model, store)
-    if wanted is not None and (arrival is None or not trains_the_same(model, arrival.spec, wanted)):
-        if state["trigger"] != "alert":
+    if wanted is None:
+        arrival = _arrival(context, model, store)
+    elif state["trigger"] == "alert":
+        arrival = _answer(context, model, store, wanted)
+    else:
+        arrival = _arrival(context, model, store)
+        if not trains_the_same(model, arrival.spec, wanted):
             raise Refused(
                 f"{model.name} is configured in {store.address}, which does not say what {wanted.name} says; "
                 f"'everloop spec put {wanted.name}' writes it there, and without --spec a run takes what is there"
             )
-        # an approved answer to an alert goes the way of every configuration: or the next run would undo it
-        put_spec(store, model, wanted, ledger=context.ledger, actor=approval_of(context.ledger, wanted).by)
-        arrival = _arrival(context, model, store)
-    if arrival is None:
-        raise Refused(f"{store.address} holds no configuration; 'everloop spec put NAME' writes one there")
     found = arrival.configuration
     if arrival.approval is None:
         by = f", by {found.modifier}" if found.modifier else ""
@@ -85,12 +84,23 @@ def _of_store(context: RunContext, state: State, model: Model, store: SpecStore)
     return _settled(context, model, arrival.spec, arrival.approval, found, notes=arrival.notes)
 
 
-def _arrival(context: RunContext, model: Model, store: SpecStore) -> Arrival | None:
-    """What the store says, as a spec; None where it says nothing. What cannot be understood is refused by name."""
+def _answer(context: RunContext, model: Model, store: SpecStore, wanted: Spec) -> Arrival:
+    """An approved answer to an alert goes the way of every configuration: or the next run would undo it.
+
+    The store keeps it once: a repeated put of what holds already changes nothing.
+    """
+    put_spec(store, model, wanted, ledger=context.ledger, actor=approval_of(context.ledger, wanted).by)
+    return _arrival(context, model, store)
+
+
+def _arrival(context: RunContext, model: Model, store: SpecStore) -> Arrival:
+    """What the store says, as a spec. Nothing, and what cannot be understood, are refused in the store's sentence."""
     try:
-        return arrive(model, store.get(), ledger=context.ledger, clock=context.clock)
-    except NotFound:
-        return None
+        found = store.get()
+    except NotFound as error:
+        raise Refused(str(error)) from error
+    try:
+        return arrive(model, found, ledger=context.ledger, clock=context.clock)
     except ConfigurationError as error:
         raise Refused("; ".join(error.mistakes)) from error
 

@@ -64,7 +64,9 @@ class MemorySpecs:
         for place, kept in enumerate(self._kept):
             if kept.version == version:
                 return place
-        known = f"the newest is {self._kept[-1].version}" if self._kept else "nothing was put there yet"
+        if not self._kept:
+            raise NotFound(f"{self._address} holds no configuration; 'everloop spec put NAME' writes one there")
+        known = f"the newest is {self._kept[-1].version}"
         raise NotFound(f"{self._address} has no version {version}; {known}")
 
     def _labelled(self, place: int) -> Configuration:

@@ -11,7 +11,7 @@ from everloop.errors import IntegrationError
 __all__ = ["connect", "error_code", "said"]
 
 # A throttled or failed request is repeated by the library, with growing pauses; what lasts is the caller's to repeat.
-_RETRIES: Final = {"mode": "standard", "max_attempts": 4}
+_RETRIES: Final = {"mode": "standard", "total_max_attempts": 4}
 _CONNECT_TIMEOUT_S: Final = 5
 _READ_TIMEOUT_S: Final = 10
 _LONGEST_SENTENCE: Final = 300
