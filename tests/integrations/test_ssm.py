@@ -80,9 +80,12 @@ def a_model(prefix: str, *more: str) -> Model:
     return model
 
 
-def a_store(prefix: str, *more: str) -> SsmSpecs:
+KILLED = -2.0  # however new a put is that did not end; AWS tells its time to the second
+
+
+def a_store(prefix: str, *more: str, abandoned_s: float = KILLED) -> SsmSpecs:
     project: Any = None  # of which this store needs nothing
-    return SsmSpecs(project, a_model(prefix, *more), settling_s=0.0)
+    return SsmSpecs(project, a_model(prefix, *more), settling_s=0.0, abandoned_s=abandoned_s)
 
 
 def a_spec(number: int = 1, /, **params: Any) -> Spec:
@@ -271,21 +274,43 @@ def test_a_value_of_a_revision_that_is_gone_is_said(ssm: Any) -> None:
         a_store(prefix).get()
 
 
-def test_two_puts_at_once_make_no_mixture(ssm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The later one goes on, the earlier one gives way in a sentence."""
+@pytest.mark.parametrize("name", ["revision", "hyperparameters/max_depth", "hyperparameters/gamma"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_two_puts_at_once_make_no_mixture(ssm: Any, monkeypatch: pytest.MonkeyPatch, name: str, when: str) -> None:
+    """Wherever the second one falls into the first: who gives way says so, and a reader sees one of them, or before."""
     prefix = next(PREFIXES)
-    real, begun = Parameters.put, []
+    a_store(prefix).put(a_spec(max_depth=1, gamma=0.1), actor="alice")
+    real, begun, gave_way = Parameters.put, list[bool](), list[str]()
 
-    def meanwhile(self: Parameters, name: str, value: str, *, there: bool) -> int:
-        if name == "hyperparameters/max_depth" and not begun:
-            begun.append(True)
-            a_store(prefix).put(a_spec(max_depth=9, gamma=0.9), actor="bob")
-        return real(self, name, value, there=there)
+    def another() -> None:
+        begun.append(True)
+        try:
+            a_store(prefix, abandoned_s=60.0).put(a_spec(max_depth=9, gamma=0.9), actor="bob")
+        except IntegrationError as error:
+            gave_way.append(str(error))
 
-    monkeypatch.setattr(Parameters, "put", meanwhile)
-    with pytest.raises(IntegrationError, match="is being written by bob at the same time; put it again"):
-        a_store(prefix).put(a_spec(max_depth=3, gamma=0.3), actor="alice")
-    monkeypatch.undo()
+    def meanwhile(self: Parameters, what: str, value: str, *, there: bool) -> int:
+        falls_here = what == name and not begun
+        if falls_here and when == "before":
+            another()
+        version = real(self, what, value, there=there)
+        if falls_here and when == "after":
+            another()
+        return version
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Parameters, "put", meanwhile)
+        try:
+            a_store(prefix, abandoned_s=60.0).put(a_spec(max_depth=3, gamma=0.3), actor="alice")
+        except IntegrationError as error:
+            gave_way.append(str(error))
+    assert begun
+    assert len(gave_way) == 1
+    assert "at the same time; put it again, or a minute later where that put was killed" in gave_way[0]
+    found = dict(a_store(prefix).get().hyperparameters)
+    assert found in ({"max_depth": 1, "gamma": 0.1}, {"max_depth": 3, "gamma": 0.3}, {"max_depth": 9, "gamma": 0.9})
+    a_store(prefix).put(a_spec(max_depth=3, gamma=0.3), actor="alice")
+    assert dict(a_store(prefix).get().hyperparameters) == {"max_depth": 3, "gamma": 0.3}
 
 
 def test_more_than_ten_settings_and_a_long_list_of_features(ssm: Any) -> None:

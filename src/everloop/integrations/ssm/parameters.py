@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from everloop.errors import UsageError
@@ -41,6 +42,8 @@ class Parameters:
         self._client = client
         self._prefix = prefix
         self._secure = secure
+        self.answered_at = datetime.fromtimestamp(0, tz=UTC)
+        """AWS's own time when it answered last, to a second."""
 
     def now(self) -> dict[str, Parameter]:
         """All of ours as they are now, the revision too; each request shows one moment, several do not."""
@@ -69,6 +72,7 @@ class Parameters:
             if error_code(error) in _ABSENT:
                 return None
             raise
+        self.answered_at = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
         return self._parameter(answer["Parameter"])
 
     def history(self, name: str) -> list[Parameter]:

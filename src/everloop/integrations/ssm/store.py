@@ -13,6 +13,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from functools import cached_property
 from typing import Final, TypeVar
 
@@ -30,6 +31,7 @@ __all__ = ["SsmSpecs"]
 
 _TRIES: Final = 20
 _SETTLING_S: Final = 0.5
+_ABANDONED_S: Final = 60.0
 _LONGEST_REASON: Final = 1000
 _NUMBERED: Final = re.compile(r"r(?P<number>[1-9]\d*)")
 _BY_HAND: Final = re.compile(r"h\d+-[0-9a-f]{6}")
@@ -45,11 +47,20 @@ class SsmSpecs:
     """A model's configuration in SSM Parameter Store.
 
     Versions: `r4` is the revision parameter's fourth, `h12-3fa2c1` what somebody set by hand, after twelve writes.
-    settling_s: how long values that were set by hand must stay as they are to be taken.
+    settling_s: how long values that were set by hand must stay as they are to be taken. abandoned_s: after how long a
+    put that began and did not end is taken for killed.
     """
 
-    def __init__(self, project: Project, model: Model, *, settling_s: float = _SETTLING_S) -> None:
+    def __init__(
+        self,
+        project: Project,
+        model: Model,
+        *,
+        settling_s: float = _SETTLING_S,
+        abandoned_s: float = _ABANDONED_S,
+    ) -> None:
         """Reaches nothing before a method is called."""
+        self._abandoned_s = abandoned_s
         self._specs = model.spec_store
         self._model = model.name
         self._settling_s = settling_s
@@ -262,18 +273,12 @@ class SsmSpecs:
     def _write(self, values: Mapping[str, str], spec: Spec, actor: str) -> int:
         """Marker, values, revision; gives the revision's number."""
         revision, before = self._settled(self._together)
+        self._refuse_beside_another(revision)
         marker = self._marker(revision, before, actor)
         mine = self._parameters.put(REVISION, marker.text(), there=revision is not None)
-        while True:
-            now = self._parameters.now()
-            if now[REVISION].version > mine:
-                other = self._manifest(now[REVISION]).by
-                raise IntegrationError(f"{self.address} is being written by {other} at the same time; put it again")
-            changed = [name for name, text in values.items() if name not in now or now[name].value != text]
-            for name in changed:
-                self._parameters.put(name, values[name], there=name in now)
-            if not changed:
-                break
+        if mine != 1 + (0 if revision is None else revision.version):
+            raise self._busy("somebody else")  # who began in the same moment; they will see this revision and give way
+        now = self._written(values, mine)
         versions = {name: one.version for name, one in now.items() if name != REVISION}
         whole = Manifest(
             values={name: versions[name] for name in values},
@@ -284,6 +289,33 @@ class SsmSpecs:
             by=actor,
         )
         return self._parameters.put(REVISION, whole.text(), there=True)
+
+    def _refuse_beside_another(self, revision: Parameter | None) -> None:
+        """A put gives way to one that is under way; one that has been silent for long was killed."""
+        if revision is None:
+            return
+        manifest, age = self._manifest(revision), self._parameters.answered_at - revision.at
+        if manifest.state == "writing" and age < timedelta(seconds=self._abandoned_s):
+            raise self._busy(manifest.by)
+
+    def _busy(self, who: str) -> IntegrationError:
+        return IntegrationError(
+            f"{self.address} is being written by {who} at the same time; put it again, or a minute later where that "
+            "put was killed"
+        )
+
+    def _written(self, values: Mapping[str, str], mine: int) -> dict[str, Parameter]:
+        """Write the values until they are all there; gives every parameter as it then is."""
+        for _ in range(_TRIES):
+            now = self._parameters.now()
+            if now[REVISION].version != mine:
+                raise self._busy(self._manifest(now[REVISION]).by)
+            changed = [name for name, text in values.items() if name not in now or now[name].value != text]
+            if not changed:
+                return now
+            for name in changed:
+                self._parameters.put(name, values[name], there=name in now)
+        raise IntegrationError(f"{self.address} is changed by somebody as often as it is written; put it again later")
 
     def _marker(self, revision: Parameter | None, before: Mapping[str, Parameter], actor: str) -> Manifest:
         """What holds until the put has ended."""
