@@ -244,6 +244,33 @@ def test_what_it_does_not_say_is_the_models_own(made: Made, ledger: Ledger) -> N
     assert spec.reason == "tuned by hand (memory:fraud, version h7, by ann)"
 
 
+@pytest.mark.parametrize(
+    ("arn", "actor"),
+    [
+        ("arn:aws:iam::123456789012:user/ann", "ssm:ann"),
+        ("arn:aws:sts::123456789012:assumed-role/Training/bob", "ssm:Training/bob"),
+        ("arn:aws:iam::123456789012:root", "ssm:root"),
+        ("", "ssm:unknown"),
+    ],
+)
+def test_trust_approves_in_the_name_of_the_aws_user_and_nothing_that_came_another_way(
+    made: Made, ledger: Ledger, arn: str, actor: str
+) -> None:
+    found, model = made
+    path = model.folder / "model.yaml"
+    text = path.read_text().replace(f"specs: {ADDRESS}", "specs: ssm:/fraud\napproval: {trust: [ssm]}")
+    path.write_text(text)
+    model = opened(found.root)[1]
+    arrival = arrive(model, replace(hand(modifier=arn, max_depth=4), store="ssm:/fraud"), ledger=ledger, clock=CLOCK)
+    assert arrival.approval is not None
+    assert arrival.approval.by == actor
+    assert [fact.actor for fact in ledger.facts()] == [actor, actor]
+    assert arrival.spec.source == Source(store="ssm:/fraud", version="h7", modifier=arn)
+    brought = replace(hand(modifier="ann", max_depth=5), store="experiments/v2.yaml")
+    assert arrive(model, brought, ledger=ledger, clock=CLOCK).approval is None
+    assert [fact.actor for fact in ledger.facts()] == [actor, actor, "ann"]
+
+
 def test_xgboosts_own_names_are_understood_and_its_objective_may_be_said(made: Made, ledger: Ledger) -> None:
     spec, _ = as_spec(
         made[1],

@@ -12,7 +12,7 @@ from everloop.cli.context import Opened, me, opened, project_here
 from everloop.cli.output import draw, fields, lines, say, show, when
 
 if TYPE_CHECKING:
-    from everloop.project import FoldsPlan, Model, Project, SearchMethod
+    from everloop.project import FoldsPlan, Model, Project, SearchMethod, Spec
     from everloop.workflows import RunResult
 
 __all__ = ["AsJson", "ModelName", "add_to", "model_of"]
@@ -223,6 +223,7 @@ def approve(
         before = here.ledger.head().seq
         given = approved(here.project, model, spec, by=by, ledger=here.ledger, note=note)
         approval, stood = given.approval, here.ledger.head().seq == before
+        put = model.spec_store.store.is_files or given.source is not None or _was_put(here, given)
     assert approval is not None
     if stood:
         say(f"it was approved before, and nothing was changed; the approval is {approval.by}'s")
@@ -230,8 +231,13 @@ def approve(
         show({"spec": given.name, "hash": given.hash, "by": approval.by, "at": approval.at})
         return
     lines(f"{given.name} approved by {approval.by} at {when(approval.at)} UTC")
-    found_here = given.source is None and not model.spec_store.store.is_files
-    say(f"next: everloop spec put {given.name}, then everloop train" if found_here else "next: everloop train")
+    say("next: everloop train" if put else f"next: everloop spec put {given.name}, then everloop train")
+
+
+def _was_put(here: Opened, spec: Spec) -> bool:
+    """Whether the spec is what was put last into the model's store."""
+    last = here.ledger.last("spec.put", spec.model)
+    return last is not None and last.payload["spec_hash"] == spec.hash
 
 
 def _import_approvals(name: str | None, *, as_json: bool) -> None:

@@ -211,13 +211,13 @@ def _told(here: Opened, model: Model, history: list[Configuration]) -> Iterator[
                 spec = None
         approval = None if spec is None else here.ledger.approval(model.name, spec.hash)
         by = _writer(here, spec, found) if model.spec_store.store.is_files else modified_by(model, found)
-        stands = ([] if approval is None else [f"approved by {approval.by}"]) + list(found.labels)
+        stands = ["not approved" if approval is None else f"approved by {approval.by}", *found.labels]
         yield _record(found) | {
             "by": by.partition(":")[2] or by,
             "spec": None if spec is None else spec.name,
             "approved_by": None if approval is None else approval.by,
             "approved_at": None if approval is None else approval.at,
-            "stands": ", ".join(stands) or "not approved",
+            "stands": ", ".join(stands),
         }
 
 
