@@ -106,6 +106,8 @@ def test_a_promotion_waits_for_an_approval_and_then_runs_once(office: Office) ->
     assert (configured.payload["version"], configured.payload["modifier"]) == ("1", "ann")
     told = [reason.sentence for reason in why(found, ledger, version="v1")]
     assert "fraud-s2 arrived from models:/FraudDetection@champion, version 1 by ann" in told
+    taken = f"run {run.run} took fraud-s2 from models:/FraudDetection@champion, version 1, written by ann"
+    assert taken in told
     assert any("trained what models:/FraudDetection@champion held" in sentence for sentence in told)
     assert status(found, ledger, office.clock).models[0].waiting_for is None
     assert ledger.verify().ok

@@ -299,6 +299,19 @@ def test_a_partial_spec_is_found_again_and_an_approved_one_first(made: Made, led
     assert trains_the_same(model, whole, model.spec(1))
 
 
+def test_a_newer_file_that_is_approved_changes_nothing_where_a_store_says_otherwise(made: Made, ledger: Ledger) -> None:
+    """One store for a model: files beside it are never merged in, nor taken in its place."""
+    model, store = made[1], a_store()
+    store.put(model.spec(1), actor="ann")
+    add_spec(model, 2, learner="xgboost", hyperparameters={"max_depth": 3})
+    for name in ("fraud-s1", "fraud-s2"):
+        approve(*made, name, by="alice", ledger=ledger)
+    result = run(made, ledger, store, run_id="r-one")
+    assert result.state["spec"] == "fraud-s1"
+    (fact,) = ledger.facts(kind="run.configured")
+    assert (fact.payload["learner"], fact.payload["hyperparameters"]) == ("lightgbm", model.spec(1).hyperparameters)
+
+
 def test_a_named_spec_is_trained_where_the_store_says_the_same(made: Made, ledger: Ledger) -> None:
     model, store = made[1], a_store()
     store.put(model.spec(1), actor="ann")
