@@ -30,6 +30,7 @@ from everloop.production import (
     put_spec,
     read_notebook_file,
     start_training,
+    training_workflow,
     trains_the_same,
 )
 from everloop.production.pipeline import PIPELINE
@@ -78,8 +79,6 @@ def engine_of(
     made: Made, ledger: Ledger, store: Any, *, attempts: int = 3, only: bool = True
 ) -> Iterator[tuple[Engine, PipelineResources]]:
     """An engine whose pipeline ends after its first step, unless all of it is wanted."""
-    from everloop.production import training_workflow
-
     resources = replace(PipelineResources.of(made[0]), stores=lambda *_: store)
     first, *rest = training_workflow().steps
     steps = [Step(name=first.name, run=first.run, attempts=attempts), *([] if only else rest)]

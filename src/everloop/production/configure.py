@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from everloop.errors import ConfigurationError, NotFound, Refused
+from everloop.errors import ConfigurationError, NotFound, Refused, UsageError
 from everloop.ledger import Approval, Fact, RunConfigured
 from everloop.production.approved import approval_of
 from everloop.production.arrival import Arrival, arrive, trains_the_same
@@ -31,21 +31,29 @@ def configure(context: RunContext, state: State) -> State:
     """Settle the run's spec, and write down its values, their source and who answers for them.
 
     From a folder it is the spec that the run was started with. From a store it is what holds there at this moment: it
-    becomes a spec, and the run is refused until someone approved that. The fact is written once: a run that is killed
-    after it goes on with what it says, whatever the store says by then. Raises IntegrationError while the store does
-    not answer; the engine tries again.
+    becomes a spec, and the run is refused until someone approved that; what cannot be understood is refused by name.
+    The fact is written once: a run that is killed after it goes on with what it says, whatever the store says by then.
+    Raises IntegrationError while the store does not answer; the engine tries again.
     """
     written = context.ledger.keyed(context.run_id, context.step, 1)
     if written is None:
-        resources: PipelineResources = context.resources
-        model = resources.model(state["model"])
-        if model.spec_store.store.is_files:
-            settled = _of_files(context, state, model)
-        else:
-            settled = _of_store(context, state, model, resources.store(model))
+        try:
+            settled = _settle(context, state)
+        except ConfigurationError as error:
+            raise Refused("; ".join(error.mistakes)) from error
+        except (NotFound, UsageError) as error:  # asked again, it would say the same
+            raise Refused(str(error)) from error
         written = context.append("run.configured", context.run_id, settled)
     _keep(context, written)
     return _output(written)
+
+
+def _settle(context: RunContext, state: State) -> RunConfigured:
+    resources: PipelineResources = context.resources
+    model = resources.model(state["model"])
+    if model.spec_store.store.is_files:
+        return _of_files(context, state, model)
+    return _of_store(context, state, model, resources.store(model))
 
 
 def _of_files(context: RunContext, state: State, model: Model) -> RunConfigured:
@@ -94,15 +102,8 @@ def _answer(context: RunContext, model: Model, store: SpecStore, wanted: Spec) -
 
 
 def _arrival(context: RunContext, model: Model, store: SpecStore) -> Arrival:
-    """What the store says, as a spec. Nothing, and what cannot be understood, are refused in the store's sentence."""
-    try:
-        found = store.get()
-    except NotFound as error:
-        raise Refused(str(error)) from error
-    try:
-        return arrive(model, found, ledger=context.ledger, clock=context.clock)
-    except ConfigurationError as error:
-        raise Refused("; ".join(error.mistakes)) from error
+    """What the store says, as a spec."""
+    return arrive(model, store.get(), ledger=context.ledger, clock=context.clock)
 
 
 def _settled(
