@@ -246,7 +246,7 @@ def test_audit_verify_finds_a_changed_fact(trained: Path, tmp_path: Path) -> Non
         (("trainn",), 2, "'everloop' has no command 'trainn'; did you mean 'train'?"),
         (("traffic", "tail"), 2, "'everloop' has no command 'traffic'; there are demo, init, explore"),
         (("rollout", "start"), 2, "no command 'start'; there are list, show, plan, pause, resume, abort, promote"),
-        (("approve", "fraud-s1"), 2, "Missing option"),
+        (("approve", "fraud-s1"), 2, "say which spec and who answers for it: everloop approve fraud-s1 --by"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing(

@@ -218,5 +218,6 @@ def test_an_import_asks_who_may_approve(root: Path) -> None:
     done = everloop("approve", "--import", cwd=root)
     assert done.code == 3
     assert "mallory may not approve specs" in done.err
-    for words in (("approve",), ("approve", "fraud-s1"), ("approve", "--import", "--by", "alice")):
-        assert everloop(*words, cwd=root).code == 2
+    for words in (("approve",), ("approve", "--import", "--by", "alice"), ("spec", "get", "s1", "--from-mlflow", "7")):
+        ended = everloop(*words, cwd=root)
+        assert (ended.code, ended.out, len(ended.err.splitlines())) == (2, "", 1)

@@ -209,13 +209,15 @@ def approve(
     as_json: AsJson = False,
 ) -> None:
     """The hand-over: someone answers for a spec. Then production may use it."""
+    from everloop.errors import UsageError
+
     if from_files:
         if by is not None:
-            raise typer.BadParameter("a file says itself who approved it; leave --by out beside --import")
+            raise UsageError("a file says itself who approved it; leave --by out beside --import")
         _import_approvals(spec, as_json=as_json)
         return
     if spec is None or by is None:
-        raise typer.BadParameter("say which spec and who answers for it: everloop approve fraud-s1 --by NAME")
+        raise UsageError("say which spec and who answers for it: everloop approve fraud-s1 --by NAME")
     from everloop.experiment import approve as approved
 
     with opened() as here:

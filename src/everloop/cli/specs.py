@@ -80,7 +80,9 @@ def spec_get(
     """What the model's store says, as a spec that can be reviewed."""
     if from_mlflow is not None:
         if version is not None:
-            raise typer.BadParameter("a version is of the model's store; leave it out beside --from-mlflow")
+            from everloop.errors import UsageError
+
+            raise UsageError("a version is of the model's store; leave it out beside --from-mlflow")
         _get_from_mlflow(from_mlflow, model, as_json=as_json)
         return
     from everloop.production import arrive, open_store
