@@ -143,7 +143,7 @@ def spec_put(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a spec into the place where the model's configuration lives."""
+    """Write a spec to where the model's configuration lives."""
     from everloop.production import arrive, open_store, put_spec, read_notebook_file
 
     with opened() as here:
@@ -180,7 +180,7 @@ def _put(here: Opened, model: Model, spec: Spec, label: str | None, *, put: Any,
 
 @specs.command("history")
 def spec_history(model: ModelName = None, as_json: AsJson = False) -> None:
-    """Every version in the model's store: who wrote it and who approved it."""
+    """Every version in the store: who wrote and who approved it."""
     from everloop.production import open_store
 
     with opened() as here:
