@@ -15,7 +15,7 @@ import pytest
 
 from everloop.errors import ConfigurationError, IntegrationError, NotFound, UsageError
 from everloop.integrations.mlflow import Mirror, MlflowSpecs, Watch
-from everloop.ledger import Ledger, SpecPut
+from everloop.ledger import Ledger, RunConfigured, RunStarted, SpecPut
 from everloop.production import SpecStore, arrive, open_store, put_spec
 from everloop.project import Project, Spec
 from everloop.testing import SpecStoreSuite
@@ -334,6 +334,34 @@ def test_what_was_not_mirrored_in_an_outage_is_sent_again_and_the_page_shows_it(
         ).json()
         assert shown["columns"] == ["gate", "verdict", "sentence"]
         assert shown["data"][0][:2] == ["recall >= 0.75", "passed"]
+
+
+def test_what_a_run_took_from_a_store_is_mirrored(made: Callable[..., Place], migrated: Path) -> None:
+    from mlflow import MlflowClient
+
+    place = made()
+    shutil.copy(migrated, place.project.root / "mlflow.db")
+    begun = RunStarted(run="r-1", workflow="train", model="fraud", trigger="schedule")
+    place.ledger.append("run.started", "r-1", begun, actor="control")
+    settled = RunConfigured(
+        run="r-1",
+        model="fraud",
+        spec="fraud-s3",
+        spec_hash="h3",
+        store="ssm:/fraud-detection",
+        version="r4",
+        modifier="arn:aws:iam::1:user/ann",
+        learner="xgboost",
+        hyperparameters={"max_depth": 7},
+    )
+    place.ledger.append("run.configured", "r-1", settled, actor="control")
+    assert Mirror(place.project, place.ledger, place.clock).sync() == 2
+    address = f"sqlite:///{place.project.root / 'mlflow.db'}"
+    client = MlflowClient(tracking_uri=address, registry_uri=address)
+    (run,) = client.search_runs([client.get_experiment_by_name("everloop/payments/fraud").experiment_id])
+    assert run.data.params == {"spec": "fraud-s3", "learner": "xgboost", "max_depth": "7"}
+    wanted = {"everloop.store": "ssm:/fraud-detection", "everloop.store_version": "r4", "everloop.spec_hash": "h3"}
+    assert {name: run.data.tags.get(name) for name in wanted} == wanted
 
 
 def test_the_evidence_that_a_run_left_is_sent_along(made: Callable[..., Place], migrated: Path) -> None:
