@@ -15,7 +15,7 @@ import httpx
 import pytest
 from moto.server import ThreadedMotoServer
 
-__all__ = ["ObjectStore", "failing", "object_store", "without_waits"]
+__all__ = ["KEYS", "ObjectStore", "aws", "failing", "object_store", "without_waits"]
 
 KEYS = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
 
@@ -42,18 +42,26 @@ class ObjectStore:
 
 
 @contextmanager
-def object_store(bucket: str) -> Iterator[ObjectStore]:
-    """An empty store, until the block ends."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+def aws(*, port: int = 0, kept: bool = False) -> Iterator[str]:
+    """AWS's requests answered at this address, until the block ends; kept: with what an earlier one held."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
     try:
         url = "http://{}:{}".format(*server.get_host_and_port())
-        httpx.post(f"{url}/moto-api/reset").raise_for_status()  # what an earlier server held is kept by the process
+        if not kept:  # else what an earlier server held is kept by the process
+            httpx.post(f"{url}/moto-api/reset").raise_for_status()
+        yield url
+    finally:
+        server.stop()
+
+
+@contextmanager
+def object_store(bucket: str) -> Iterator[ObjectStore]:
+    """An empty store, until the block ends."""
+    with aws() as url:
         client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **KEYS)
         client.create_bucket(Bucket=bucket)
         yield ObjectStore(client=client, bucket=bucket, url=url)
-    finally:
-        server.stop()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import boto3
 import httpx
 import polars as pl
 import pytest
@@ -19,7 +20,7 @@ from .cli.terminal import environment, everloop
 from .experiment.made import payments
 from .extras import distribution_name, environment_with, libraries
 from .monitoring.test_file_check import past
-from .object_store import object_store
+from .object_store import KEYS, aws, object_store
 
 RUN_NOTEBOOK = """\
 from pathlib import Path
@@ -59,6 +60,17 @@ READ = """\
 from pathlib import Path
 from everloop.data import collect, scan
 print([collect(scan(source, root=Path()), source).height for source in ("s3://pay/one.csv", "s3://pay/table")])
+"""
+
+
+GET = """\
+from everloop.integrations.ssm import SsmSpecs
+from everloop.project import parse_model
+rows = "data: {source: p, time: t, target: y}\\nobjective: f1\\nspecs: {store: ssm:/fraud, region: eu-west-1}\\n"
+try:
+    print(SsmSpecs(None, parse_model(rows)[0]).get().hyperparameters)
+except Exception as error:
+    print(type(error).__name__, error)
 """
 
 
@@ -163,3 +175,14 @@ def test_a_profile_opens_an_object_store_with_its_extra_alone(tmp_path: Path) ->
         }
         found = python(READ, cwd=tmp_path, **environment_with(tmp_path / "aws", "aws"), **variables)
         assert found == "[3, 3]"
+
+
+def test_a_configuration_in_ssm_needs_its_extra_alone(tmp_path: Path) -> None:
+    with aws() as url:
+        client = boto3.client("ssm", endpoint_url=url, region_name="eu-west-1", **KEYS)
+        client.put_parameter(Name="/fraud/hyperparameters/max_depth", Value="7", Type="String")
+        variables = {name.upper(): value for name, value in {**KEYS, "aws_endpoint_url": url}.items()}
+        assert python(GET, cwd=tmp_path, **environment_with(tmp_path / "aws", "aws"), **variables) == "{'max_depth': 7}"
+    said = python(GET, cwd=tmp_path, **environment_with(tmp_path / "base"))
+    assert said.startswith("IntegrationError `specs: ssm:/…` needs boto3, which cannot be imported")
+    assert said.endswith("pip install 'everloop[aws]'")

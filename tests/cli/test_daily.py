@@ -197,7 +197,7 @@ def test_every_list_reads_at_80_columns_and_as_json(trained: Path) -> None:
     (version,) = everloop("model", "list", "--json", cwd=trained).json
     assert (version["name"], version["role"], version["spec"]) == ("fraud/v1", "champion", "fraud-s1")
     run = everloop("run", "show", version["run"], "--json", cwd=trained).json
-    assert run["steps"][0]["step"] == "snapshot"
+    assert run["steps"][0]["step"] == "configure"
     assert "approved by alice" in everloop("spec", "list", cwd=trained).out
     shown = {
         "model": ("model", "show", "v1"),
@@ -250,7 +250,7 @@ def test_audit_verify_finds_a_changed_fact(trained: Path, tmp_path: Path) -> Non
         (("trainn",), 2, "'everloop' has no command 'trainn'; did you mean 'train'?"),
         (("traffic", "tail"), 2, "'everloop' has no command 'traffic'; there are demo, init, explore"),
         (("rollout", "start"), 2, "no command 'start'; there are list, show, plan, pause, resume, abort, promote"),
-        (("approve", "fraud-s1"), 2, "Missing option"),
+        (("approve", "fraud-s1"), 2, "say which spec and who answers for it: everloop approve fraud-s1 --by"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing(

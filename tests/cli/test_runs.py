@@ -22,7 +22,19 @@ from ..object_store import object_store
 from ..serving.place import wait_until
 from .terminal import environment, everloop
 
-STEPS = ["snapshot", "check", "split", "fit", "evaluate", "package", "refit", "gate", "register", "release"]
+STEPS = [
+    "configure",
+    "snapshot",
+    "check",
+    "split",
+    "fit",
+    "evaluate",
+    "package",
+    "refit",
+    "gate",
+    "register",
+    "release",
+]
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +57,13 @@ def refused(shop: Path) -> str:
 def test_a_run_is_told_step_by_step(shop: Path, refused: str) -> None:
     shown = everloop("run", "show", refused, cwd=shop)
     assert max(len(line) for line in shown.out.splitlines()) <= 80
-    assert all(step in shown.out for step in STEPS[:8])
+    assert all(step in shown.out for step in STEPS[:9])
     record = everloop("run", "show", refused, "--json", cwd=shop).json
     assert [(step["step"], step["status"]) for step in record["steps"]][-2:] == [
         ("package", "done"),
         ("gate", "refused"),
     ]
-    split = record["steps"][2]
+    split = record["steps"][3]
     assert split["inputs"] == {"model": "fraud"}
     assert split["outputs"]["split"]["train"]["rows"] > 0
     assert all(step["seconds"] >= 0 for step in record["steps"])
@@ -78,7 +90,7 @@ def test_a_gate_that_was_mistaken_is_mended_and_the_run_goes_on_from_there(shop:
     assert done.json["version"] == 1
     story = everloop("run", "show", done.json["run"], "--json", cwd=shop).json
     assert story["retry_of"] == refused
-    assert [step["step"] for step in story["steps"] if step["kept_from"]] == STEPS[:7]
+    assert [step["step"] for step in story["steps"] if step["kept_from"]] == STEPS[:8]
     assert [step["step"] for step in story["steps"]] == STEPS
     typo = everloop("run", "retry", refused, "--from", "gates", cwd=shop)
     assert (typo.code, "train has no step 'gates'" in typo.err) == (2, True)

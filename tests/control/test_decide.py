@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everloop.control import Asked, ModelView, Schedule, decide
+from everloop.control import Arrived, Asked, ModelView, Schedule, decide
 from everloop.control import actions as to_do
 from everloop.control.decisions import FIRST_POSITIVES, MOST_PROMOTIONS, positives_needed
 from everloop.control.positives import fitted_until
@@ -28,6 +28,10 @@ def kinds(one: ModelView) -> list[str]:
 def first(one: ModelView) -> Any:
     [action] = decide(view(one))
     return action
+
+
+def arrived(*, approved: bool = True, trained: bool = False) -> Arrived:
+    return Arrived(spec="fraud-s3", seq=40, approved=approved, trained=trained)
 
 
 CASES: dict[str, tuple[ModelView, list[str]]] = {
@@ -49,6 +53,14 @@ CASES: dict[str, tuple[ModelView, list[str]]] = {
         [],
     ),
     "and then trains": (seen(alerts=(alert(**READY, positives=FIRST_POSITIVES),)), ["StartTraining"]),
+    "what was promoted in a store waits for an approval": (seen(arrived=arrived(approved=False)), []),
+    "and then trains, once": (seen(arrived=arrived()), ["StartTraining"]),
+    "not twice": (seen(arrived=arrived(trained=True)), []),
+    "nor beside another run": (seen(arrived=arrived(), running=(run(),)), []),
+    "also where nothing is deployed": (
+        seen(routing=None, versions=(), been_champion=frozenset(), arrived=arrived()),
+        ["StartTraining"],
+    ),
     "one run at a time": (seen(alerts=(alert(**READY, positives=900),), running=(run(),)), []),
     "a refused one waits": (seen(alerts=(alert(**READY, positives=99),), tries=(tried(50),)), []),
     "until positives have doubled": (

@@ -31,6 +31,7 @@ PAGES = (
     "docs/runs.md",
     "docs/notebooks.md",
     "docs/mlflow.md",
+    "docs/spec-stores.md",
 )
 ELSEWHERE = ("make ",)  # what make runs is this very suite, or a test of its own
 CODES = {
@@ -64,11 +65,20 @@ def lay_out(folder: Path) -> None:
     ).write_parquet(folder / "predictions.parquet")
 
 
+def leave_experiments(root: Path) -> None:
+    """What the pages' notebooks leave: each file of `experiments/` that a page shows."""
+    for page in PAGES:
+        for name, text in re.findall(r"```yaml\n# (experiments/\S+)\n(.*?)```", (ROOT / page).read_text(), re.S):
+            (root / name).parent.mkdir(exist_ok=True)
+            (root / name).write_text(text)
+
+
 def run(line: str, cwd: Path) -> Path:
     """Run one line; returns where the next one runs."""
     words = shlex.split(line)
     if words[0] == "cd":
         payments(500, seed=5).drop("fraud").write_parquet(cwd / words[1] / "new.parquet")
+        leave_experiments(cwd / words[1])
         if (cwd / "predictions.parquet").exists():
             (cwd / words[1] / "predictions.parquet").write_bytes((cwd / "predictions.parquet").read_bytes())
         return cwd / words[1]

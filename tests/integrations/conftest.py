@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,7 +66,9 @@ class Place:
     ledger: Ledger
     clock: HandClock
 
-    def train(self, run: str, *, spec_hash: str = "h1", refused: bool = False) -> Version | None:
+    def train(
+        self, run: str, *, spec_hash: str = "h1", refused: bool = False, evidence: str | None = None
+    ) -> Version | None:
         """The facts of a training run, to its end."""
         ledger, spec = self.ledger, "fraud-s1"
         started = RunStarted(
@@ -81,7 +86,7 @@ class Place:
             return None
         registered = VersionRegistered(
             model="fraud", bundle=bundle_of(run), run=run, spec=spec, spec_hash=spec_hash, metrics=metrics,
-            verdicts=[PASSED], trigger="schedule",
+            verdicts=[PASSED], trigger="schedule", evidence_path=evidence,
         )  # fmt: skip
         version, _ = ledger.register_version("fraud", registered, actor=ACTOR)
         ledger.append("run.finished", run, RunFinished(run=run, sentence=f"registered {version.name}"), actor=ACTOR)
@@ -128,3 +133,59 @@ def made(tmp_path: Path) -> Iterator[Callable[..., Place]]:
     yield make
     for place in opened:
         place.ledger.close()
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database: migrating one takes seconds."""
+    from everloop.integrations.mlflow.connection import connect
+
+    root = tmp_path_factory.mktemp("empty")
+    connect("sqlite:///mlflow.db", root=root, state=root)
+    assert sorted(path.name for path in root.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
+    return root / "mlflow.db"
+
+
+@contextmanager
+def mlflow_server(port: int = 0) -> Iterator[str]:
+    """MLflow's own server at this address, over the database and the folder that the environment names."""
+    flask = pytest.importorskip("mlflow.server", reason="MLflow's server needs Flask")
+    from mlflow.server import handlers
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    for kept in ("_tracking_store", "_model_registry_store", "_artifact_repo"):  # by an earlier server of this process
+        setattr(handlers, kept, None)
+
+    class Quiet(WSGIRequestHandler):
+        def log(self, *_: object) -> None:
+            """Nothing."""
+
+    running = make_server("127.0.0.1", port, flask.app, threaded=True, request_handler=Quiet)
+    thread = threading.Thread(target=running.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{running.server_port}"
+    finally:
+        running.shutdown()
+        thread.join()
+        running.server_close()
+
+
+@pytest.fixture
+def server_settings(tmp_path: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty database and a folder of artifacts for a server, which keeps artifacts for its clients."""
+    shutil.copy(migrated, tmp_path / "server.db")
+    for name, value in {
+        "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{tmp_path / 'server.db'}",
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(tmp_path / "artifacts"),
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def server(server_settings: None) -> Iterator[str]:
+    """The address of a running one."""
+    with mlflow_server() as address:
+        yield address

@@ -7,8 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +22,6 @@ from everloop.project import Spec, write_spec
 from tests.integrations.conftest import ACTOR, Place, bundle_of
 
 pytest.importorskip("mlflow", reason="the extra [mlflow] is not installed")
-
-
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow database: migrating one takes seconds."""
-    from everloop.integrations.mlflow.connection import connect
-
-    root = tmp_path_factory.mktemp("empty")
-    connect("sqlite:///mlflow.db", root=root, state=root)
-    assert sorted(path.name for path in root.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
-    return root / "mlflow.db"
 
 
 @pytest.fixture
@@ -256,7 +244,8 @@ def test_a_run_that_someone_deleted_is_made_again_when_it_goes_on(place: Place) 
 
 def test_a_deleted_experiment_is_said_once(place: Place) -> None:
     client = _client(place)
-    deleted = client.create_experiment("everloop/payments/fraud")
+    files = (place.project.root / "files").as_uri()
+    deleted = client.create_experiment("everloop/payments/fraud", artifact_location=files)
     client.delete_experiment(deleted)
     place.train("r-000001")
     mirror = Mirror(place.project, place.ledger, place.clock)
@@ -298,33 +287,6 @@ def test_without_mlflow_in_the_file_nothing_is_mirrored(made: Callable[..., Plac
     place.train("r-000001")
     assert not Mirror.wanted(place.project)
     assert Mirror(place.project, place.ledger, place.clock).sync() == 0
-
-
-@pytest.fixture
-def server(tmp_path: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """MLflow's own server, which keeps artifacts for its clients."""
-    shutil.copy(migrated, tmp_path / "server.db")
-    for name, value in {
-        "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{tmp_path / 'server.db'}",
-        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
-        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(tmp_path / "artifacts"),
-        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    flask = pytest.importorskip("mlflow.server", reason="MLflow's server needs Flask")
-    from werkzeug.serving import WSGIRequestHandler, make_server
-
-    class Quiet(WSGIRequestHandler):
-        def log(self, *_: object) -> None:
-            """Nothing."""
-
-    running = make_server("127.0.0.1", 0, flask.app, threaded=True, request_handler=Quiet)
-    thread = threading.Thread(target=running.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{running.server_port}"
-    running.shutdown()
-    thread.join()
-    running.server_close()
 
 
 @pytest.mark.filterwarnings("ignore")  # the server's libraries deprecate each other

@@ -198,6 +198,18 @@ def test_a_schedule_is_paused_once_and_resumed_once(ledger: Ledger, clock: Simul
     assert ledger.schedule("churn") is None
 
 
+def test_a_run_learns_its_spec_from_the_store_that_it_read(ledger: Ledger) -> None:
+    ledger.append("run.started", "r-1", {"run": "r-1", "workflow": "train", "model": "fraud"}, actor="control")
+    assert ledger.run("r-1").spec is None
+    source = {"store": "ssm:/fraud", "version": "r4", "modifier": "ann"}
+    said = {"run": "r-1", "model": "fraud", "spec": "fraud-s3", "spec_hash": "h3", "learner": "xgboost", **source}
+    fact = ledger.append("run.configured", "r-1", said, actor="control")
+    assert (ledger.run("r-1").spec, ledger.run("r-1").last_seq) == ("fraud-s3", fact.seq)
+    state = ledger.dump_state()
+    ledger.rebuild_state()
+    assert ledger.dump_state() == state
+
+
 def test_why_goes_from_a_version_back_to_the_alert(ledger: Ledger) -> None:
     version = scenes.improvement(ledger)
     kinds = [fact.kind for fact in ledger.why("fraud", version.number)]

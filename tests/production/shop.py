@@ -25,7 +25,19 @@ gates:
   - beats yardstick
   - not worse than champion by 0.02, undecided passes
 """
-STEPS = ("snapshot", "check", "split", "fit", "evaluate", "package", "refit", "gate", "register", "release")
+STEPS = (
+    "configure",
+    "snapshot",
+    "check",
+    "split",
+    "fit",
+    "evaluate",
+    "package",
+    "refit",
+    "gate",
+    "register",
+    "release",
+)
 
 
 def shop(

@@ -22,7 +22,7 @@ from everloop.data import write_first_contract
 from everloop.errors import Refused
 from everloop.ids import content_id
 from everloop.ledger import Ledger
-from everloop.production import FileSpecs, approved_spec, score_file
+from everloop.production import approved_spec, score_file
 from everloop.project import Project
 
 from ..experiment.made import opened, payments, project
@@ -197,10 +197,10 @@ def test_an_edited_spec_is_refused_until_it_is_approved_again(trained: Project, 
     path.write_text(path.read_text().replace("num_leaves: 15", "num_leaves: 9"))
     with Ledger.open(Project.open(root, environment={}), clock=SimulatedClock(NOW)) as ledger:
         with pytest.raises(Refused, match=r"fraud-s1 was changed after its approval.*everloop approve fraud-s1"):
-            approved_spec(FileSpecs(model=model), ledger, model="fraud", name="fraud-s1")
+            approved_spec(model, ledger, name="fraud-s1")
         add_spec(model, 2)
         with pytest.raises(Refused, match="fraud-s2 is not approved"):
-            approved_spec(FileSpecs(model=model), ledger, model="fraud", name="fraud-s2")
+            approved_spec(model, ledger, name="fraud-s2")
 
 
 def test_nothing_younger_than_the_outcome_delay_is_trained_on(tmp_path: Path) -> None:

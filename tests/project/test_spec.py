@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everloop.errors import ConfigurationError
-from everloop.project import Approval, Spec, parse_spec, read_spec, spec_text, write_spec
+from everloop.project import Approval, Source, Spec, parse_spec, read_spec, spec_diff, spec_text, write_spec
 
 SPEC = Spec.new(
     name="fraud-s2",
@@ -69,6 +69,17 @@ def test_a_spec_without_calibration_is_what_it_was():
         parse_spec(spec_text(mapped).replace("isotonic", "isotonik"))
 
 
+def test_where_a_spec_came_from_is_part_of_what_is_approved_and_of_nothing_that_is_trained():
+    source = Source(store="models:/FraudDetection@champion", version="2", modifier="ann")
+    arrived = SPEC.model_copy(update={"source": source})
+    assert parse_spec(spec_text(arrived)) == arrived
+    assert "source" not in spec_text(SPEC)
+    assert arrived.hash != SPEC.hash
+    assert arrived.content == SPEC.content
+    assert arrived.model_copy(update={"seed": 1}).content != SPEC.content
+    assert spec_diff(SPEC, arrived) == {}
+
+
 def test_a_name_is_a_model_and_a_number():
     with pytest.raises(ValueError, match="fraud-s0"):
         Spec.new(name="fraud-s0", objective="f1", learner="x")
@@ -98,7 +109,8 @@ def test_a_file_must_be_called_as_its_spec(tmp_path):
 
 def test_the_text_is_the_same_each_time_and_explains_every_block():
     approved = SPEC.approved(Approval(by="alice", at=datetime(2026, 1, 1, tzinfo=UTC)))
-    whole = approved.model_copy(update={"calibration": "logistic", "quantiles": ("p10", "p90")})
+    source = Source(store="ssm:/fraud-detection", version="r4", modifier="alice")
+    whole = approved.model_copy(update={"calibration": "logistic", "quantiles": ("p10", "p90"), "source": source})
     text = spec_text(whole)
     assert text == spec_text(parse_spec(text)) == spec_text(whole.model_copy())
     blocks = text.split("\n\n")[1:]

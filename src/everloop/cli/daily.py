@@ -14,7 +14,7 @@ from everloop.cli.context import Opened, me, opened, project_here
 from everloop.cli.output import draw, fields, lines, say, show, when
 
 if TYPE_CHECKING:
-    from everloop.project import FoldsPlan, Model, Project, SearchMethod
+    from everloop.project import FoldsPlan, Model, Project, SearchMethod, Spec
     from everloop.workflows import Engine, RunHandle, RunResult
 
 __all__ = ["AsJson", "ModelName", "add_to", "engine_of", "model_of", "tell_training"]
@@ -201,12 +201,25 @@ def _folds(said: str | None) -> FoldsPlan | None:
 
 
 def approve(
-    spec: Annotated[str, typer.Argument(help="The spec, such as fraud-s1.")],
-    by: Annotated[str, typer.Option(help="Who answers for it.")],
+    spec: Annotated[str | None, typer.Argument(help="The spec, such as fraud-s1.")] = None,
+    by: Annotated[str | None, typer.Option(help="Who answers for it.")] = None,
     note: Annotated[str, typer.Option(help="Why, for whoever reads the audit.")] = "",
+    from_files: Annotated[
+        bool,
+        typer.Option("--import", help="Bring the approvals that files hold into a fresh ledger."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """The hand-over: someone answers for a spec. Then production may use it."""
+    from everloop.errors import UsageError
+
+    if from_files:
+        if by is not None:
+            raise UsageError("a file says itself who approved it; leave --by out beside --import")
+        _import_approvals(spec, as_json=as_json)
+        return
+    if spec is None or by is None:
+        raise UsageError("say which spec and who answers for it: everloop approve fraud-s1 --by NAME")
     from everloop.experiment import approve as approved
 
     with opened() as here:
@@ -214,6 +227,7 @@ def approve(
         before = here.ledger.head().seq
         given = approved(here.project, model, spec, by=by, ledger=here.ledger, note=note)
         approval, stood = given.approval, here.ledger.head().seq == before
+        put = model.spec_store.store.is_files or given.source is not None or _was_put(here, given)
     assert approval is not None
     if stood:
         say(f"it was approved before, and nothing was changed; the approval is {approval.by}'s")
@@ -221,7 +235,43 @@ def approve(
         show({"spec": given.name, "hash": given.hash, "by": approval.by, "at": approval.at})
         return
     lines(f"{given.name} approved by {approval.by} at {when(approval.at)} UTC")
-    say("next: everloop train")
+    say("next: everloop train" if put else f"next: everloop spec put {given.name}, then everloop train")
+
+
+def _was_put(here: Opened, spec: Spec) -> bool:
+    """Whether the spec is what was put last into the model's store."""
+    last = here.ledger.last("spec.put", spec.model)
+    return last is not None and last.payload["spec_hash"] == spec.hash
+
+
+def _import_approvals(name: str | None, *, as_json: bool) -> None:
+    """Of one spec, or of all that every model has; what cannot be brought is said at the end."""
+    from everloop.errors import Refused
+    from everloop.experiment import import_approval
+
+    brought: list[dict[str, Any]] = []
+    refused: list[str] = []
+    with opened() as here:
+        models = [here.project.model(model_of(name, here))] if name else list(here.project.models.values())
+        for model in models:
+            for spec in [model.spec(name)] if name else model.specs():
+                try:
+                    came = import_approval(here.project, model, spec, ledger=here.ledger, actor=me())
+                except Refused as error:
+                    refused.append(str(error))
+                    continue
+                if came and spec.approval is not None:
+                    record = {"spec": spec.name, "hash": spec.hash, "by": spec.approval.by, "at": spec.approval.at}
+                    brought.append(record)
+    if as_json:
+        show({"imported": brought, "refused": refused})
+    else:
+        for one in brought:
+            lines(f"{one['spec']} approved by {one['by']} at {when(one['at'])} UTC, from its file")
+        if not brought and not refused:
+            say("the ledger knows every approval that the files hold")
+    if refused:
+        raise Refused("\n".join(refused))
 
 
 def model_of(spec: str, here: Opened) -> str | None:
@@ -234,7 +284,9 @@ def model_of(spec: str, here: Opened) -> str | None:
 
 def train(
     model: ModelName = None,
-    spec: Annotated[str | None, typer.Option(help="The newest approved one where left out.")] = None,
+    spec: Annotated[
+        str | None, typer.Option(help="The newest approved one, or what the model's store says, where left out.")
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Leave the run to a worker, and do not wait.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -11,6 +11,7 @@ from everloop.cli.context import me, opened
 from everloop.cli.daily import AsJson, ModelName
 from everloop.cli.output import draw, fields, json_text, lines, say, show, table, when
 from everloop.cli.runs import runs
+from everloop.cli.specs import specs
 
 if TYPE_CHECKING:
     from everloop.ledger import Fact
@@ -19,7 +20,6 @@ __all__ = ["add_to"]
 
 
 models = group("model", "Models and their registered versions.")
-specs = group("spec", "Specs: what may be trained, and who approved it.")
 alerts = group("alert", "Alerts: verdicts that someone or something must act on.")
 rollouts = group("rollout", "Rollouts: how challengers are exposed.")
 audit = group("audit", "The ledger: every fact, in a chain that can be verified.")
@@ -127,67 +127,6 @@ def _version_record(version: Any, answers: dict[str, Any]) -> dict[str, Any]:
     names = ("model", "number", "bundle", "run", "spec", "spec_hash", "at", "role", "metrics", "data", "trigger")
     record = {"name": version.name} | {name: getattr(version, name) for name in names}
     return record | answers
-
-
-@specs.command("list")
-def spec_list(model: ModelName = None, as_json: AsJson = False) -> None:
-    """Every spec, with its parent and its approval."""
-    with opened() as here:
-        chosen = here.project.model(model)
-        found = [(spec, here.ledger.approval(chosen.name, spec.hash)) for spec in chosen.specs()]
-    if as_json:
-        show(
-            [
-                {"name": spec.name, "hash": spec.hash, "learner": spec.learner, "parent": spec.parent,
-                 "reason": spec.reason, "approved_by": None if approval is None else approval.by}
-                for spec, approval in found
-            ]
-        )  # fmt: skip
-        return
-    rows = [
-        (spec.name, spec.learner, spec.parent, "not approved" if approval is None else f"approved by {approval.by}")
-        for spec, approval in found
-    ]
-    table(("spec", "learner", "parent", "approval"), rows, empty="no spec yet: 'everloop search' writes the first")
-
-
-@specs.command("show")
-def spec_show(spec: Annotated[str, typer.Argument(help="Such as fraud-s1.")], as_json: AsJson = False) -> None:
-    """One spec, as its file has it."""
-    from everloop.cli.daily import model_of
-    from everloop.project import spec_text
-
-    with opened() as here:
-        found = here.project.model(model_of(spec, here)).spec(spec)
-    if as_json:
-        show(found.model_dump(mode="json", by_alias=True) | {"hash": found.hash})
-        return
-    lines(spec_text(found))
-
-
-@specs.command("get")
-def spec_get(
-    from_mlflow: Annotated[str, typer.Option("--from-mlflow", metavar="RUN_ID", help="A run logged by hand.")],
-    model: Annotated[str | None, typer.Option(help="May be left out where the project has one.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Make a spec of a run that someone logged in MLflow."""
-    from everloop.control import tracked_run
-    from everloop.experiment import spec_from_run
-
-    with opened() as here:
-        chosen = here.project.model(model)
-        run = tracked_run(here.project, "mlflow", from_mlflow)
-        made = spec_from_run(chosen, run, ledger=here.ledger, clock=here.clock, actor=me())
-        path = chosen.spec_path(made.spec.number).relative_to(here.project.root)
-    if as_json:
-        show({"spec": made.spec.name, "path": str(path), "new": made.new, "notes": list(made.notes)})
-        return
-    for note in made.notes:
-        say(f"note: {note}")
-    say("nothing was measured here: what it is worth, training says")
-    say(f"{made.spec.name} is in {path}{'' if made.new else ', as before'}: review it, then")
-    lines(f"everloop approve {made.spec.name} --by {me()}")
 
 
 def _record(state: Any) -> dict[str, Any]:

@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from everloop.control.supervisor import Running, up
     from everloop.control.timetable import Firing, ScheduleStatus, schedule_status
     from everloop.control.trackers import tracked_run
-    from everloop.control.view import AlertView, Asked, ModelView, Schedule, Try, View
+    from everloop.control.view import AlertView, Arrived, Asked, ModelView, Schedule, Try, View
     from everloop.control.worker import work
 
 __all__ = [
     "AlertView",
+    "Arrived",
     "Asked",
     "Controller",
     "Finding",
@@ -71,6 +72,7 @@ __all__ = [
 _PLACES = {
     "AlertView": "view",
     "Asked": "view",
+    "Arrived": "view",
     "Controller": "controller",
     "Finding": "doctor",
     "Firing": "timetable",

@@ -22,7 +22,7 @@ __all__ = [
     "StopRollout",
 ]
 
-Trigger = Literal["person", "schedule", "alert"]
+Trigger = Literal["person", "schedule", "store", "alert"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,11 @@ class NoteSchedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartTraining:
-    """Begin a run. name: what the run's id follows from, the same for the same request, unless `run` is its id."""
+    """Begin a run. name: what the run's id follows from, the same for the same request, unless `run` is its id.
+
+    spec: of a model whose configuration lives in a store the run reads what is there by then, unless it answers an
+        alert.
+    """
 
     model: str
     spec: str

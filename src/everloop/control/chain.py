@@ -10,7 +10,7 @@ from typing import Any
 
 from everloop.errors import UsageError
 from everloop.ledger import Fact, Ledger, Version
-from everloop.project import Project
+from everloop.project import FILES, Project
 
 __all__ = ["Reason", "version_number", "why"]
 
@@ -53,6 +53,7 @@ def why(project: Project, ledger: Ledger, *, version: str, model: str | None = N
     found = ledger.version(chosen.name, number)
     causes = ledger.why(chosen.name, number)
     told = [*_fate(ledger, found), *causes, *_proposals(ledger, causes), *_parents(ledger, causes)]
+    told += _sources(ledger, causes)
     facts = {fact.seq: fact for fact in told}
     return [_reason(facts[seq]) for seq in sorted(facts, reverse=True)]
 
@@ -77,6 +78,13 @@ def _parents(ledger: Ledger, causes: list[Fact]) -> list[Fact]:
     parents = {fact.payload["parent"] for fact in causes if fact.kind == "spec.written"} - {None}
     found = [ledger.last(kind, parent) for parent in sorted(parents) for kind in ("spec.written", "spec.approved")]
     return [fact for fact in found if fact is not None]
+
+
+def _sources(ledger: Ledger, causes: list[Fact]) -> list[Fact]:
+    """What a run took from a store; of a folder's spec the approval says it."""
+    runs = [fact.subject for fact in causes if fact.kind == "run.started"]
+    found = [ledger.last("run.configured", run) for run in runs]
+    return [fact for fact in found if fact is not None and fact.payload["store"] != FILES]
 
 
 def _concerns(fact: Fact, number: int) -> bool:
@@ -124,7 +132,8 @@ def _rows(data: Payload) -> str:
 def _trained(payload: Payload) -> str:
     as_of = payload["inputs"].get("as_of")
     known = "" if as_of is None else f" on what was known at {as_of[:16].replace('T', ' ')}"
-    return f"run {payload['run']} trained {payload['spec']}{known} (asked by {payload['trigger'] or 'a person'})"
+    trained = payload["spec"] or f"what {payload['inputs'].get('store')} held"
+    return f"run {payload['run']} trained {trained}{known} (asked by {payload['trigger'] or 'a person'})"
 
 
 def _written(payload: Payload) -> str:
@@ -136,7 +145,18 @@ def _written(payload: Payload) -> str:
 def _approved(payload: Payload) -> str:
     note = f": {payload['note']}" if payload["note"] else ""
     edited = ", which a person had edited," if payload["details"].get("edited") else ""
-    return f"approved {payload['spec']}{edited}{note}"
+    imported = f", brought from its file, where it is {payload['by']}'s" if payload["details"].get("imported") else ""
+    return f"approved {payload['spec']}{edited}{imported}{note}"
+
+
+def _configured(payload: Payload) -> str:
+    by = f", written by {payload['modifier']}" if payload["modifier"] else ""
+    return f"run {payload['run']} took {payload['spec']} from {payload['store']}, version {payload['version']}{by}"
+
+
+def _arrived(payload: Payload) -> str:
+    by = f" by {payload['modifier']}" if payload["modifier"] else ""
+    return f"{payload['spec']} arrived from {payload['store']}, version {payload['version']}{by}"
 
 
 def _proposed(payload: Payload) -> str:
@@ -188,10 +208,13 @@ _SENTENCES: Mapping[str, Callable[[Payload], str]] = {
     ),
     "rollout.stopped": lambda payload: f"v{payload['version']} was taken back: {payload['sentence']}",
     "routing.changed": lambda payload: f"v{payload['champion']} answers: {payload['reason']}",
+    "run.configured": _configured,
     "run.started": _trained,
     "schedule.asked": _asked,
     "schedule.fired": _fired,
     "spec.approved": _approved,
+    "spec.arrived": _arrived,
+    "spec.put": lambda payload: f"{payload['spec']} was put into {payload['store']} as version {payload['version']}",
     "spec.written": _written,
     "version.registered": _registered,
 }

@@ -188,14 +188,16 @@ class Controller:
         resources = self._resources
         if resources.engine is None:
             raise EverloopError("this process trains nothing; start 'everloop worker'")
+        model = resources.model(action.model)
+        reads_store = not model.spec_store.store.is_files and action.trigger != "alert"
         handle = start_training(
             resources.engine,
             resources.pipeline,
             resources.ledger,
-            model=resources.model(action.model),
+            model=model,
             as_of=resources.clock.now(),
             actor=ACTOR,
-            spec=action.spec,
+            spec=None if reads_store else action.spec,
             trigger=action.trigger,
             alert=action.alert,
             cause=action.cause,
@@ -203,7 +205,7 @@ class Controller:
             begin=False,
         )
         why = f"for alert {action.alert}" if action.alert else f"by {action.trigger}"
-        sentence = f"{handle.run_id} is to train {action.spec} {why}"
+        sentence = f"{handle.run_id} is to train {model.spec_store.store if reads_store else action.spec} {why}"
         if not self._wait:
             return sentence
         result = resources.engine.wait(handle.run_id)

@@ -6,6 +6,8 @@ spec proposed; once a person approved it, it is trained, gated and exposed. `rol
 A training for an alert is worth its while once it can be fitted on the change: at least `FIRST_POSITIVES` positives of
 the changed span (a person's own approval waits for none). What a gate or a rollout refused is tried again when they
 have doubled, as long as the alert is open; after a promotion once more, where the loss persists.
+
+A configuration that somebody promotes in the model's store is trained once, when it is approved.
 """
 
 from __future__ import annotations
@@ -113,6 +115,11 @@ def _trainings(model: ModelView) -> Iterator[Action]:
     for_alert = _for_alert(model)
     if for_alert is not None:
         yield for_alert
+        return
+    arrived = model.arrived
+    if arrived is not None and arrived.approved and not arrived.trained:
+        name = f"{model.model.name}/store/{arrived.seq}"
+        yield StartTraining(model=model.model.name, spec=arrived.spec, trigger="store", name=name, cause=arrived.seq)
         return
     yield from _scheduled(model)
 

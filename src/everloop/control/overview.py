@@ -116,7 +116,8 @@ class ModelStatus:
         if run is not None:
             at = run.ended_at if run.ended_at is not None else run.started_at
             why = f": {run.sentence}" if run.sentence else ""
-            said.append(f"Last run: {run.run} of {run.spec} ({run.trigger}) {run.status} {_minute(at)}{why}")
+            of = run.spec or "what its store held"
+            said.append(f"Last run: {run.run} of {of} ({run.trigger}) {run.status} {_minute(at)}{why}")
         if self.schedule_paused is not None:
             held = self.schedule_paused
             said += [f"Next retrain: paused by {held['by']} since {_minute(held['at'])}: {held['reason']}",
@@ -241,7 +242,7 @@ def _model_status(ledger: Ledger, model: Model, now: datetime) -> ModelStatus:
         last_run=runs[-1] if runs else None,
         next_retrain=schedule.next[0].astimezone(UTC) if schedule.state == "active" and schedule.next else None,
         schedule_paused=paused,
-        waiting_for=_waiting_for(ledger, seen.open_alerts),
+        waiting_for=_waiting_for(ledger, seen.open_alerts) or _arrived(ledger, model),
     )
 
 
@@ -262,6 +263,15 @@ def _waiting_for(ledger: Ledger, alerts: Sequence[AlertState]) -> str | None:
         if alert.proposal is not None and ledger.last("spec.approved", alert.proposal) is None:
             return f"{alert.proposal} answers it: review it, then everloop approve {alert.proposal} --by NAME"
     return None
+
+
+def _arrived(ledger: Ledger, model: Model) -> str | None:
+    """What a person can do about a configuration that somebody promoted in the model's store."""
+    fact = None if model.spec_store.store.is_files else ledger.last("spec.arrived", model.name)
+    if fact is None or ledger.approval(model.name, fact.payload["spec_hash"]) is not None:
+        return None
+    spec = fact.payload["spec"]
+    return f"{spec} arrived from {fact.payload['store']}: review it, then everloop approve {spec} --by NAME"
 
 
 def _rollout(state: RolloutState, routing: RoutingState | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ costs a query or two.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -14,8 +15,8 @@ from everloop.control.positives import ChangedPositives
 from everloop.control.recovery import recovered
 from everloop.control.resources import Resources
 from everloop.control.schedules import ScheduleFacts, read_schedule, schedule_at
-from everloop.control.view import AlertView, ModelView, Try, View
-from everloop.ledger import AlertState, Ledger, RunState
+from everloop.control.view import AlertView, Arrived, ModelView, Try, View
+from everloop.ledger import AlertState, Ledger, RunState, Version
 from everloop.production import PIPELINE
 from everloop.project import Model
 from everloop.rollout import load_rollout
@@ -132,6 +133,7 @@ def _read_facts(resources: Resources, model: Model, head: int, now: datetime) ->
         tries_before=len(started),
         promotions=0 if opened is None else sum(1 for one in answered if (one.ended_at or opened) >= opened),
         recovered=recovered(model, alerts, versions, routing),
+        arrived=_arrived(ledger, model, runs, versions),
     )
     starts = [version.data["start"] for version in versions if version.data is not None and version.data.get("start")]
     return _Facts(
@@ -142,6 +144,19 @@ def _read_facts(resources: Resources, model: Model, head: int, now: datetime) ->
         data_start=min((_moment(text) for text in starts), default=None),
         alert_runs=tried,
     )
+
+
+def _arrived(ledger: Ledger, model: Model, runs: Sequence[RunState], versions: Sequence[Version]) -> Arrived | None:
+    """What was promoted last in the model's store; trained also where a person began the run that took it."""
+    fact = None if model.spec_store.store.is_files else ledger.last("spec.arrived", model.name)
+    if fact is None:
+        return None
+    spec_hash = fact.payload["spec_hash"]
+    later = [run for run in runs if run.trigger == "store" and run.seq > fact.seq]
+    begun = any(ledger.fact(run.seq).cause == fact.seq for run in later)
+    made = any(version.seq > fact.seq and version.spec_hash == spec_hash for version in versions)
+    approved = ledger.approval(model.name, spec_hash) is not None
+    return Arrived(spec=fact.payload["spec"], seq=fact.seq, approved=approved, trained=begun or made)
 
 
 def _alert_view(ledger: Ledger, alert: AlertState, *, channels: int) -> AlertView:

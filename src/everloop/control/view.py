@@ -10,7 +10,7 @@ from everloop.ledger import AlertState, RoutingState, RunState, Version
 from everloop.project import Model
 from everloop.rollout import Rollout
 
-__all__ = ["AlertView", "Asked", "Late", "ModelView", "Schedule", "Try", "View"]
+__all__ = ["AlertView", "Arrived", "Asked", "Late", "ModelView", "Schedule", "Try", "View"]
 
 Late = Literal["", "busy", "idle", "paused"]
 """Why a schedule is fired after its time: not at all, a run went on, nothing watched, someone had paused it."""
@@ -71,6 +71,19 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Arrived:
+    """The newest configuration that somebody promoted in the model's store. seq: the fact.
+
+    approved: whether somebody answers for it. trained: whether a run followed.
+    """
+
+    spec: str
+    seq: int
+    approved: bool
+    trained: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """Where the model's schedule stands.
 
@@ -121,6 +134,7 @@ class ModelView:
     promotions: int = 0
     recovered: bool = False
     schedule: Schedule = Schedule()
+    arrived: Arrived | None = None
     windows_due: bool = False
 
     @property

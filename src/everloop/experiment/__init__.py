@@ -11,7 +11,7 @@ from everloop.experiment.feature_table import FeatureLine, FeatureTable, feature
 from everloop.experiment.finding import Finding
 from everloop.experiment.fold_judging import judge_fold
 from everloop.experiment.foreign_run import ForeignRun, FromRun, spec_from_run
-from everloop.experiment.hand_over import approve
+from everloop.experiment.hand_over import approve, import_approval
 from everloop.experiment.judging import evaluated
 from everloop.experiment.kept_search import KeptSearch, keep_frame, kept_search, kept_searches
 from everloop.experiment.leaderboard import (
@@ -73,6 +73,7 @@ __all__ = [
     "feature_table_screen",
     "fragment",
     "hold_against",
+    "import_approval",
     "judge_fold",
     "judge_mine",
     "keep_frame",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from everloop.errors import Refused, UsageError
+from everloop.ledger import Approval as Given
 from everloop.ledger import Ledger, SpecApproved
 from everloop.project import Approval, Model, Project, Spec, write_spec
 
-__all__ = ["approve"]
+__all__ = ["approve", "import_approval"]
 
 
 def approve(project: Project, model: Model, spec_name: str, *, by: str, ledger: Ledger, note: str = "") -> Spec:
@@ -21,30 +24,63 @@ def approve(project: Project, model: Model, spec_name: str, *, by: str, ledger: 
         raise UsageError("nobody's name stands under an approval; say who answers for the spec: --by NAME")
     spec = model.spec(spec_name)
     _refuse_stranger(project, by)
-    written = ledger.last("spec.written", spec.name)
     given = ledger.approval(model.name, spec.hash)
     if given is None:
-        edited = written is not None and written.payload["spec_hash"] != spec.hash
-        ledger.append(
-            "spec.approved",
-            spec.name,
-            SpecApproved(
-                model=model.name,
-                spec=spec.name,
-                spec_hash=spec.hash,
-                by=by,
-                note=note,
-                details={"edited": edited, "parent": spec.parent},
-            ),
-            actor=by,
-            cause=None if written is None else written.seq,
-        )
-        given = ledger.approval(model.name, spec.hash)
-        assert given is not None
-    approved = spec.approved(Approval(by=given.by, at=given.at))
-    if approved.approval != spec.approval:
-        write_spec(model.spec_path(spec.number), approved)
+        given = _given(model, spec, by=by, actor=by, ledger=ledger, note=note)
+    block = spec.approval
+    if block is not None and (block.by, block.hash) == (given.by, spec.hash):
+        return spec
+    approved = spec.approved(Approval(by=given.by, at=given.at, hash=spec.hash))
+    write_spec(model.spec_path(spec.number), approved)
     return approved
+
+
+def import_approval(project: Project, model: Model, spec: Spec, *, ledger: Ledger, actor: str) -> bool:
+    """Bring the approval in the spec's file into a ledger that does not know it; whether there was one to bring.
+
+    The fact says who approved and when, as the block does, and that it was `actor` who brought it. The file is left
+    alone. Raises Refused where the block was not given to what the file now says, or by who may not approve.
+    """
+    block = spec.approval
+    if block is None or ledger.approval(model.name, spec.hash) is not None:
+        return False
+    if block.hash is None:
+        raise Refused(
+            f"{spec.name}: the approval in its file names no hash, so that nobody can tell what {block.by} approved; "
+            f"review it and run 'everloop approve {spec.name} --by NAME'"
+        )
+    if block.hash != spec.hash:
+        raise Refused(
+            f"{spec.name} was changed after {block.by} approved it: what was approved has the hash {block.hash[:12]}…, "
+            f"and the file's is {spec.hash[:12]}…; review it and run 'everloop approve {spec.name} --by NAME'"
+        )
+    _refuse_stranger(project, block.by)
+    at = None if block.at is None else block.at.isoformat()
+    _given(model, spec, by=block.by, actor=actor, ledger=ledger, note="", imported=True, approved_at=at)
+    return True
+
+
+def _given(model: Model, spec: Spec, *, by: str, actor: str, ledger: Ledger, note: str, **details: Any) -> Given:
+    """Write the fact."""
+    written = ledger.last("spec.written", spec.name)
+    edited = written is not None and written.payload["spec_hash"] != spec.hash
+    ledger.append(
+        "spec.approved",
+        spec.name,
+        SpecApproved(
+            model=model.name,
+            spec=spec.name,
+            spec_hash=spec.hash,
+            by=by,
+            note=note,
+            details={"edited": edited, "parent": spec.parent, **details},
+        ),
+        actor=actor,
+        cause=None if written is None else written.seq,
+    )
+    given = ledger.approval(model.name, spec.hash)
+    assert given is not None
+    return given
 
 
 def _refuse_stranger(project: Project, by: str) -> None:

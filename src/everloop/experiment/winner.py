@@ -10,10 +10,10 @@ from everloop.errors import Refused
 from everloop.experiment.leaderboard import Judged, Leaderboard
 from everloop.ledger import Estimate, Ledger, SpecWritten
 from everloop.models import BLEND
-from everloop.project import Model, Spec, write_spec
+from everloop.project import Model, Spec, flat_spec, spec_diff, write_spec
 from everloop.stats import Interval
 
-__all__ = ["champion_spec", "spec_diff", "winner_spec", "write_winner"]
+__all__ = ["champion_spec", "winner_spec", "write_winner"]
 
 
 def _estimates(winner: Judged, objective: str) -> dict[str, dict[str, float]]:
@@ -34,27 +34,6 @@ def _data(board: Leaderboard) -> dict[str, Any]:
         "validation": used.validation[0],
         "test": used.test[0],
     }
-
-
-def _flat(spec: Spec) -> dict[str, Any]:
-    named = {f"hyperparameters.{name}": value for name, value in spec.hyperparameters.items()}
-    plain: dict[str, Any] = {
-        "learner": spec.learner,
-        "objective": spec.objective,
-        "threshold": spec.threshold,
-        "seed": spec.seed,
-    }
-    plain |= {"calibration": spec.calibration, "quantiles": list(spec.quantiles)}
-    return {**plain, "features": list(spec.features), **named}
-
-
-def spec_diff(parent: Spec | None, child: Spec) -> dict[str, Any]:
-    """key → {from, to}, for what a reviewer asks about."""
-    if parent is None:
-        return {}
-    before, after = _flat(parent), _flat(child)
-    keys = sorted(before.keys() | after.keys())
-    return {key: {"from": before.get(key), "to": after.get(key)} for key in keys if before.get(key) != after.get(key)}
 
 
 def winner_spec(
@@ -114,7 +93,7 @@ def champion_spec(model: Model, ledger: Ledger) -> Spec | None:
 
 def _same(spec: Spec, other: Spec) -> bool:
     """Whether both say the same to train, found on the same data: what a search finds again when it is repeated."""
-    return _flat(spec) == _flat(other) and spec.data == other.data
+    return flat_spec(spec) == flat_spec(other) and spec.data == other.data
 
 
 def write_winner(

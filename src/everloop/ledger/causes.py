@@ -30,6 +30,7 @@ def _named(fact: Fact) -> list[tuple[str | Sequence[str], str]]:
     links: dict[str, list[tuple[str | Sequence[str], str | None]]] = {
         "version.registered": [("run.started", payload.get("run")), ("spec.approved", payload.get("spec"))],
         "run.started": [("spec.approved", payload.get("spec")), ("spec.written", payload.get("spec"))],
+        "spec.arrived": [("spec.written", payload.get("spec"))],
         "spec.approved": [("spec.written", payload.get("spec"))],
         "spec.written": [
             ("proposal.made", payload.get("spec")),

@@ -40,6 +40,7 @@ __all__ = [
     "RolloutStopped",
     "RoutingChanged",
     "RunCancelled",
+    "RunConfigured",
     "RunFailed",
     "RunFinished",
     "RunFolded",
@@ -56,6 +57,8 @@ __all__ = [
     "ScheduleSet",
     "SearchEnded",
     "SpecApproved",
+    "SpecArrived",
+    "SpecPut",
     "SpecWritten",
     "StepFailure",
     "VerdictRecord",
@@ -256,6 +259,49 @@ class RunTaken(Payload, frozen=True, kw_only=True):
     slot: Name
     taken_from: str | None = None
     sentence: str = ""
+
+
+class SpecArrived(Payload, frozen=True, kw_only=True):
+    """A store's configuration changed by somebody's hand, and asks for a run. `modifier` is who, as the store knows."""
+
+    model: Name
+    spec: Name
+    spec_hash: Name
+    store: Name
+    version: Name
+    modifier: str = ""
+    notes: list[str] = msgspec.field(default_factory=list)
+
+
+class SpecPut(Payload, frozen=True, kw_only=True):
+    """A spec was written into the model's store, where it has the version `version`."""
+
+    model: Name
+    spec: Name
+    spec_hash: Name
+    store: Name
+    version: Name
+    label: str | None = None
+
+
+class RunConfigured(Payload, frozen=True, kw_only=True):
+    """Exactly what a run trains and where that came from: the store, its version there, who wrote it.
+
+    parts: of a store that keeps each value by itself, name → its own version and who wrote it. approval: the fact.
+    """
+
+    run: Name
+    model: Name
+    spec: Name
+    spec_hash: Name
+    store: Name
+    version: str
+    modifier: str = ""
+    learner: Name
+    hyperparameters: dict[str, JSON] = msgspec.field(default_factory=dict)
+    parts: dict[str, dict[str, JSON]] = msgspec.field(default_factory=dict)
+    approval: Number | None = None
+    notes: list[str] = msgspec.field(default_factory=list)
 
 
 class RunStarted(Payload, frozen=True, kw_only=True):
@@ -566,6 +612,7 @@ KINDS: Final[Mapping[str, type[Payload]]] = {
     "rollout.stopped": RolloutStopped,
     "routing.changed": RoutingChanged,
     "run.cancelled": RunCancelled,
+    "run.configured": RunConfigured,
     "run.failed": RunFailed,
     "run.finished": RunFinished,
     "run.folded": RunFolded,
@@ -582,6 +629,8 @@ KINDS: Final[Mapping[str, type[Payload]]] = {
     "schedule.set": ScheduleSet,
     "search.ended": SearchEnded,
     "spec.approved": SpecApproved,
+    "spec.arrived": SpecArrived,
+    "spec.put": SpecPut,
     "spec.written": SpecWritten,
     "version.registered": VersionRegistered,
 }

@@ -153,6 +153,13 @@ def _run_taken(connection: sa.Connection, fact: Fact) -> None:
         raise Conflict(f"run {payload['run']} does not go on, so nobody can take it over")
 
 
+def _run_configured(connection: sa.Connection, fact: Fact) -> None:
+    """A run that reads its configuration from a store learns on its way which spec it is of."""
+    table = schema.run
+    row = {"spec": fact.payload["spec"], "last_seq": fact.seq}
+    connection.execute(table.update().where(table.c.run == fact.payload["run"]), row)
+
+
 def _run_step(connection: sa.Connection, fact: Fact) -> None:
     table = schema.run
     row = {"step": fact.payload["step"], "last_seq": fact.seq}
@@ -213,6 +220,7 @@ _APPLY: Final[Mapping[str, Apply]] = {
     "rollout.stopped": _rollout_goes_on("stopped"),
     "routing.changed": _routing_changed,
     "run.cancelled": _run_ended("cancelled"),
+    "run.configured": _run_configured,
     "run.failed": _run_ended("failed"),
     "run.finished": _run_ended("finished"),
     "run.folded": _run_folded,

@@ -11,6 +11,8 @@ from everloop.models.calibration import CALIBRATIONS, Calibration
 from everloop.models.class_weight import scale_pos_weight
 from everloop.models.early_stopping import stops_early
 from everloop.models.fitting import FitRequest, FitResult, fit_here, fit_with
+from everloop.models.foreign import ReadConfiguration, foreign_configuration, read_configuration
+from everloop.models.foreign_params import said_value
 from everloop.models.learner import (
     BLEND,
     FittedModel,
@@ -49,6 +51,7 @@ __all__ = [
     "Learner",
     "Member",
     "Native",
+    "ReadConfiguration",
     "Training",
     "Validation",
     "Value",
@@ -61,11 +64,14 @@ __all__ = [
     "fit_here",
     "fit_with",
     "fitted_learners",
+    "foreign_configuration",
     "learner",
     "learners",
     "own_content",
     "own_learner",
+    "read_configuration",
     "resolve_params",
+    "said_value",
     "scale_pos_weight",
     "search_space",
     "settled",

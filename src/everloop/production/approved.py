@@ -3,40 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from everloop.errors import NotFound, Refused
 from everloop.ledger import Approval, Ledger
 from everloop.project import Model, Spec
 
-__all__ = ["ApprovedSpec", "FileSpecs", "SpecStore", "approved_spec"]
-
-
-class SpecStore(Protocol):
-    """Where specs are kept. `FileSpecs` is the project's own folder."""
-
-    def get(self, name: str) -> Spec:
-        """The spec called `fraud-s2`. Raises NotFound."""
-        ...
-
-    def history(self) -> list[Spec]:
-        """Every spec, oldest first."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileSpecs:
-    """The specs of a model's folder, reviewed in version control."""
-
-    model: Model
-
-    def get(self, name: str) -> Spec:
-        """The spec called `fraud-s2`. Raises NotFound."""
-        return self.model.spec(name)
-
-    def history(self) -> list[Spec]:
-        """Every spec of the folder, by number."""
-        return self.model.specs()
+__all__ = ["ApprovedSpec", "approval_of", "approved_spec"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,22 +19,27 @@ class ApprovedSpec:
     approval: Approval
 
 
-def approved_spec(store: SpecStore, ledger: Ledger, *, model: str, name: str | None) -> ApprovedSpec:
-    """The named spec, or the newest approved one. Raises Refused for one that nobody approved as it now stands."""
+def approved_spec(model: Model, ledger: Ledger, *, name: str | None) -> ApprovedSpec:
+    """The named spec of the model's folder, or the newest approved one. Raises NotFound, Refused."""
     if name is not None:
-        spec = store.get(name)
-        approval = ledger.approval(model, spec.hash)
-        if approval is None:
-            raise Refused(_not_approved(ledger, spec))
-        return ApprovedSpec(spec=spec, approval=approval)
-    specs = store.history()
+        spec = model.spec(name)
+        return ApprovedSpec(spec=spec, approval=approval_of(ledger, spec))
+    specs = model.specs()
     if not specs:
-        raise NotFound(f"{model} has no spec yet; 'everloop search' finds one")
+        raise NotFound(f"{model.name} has no spec yet; 'everloop search' finds one")
     for spec in reversed(specs):
-        approval = ledger.approval(model, spec.hash)
+        approval = ledger.approval(model.name, spec.hash)
         if approval is not None:
             return ApprovedSpec(spec=spec, approval=approval)
     raise Refused(_not_approved(ledger, specs[-1]))
+
+
+def approval_of(ledger: Ledger, spec: Spec) -> Approval:
+    """Who approved the spec as it now stands. Raises Refused where nobody did."""
+    approval = ledger.approval(spec.model, spec.hash)
+    if approval is None:
+        raise Refused(_not_approved(ledger, spec))
+    return approval
 
 
 def _not_approved(ledger: Ledger, spec: Spec) -> str:

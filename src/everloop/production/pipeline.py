@@ -1,12 +1,14 @@
-"""The training pipeline: snapshot → check → split → fit → evaluate → package → refit → gate → register → release.
+"""The training pipeline, from the spec that holds and the rows that are known to a registered version.
 
-Each is a durable step. What a step needs lies in the run's folder, so that a killed run goes on where it was; what it
-says of itself is small and becomes a fact. A run that is repeated with the same rows, spec and seed ends in the same
+configure → snapshot → check → split → fit → evaluate → package → refit → gate → register → release. Each is a durable
+step. What a step needs lies in the run's folder, so that a killed run goes on where it was; what it says of itself is
+small and becomes a fact. A run that is repeated with the same rows, spec and seed ends in the same
 bundle.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,8 +18,10 @@ from everloop.errors import NotFound
 from everloop.ids import new_run_id
 from everloop.ledger import Ledger
 from everloop.production import gating, steps
-from everloop.production.approved import FileSpecs, approved_spec
+from everloop.production.approved import approved_spec
+from everloop.production.configure import configure
 from everloop.production.refits import refit
+from everloop.production.spec_store import SpecStore, open_store
 from everloop.project import Model, Project
 from everloop.traffic import TrafficLog, traffic_root
 from everloop.workflows import Engine, RunHandle, Step, Workflow
@@ -26,18 +30,25 @@ __all__ = ["PIPELINE", "PipelineResources", "start_training", "training_workflow
 
 PIPELINE = "train"
 FIT_LIMIT_S = 4 * 3600.0
+CONFIGURE_ATTEMPTS = 9
+"""A store that does not answer is asked again after 0.2, 0.4, 0.8 … s, for about a minute in all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineResources:
-    """What the steps work with; given to `Engine.open(resources=…)`."""
+    """What the steps work with; given to `Engine.open(resources=…)`. stores: gives a model's store of specs."""
 
     project: Project
     bundles: BundleStore
+    stores: Callable[[Project, Model], SpecStore] = open_store
 
     def model(self, name: str) -> Model:
         """The model that the run is about."""
         return self.project.model(name)
+
+    def store(self, model: Model) -> SpecStore:
+        """Where the model's configuration lives."""
+        return self.stores(self.project, model)
 
     def log(self, model: str) -> TrafficLog:
         """The model's live traffic."""
@@ -56,6 +67,7 @@ def training_workflow() -> Workflow:
         lane=lambda inputs: f"{PIPELINE} {inputs['model']}",
         fold=lambda inputs: f"{inputs['spec_hash']} {inputs['alert'] or ''}",
         steps=[
+            Step(name="configure", run=configure, attempts=CONFIGURE_ATTEMPTS, longest_pause_s=30.0),
             Step(name="snapshot", run=steps.snapshot, attempts=3),
             Step(name="check", run=gating.check),
             Step(name="split", run=steps.split),
@@ -87,24 +99,26 @@ def start_training(
 ) -> RunHandle:
     """Ask for a run of an approved spec on all that is known at `as_of`, and begin it if it is its turn.
 
-    spec: its name; None takes the newest approved. trigger: person, schedule or alert; with alert its id.
+    spec: its name; None takes the newest approved, or where the model's configuration lives in a store what the run
+    finds there once it has begun. trigger: person, schedule, store or alert; with alert its id.
     cause: the fact that asked for it; the spec's approval where None. begin: False leaves that to a worker.
     The handle is of the run that waits already where the same was asked for.
     Raises Refused for a spec that is not approved, NotFound where there is none or no contract.
     """
-    chosen = approved_spec(FileSpecs(model=model), ledger, model=model.name, name=spec)
+    store = model.spec_store.store
+    chosen = None if spec is None and not store.is_files else approved_spec(model, ledger, name=spec)
     if not model.contract_path.exists():
         raise NotFound(f"{model.name} has no contract.yaml; 'everloop explore' writes it from the source")
     inputs: dict[str, Any] = {
         "model": model.name,
-        "spec": chosen.spec.name,
-        "spec_hash": chosen.spec.hash,
+        "store": str(store),
+        "spec": None if chosen is None else chosen.spec.name,
+        "spec_hash": None if chosen is None else chosen.spec.hash,
         "trigger": trigger,
         "alert": alert,
         "as_of": as_of.isoformat(),
-        "approval": chosen.approval.seq,
+        "approval": None if chosen is None else chosen.approval.seq,
     }
     run = new_run_id() if run_id is None else run_id
-    return engine.start(
-        PIPELINE, inputs, run_id=run, cause=chosen.approval.seq if cause is None else cause, actor=actor, begin=begin
-    )
+    because = inputs["approval"] if cause is None else cause
+    return engine.start(PIPELINE, inputs, run_id=run, cause=because, actor=actor, begin=begin)

@@ -29,7 +29,7 @@ from everloop.project.gates import (
     UsualGate,
     format_micros,
 )
-from everloop.project.lock import ProjectLock
+from everloop.project.lock import ProjectLock, exclusively
 from everloop.project.metrics import LEARNERS, METRICS, TASK_LEARNERS, MetricName, did_you_mean, metric_name
 from everloop.project.model import (
     Model,
@@ -50,13 +50,16 @@ from everloop.project.quantiles import QUANTILES, parse_quantiles, quantile_leve
 from everloop.project.schedule import EXTERNAL, check_schedule, due_times, last_due, next_due
 from everloop.project.settings import Address, Endpoint, Runs, Settings
 from everloop.project.shares import format_share, parse_share
-from everloop.project.spec import Approval, Spec, parse_spec, read_spec, spec_text, write_spec
+from everloop.project.spec import Approval, Source, Spec, parse_spec, read_spec, spec_text, write_spec
+from everloop.project.spec_diff import flat_spec, spec_diff
+from everloop.project.spec_store import FILES, ApprovalSection, SpecsSection, StoreAddress, parse_store
 from everloop.project.timezones import check_timezone, localise
 
 __all__ = [
     "CALIBRATION_ERROR",
     "COVERAGE",
     "EXTERNAL",
+    "FILES",
     "GATE_EXAMPLES",
     "LEARNERS",
     "METRICS",
@@ -66,6 +69,7 @@ __all__ = [
     "Acts",
     "Address",
     "Approval",
+    "ApprovalSection",
     "BeatsGate",
     "Budget",
     "Cell",
@@ -99,10 +103,13 @@ __all__ = [
     "SearchSection",
     "SegmentGate",
     "Settings",
+    "Source",
     "Spec",
+    "SpecsSection",
     "StableGate",
     "Step",
     "StopRule",
+    "StoreAddress",
     "TargetGate",
     "TimeColumn",
     "TrainSection",
@@ -113,9 +120,11 @@ __all__ = [
     "did_you_mean",
     "due_times",
     "dump_yaml",
+    "exclusively",
     "executed",
     "explain",
     "explain_records",
+    "flat_spec",
     "format_bound",
     "format_duration",
     "format_micros",
@@ -135,10 +144,12 @@ __all__ = [
     "parse_spec",
     "parse_step",
     "parse_stop_rule",
+    "parse_store",
     "quantile_level",
     "read_document",
     "read_model",
     "read_spec",
+    "spec_diff",
     "spec_text",
     "write_spec",
 ]

@@ -180,7 +180,7 @@ class _Reader:
         self.mistakes.append(f"{self._name}:{node.start_mark.line + 1}: {key + ': ' if key else ''}{sentence}")
 
 
-def dump_yaml(value: Any) -> str:
-    """Plain values as YAML in their own order; `parse_document` reads the same back."""
-    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+def dump_yaml(value: Any, *, width: int = 110) -> str:
+    """Plain values as YAML in their own order, folded near `width` columns; `parse_document` reads the same back."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=width)
     return text

@@ -1,15 +1,29 @@
-"""One `up` per project."""
+"""Files that processes lock: one `up` per project, and turns at what several may write."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 from everloop.errors import AlreadyRunning
 
-__all__ = ["ProjectLock"]
+__all__ = ["ProjectLock", "exclusively"]
+
+
+@contextmanager
+def exclusively(path: Path) -> Iterator[None]:
+    """Hold the lock of a file or a folder, after whoever has it; the system drops it when the process dies."""
+    flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    handle = os.open(path, flags | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 class ProjectLock:

@@ -28,6 +28,7 @@ from everloop.project.schedule import check_schedule
 from everloop.project.section import Section, sentences
 from everloop.project.shares import parse_share
 from everloop.project.spec import Spec, read_spec
+from everloop.project.spec_store import ApprovalSection, SpecsSection, specs_section, store_mistakes
 from everloop.project.task_rules import task_mistakes, with_task_defaults
 from everloop.project.timezones import check_timezone, localise
 
@@ -199,6 +200,12 @@ class ModelFile(Section):
     )
     quantiles: Quantiles = Field((), description="of a regression, beside its score; left out there: [p10, p50, p90]")
     search: SearchSection = Field(default_factory=lambda: SearchSection(), description="what an experiment tries")
+    spec_store: Annotated[SpecsSection, BeforeValidator(specs_section)] = Field(
+        default_factory=lambda: SpecsSection(), alias="specs", description="where the configuration lives: one place"
+    )
+    approval: ApprovalSection = Field(
+        default_factory=lambda: ApprovalSection(), description="whose word is enough to train a configuration"
+    )
     train: TrainSection = Field(default_factory=lambda: TrainSection(), description="what a training run fits on")
     gates: tuple[Annotated[Gate, BeforeValidator(parse_gate)], ...] = Field(
         (parse_gate("beats yardstick"),),
@@ -355,7 +362,8 @@ def _place_origin(read: ModelFile) -> tuple[ModelFile, list[tuple[KeyPath, str]]
 
 def _cross_mistakes(read: ModelFile) -> list[tuple[KeyPath, str]]:
     """What no key says alone: roles that collide, metrics of another task, steps that fall."""
-    return [*_role_mistakes(read), *task_mistakes(read), *_segment_mistakes(read), *_step_mistakes(read)]
+    roles_and_task = [*_role_mistakes(read), *task_mistakes(read)]
+    return [*roles_and_task, *_segment_mistakes(read), *_step_mistakes(read), *store_mistakes(read.spec_store)]
 
 
 def _role_mistakes(read: ModelFile) -> list[tuple[KeyPath, str]]:

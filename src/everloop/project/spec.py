@@ -28,9 +28,9 @@ from everloop.project.quantiles import Quantiles
 from everloop.project.section import Section, sentences
 from everloop.project.spec_text import commented
 
-__all__ = ["Approval", "Spec", "parse_spec", "read_spec", "spec_text", "write_spec"]
+__all__ = ["Approval", "Source", "Spec", "parse_spec", "read_spec", "spec_text", "write_spec"]
 
-_LATER: Final[Mapping[str, Any]] = MappingProxyType({"calibration": "none", "quantiles": []})
+_LATER: Final[Mapping[str, Any]] = MappingProxyType({"calibration": "none", "quantiles": [], "source": None})
 _NAME: Final = re.compile(r"(?P<model>.+)-s(?P<number>[1-9]\d*)")
 
 
@@ -52,10 +52,22 @@ def _name(value: object) -> object:
 
 
 class Approval(Section):
-    """Who said yes, and when. The ledger's fact decides; this is its copy."""
+    """Who said yes, when, and to what: the spec's hash. The ledger's fact decides; this is its copy.
+
+    Without a hash nobody can tell what it was given to: such a block is read, and brings nothing into a ledger.
+    """
 
     by: str
     at: Annotated[datetime | None, BeforeValidator(_moment)] = None
+    hash: str | None = None
+
+
+class Source(Section):
+    """Where a configuration came from, if not from a search: a store, its own version there, and who wrote that."""
+
+    store: str
+    version: str
+    modifier: str = ""
 
 
 class Spec(Section):
@@ -70,6 +82,7 @@ class Spec(Section):
     expected: metric -> {low, point, high, level} on test rows, {} where nothing was measured.
     yardsticks: learner -> metric -> value on the same rows.
     data: what it was found on: rows, positives, start, end, source, hash, window.
+    source: the store that it arrived from; None, and no key, where it was found or written here.
     diff: key -> {from, to} against the parent.
     """
 
@@ -85,6 +98,7 @@ class Spec(Section):
     expected: Mapping[str, Any] = Field(default_factory=dict)
     yardsticks: Mapping[str, Any] = Field(default_factory=dict)
     data: Mapping[str, Any] = Field(default_factory=dict)
+    source: Source | None = None
     parent: str | None = None
     reason: str = ""
     diff: Mapping[str, Any] = Field(default_factory=dict)
@@ -121,6 +135,13 @@ class Spec(Section):
         """sha256 of the canonical JSON without `approval`: what an approval is given to."""
         values = self.model_dump(mode="json", by_alias=True, exclude={"approval"})
         return hashlib.sha256(_canonical(values)).hexdigest()
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What a run makes of it: two specs with the same content train the same model."""
+        plain = {"learner": self.learner, "objective": self.objective, "calibration": self.calibration}
+        listed = {"features": list(self.features), "quantiles": list(self.quantiles), "seed": self.seed}
+        return {**plain, **listed, "hyperparameters": dict(self.hyperparameters)}
 
     def approved(self, approval: Approval | None) -> Spec:
         """The same spec with another approval block; its hash stays."""
@@ -163,9 +184,12 @@ def parse_spec(text: str, *, shown: str = "spec") -> Spec:
     return spec
 
 
-def spec_text(spec: Spec) -> str:
-    """The spec as YAML that explains itself to who reviews it; `parse_spec` gives it back. One spec has one text."""
-    return commented(spec.name, spec.model_dump(mode="json", by_alias=True))
+def spec_text(spec: Spec, *, width: int | None = None) -> str:
+    """The spec as YAML that explains itself to who reviews it; `parse_spec` gives it back. One spec has one text.
+
+    width: columns of a screen; None is as the file has it.
+    """
+    return commented(spec.name, spec.model_dump(mode="json", by_alias=True), width=width)
 
 
 def write_spec(path: Path, spec: Spec) -> None:

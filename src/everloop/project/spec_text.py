@@ -11,6 +11,8 @@ from everloop.project.document import dump_yaml
 __all__ = ["commented"]
 
 _WIDTH: Final = 100
+_ROOM: Final = 16
+"""For the word in which a line of YAML passes the column that it is to be folded at."""
 
 _ABOUT: Final[Mapping[str, str]] = {
     "objective": "What best means, as model.yaml said it when this was found. Everything below was chosen by it; "
@@ -34,28 +36,35 @@ _ABOUT: Final[Mapping[str, str]] = {
     "yardsticks": "What simple models reach on the same test rows. A model that does no better is not worth its keep.",
     "data": "The rows it was found on: how many in all, and to train, to validate (in all folds) and to test; how many "
     "positives; the first and the last time, in UTC; the hash of their content. A run reads the rows of its own day.",
+    "source": "The store that it arrived from, the version that it has there, and who wrote it.",
     "parent": "The spec that production trained from when this was found; null for a first one.",
     "reason": "Why it exists.",
     "diff": "What is other than in the parent: the key, what it was and what it is.",
     "created_at": "When it was written, in UTC.",
-    "approval": "Who answers for it, and since when. The ledger's fact decides, and this is its copy: a name written "
-    "here by hand approves nothing.",
+    "approval": "Who answers for it, since when, and the hash of what was approved. The ledger's fact decides, and "
+    "this is its copy: a name written here by hand approves nothing.",
 }
 
 
-def commented(name: str, values: Mapping[str, Any]) -> str:
-    """The spec's plain values as YAML with comments, in their own order; the same values give the same text."""
+def commented(name: str, values: Mapping[str, Any], *, width: int | None = None) -> str:
+    """The spec's plain values as YAML with comments, in their own order; the same values give the same text.
+
+    width: columns, for a screen that is narrower than a file's lines; None is as files have it.
+    """
     head = (
-        f"# {name}: what production trains. Review it, then: everloop approve {name} --by NAME\n"
-        "# A changed key gives another hash, and with it asks for another approval; comments have no part in it.\n"
+        f"{name}: what production trains. Review it, then: everloop approve {name} --by NAME",
+        "A changed key gives another hash, and with it asks for another approval; comments have no part in it.",
     )
-    return head + "".join(_block(key, value) for key, value in values.items())
+    told = "".join(f"# {line}\n" if width is None else f"{_comment(line, width)}\n" for line in head)
+    return told + "".join(_block(key, value, width) for key, value in values.items())
 
 
-def _block(key: str, value: object) -> str:
+def _block(key: str, value: object, width: int | None) -> str:
     about = _ABOUT.get(key)
-    written = dump_yaml({key: value})
-    if about is None:
-        return written
-    comment = textwrap.fill(about, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
-    return f"\n{comment}\n{written}"
+    # YAML folds between words, after the column that it is told
+    written = dump_yaml({key: value}) if width is None else dump_yaml({key: value}, width=width - _ROOM)
+    return written if about is None else f"\n{_comment(about, _WIDTH if width is None else width)}\n{written}"
+
+
+def _comment(text: str, width: int) -> str:
+    return textwrap.fill(text, width, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)

@@ -8,6 +8,7 @@ class TestExtraTrees(LearnerSuite):
 
 from everloop.testing.learner_suite import LearnerSuite
 from everloop.testing.planted_rows import planted_rows
+from everloop.testing.spec_store_suite import SpecStoreSuite
 from everloop.testing.storage_suite import StorageSuite
 
-__all__ = ["LearnerSuite", "StorageSuite", "planted_rows"]
+__all__ = ["LearnerSuite", "SpecStoreSuite", "StorageSuite", "planted_rows"]

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from everloop.ledger import Fact
 
-__all__ = ["Change", "change_of", "hyperparameters", "key", "text"]
+__all__ = ["Change", "change_of", "evidence_text", "hyperparameters", "key", "text"]
 
 _LONGEST_TAG: Final = 5000
 _LONGEST_PARAM: Final = 500
@@ -50,6 +50,8 @@ def change_of(fact: Fact) -> Change:
     match fact.kind:
         case "run.started":
             return _started(fact.payload)
+        case "run.configured":
+            return _configured(fact.payload)
         case "run.step":
             return _step(fact.payload)
         case "version.registered":
@@ -78,6 +80,16 @@ def _started(payload: Mapping[str, Any]) -> Change:
     tags = _tags(payload, "run", "workflow", "model", "spec", "spec_hash", "trigger")
     tags |= _tags(payload.get("inputs", {}), "alert", "as_of")
     return Change(tags=tags | {"everloop.status": "running"}, params=_params(payload, "spec"))
+
+
+def _configured(payload: Mapping[str, Any]) -> Change:
+    tags = _tags(payload, "spec", "spec_hash", "store", "modifier") | _store_version(payload)
+    params = _params(payload, "spec", "learner") | hyperparameters(payload["hyperparameters"])
+    return Change(tags=tags, params=params)
+
+
+def _store_version(payload: Mapping[str, Any]) -> dict[str, str]:
+    return {"everloop.store_version": text(payload["version"])} if payload["version"] else {}
 
 
 def _step(payload: Mapping[str, Any]) -> Change:
@@ -114,6 +126,23 @@ def _gates(verdicts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         f"everloop.gate.{place:02d}": text(f"{one['name']}: {one['outcome']}: {one['sentence']}")
         for place, one in enumerate(verdicts, 1)
     }
+
+
+def evidence_text(payload: Mapping[str, Any]) -> str:
+    """What a version stands on, in Markdown: MLflow shows it as the version's description."""
+    gates = [f"| {one['name']} | {one['outcome']} | {one['sentence']} |" for one in payload["verdicts"]]
+    measured = [f"| {name} | {_interval(value)} |" for name, value in payload["metrics"].items()]
+    lines = [f"{payload['spec']}, trained by {payload['run']} ({payload['trigger']}).", ""]
+    lines += ["| gate | verdict | sentence |", "|---|---|---|", *gates, ""] if gates else []
+    lines += ["| metric | value, 95 % interval |", "|---|---|", *measured] if measured else []
+    return text("\n".join(lines))
+
+
+def _interval(estimate: Mapping[str, Any]) -> str:
+    if estimate.get("point") is None:
+        return "–"
+    ends = [estimate.get("low"), estimate.get("high")]
+    return f"{estimate['point']:.4g}" + ("" if None in ends else f" [{ends[0]:.4g}, {ends[1]:.4g}]")
 
 
 def _metrics(estimates: object) -> dict[str, float]:

@@ -6,12 +6,12 @@ What is worked around here, and why:
 - it asks an address that does not answer seven times, for minutes: the mirror comes back by itself;
 - a process killed while a SQLite database is migrated leaves one that no version opens: a fresh one is made beside
   and renamed, under a file lock;
-- it logs what it raises, with a traceback: the mirror says it in a sentence.
+- it logs what it raises, with a traceback: the mirror says it in a sentence;
+- it prints a run's address on stdout, where commands have data.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
@@ -24,13 +24,15 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from everloop.errors import IntegrationError
+from everloop.project import exclusively
 
-__all__ = ["Connection", "connect", "error_code", "exclusively", "said", "shown"]
+__all__ = ["Connection", "connect", "error_code", "said", "shown"]
 
 _BEFORE_IMPORT: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 _LONGEST_SENTENCE: Final = 300
 _SERVERS: Final = ("http://", "https://")
@@ -47,6 +49,10 @@ class Connection:
     client: Any
     server: bool
     artifacts: str | None
+
+    def takes_files(self, run: Any) -> bool:
+        """Whether this process can put files beside a run: in a folder here, or by a server that passes them on."""
+        return not self.server or run.info.artifact_uri.startswith("mlflow-artifacts:")
 
 
 def shown(address: str) -> str:
@@ -128,17 +134,6 @@ def _make(file: Path, artifacts: str) -> None:
         draft.replace(file)
     finally:
         draft.unlink(missing_ok=True)
-
-
-@contextmanager
-def exclusively(path: Path) -> Iterator[None]:
-    """Hold the file lock, after whoever has it; the system drops it when the process dies."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager

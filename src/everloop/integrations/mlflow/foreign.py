@@ -12,18 +12,24 @@ from everloop.experiment import ForeignRun
 from everloop.integrations.mlflow.connection import Connection, connect, error_code, said, shown
 from everloop.project import Project
 
-__all__ = ["foreign_run"]
+__all__ = ["address_of", "flavours_of", "foreign_run"]
 
 _HISTORY = "mlflow.log-model.history"
 
 
-def foreign_run(project: Project, run: str) -> ForeignRun:
-    """The run with that id. Raises UsageError without an address, NotFound, IntegrationError."""
+def address_of(project: Project) -> str:
+    """Where MLflow is. Raises UsageError where everloop.yaml does not say it."""
     address = project.settings.mlflow
     if address is None:
         raise UsageError(
             "everloop.yaml does not say where MLflow is; write mlflow: http://HOST:PORT, or sqlite:///FILE"
         )
+    return address
+
+
+def foreign_run(project: Project, run: str) -> ForeignRun:
+    """The run with that id. Raises UsageError without an address, NotFound, IntegrationError."""
+    address = address_of(project)
     connection = connect(address, root=project.root, state=project.state)
     with said(address):
         try:
@@ -38,8 +44,13 @@ def foreign_run(project: Project, run: str) -> ForeignRun:
             name=found.info.run_name or "unnamed",
             params=dict(found.data.params),
             tags=dict(found.data.tags),
-            flavours=tuple(dict.fromkeys([*_of_history(found), *_of_models(connection, found)])),
+            flavours=flavours_of(connection, found),
         )
+
+
+def flavours_of(connection: Connection, run: Any) -> tuple[str, ...]:
+    """What the run's models were saved as, such as `xgboost`."""
+    return tuple(dict.fromkeys([*_of_history(run), *_of_models(connection, run)]))
 
 
 def _of_history(run: Any) -> list[str]:

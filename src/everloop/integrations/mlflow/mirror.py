@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from everloop.clock import Clock
 from everloop.errors import IntegrationError, NotFound
-from everloop.integrations.mlflow.connection import Connection, connect, error_code, exclusively, said, shown
+from everloop.integrations.mlflow.connection import Connection, connect, error_code, said, shown
+from everloop.integrations.mlflow.evidence import Evidence
 from everloop.integrations.mlflow.registry import Registry
 from everloop.integrations.mlflow.runs import Runs, experiment_of
 from everloop.integrations.mlflow.searches import Searches
 from everloop.ledger import Fact, Ledger
-from everloop.project import Project
+from everloop.project import Project, exclusively
 
 if TYPE_CHECKING:
     from everloop.experiment import ForeignRun
@@ -24,6 +25,7 @@ CURSOR: Final = "everloop.cursor"
 _KINDS: Final = (
     "routing.changed",
     "run.cancelled",
+    "run.configured",
     "run.failed",
     "run.finished",
     "run.refused",
@@ -50,6 +52,7 @@ class _Open:
     runs: Runs
     registry: Registry
     searches: Searches
+    evidence: Evidence
 
 
 class Mirror:
@@ -138,6 +141,7 @@ class Mirror:
                 runs=Runs(connection, self._project, self._ledger),
                 registry=Registry(connection, self._project, self._ledger),
                 searches=Searches(connection, self._project, self._ledger),
+                evidence=Evidence(connection, self._project),
             )
         return self._open
 
@@ -172,6 +176,8 @@ class Mirror:
                 opened.searches.write(fact)
                 return ()
             run = opened.runs.write(fact)
+            if fact.kind in ("version.registered", "run.refused"):
+                opened.evidence.write(fact, run)
             if fact.kind == "version.registered":
                 opened.registry.register(fact, run)
         except Exception as error:

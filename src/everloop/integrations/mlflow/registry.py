@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from everloop.integrations.mlflow.change import change_of, text
+from everloop.integrations.mlflow.change import change_of, evidence_text, text
 from everloop.integrations.mlflow.connection import Connection, error_code
 from everloop.integrations.mlflow.runs import FACT
 from everloop.ledger import Fact, Ledger
@@ -46,7 +46,7 @@ class Registry:
             source=self._source(fact.payload["bundle"], run),
             run_id=run.info.run_id,
             tags={FACT: fact.hash, "everloop.bundle_path": str(self._folder(fact.payload["bundle"])), **tags},
-            description=text("\n".join(value for key, value in tags.items() if key.startswith("everloop.gate."))),
+            description=evidence_text(fact.payload),
             await_creation_for=0,
         )
 

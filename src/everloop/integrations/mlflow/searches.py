@@ -53,7 +53,7 @@ class Searches:
         change = search_change(fact, board)
         tags = {name: value for name, value in change.tags.items() if name != _STATUS}  # last: then the run is whole
         log_change(self._client, parent, replace(change, tags=tags), at_ms=_ms(fact))
-        if self._takes_files(parent):
+        if self._connection.takes_files(parent):
             self._upload(parent, report, board)
         self._client.set_tag(parent.info.run_id, _STATUS, change.tags[_STATUS])
         self._client.set_terminated(parent.info.run_id, status="FINISHED", end_time=_ms(fact))
@@ -108,7 +108,7 @@ class Searches:
         log_change(self._client, run, change, at_ms=_ms(fact))
         self._log_folds(run, trial, at_ms=_ms(fact))
         plots = report / "trials" / name
-        if plots.is_dir() and self._takes_files(run):
+        if plots.is_dir() and self._connection.takes_files(run):
             self._client.log_artifacts(run.info.run_id, str(plots), "plots")
         self._client.set_tag(run.info.run_id, _STATUS, trial["status"])
         self._client.set_terminated(run.info.run_id, status=change.status, end_time=_ms(fact))
@@ -124,10 +124,6 @@ class Searches:
         ]
         if points:
             self._client.log_batch(run.info.run_id, metrics=points)
-
-    def _takes_files(self, run: Any) -> bool:
-        """Whether this process can put files there: a folder of this machine, or a server that passes them on."""
-        return not self._connection.server or run.info.artifact_uri.startswith("mlflow-artifacts:")
 
     def _upload(self, parent: Any, report: Path, board: Mapping[str, Any]) -> None:
         run = parent.info.run_id

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from everloop.models import Learner, resolve_params
-from everloop.models.params import NOT_HERE
+from everloop.models.learner import Learner
+from everloop.models.params import NOT_HERE, resolve_params
 from everloop.models.space import Choice, Hyperparameter, Int, Value
 
-__all__ = ["ForeignParams", "foreign_params"]
+__all__ = ["ForeignParams", "foreign_params", "said_value"]
 
 _SEEDS: Final = ("random_state", "seed", "random_seed")
 _NO_LIMIT: Final = ("max_depth", "tree_rows")
@@ -56,7 +56,7 @@ def foreign_params(
     called: what the run calls the learner, in small letters. columns: of the matrix, > 0.
     """
     reader = _Reader(item=item, columns=columns, notes=[])
-    values = {name: _value(text) for name, text in params.items()}
+    values = {name: said_value(text) for name, text in params.items()}
     seed = next((value for name in _SEEDS if type(value := values.get(name)) is int), None)
     said = reader.said({name: value for name, value in values.items() if name not in _SEEDS})
     theirs = dict(_THEIRS.get(called, _THEIRS.get(item.name, {})))
@@ -172,8 +172,8 @@ def _is_idle(name: str, params: Mapping[str, object]) -> bool:
     return name == "n_iter_no_change" and params.get("early_stopping") is False
 
 
-def _value(text: str) -> object:
-    """The value as it was before a tracker made text of it."""
+def said_value(text: str) -> object:
+    """The value as it was before a tracker or a store made text of it: `7`, `0.15`, `true`, `none`, or a word."""
     words = {"true": True, "false": False, "none": None, "null": None, "": None, "nan": None}
     if text.strip().lower() in words:
         return words[text.strip().lower()]
