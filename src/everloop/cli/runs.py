@@ -85,6 +85,8 @@ def _newest(here: Opened) -> str:
 
 
 def _draw_story(story: RunStory) -> None:
+    from everloop.workflows import configured_from
+
     run = story.run
     asked = f"by {story.asked_by} at {when(story.asked_at)}"
     asked += f", waited {story.waited_s:.0f} s" if story.waited_s >= 1 else ""
@@ -92,6 +94,7 @@ def _draw_story(story: RunStory) -> None:
         "run": run.run,
         "model": run.model,
         "spec": run.spec,
+        "configured from": configured_from(story),
         "status": run.status,
         "asked for": f"{asked} ({run.trigger or 'person'})",
         "started": None if run.status == "queued" else when(run.started_at),

@@ -9,7 +9,7 @@ from everloop.workflows.engine import LEASE_S, Engine, ProjectPaths, RunHandle, 
 from everloop.workflows.records import StepRecord, step_records
 from everloop.workflows.result import RunResult
 from everloop.workflows.story import Handover, RunStory, StepStory, run_story, step_of
-from everloop.workflows.story_page import gantt_chart, story_page, write_story
+from everloop.workflows.story_page import configured_from, gantt_chart, story_page, write_story
 from everloop.workflows.workflow import JSON, State, Step, Workflow
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "StepStory",
     "Workflow",
     "cancel_run",
+    "configured_from",
     "gantt_chart",
     "run_story",
     "step_of",

@@ -63,7 +63,8 @@ class RunStory:
     """A run with all that its facts tell.
 
     asked_by: who wanted it. folded: requests that became one with it, as (who, when). waited_s: in the queue.
-    retry_of: the run whose first steps it kept.
+    retry_of: the run whose first steps it kept. configured: where the values that it used came from: store, version,
+    modifier; None for a run that read none.
     """
 
     run: RunState
@@ -71,6 +72,7 @@ class RunStory:
     asked_at: datetime
     waited_s: float
     retry_of: str | None
+    configured: Mapping[str, Any] | None
     folded: tuple[tuple[str, datetime], ...]
     steps: tuple[StepStory, ...]
     handovers: tuple[Handover, ...]
@@ -89,6 +91,7 @@ class RunStory:
         told |= {"asked_by": self.asked_by, "asked_at": self.asked_at.isoformat(), "waited_s": self.waited_s}
         told |= {"started_at": run.started_at.isoformat(), "seconds": self.seconds, "retry_of": self.retry_of}
         told |= {"ended_at": None if run.ended_at is None else run.ended_at.isoformat(), "inputs": dict(run.inputs)}
+        told["configured"] = None if self.configured is None else dict(self.configured)
         told["folded"] = [{"by": who, "at": at.isoformat()} for who, at in self.folded]
         told["handovers"] = [
             {"at": one.at.isoformat(), "slot": one.slot, "taken_from": one.taken_from, "sentence": one.sentence}
@@ -116,6 +119,7 @@ def run_story(ledger: Ledger, runs_folder: Path, run_id: str) -> RunStory:
         asked_at=first.at,
         waited_s=(run.started_at - first.at).total_seconds(),
         retry_of=retry_of,
+        configured=next((fact.payload for fact in facts if fact.kind == "run.configured"), None),
         folded=tuple((fact.actor, fact.at) for fact in facts if fact.kind == "run.folded"),
         steps=(*kept, *steps),
         handovers=tuple(_handover(fact) for fact in facts if fact.kind == "run.taken"),

@@ -12,7 +12,7 @@ from everloop.workflows.story import RunStory, StepStory
 if TYPE_CHECKING:
     import altair as alt
 
-__all__ = ["gantt_chart", "story_page", "write_story"]
+__all__ = ["configured_from", "gantt_chart", "story_page", "write_story"]
 
 _WIDTH: Final = 620
 _COLOURS: Final = {
@@ -80,9 +80,20 @@ def _facts(story: RunStory) -> list[tuple[str, str]]:
         ("asked for", f"by {story.asked_by}, {story.asked_at:%Y-%m-%d %H:%M:%S} UTC ({run.trigger or 'a person'})"),
         ("waited", f"{story.waited_s:.1f} s"),
     ]
+    said += [("configured from", source)] if (source := configured_from(story)) else []
     said += [("asked for again", f"by {who}, {at:%Y-%m-%d %H:%M:%S} UTC") for who, at in story.folded]
     said += [("ran", "–" if story.seconds is None else f"{story.seconds:.1f} s"), ("worker", run.slot or "–")]
     return said + ([("retry of", story.retry_of)] if story.retry_of else [])
+
+
+def configured_from(story: RunStory) -> str | None:
+    """`ssm:/fraud-detection, version r4, written by ann`; None for a run of the model's own folder."""
+    found = story.configured
+    if found is None or found["store"] == "files":
+        return None
+    return f"{found['store']}, version {found['version']}" + (
+        f", written by {found['modifier']}" if found["modifier"] else ""
+    )
 
 
 def _step(step: StepStory) -> dict[str, Any]:
