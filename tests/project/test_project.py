@@ -170,9 +170,15 @@ def test_opening_loads_no_heavy_library():
     assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "[]"
 
 
-def test_bundles_lie_where_artifacts_says_and_only_a_folder_will_do(tmp_path):
-    (tmp_path / "everloop.yaml").write_text("artifacts: ../shared-bundles\n")
-    assert Project.open(tmp_path, environment={}).paths.bundles == tmp_path / ".." / "shared-bundles"
-    (tmp_path / "everloop.yaml").write_text("artifacts: s3://bucket/bundles\n")
-    with pytest.raises(ConfigurationError, match=r"everloop\.yaml:1: artifacts: .* is not a folder"):
+def test_artefacts_lie_where_the_settings_say(tmp_path):
+    (tmp_path / "everloop.yaml").write_text("artifacts: ../shared\n")
+    shared = Project.open(tmp_path, environment={})
+    assert shared.paths.bundles == tmp_path / ".." / "shared"
+    assert shared.paths.runs.parent == shared.paths.traffic.parent == shared.paths.bundles
+    (tmp_path / "everloop.yaml").write_text("artifacts: s3://bucket/fraud\n")
+    elsewhere = Project.open(tmp_path, environment={})
+    assert elsewhere.remote_artifacts == "s3://bucket/fraud"
+    assert elsewhere.paths.bundles == tmp_path / ".everloop" / "bundles"  # the copies of this machine
+    (tmp_path / "everloop.yaml").write_text("artifacts: s3://bucket/a b\n")
+    with pytest.raises(ConfigurationError, match=r"everloop\.yaml:1: artifacts: .* is no place for artefacts"):
         Project.open(tmp_path, environment={})

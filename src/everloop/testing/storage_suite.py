@@ -9,9 +9,9 @@ class TestMine(StorageSuite):
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-
-import pytest
 
 from everloop.storage import Entry, Storage
 
@@ -88,10 +88,16 @@ class StorageSuite:
         storage.remove("a")
         assert storage.open("a") is None
 
-    @pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "../a", "a/../b", "a/./b", "a\nb", "a?b"])
-    def test_no_key_leads_out(self, storage: Storage, key: str) -> None:
+    def test_no_key_leads_out(self, storage: Storage) -> None:
         """A key that could mean another place is refused before anything is reached."""
-        with pytest.raises(ValueError, match="is no key of an object"):
-            storage.write(key, b"x")
-        with pytest.raises(ValueError, match="is no key of an object"):
-            storage.open(key)
+        for key in ("", "/a", "a/", "a//b", "../a", "a/../b", "a/./b", "a\nb", "a?b"):
+            assert _refusal(partial(storage.write, key, b"x")), f"{key!r} was taken for a key"
+            assert _refusal(partial(storage.open, key)), f"{key!r} was taken for a key"
+
+
+def _refusal(reach: Callable[[], object]) -> str:
+    try:
+        reach()
+    except ValueError as error:
+        return str(error)
+    return ""
