@@ -3,6 +3,7 @@
 This room is the only reader of the environment. All mistakes are told at once, each with file, line and key.
 """
 
+from everloop.project.approval import ApprovalSection
 from everloop.project.budget import Budget
 from everloop.project.condition import Condition, Operator, format_bound
 from everloop.project.document import Document, dump_yaml, parse_document, read_document
@@ -22,28 +23,34 @@ from everloop.project.model import (
     parse_model,
     read_model,
 )
+from everloop.project.moments import parse_moment
 from everloop.project.notebook import Cell, executed, notebook_text
 from everloop.project.objective import Objective
 from everloop.project.outcome import Acts, DataSection, DecisionNames, OutcomeSection, TimeColumn, Weight
 from everloop.project.paths import Paths
 from everloop.project.project import PROJECT_FILE, Project
 from everloop.project.quantiles import QUANTILES, parse_quantiles, quantile_level
+from everloop.project.roles import EVERYONE, ROLES, RoleName, named_in, roles_of
 from everloop.project.schedule import EXTERNAL, check_schedule, due_times, last_due, next_due
-from everloop.project.settings import Address, Endpoint, Runs, Settings
+from everloop.project.settings import KEY_VARIABLE, Address, Endpoint, Runs, Settings, key_place
 from everloop.project.shares import format_share, parse_share
 from everloop.project.spec import Approval, Spec, parse_spec, read_spec, spec_text, write_spec
 from everloop.project.timezones import check_timezone, localise
 
 __all__ = [
+    "EVERYONE",
     "EXTERNAL",
+    "KEY_VARIABLE",
     "LEARNERS",
     "METRICS",
     "PROJECT_FILE",
     "QUANTILES",
+    "ROLES",
     "TASK_LEARNERS",
     "Acts",
     "Address",
     "Approval",
+    "ApprovalSection",
     "BeatsGate",
     "Budget",
     "Cell",
@@ -65,6 +72,7 @@ __all__ = [
     "Paths",
     "Project",
     "ProjectLock",
+    "RoleName",
     "RolloutPlan",
     "Runs",
     "SearchChoice",
@@ -88,15 +96,18 @@ __all__ = [
     "format_bound",
     "format_duration",
     "format_share",
+    "key_place",
     "last_due",
     "localise",
     "metric_name",
+    "named_in",
     "next_due",
     "notebook_text",
     "parse_document",
     "parse_duration",
     "parse_gate",
     "parse_model",
+    "parse_moment",
     "parse_quantiles",
     "parse_share",
     "parse_spec",
@@ -106,6 +117,7 @@ __all__ = [
     "read_document",
     "read_model",
     "read_spec",
+    "roles_of",
     "spec_text",
     "write_spec",
 ]

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StrictInt, ValidationError, ValidationInfo
 
 from everloop.errors import NotFound
+from everloop.project.approval import ApprovalSection
 from everloop.project.budget import Budget
 from everloop.project.condition import parse_bound
 from everloop.project.document import Document, KeyPath, parse_document, read_document
@@ -204,6 +205,7 @@ class ModelFile(Section):
     )
     rollout: RolloutPlan = Field(default_factory=lambda: RolloutPlan(), description="how a challenger is exposed")
     monitor: MonitorSection = Field(default_factory=lambda: MonitorSection(), description="how traffic is watched")
+    approval: ApprovalSection = Field(default_factory=lambda: ApprovalSection(), description="who may approve a spec")
     on_alert: Literal["notify", "propose", "rollout"] = Field(
         "propose",
         description="notify: tell people; propose: write a spec for approval; rollout: go all the way by policy",
