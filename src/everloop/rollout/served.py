@@ -58,7 +58,7 @@ def served_periods(ledger: Ledger, model: str, *, start: datetime, end: datetime
     starts: list[datetime] = []
     for fact in changes:
         starts.append(fact.at if not starts else max(starts[-1], fact.at))
-    ends = [*starts[1:], None]
+    ends = [*starts[1:], None] if starts else []
     found = [
         _period(model, fact, begin, stop)
         for fact, begin, stop in zip(changes, starts, ends, strict=True)
