@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from everloop.actors import authors_of, refuse_unfit_approver, signed_approval
+from everloop.actors import authors_of, policy_may_approve, refuse_unfit_approver, signed_approval
 from everloop.clock import SystemClock
 from everloop.errors import Refused, UsageError
 from everloop.ledger import Ledger, SpecWritten
@@ -220,6 +220,18 @@ def test_without_signers_or_a_repository_it_is_said(repository: Repository) -> N
     shutil.rmtree(repository.root / ".git")
     with pytest.raises(Refused, match="git cannot tell who wrote what"):
         signed_approval(repository.project, repository.model, spec)
+
+
+def test_a_policy_approves_unless_an_approver_is_asked_for_or_it_is_named_as_one(repository: Repository) -> None:
+    policy = "policy:on_alert"
+    assert not policy_may_approve(repository.project, repository.model, policy)
+    (repository.root / "everloop.yaml").write_text(f"roles: {{approver: ['*'], operator: ['{policy}']}}\n")
+    assert not policy_may_approve(repository.project, repository.model, policy), "everyone is people"
+    (repository.root / "everloop.yaml").write_text(f"roles: {{approver: [alice, '{policy}']}}\n")
+    assert policy_may_approve(repository.project, repository.model, policy)
+    (repository.root / "fraud" / "model.yaml").write_text(MODEL.replace("by: approver, ", ""))
+    (repository.root / "everloop.yaml").write_text(ROLES)
+    assert policy_may_approve(repository.project, repository.model, policy)
 
 
 def test_the_author_of_an_edit_by_hand_is_who_committed_it(repository: Repository, ledger: Ledger) -> None:

@@ -169,6 +169,13 @@ def test_who_wrote_a_spec_cannot_approve_it(boards: Boards, made: Made, ledger: 
     with pytest.raises(Refused, match="alice wrote fraud-s2"):
         approve(where, model, "fraud-s2", by="carol", ledger=ledger, login="alice")
     approve(where, model, "fraud-s2", by="carol", ledger=ledger, login="carol")
+    # that the roles were there, and then were not, is in the chain before the approvals are
+    assert [(fact.kind, fact.actor) for fact in ledger.facts(kind=("roles.changed", "spec.approved"))] == [
+        ("roles.changed", "bob"),
+        ("spec.approved", "bob"),
+        ("roles.changed", "carol"),
+        ("spec.approved", "carol"),
+    ]
 
 
 def test_every_metric_is_promised_with_its_interval_on_the_test_rows(

@@ -5,7 +5,7 @@ against `roles` in everloop.yaml. `signed_approval` takes the identity of a sign
 """
 
 from everloop.actors.actor import Actor, Proof
-from everloop.actors.admission import admit, is_open
+from everloop.actors.admission import admit, is_open, note_roles
 from everloop.actors.approval import policy_may_approve, refuse_unfit_approver
 from everloop.actors.authority import ACTIONS, Action, authorise
 from everloop.actors.authors import authors_of
@@ -27,6 +27,7 @@ __all__ = [
     "given_key",
     "is_open",
     "key_states",
+    "note_roles",
     "policy_may_approve",
     "proven_by",
     "refuse_unfit_approver",

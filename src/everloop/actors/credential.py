@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from everloop.actors.secret import Secret, read_secret
 from everloop.errors import Refused
@@ -21,15 +21,14 @@ def given_key(environment: Mapping[str, str] | None = None) -> tuple[Secret, ...
     said, file = key_place(environment)
     if said is not None:
         if not said.strip():
-            raise Refused(f"{KEY_VARIABLE} is set and empty; put a key into it, or unset it to use {_shown(file)}")
+            raise Refused(f"{KEY_VARIABLE} is set and empty; put a key into it, or unset it to use {file}")
         return (_read(said.strip(), KEY_VARIABLE),)
     if not file.is_file():
         return ()
-    mode = file.stat().st_mode & 0o077
-    if mode:
-        raise Refused(f"others may read {_shown(file)}, so the keys in it show nobody: chmod 600 {_shown(file)}")
+    if os.name == "posix" and file.stat().st_mode & 0o077:
+        raise Refused(f"others may read {file}, so the keys in it show nobody: chmod 600 {file}")
     lines = [line.strip() for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
-    return tuple(_read(line, _shown(file)) for line in lines if line and not line.startswith("#"))
+    return tuple(_read(line, str(file)) for line in lines if line and not line.startswith("#"))
 
 
 def _read(text: str, place: str) -> Secret:
@@ -37,7 +36,3 @@ def _read(text: str, place: str) -> Secret:
     if secret is None:
         raise Refused(f"what {place} holds is not a key (evl_NAME_ID_SECRET, as 'everloop key create' prints it)")
     return secret
-
-
-def _shown(file: Path) -> str:
-    return str(file)

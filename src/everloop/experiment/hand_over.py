@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from everloop.actors import Actor, refuse_unfit_approver
+from everloop.actors import Actor, note_roles, refuse_unfit_approver
 from everloop.errors import UsageError
 from everloop.ledger import Ledger, SpecApproved
 from everloop.project import Approval, Model, Project, Spec, write_spec
@@ -35,6 +35,9 @@ def approve(
     written = ledger.last("spec.written", spec.name)
     given = ledger.approval(model.name, spec.hash)
     if given is None:
+        if actor.proof != "policy":
+            answers = actor if actor.proven or login is None else Actor.named(login)
+            note_roles(ledger, project.settings.roles, answers)
         edited = written is not None and written.payload["spec_hash"] != spec.hash
         ledger.append(
             "spec.approved",

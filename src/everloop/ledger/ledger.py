@@ -294,7 +294,7 @@ class Ledger(Queries):
             yield transaction
             after = transaction._head
         if after != before and self._head_file is not None:
-            self._head_file.advance(after, self._holds)
+            self._head_file.advance(after, lambda kept: kept == before or self._holds(kept))
 
     def _holds(self, head: Head) -> bool:
         if head.seq == 0:
