@@ -123,7 +123,7 @@ def audit_verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Recompute the chain: a changed, removed, moved or cut fact is found."""
+    """Recompute the chain: a changed, moved or cut fact is found."""
     from everloop.errors import ChainBroken
 
     noted = _head(since)
@@ -156,7 +156,7 @@ def audit_served(
     end: Annotated[str | None, typer.Option("--to", help="The span's end; now where left out.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Which version answered which share of the traffic, at any instant."""
+    """Which version answered which share, at any instant."""
     from everloop.control import served_at, served_between
 
     if at is not None and (start is not None or end is not None):

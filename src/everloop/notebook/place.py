@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from everloop.actors import admit
+from everloop.actors import admit, is_open
 from everloop.clock import Clock
 from everloop.ledger import Ledger
 from everloop.project import Model, Project
@@ -26,9 +26,16 @@ class Place:
 
     @classmethod
     def of(cls, root: Path, name: str) -> Place:
-        """The model `name` of the project in `root`. Raises ConfigurationError with every mistake in the files."""
+        """The model `name` of the project in `root`.
+
+        Raises ConfigurationError with every mistake in the files, Refused where the roles do not let one read.
+        """
         project = Project.open(root)
-        return cls(project=project, model=project.model(name), clock=project.clock())
+        place = cls(project=project, model=project.model(name), clock=project.clock())
+        if not is_open(project, "read"):
+            with place.ledger() as ledger:
+                admit(project, ledger, "read", login=_login_name())
+        return place
 
     @contextmanager
     def ledger(self) -> Iterator[Ledger]:
