@@ -13,7 +13,7 @@ import pytest
 from everloop.actors import Actor, admit, create_key, given_key, key_states, proven_by, revoke_key
 from everloop.actors.secret import Secret, key_hash, new_secret, read_secret, same
 from everloop.clock import SimulatedClock
-from everloop.errors import Conflict, NotFound, Refused, UsageError
+from everloop.errors import Conflict, EverloopError, NotFound, Refused, UsageError
 from everloop.ledger import Ledger
 from everloop.project import Project
 
@@ -168,6 +168,23 @@ def test_a_secret_is_in_no_fact_and_in_no_sentence(ledger: Ledger) -> None:
     assert random not in told
     assert revoke.rpartition("_")[2] not in told
     assert random[:20] not in told
+
+
+def test_a_key_that_is_pasted_where_it_should_not_be_is_neither_written_nor_shown(ledger: Ledger) -> None:
+    secret, olga = operator(ledger)
+    payload = {"model": "fraud", "reason": f"with {secret} it works"}
+    head, told = ledger.head(), ""
+    for act in (
+        lambda: create_key(ledger, secret, by=olga, roles=ROLES),
+        lambda: revoke_key(ledger, secret, by=olga, roles=ROLES),
+        lambda: ledger.append("schedule.paused", "fraud", payload, actor="olga"),
+        lambda: ledger.append("schedule.paused", "fraud", payload | {"reason": "x"}, actor=secret),
+    ):
+        with pytest.raises(EverloopError) as refused:
+            act()
+        told += str(refused.value)
+    assert "evl_" not in told
+    assert ledger.head() == head
 
 
 def test_where_a_key_is_looked_for(tmp_path: Path) -> None:

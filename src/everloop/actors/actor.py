@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from everloop.ledger import holds_key
+
 __all__ = ["Actor", "Proof", "check_name"]
 
 Proof: TypeAlias = Literal["none", "key", "commit", "policy"]
@@ -44,6 +46,10 @@ class Actor:
 
 def check_name(name: str) -> str:
     """The name of a person or a machine that may hold a key. Raises ValueError with a sentence."""
+    if holds_key(name):
+        raise ValueError(
+            "that is a key and no name; it stood on a command line, so revoke it where others could see it"
+        )
     if _NAME.fullmatch(name) is None:
         raise ValueError(f"{name!r} is not a name (up to 64 of letters, digits and . _ @ + -, such as alice or ci)")
     if name.lower() in _OURS:

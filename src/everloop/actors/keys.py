@@ -11,7 +11,7 @@ from everloop.actors.actor import Actor, check_name
 from everloop.actors.authority import authorise
 from everloop.actors.secret import Secret, key_hash, new_secret, same
 from everloop.errors import Conflict, NotFound, Refused, UsageError
-from everloop.ledger import Fact, KeyCreated, KeyRevoked, Ledger, Transaction
+from everloop.ledger import Fact, KeyCreated, KeyRevoked, Ledger, Transaction, holds_key
 from everloop.project import named_in
 
 __all__ = ["KeyState", "MadeKey", "create_key", "key_states", "proven_by", "revoke_key"]
@@ -84,6 +84,8 @@ def revoke_key(ledger: Ledger, which: str, *, by: Actor, roles: Roles, reason: s
 
     Raises Refused where `by` is no operator, or where no operator would have a key left; NotFound where there is none.
     """
+    if holds_key(which):
+        raise UsageError("that is the secret; a key is revoked by its id or its name, as 'everloop key list' has them")
     with ledger.transaction() as transaction:
         authorise(by, "key", roles)
         states = key_states(transaction)

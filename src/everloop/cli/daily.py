@@ -235,7 +235,12 @@ def _approver(here: Opened, model: Model, spec: str, *, by: str | None, signed: 
     """Who approves: the signer of a commit, the holder of a key, or without roles the name after --by."""
     from everloop.actors import Actor, admit, signed_approval
     from everloop.errors import Refused
+    from everloop.ledger import holds_key
 
+    if by is not None and holds_key(by):
+        raise Refused(
+            "what stands after --by is a key, and no name; leave --by out, and revoke the key if others saw it"
+        )
     if by is not None and (signed or here.project.settings.roles):
         raise Refused(
             f"--by {by} is a word that anybody could type, and proves nothing"

@@ -64,6 +64,7 @@ from everloop.ledger.records import (
     ScheduleState,
     Version,
 )
+from everloop.ledger.secrecy import holds_key
 
 __all__ = [
     "KINDS",
@@ -126,4 +127,5 @@ __all__ = [
     "Version",
     "VersionRegistered",
     "Window",
+    "holds_key",
 ]

@@ -21,6 +21,7 @@ from everloop.ledger.head import Head, HeadFile
 from everloop.ledger.kinds import SCHEMAS, Exposure, Payload, RoutingChanged, VersionRegistered, encode_payload
 from everloop.ledger.queries import Queries, head_of, rows_of
 from everloop.ledger.records import Lease, RoutingState, Version
+from everloop.ledger.secrecy import holds_key
 
 __all__ = ["Key", "Ledger", "ProjectLike", "Transaction"]
 
@@ -86,7 +87,13 @@ class Transaction(Queries):
             raise LedgerError(f"the fact {kind} needs a subject and an actor; got {subject!r} and {actor!r}")
         if cause is not None and not 0 < cause <= self._head.seq:
             raise LedgerError(f"the fact {kind} names fact {cause} as its cause; there are 1 to {self._head.seq}")
-        return self._write(kind, subject, encode_payload(kind, payload), actor=actor, cause=cause, key=key)
+        stored = encode_payload(kind, payload)
+        if holds_key(stored) or holds_key(actor) or holds_key(subject):
+            raise LedgerError(
+                f"the fact {kind} would hold the text of a key, for every reader to see; leave it out, and revoke that "
+                "key if others may have seen it"
+            )
+        return self._write(kind, subject, stored, actor=actor, cause=cause, key=key)
 
     def _write(
         self, kind: str, subject: str, payload: bytes, *, actor: str, cause: int | None, key: Key | None
