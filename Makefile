@@ -58,7 +58,7 @@ bench-startup: $(VENV)/.installed ## how soon the command answers
 	@$(BIN)/python -m bench.startup --json $(ARGS)
 
 bench-ledger: $(VENV)/.installed ## facts written a second, rows verified a second, beside bare SQLite
-	@$(BIN)/python -m bench.ledger --json
+	@$(BIN)/python -m bench.ledger --json $(ARGS)
 
 bench-explore: $(VENV)/.installed ## how long a first look takes, and in how much memory
 	@$(BIN)/python -m bench.explore --json $(ARGS)
