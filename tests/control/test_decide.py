@@ -43,6 +43,7 @@ CASES: dict[str, tuple[ModelView, list[str]]] = {
     "an alert is investigated": (seen(alerts=(alert(),)), ["Investigate"]),
     "then answered": (seen(alerts=(alert(investigated=True),)), ["Propose"]),
     "then approved by policy": (seen(alerts=(alert(proposal="fraud-s2"),)), ["ApproveByPolicy"]),
+    "or by a person alone": (seen(policy_approves=False, alerts=(alert(proposal="fraud-s2"),)), []),
     "or left to a person": (seen(model=model("propose"), alerts=(alert(proposal="fraud-s2"),)), []),
     "a person's approval waits for nothing": (
         seen(model=model("propose"), alerts=(alert(proposal="fraud-s2", approved="alice", positives=0),)),

@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,10 +16,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from everloop.project import check_schedule, parse_model
+from everloop.actors import ACTIONS
+from everloop.project import Project, check_schedule, parse_model
 from everloop.templates.arrival import Trips
 
 from ..cli.terminal import environment, everloop
+from ..cli.test_audit import Place, laid_out
 from ..cli.test_schedules import Town
 from ..experiment.made import payments
 
@@ -37,6 +40,11 @@ ELSEWHERE = ("make ",)  # what make runs is this very suite, or a test of its ow
 CODES = {
     "everloop rollback": 1,  # there is one version yet, and nothing to go back to
 }
+
+
+@pytest.fixture
+def audited(tmp_path: Path) -> Iterator[Place]:
+    yield from laid_out(tmp_path)
 
 
 def commands(page: str) -> list[str]:
@@ -145,6 +153,29 @@ def test_the_page_on_schedules_shows_what_runs(tmp_path: Path) -> None:
         assert check_schedule(form) == form
     (dag,) = re.findall(r"```python\n(.*?)```", text, re.S)
     ast.parse(dag)
+
+
+def test_the_page_on_audits_shows_what_runs(audited: Place) -> None:
+    """Its commands, in a project whose versions took turns; its settings, as a project's files."""
+    text = (ROOT / "docs" / "audit.md").read_text()
+    shown = commands("docs/audit.md")
+    assert len(shown) == 13
+    for line in shown:
+        program, *words = shlex.split(line)
+        ended = everloop(*words, cwd=audited.root, EVERLOOP_CLOCK=f"shared:{audited.root.parent / 'clock'}")
+        assert (program, ended.code) == ("everloop", 0), (line, ended.err)
+        assert max((len(part) for part in ended.out.splitlines() if " " in part), default=0) <= 80
+    settings, approval = re.findall(r"```yaml\n(.*?)```", text, re.S)
+    (audited.root / "everloop.yaml").write_text(settings)
+    model = audited.root / "fraud" / "model.yaml"
+    model.write_text(model.read_text() + approval)
+    project = Project.open(audited.root, environment={})
+    assert project.settings.roles["approver"] == ("alice", "dora@bank.example")
+    assert project.model("fraud").approval.not_author
+    for role, actions in re.findall(r"^\| (viewer|scientist|approver|operator) \| (.*) \|$", text, re.M):
+        told = {"train": "train", "approve": "approve specs", "search": "search", "rollback": "rollback", "key": "keys"}
+        for action, word in told.items():
+            assert (word in actions) == (role in ACTIONS[action]), (role, action)
 
 
 def test_every_page_is_linked_and_every_link_leads_somewhere() -> None:

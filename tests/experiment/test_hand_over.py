@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from everloop.actors import Actor
 from everloop.clock import SystemClock
 from everloop.errors import NotFound, Refused
 from everloop.experiment import Leaderboard, approve, search, write_winner
 from everloop.experiment.judging import reported
-from everloop.ledger import Ledger
+from everloop.ledger import Ledger, SpecWritten
 from everloop.project import Model, Objective, Project, read_spec, spec_text, write_spec
 from tests.experiment.made import opened, payments, project
 
@@ -35,6 +36,10 @@ def made(tmp_path: Path) -> tuple[Project, Model]:
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
     with Ledger.open(tmp_path / "ledger.db", clock=CLOCK) as opened_ledger:
         yield opened_ledger
+
+
+def proven(name: str) -> Actor:
+    return Actor(name=name, proof="key", evidence={"proof": "key", "key": "k"})
 
 
 Boards = tuple[Leaderboard, Leaderboard]
@@ -126,13 +131,51 @@ def test_an_unknown_spec_names_what_there_is(boards: Boards, made: Made, ledger:
 
 
 def test_only_those_who_may_approve(boards: Boards, made: Made, ledger: Ledger) -> None:
-    (made[0].root / "everloop.yaml").write_text("roles: {approve: [alice]}\n")
+    (made[0].root / "everloop.yaml").write_text("roles: {approver: [alice]}\n")
     where, model = opened(made[0].root)
     write_winner(model, boards[0], ledger=ledger, clock=CLOCK)
-    with pytest.raises(Refused, match="names alice"):
-        approve(where, model, "fraud-s1", by="mallory", ledger=ledger)
+    for by, told in (("alice", "nothing shows who you are"), (proven("mallory"), "In everloop.yaml they are alice")):
+        with pytest.raises(Refused, match=told):
+            approve(where, model, "fraud-s1", by=by, ledger=ledger)
     assert read_spec(model.spec_path(1)).approval is None
-    approve(where, model, "fraud-s1", by="alice", ledger=ledger)
+    approve(where, model, "fraud-s1", by=proven("alice"), ledger=ledger)
+    (fact,) = ledger.facts(kind="spec.approved")
+    assert (fact.actor, fact.payload["details"]["proof"], fact.payload["details"]["key"]) == ("alice", "key", "k")
+
+
+def test_who_wrote_a_spec_cannot_approve_it(boards: Boards, made: Made, ledger: Ledger) -> None:
+    path = made[1].folder / "model.yaml"
+    path.write_text(path.read_text() + "approval: {by: approver, not_author: true}\n")
+    where, model = opened(made[0].root)
+    write_winner(model, boards[0], ledger=ledger, clock=CLOCK, actor="alice")
+    with pytest.raises(Refused, match=r"everloop\.yaml names none: add roles: \{approver"):
+        approve(where, model, "fraud-s1", by="bob", ledger=ledger)
+    (made[0].root / "everloop.yaml").write_text("roles: {approver: [alice, bob]}\n")
+    where, model = opened(made[0].root)
+    with pytest.raises(Refused, match="alice wrote fraud-s1"):
+        approve(where, model, "fraud-s1", by=proven("alice"), ledger=ledger)
+    with pytest.raises(Refused, match=r"policy:on_alert is none; everloop\.yaml may name it"):
+        approve(where, model, "fraud-s1", by=Actor.policy("policy:on_alert"), ledger=ledger)
+    assert ledger.facts(kind="spec.approved") == []
+    approve(where, model, "fraud-s1", by=proven("bob"), ledger=ledger)
+
+    # without roles the login name counts besides the word that was given
+    (made[0].root / "everloop.yaml").write_text("{}\n")
+    path.write_text(path.read_text().replace("by: approver, ", ""))
+    where, model = opened(made[0].root)
+    edited = read_spec(model.spec_path(1)).model_copy(update={"name": "fraud-s2", "seed": 7})
+    write_spec(model.spec_path(2), edited)
+    ledger.append("spec.written", "fraud-s2", SpecWritten.of(edited, trigger="search"), actor="alice")
+    with pytest.raises(Refused, match="alice wrote fraud-s2"):
+        approve(where, model, "fraud-s2", by="carol", ledger=ledger, login="alice")
+    approve(where, model, "fraud-s2", by="carol", ledger=ledger, login="carol")
+    # that the roles were there, and then were not, is in the chain before the approvals are
+    assert [(fact.kind, fact.actor) for fact in ledger.facts(kind=("roles.changed", "spec.approved"))] == [
+        ("roles.changed", "bob"),
+        ("spec.approved", "bob"),
+        ("roles.changed", "carol"),
+        ("spec.approved", "carol"),
+    ]
 
 
 def test_every_metric_is_promised_with_its_interval_on_the_test_rows(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +48,31 @@ def test_facts_are_found_by_kind_and_position(ledger: Ledger) -> None:
     ]
     with pytest.raises(NotFound, match="the last is 4"):
         ledger.fact(9)
+
+
+def test_facts_are_found_by_actor_time_and_model(ledger: Ledger, clock: SimulatedClock) -> None:
+    begin = clock.now()
+    ledger.append("project.created", "payments", {"project": "payments", "models": ["fraud", "eta"]}, actor="olga")
+    for number, model in enumerate(("eta", "fraud")):
+        clock.advance(timedelta(hours=1))
+        run = f"r-{number}"
+        ledger.append("run.started", run, {"run": run, "workflow": "train", "model": model}, actor="bob")
+        ledger.append("run.step", run, {"run": run, "step": "fit", "position": 1, "seconds": 1.0}, actor="w1")
+    scenes.alert(ledger)
+    scenes.notice(ledger, "of no model")
+
+    def seqs(**asked: Any) -> list[int]:
+        return [fact.seq for fact in ledger.facts(**asked)]
+
+    assert seqs(actor="bob") == [2, 4]
+    assert seqs(since=begin + timedelta(hours=1)) == [2, 3, 4, 5, 6, 7]
+    assert seqs(until=begin + timedelta(hours=1)) == [1]
+    assert seqs(since=begin, until=begin + timedelta(hours=2), kind="run.step") == [3]
+    assert seqs(model="eta") == [1, 2, 3]
+    assert seqs(model="fraud") == [1, 4, 5, 6]
+    assert seqs(model="fraud", limit=2, newest_first=True) == [6, 5]
+    assert seqs(model="fraud", actor="w1") == [5]
+    assert seqs(model="none") == []
 
 
 def test_a_key_writes_once(ledger: Ledger) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from everloop.clock import SimulatedClock, SystemClock
 from everloop.errors import AlreadyRunning, ConfigurationError, NotFound, ProjectNotFound
-from everloop.project import Project, ProjectLock
+from everloop.project import Project, ProjectLock, parse_moment
 
 MODEL = "data: {source: a.csv, time: t, target: y}\nobjective: f1\n"
 
@@ -68,16 +68,53 @@ def test_variables_of_other_kinds(root):
     settings = opened(
         root,
         EVERLOOP_NOTIFY="[slack://a, mailto://b]",
-        EVERLOOP_ROLES__APPROVE="[alice, bob]",
+        EVERLOOP_KEY="evl_alice_k_s",
         EVERLOOP_LEDGER="postgresql://host/db",
         EVERLOOP_MLFLOW="",
         EVERLOOP_TEST_DIE_AT="commit",
         PATH="/bin",
     ).settings
     assert settings.notify == ("slack://a", "mailto://b")
-    assert settings.roles == {"approve": ("alice", "bob")}
+    assert settings.roles == {}
     assert settings.ledger == "postgresql://host/db"
     assert settings.mlflow is None
+
+
+def test_roles_are_four_and_are_read_from_the_file_alone(root):
+    (root / "everloop.yaml").write_text("roles: {approver: alice, viewer: ['*']}\nsigners: .signers\n")
+    assert opened(root).settings.roles == {"approver": ("alice",), "viewer": ("*",)}
+    for name in ("EVERLOOP_ROLES", "EVERLOOP_ROLES__APPROVER", "EVERLOOP_SIGNERS"):
+        (mistake,) = refused(root, **{name: "{}"})
+        assert mistake.startswith(f"{name}: ")
+        assert "everloop.yaml alone" in mistake
+    for text, told in (
+        ("{aprover: [alice]}", "there is no role 'aprover'; did you mean 'approver'?"),
+        ("{approve: [alice]}", "did you mean 'approver'?"),
+        ("{owner: [alice]}", "(the roles are viewer, scientist, approver, operator)"),
+        ("{approver: ['']}", "every name is a text that is not empty"),
+        ("{approver: [7]}", "every name is a text"),
+        ("[alice]", "mapping"),
+    ):
+        (root / "everloop.yaml").write_text(f"roles: {text}\n")
+        (mistake,) = refused(root)
+        assert mistake.startswith("everloop.yaml:1: roles: ")
+        assert told in mistake
+    (root / "everloop.yaml").write_text("{}\n")
+
+
+def test_a_moment_is_iso_or_how_long_ago():
+    now = datetime(2026, 5, 4, 12, tzinfo=UTC)
+    for text, at in (
+        ("2026-05-04", datetime(2026, 5, 4, tzinfo=UTC)),
+        ("2026-05-04T12:00+02:00", datetime(2026, 5, 4, 10, tzinfo=UTC)),
+        ("2026-05-04 10:00:30Z", datetime(2026, 5, 4, 10, 0, 30, tzinfo=UTC)),
+        ("7d", datetime(2026, 4, 27, 12, tzinfo=UTC)),
+        ("1d 12h", datetime(2026, 5, 3, tzinfo=UTC)),
+    ):
+        assert parse_moment(text, now=now) == at
+    for text in ("", "yesterday", "2026-13-01", "-7d", "9999999y"):
+        with pytest.raises(ValueError, match="is no time"):
+            parse_moment(text, now=now)
 
 
 def test_mistakes_of_all_files_and_variables_at_once(root):

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from everloop.cli.context import Opened, me, opened, project_here
+from everloop.cli.context import Opened, approve_line, login_name, me, opened, project_here
 from everloop.cli.output import draw, fields, lines, say, show, when
 
 if TYPE_CHECKING:
+    from everloop.actors import Actor
     from everloop.project import FoldsPlan, Model, Project, SearchMethod, Spec
     from everloop.workflows import Engine, RunHandle, RunResult
 
@@ -148,7 +149,7 @@ def search(
     from everloop.experiment import search as searched
 
     require_extra("train")
-    with opened() as here:
+    with opened(may="search") as here:
         chosen = here.project.model(model)
         with SearchProgress(_minutes(chosen, minutes)) as progress:
             board = searched(
@@ -170,11 +171,12 @@ def search(
             draw(leaderboard_screen(board))
         spec = write_winner(chosen, board, ledger=here.ledger, clock=here.clock, actor=me())
         path = chosen.spec_path(spec.number).relative_to(here.project.root)
+        line = approve_line(here.project, spec.name)
     if as_json:
         show(board.to_dict() | {"spec": spec.name, "path": str(path)})
         return
     say(f"{spec.name} is in {path}: review it, then")
-    lines(f"everloop approve {spec.name} --by {me()}")
+    lines(line)
 
 
 def _minutes(model: Model, minutes: float | None) -> float | None:
@@ -202,7 +204,10 @@ def _folds(said: str | None) -> FoldsPlan | None:
 
 def approve(
     spec: Annotated[str | None, typer.Argument(help="The spec, such as fraud-s1.")] = None,
-    by: Annotated[str | None, typer.Option(help="Who answers for it.")] = None,
+    by: Annotated[str | None, typer.Option(help="Who answers for it, where everloop.yaml has no roles.")] = None,
+    signed: Annotated[
+        bool, typer.Option("--signed", help="Whoever signed the commit that approves it in its file.")
+    ] = False,
     note: Annotated[str, typer.Option(help="Why, for whoever reads the audit.")] = "",
     from_files: Annotated[
         bool,
@@ -218,14 +223,16 @@ def approve(
             raise UsageError("a file says itself who approved it; leave --by out beside --import")
         _import_approvals(spec, as_json=as_json)
         return
-    if spec is None or by is None:
+    if spec is None:
         raise UsageError("say which spec and who answers for it: everloop approve fraud-s1 --by NAME")
     from everloop.experiment import approve as approved
 
-    with opened() as here:
+    with opened(may=None) as here:
         model = here.project.model(model_of(spec, here))
         before = here.ledger.head().seq
-        given = approved(here.project, model, spec, by=by, ledger=here.ledger, note=note)
+        actor = _approver(here, model, spec, by=by, signed=signed)
+        login = None if actor.proven else login_name()
+        given = approved(here.project, model, spec, by=actor, ledger=here.ledger, note=note, login=login)
         approval, stood = given.approval, here.ledger.head().seq == before
         put = model.spec_store.store.is_files or given.source is not None or _was_put(here, given)
     assert approval is not None
@@ -251,7 +258,7 @@ def _import_approvals(name: str | None, *, as_json: bool) -> None:
 
     brought: list[dict[str, Any]] = []
     refused: list[str] = []
-    with opened() as here:
+    with opened(may="approve") as here:
         models = [here.project.model(model_of(name, here))] if name else list(here.project.models.values())
         for model in models:
             for spec in [model.spec(name)] if name else model.specs():
@@ -272,6 +279,32 @@ def _import_approvals(name: str | None, *, as_json: bool) -> None:
             say("the ledger knows every approval that the files hold")
     if refused:
         raise Refused("\n".join(refused))
+
+
+def _approver(here: Opened, model: Model, spec: str, *, by: str | None, signed: bool) -> Actor:
+    """Who approves: the signer of a commit, the holder of a key, or without roles the name after --by."""
+    from everloop.actors import Actor, admit, signed_approval
+    from everloop.errors import Refused
+    from everloop.ledger import holds_key
+
+    if by is not None and holds_key(by):
+        raise Refused(
+            "what stands after --by is a key, and no name; leave --by out, and revoke the key if others saw it"
+        )
+    if by is not None and (signed or here.project.settings.roles):
+        raise Refused(
+            f"--by {by} is a word that anybody could type, and proves nothing"
+            + (" beside --signed" if signed else " in a project with roles")
+            + ": leave it out, and show who you are with a key (EVERLOOP_KEY or ~/.config/everloop/key, from "
+            "'everloop key create NAME') or with a signed commit (--signed)"
+        )
+    if signed:
+        return signed_approval(here.project, model, model.spec(spec))
+    if here.project.settings.roles:
+        return admit(here.project, here.ledger, "approve", login=login_name())
+    if by is None:
+        raise typer.BadParameter("say who answers for it", param_hint="--by")
+    return Actor.named(by.strip())
 
 
 def model_of(spec: str, here: Opened) -> str | None:
@@ -296,7 +329,7 @@ def train(
     from everloop.production import PipelineResources, start_training
 
     require_extra("train")
-    with opened() as here:
+    with opened(may="train") as here:
         chosen = here.project.model(model)
         with engine_of(here) as engine:
             handle = start_training(

@@ -1,20 +1,19 @@
-"""The nouns `model`, `spec`, `alert`, `rollout`, `audit`, each with list, show and what it can do."""
+"""The nouns `model`, `spec`, `alert`, `rollout`, each with list, show and what it can do."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from everloop.cli.audit import audit
 from everloop.cli.commands import group
 from everloop.cli.context import me, opened
 from everloop.cli.daily import AsJson, ModelName
-from everloop.cli.output import draw, fields, json_text, lines, say, show, table, when
+from everloop.cli.keys import keys
+from everloop.cli.output import draw, fields, lines, show, table, when
 from everloop.cli.runs import runs
 from everloop.cli.specs import specs
-
-if TYPE_CHECKING:
-    from everloop.ledger import Fact
 
 __all__ = ["add_to"]
 
@@ -22,12 +21,11 @@ __all__ = ["add_to"]
 models = group("model", "Models and their registered versions.")
 alerts = group("alert", "Alerts: verdicts that someone or something must act on.")
 rollouts = group("rollout", "Rollouts: how challengers are exposed.")
-audit = group("audit", "The ledger: every fact, in a chain that can be verified.")
 
 
 def add_to(app: typer.Typer) -> None:
     """The nouns, as groups of commands."""
-    for noun in (models, specs, runs, alerts, rollouts, audit):
+    for noun in (models, specs, runs, alerts, rollouts, audit, keys):
         app.add_typer(noun)
 
 
@@ -190,7 +188,7 @@ def alert_close(
     """Close an alert on one's own name."""
     from everloop.ledger import AlertClosed
 
-    with opened() as here:
+    with opened(may="alert") as here:
         found = here.ledger.alert(alert)
         payload = AlertClosed(alert=alert, model=found.model, reason=reason)
         fact = here.ledger.append("alert.closed", alert, payload, actor=me(), cause=found.seq)
@@ -289,7 +287,7 @@ def _rollout_request(model: str | None, word: str, reason: str, *, as_json: bool
 
     requests = {"pause": "PauseRequested", "resume": "ResumeRequested", "abort": "AbortRequested",
                 "promote": "PromoteRequested"}  # fmt: skip
-    with opened() as here:
+    with opened(may="rollout") as here:
         chosen = here.project.model(model)
         kind = getattr(room, requests[word])
         said: dict[str, Any] = {"at": here.clock.now(), "by": me()}
@@ -327,58 +325,3 @@ def rollout_abort(model: ModelName = None, reason: Reason = "", as_json: AsJson 
 def rollout_promote(model: ModelName = None, reason: Reason = "", as_json: AsJson = False) -> None:
     """Make the challenger champion, on your own name."""
     _rollout_request(model, "promote", reason, as_json=as_json)
-
-
-@audit.command("list")
-def audit_list(
-    kind: Annotated[str | None, typer.Option(help="Only facts of this kind, such as spec.approved.")] = None,
-    subject: Annotated[str | None, typer.Option(help="Only facts about this, such as fraud-s1.")] = None,
-    last: Annotated[int, typer.Option(min=1, help="How many of the newest.")] = 40,
-    as_json: AsJson = False,
-) -> None:
-    """The facts: who changed what, when, from which cause."""
-    with opened() as here:
-        found = here.ledger.facts(kind=kind, subject=subject, limit=last, newest_first=True)[::-1]
-    if as_json:
-        show([fact_record(fact) for fact in found])
-        return
-    rows = [(fact.seq, when(fact.at), fact.actor, fact.kind, fact.subject, fact.cause) for fact in found]
-    table(("seq", "at", "actor", "kind", "subject", "cause"), rows, empty="no such fact")
-
-
-@audit.command("show")
-def audit_show(
-    seq: Annotated[int, typer.Argument(min=1, help="Its number, as 'audit list' and 'why' give it.")],
-    as_json: AsJson = False,
-) -> None:
-    """One fact with all that it says."""
-    with opened() as here:
-        record = fact_record(here.ledger.fact(seq))
-    if as_json:
-        show(record)
-        return
-    payload = record.pop("payload")
-    fields(record | {"at": when(record["at"])})
-    fields({f"  {name}": value if isinstance(value, str) else json_text(value) for name, value in payload.items()})
-
-
-def fact_record(fact: Fact) -> dict[str, Any]:
-    """A fact as JSON."""
-    names = ("seq", "at", "actor", "kind", "subject", "cause", "payload", "hash")
-    return {name: getattr(fact, name) for name in names}
-
-
-@audit.command("verify")
-def audit_verify(as_json: AsJson = False) -> None:
-    """Recompute the chain: a changed, removed or cut fact is found."""
-    from everloop.errors import ChainBroken
-
-    with opened() as here:
-        report = here.ledger.verify()
-    if as_json:
-        show({"ok": report.ok, "facts": report.facts, "problem": report.problem})
-    if not report.ok:
-        raise ChainBroken(f"the chain does not verify: {report.problem}; restore the ledger from a copy")
-    if not as_json:
-        lines(f"{report.facts:,} facts, unbroken")
-        say(f"head {report.head.hash}")

@@ -45,7 +45,7 @@ def up(host: Host = None, port: Port = None, workers: Workers = None, as_json: A
             say(f"{project.name} is up; Ctrl-C stops it")
             _tell_undeployed()
 
-    project = project_here()
+    project = project_here(may="operate")
     run_up(project, say=say, announce=announce, host=host, port=port, workers=workers)
     say(f"{project.name} is stopped")
 
@@ -71,7 +71,7 @@ def serve(host: Host = None, port: Port = None, workers: Workers = None, as_json
         else:
             lines(url)
 
-    run(project_here(), host=host, port=port, workers=workers, listening=listening)
+    run(project_here(may="operate"), host=host, port=port, workers=workers, listening=listening)
 
 
 def worker(
@@ -85,7 +85,7 @@ def worker(
         show({"said": sentence})
 
     with told_to_stop() as stop:
-        work(project_here(), stop, say=tell if as_json else say, runs=runs)
+        work(project_here(may="operate"), stop, say=tell if as_json else say, runs=runs)
 
 
 def check(
@@ -170,7 +170,7 @@ def _parsed(parse: Any, text: str, option: str) -> Any:
 def _check_project(model: str | None, *, as_json: bool) -> None:
     from everloop.control import Resources
 
-    with opened() as here:
+    with opened(may="check") as here:
         resources = Resources.of(here.project, ledger=here.ledger, clock=here.clock)
         names = [here.project.model(model).name] if model else sorted(here.project.models)
         reports = [report for name in names for report in resources.monitor(name).judge(settled=True)]
@@ -241,7 +241,7 @@ def rollback(
     """Return to the previous champion at once. A rollout that goes on is stopped."""
     from everloop.rollout import rollback as go_back
 
-    with opened() as here:
+    with opened(may="rollback") as here:
         chosen = here.project.model(model)
         left = _champion(here, chosen.name)
         routing = go_back(here.ledger, chosen.name, actor=me(), reason=reason or f"rolled back by {me()}")

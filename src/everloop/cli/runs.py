@@ -157,7 +157,7 @@ def run_cancel(
     from everloop.errors import WorkflowError
     from everloop.workflows import cancel_run
 
-    with opened() as here:
+    with opened(may="run") as here:
         before = here.ledger.run(run)
         if not before.open:
             raise WorkflowError(f"run {run} has ended already ({before.status}), so there is nothing to cancel")
@@ -215,7 +215,7 @@ def _ready(run: str) -> Iterator[tuple[Opened, Engine]]:
     from everloop.control import require_extra
 
     require_extra("train")
-    with opened() as here:
+    with opened(may="run") as here:
         here.ledger.run(run)  # an unknown one is said before an engine is opened
         with engine_of(here) as engine:
             yield here, engine

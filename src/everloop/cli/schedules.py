@@ -107,7 +107,7 @@ def schedule_pause(
     """Let a schedule fire nothing until it is resumed."""
     from everloop.control import pause_schedule
 
-    with opened() as here:
+    with opened(may="schedule") as here:
         chosen = here.project.model(model)
         state = pause_schedule(here.ledger, chosen, by=me(), reason=reason)
     if as_json:
@@ -127,7 +127,7 @@ def schedule_resume(
     """Let a paused schedule fire again, as train.missed says."""
     from everloop.control import resume_schedule, schedule_status
 
-    with opened() as here:
+    with opened(may="schedule") as here:
         chosen = here.project.model(model)
         state = resume_schedule(here.ledger, chosen, by=me(), reason=reason)
         stands = schedule_status(here.ledger, chosen, now=here.clock.now(), count=1)
@@ -149,7 +149,7 @@ def schedule_run(
     """Ask now for the run that the schedule would ask for. The worker begins it."""
     from everloop.control import ask_for_run
 
-    with opened() as here:
+    with opened(may="train") as here:
         asked = ask_for_run(here.ledger, here.project.model(model), by=me(), reason=reason)
     if as_json:
         names = ("model", "run", "by", "new", "after", "worker", "paused", "fact")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from everloop.cli.commands import Commands
-from everloop.cli.context import Opened, me, opened
+from everloop.cli.context import Opened, approve_line, me, opened
 from everloop.cli.daily import AsJson, ModelName, model_of
 from everloop.cli.output import json_text, lines, say, show, table, when, width
 
@@ -89,7 +89,7 @@ def spec_get(
     from everloop.project import spec_text
 
     notes: tuple[str, ...] = ()
-    with opened() as here:
+    with opened(may="read" if _is_in_files(model, version) else "put") as here:
         chosen = here.project.model(model_of(version, here) if model is None and version is not None else model)
         found = open_store(here.project, chosen).get(version)
         if chosen.spec_store.store.is_files:
@@ -99,6 +99,7 @@ def spec_get(
             spec, new, notes = arrival.spec, arrival.new, arrival.notes
         approval = here.ledger.approval(chosen.name, spec.hash)
         path = str(chosen.spec_path(spec.number).relative_to(here.project.root))
+        line = approve_line(here.project, spec.name)
     approved_by = None if approval is None else approval.by
     if as_json:
         show(
@@ -111,19 +112,27 @@ def spec_get(
         say(f"note: {note}")
     lines(spec_text(spec, width=width()))
     by = f", by {found.modifier}" if found.modifier else ""
-    stands = f"approved by {approved_by}" if approved_by else f"not approved: everloop approve {spec.name} --by {me()}"
+    stands = f"approved by {approved_by}" if approved_by else f"not approved: {line}"
     say(f"{found.where}{by}: {spec.name} ({path}), {stands}")
+
+
+def _is_in_files(model: str | None, version: str | None) -> bool:
+    """Whether nothing is brought in by looking: of a store what is there becomes a spec."""
+    with opened(may=None) as here:
+        chosen = here.project.model(model_of(version, here) if model is None and version is not None else model)
+        return bool(chosen.spec_store.store.is_files)
 
 
 def _get_from_mlflow(run_id: str, model: str | None, *, as_json: bool) -> None:
     from everloop.control import tracked_run
     from everloop.experiment import spec_from_run
 
-    with opened() as here:
+    with opened(may="put") as here:
         chosen = here.project.model(model)
         run = tracked_run(here.project, "mlflow", run_id)
         made = spec_from_run(chosen, run, ledger=here.ledger, clock=here.clock, actor=me())
         path = chosen.spec_path(made.spec.number).relative_to(here.project.root)
+        line = approve_line(here.project, made.spec.name)
     if as_json:
         show({"spec": made.spec.name, "path": str(path), "new": made.new, "notes": list(made.notes)})
         return
@@ -131,7 +140,7 @@ def _get_from_mlflow(run_id: str, model: str | None, *, as_json: bool) -> None:
         say(f"note: {note}")
     say("nothing was measured here: what it is worth, training says")
     say(f"{made.spec.name} is in {path}{'' if made.new else ', as before'}: review it, then")
-    lines(f"everloop approve {made.spec.name} --by {me()}")
+    lines(line)
 
 
 @specs.command("put")
@@ -146,7 +155,7 @@ def spec_put(
     """Write a spec to where the model's configuration lives."""
     from everloop.production import arrive, open_store, put_spec, read_notebook_file
 
-    with opened() as here:
+    with opened(may="put") as here:
         is_file = Path(what).suffix in (".yaml", ".yml")
         chosen = here.project.model(model_of(what, here) if model is None and not is_file else model)
         notes: tuple[str, ...] = ()
@@ -157,6 +166,7 @@ def spec_put(
         else:
             spec = chosen.spec(what)
         made = _put(here, chosen, spec, label, put=put_spec, store=open_store(here.project, chosen))
+        line = approve_line(here.project, spec.name)
         approval = here.ledger.approval(chosen.name, spec.hash)
     if as_json:
         record = {"spec": spec.name, "hash": spec.hash, "approved_by": None if approval is None else approval.by}
@@ -166,7 +176,7 @@ def spec_put(
         say(f"note: {note}")
     under = f", label {', '.join(made.labels)}" if made.labels else ""
     lines(f"{spec.name} is in {made.where}{under}")
-    say(f"next: everloop approve {spec.name} --by {me()}" if approval is None else "next: everloop train")
+    say(f"next: {line}" if approval is None else "next: everloop train")
 
 
 def _put(here: Opened, model: Model, spec: Spec, label: str | None, *, put: Any, store: Any) -> Configuration:

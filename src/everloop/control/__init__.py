@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from everloop.control.reading import read_view
     from everloop.control.resources import Resources
     from everloop.control.schedule_requests import ScheduleRequest, ask_for_run, pause_schedule, resume_schedule
+    from everloop.control.served import Served, ServedVersion, served_at, served_between
     from everloop.control.stopping import told_to_stop
     from everloop.control.supervisor import Running, up
     from everloop.control.timetable import Firing, ScheduleStatus, schedule_status
@@ -45,6 +46,8 @@ __all__ = [
     "Schedule",
     "ScheduleRequest",
     "ScheduleStatus",
+    "Served",
+    "ServedVersion",
     "Status",
     "Try",
     "View",
@@ -59,6 +62,8 @@ __all__ = [
     "resume_schedule",
     "rollout_now",
     "schedule_status",
+    "served_at",
+    "served_between",
     "status",
     "told_to_stop",
     "tracked_run",
@@ -84,6 +89,8 @@ _PLACES = {
     "Schedule": "view",
     "ScheduleRequest": "schedule_requests",
     "ScheduleStatus": "timetable",
+    "Served": "served",
+    "ServedVersion": "served",
     "Status": "overview",
     "Try": "view",
     "View": "view",
@@ -98,6 +105,8 @@ _PLACES = {
     "require_extra": "extras",
     "resume_schedule": "schedule_requests",
     "schedule_status": "timetable",
+    "served_at": "served",
+    "served_between": "served",
     "status": "overview",
     "told_to_stop": "stopping",
     "tracked_run": "trackers",

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from itertools import islice, takewhile
 from typing import Any
 
+from everloop.actors import Actor
 from everloop.control import actions as to_do
 from everloop.control.actions import Action
 from everloop.control.answering import investigated, proposed
@@ -130,7 +131,7 @@ class Controller:
         resources = self._resources
         model = resources.model(action.model)
         note = f"on_alert: rollout answers {action.alert}"
-        approve(resources.project, model, action.spec, by=POLICY, ledger=resources.ledger, note=note)
+        approve(resources.project, model, action.spec, by=Actor.policy(POLICY), ledger=resources.ledger, note=note)
         return f"{action.spec} approved by {POLICY}"
 
     def _note_schedule(self, action: to_do.NoteSchedule) -> str | None:

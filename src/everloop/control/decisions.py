@@ -1,7 +1,8 @@
 """The loop's decisions: from what is, what to do next. Pure: no reading, no writing, no clock.
 
 An alert is answered as `on_alert` says. `notify`: people are told, nothing else. `propose`: it is investigated and a
-spec proposed; once a person approved it, it is trained, gated and exposed. `rollout`: the policy approves it itself.
+spec proposed; once a person approved it, it is trained, gated and exposed. `rollout`: the policy approves it itself,
+unless `approval.by` asks for an approver and the roles do not name the policy as one: then it waits as under `propose`.
 
 A training for an alert is worth its while once it can be fitted on the change: at least `FIRST_POSITIVES` positives of
 the changed span (a person's own approval waits for none). What a gate or a rollout refused is tried again when they
@@ -80,7 +81,9 @@ def _answers(model: ModelView) -> Iterator[Action]:
             yield Investigate(model=name, alert=alert.id)
         elif alert.proposal is None and _asks_for_a_proposal(alert, model):
             yield Propose(model=name, alert=alert.id)
-        elif alert.proposal is not None and alert.approval_seq is None and policy == "rollout":
+        elif (
+            alert.proposal is not None and alert.approval_seq is None and policy == "rollout" and model.policy_approves
+        ):
             yield ApproveByPolicy(model=name, spec=alert.proposal, alert=alert.id)
 
 

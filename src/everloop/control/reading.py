@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from everloop.actors import policy_may_approve
 from everloop.control.notices import notice_key
 from everloop.control.positives import ChangedPositives
 from everloop.control.recovery import recovered
@@ -134,6 +135,7 @@ def _read_facts(resources: Resources, model: Model, head: int, now: datetime) ->
         promotions=0 if opened is None else sum(1 for one in answered if (one.ended_at or opened) >= opened),
         recovered=recovered(model, alerts, versions, routing),
         arrived=_arrived(ledger, model, runs, versions),
+        policy_approves=policy_may_approve(resources.project, model, POLICY),
     )
     starts = [version.data["start"] for version in versions if version.data is not None and version.data.get("start")]
     return _Facts(

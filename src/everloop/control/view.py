@@ -116,7 +116,8 @@ class ModelView:
     been_champion: versions that ever answered by default. rolled_out: versions that ever began a rollout.
     tries: runs that answer the open alerts, oldest first; `tries_before` counts all runs for alerts ever.
     promotions: challengers promoted to answer what is open now. recovered: the champion was judged, at its gates,
-    to be as good as what the alerted version promised. looked_at: when the rollout's evidence was last looked at.
+    to be as good as what the alerted version promised. policy_approves: whether `on_alert: rollout` may approve by
+    itself, or waits for an approver. looked_at: when the rollout's evidence was last looked at.
     """
 
     model: Model
@@ -133,6 +134,7 @@ class ModelView:
     tries_before: int = 0
     promotions: int = 0
     recovered: bool = False
+    policy_approves: bool = True
     schedule: Schedule = Schedule()
     arrived: Arrived | None = None
     windows_due: bool = False

@@ -15,12 +15,15 @@ from everloop.ledger.kinds import (
     Estimate,
     Exposure,
     InvestigationMade,
+    KeyCreated,
+    KeyRevoked,
     LeaseAcquired,
     LeaseReleased,
     NoticeSent,
     Payload,
     ProjectCreated,
     ProposalMade,
+    RolesChanged,
     RollbackDone,
     RolloutMoved,
     RolloutPromoted,
@@ -64,6 +67,7 @@ from everloop.ledger.records import (
     ScheduleState,
     Version,
 )
+from everloop.ledger.secrecy import holds_key
 
 __all__ = [
     "KINDS",
@@ -80,6 +84,8 @@ __all__ = [
     "Head",
     "InvestigationMade",
     "Key",
+    "KeyCreated",
+    "KeyRevoked",
     "Lease",
     "LeaseAcquired",
     "LeaseReleased",
@@ -89,6 +95,7 @@ __all__ = [
     "ProjectCreated",
     "ProjectLike",
     "ProposalMade",
+    "RolesChanged",
     "RollbackDone",
     "RolloutMoved",
     "RolloutPromoted",
@@ -126,4 +133,5 @@ __all__ = [
     "Version",
     "VersionRegistered",
     "Window",
+    "holds_key",
 ]

@@ -167,6 +167,18 @@ class Database:
                 yield connection
         self._stay_in_place()  # nothing is told as written that went with a file removed meanwhile
 
+    @contextmanager
+    def undoing(self, connection: sa.Connection) -> Iterator[None]:
+        """A part of a transaction that leaves nothing where it raises, and lets the rest go on."""
+        connection.exec_driver_sql("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT part")
+            connection.exec_driver_sql("RELEASE SAVEPOINT part")
+            raise
+        connection.exec_driver_sql("RELEASE SAVEPOINT part")
+
     def _found(self) -> tuple[int, int] | None:
         """Which file bears the ledger's name now; None where there is none, or no file is used."""
         if self._file is None:

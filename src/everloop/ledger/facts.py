@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
-
-import msgspec
+from typing import Any, Final
 
 from everloop.clock import from_us
+from everloop.ledger.damage import damage_of
 from everloop.ledger.head import Head
 from everloop.ledger.kinds import decode_payload
+from everloop.ledger.row import GENESIS, Row, fact_hash
 
 __all__ = ["GENESIS", "ChainReport", "Fact", "Row", "fact_hash", "verify_chain"]
 
-GENESIS: Final = "0" * 64
-
-
-class Row(NamedTuple):
-    """A fact as the table holds it, without its hash's neighbours being checked."""
-
-    seq: int
-    at_us: int
-    actor: str
-    kind: str
-    subject: str
-    cause: int | None
-    schema: int
-    payload: bytes
-    prev: str
-    hash: str
-    run: str | None
-    step: str | None
-    n: int | None
+_KEPT: Final = "the head file"
+_NOTED: Final = "the head noted elsewhere"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,45 +73,37 @@ class ChainReport:
     problem: str | None = None
 
 
-def fact_hash(row: Row) -> str:
-    """sha256 over the row's fields but its own hash.
-
-    The fields stand first as one line of JSON, then the payload's bytes as stored; JSON holds no raw line
-    break, so no two rows give the same bytes.
-    """
-    fields = [row.seq, row.at_us, row.actor, row.kind, row.subject, row.cause, row.schema]
-    fields += [row.prev, row.run, row.step, row.n]
-    return hashlib.sha256(msgspec.json.encode(fields) + b"\n" + row.payload).hexdigest()
-
-
-def _problem_of(row: Row, before: Head) -> str | None:
-    if row.seq != before.seq + 1:
-        missing = f"{before.seq + 1}" if row.seq == before.seq + 2 else f"{before.seq + 1} to {row.seq - 1}"
-        return f"fact {missing} was removed: after {before.seq} comes {row.seq}"
-    if row.prev != before.hash:
-        return f"fact {row.seq} does not follow fact {before.seq}: one of them was changed or moved"
-    if fact_hash(row) != row.hash:
-        return f"fact {row.seq} ({row.kind} {row.subject}) was changed after it was written"
-    return None
-
-
-def verify_chain(rows: Iterable[Row], kept: Head | None) -> ChainReport:
-    """Walk the rows in order of seq and hold them against the head kept outside of the table.
+def verify_chain(rows: Iterable[Row], kept: Head | None, noted: Head | None = None) -> ChainReport:
+    """Walk the rows in order of seq and hold them against heads that are kept outside of the table.
 
     kept: the head file's content; it may be behind the table (a crash between commit and file), never ahead.
+    noted: a head that someone wrote down elsewhere, to which the same applies.
     """
-    head = Head(seq=0, hash=GENESIS)
-    kept_found = kept is None or kept == head
-    for row in rows:
-        problem = _problem_of(row, head)
-        if problem is not None:
-            return ChainReport(ok=False, facts=head.seq, head=head, problem=problem)
-        head = Head(seq=row.seq, hash=row.hash)
-        kept_found = kept_found or head == kept
-    if kept is None or kept_found:
-        return ChainReport(ok=True, facts=head.seq, head=head)
-    if kept.seq > head.seq:
-        problem = f"the chain was cut: it ends at fact {head.seq}, but the head file has seen fact {kept.seq}"
-    else:
-        problem = f"the chain was written anew: fact {kept.seq} is not the one the head file has seen"
-    return ChainReport(ok=False, facts=head.seq, head=head, problem=problem)
+    seq, last = 0, GENESIS
+    outside = {_KEPT: kept, _NOTED: noted}
+    awaited = {head.seq for head in outside.values() if head is not None}
+    seen = {0: GENESIS}
+    walk = iter(rows)
+    for row in walk:
+        if row.seq != seq + 1 or row.prev != last or fact_hash(row) != row.hash:
+            head = Head(seq=seq, hash=last)
+            return ChainReport(ok=False, facts=seq, head=head, problem=damage_of(row, head, next(walk, None)))
+        seq, last = row.seq, row.hash
+        if seq in awaited:
+            seen[seq] = last
+    problems = [_unlike(head, seen, seq, whose) for whose, head in outside.items() if head is not None]
+    problem = next((one for one in problems if one is not None), None)
+    return ChainReport(ok=problem is None, facts=seq, head=Head(seq=seq, hash=last), problem=problem)
+
+
+def _unlike(outside: Head, seen: Mapping[int, str], last: int, whose: str) -> str | None:
+    """What a head that was kept elsewhere shows of a chain that is whole in itself."""
+    if outside.seq > last:
+        gone = f"fact {outside.seq} is" if outside.seq == last + 1 else f"facts {last + 1} to {outside.seq} are"
+        return f"the chain was cut: it ends at fact {last}, but {whose} has seen fact {outside.seq}; {gone} gone"
+    if seen.get(outside.seq) == outside.hash:
+        return None
+    return (
+        f"the chain was written anew: fact {outside.seq} is not the one {whose} has seen, "
+        f"so fact {outside.seq} or one before it was changed, and every hash from there on"
+    )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from everloop.errors import ChainBroken
 
 __all__ = ["Head", "HeadFile"]
+
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +23,17 @@ class Head:
 
     seq: int
     hash: str
+
+    @classmethod
+    def parse(cls, text: str) -> Head:
+        """The head in `SEQ:HASH`, as `str` writes it. Raises ValueError with a sentence."""
+        number, _, digest = text.strip().partition(":")
+        if not (number.isascii() and number.isdigit()) or not _HASH.fullmatch(digest.lower()):
+            raise ValueError(f"{text!r} is not a head (SEQ:HASH, a number and 64 hexadecimal digits)")
+        return cls(seq=int(number), hash=digest.lower())
+
+    def __str__(self) -> str:
+        return f"{self.seq}:{self.hash}"
 
 
 class HeadFile:

@@ -27,12 +27,15 @@ __all__ = [
     "Estimate",
     "Exposure",
     "InvestigationMade",
+    "KeyCreated",
+    "KeyRevoked",
     "LeaseAcquired",
     "LeaseReleased",
     "NoticeSent",
     "Payload",
     "ProjectCreated",
     "ProposalMade",
+    "RolesChanged",
     "RollbackDone",
     "RolloutMoved",
     "RolloutPromoted",
@@ -513,6 +516,33 @@ class ProposalMade(Payload, frozen=True, kw_only=True):
     alert: str | None = None
 
 
+class KeyCreated(Payload, frozen=True, kw_only=True):
+    """Someone got a key that shows who they are. sha256: of its secret, which stands nowhere.
+
+    first: there was no key before, so nobody had to show one.
+    """
+
+    name: Name
+    key: Name
+    sha256: Name
+    first: bool = False
+
+
+class KeyRevoked(Payload, frozen=True, kw_only=True):
+    """A key shows nobody any more."""
+
+    name: Name
+    key: Name
+    reason: str = ""
+
+
+class RolesChanged(Payload, frozen=True, kw_only=True):
+    """everloop.yaml names other people for its roles than it did when something was last changed under them."""
+
+    roles: dict[str, list[str]]
+    before: dict[str, list[str]] = msgspec.field(default_factory=dict)
+
+
 class LeaseAcquired(Payload, frozen=True, kw_only=True):
     """A lease has a new holder; `taken_from` let it run out."""
 
@@ -600,11 +630,14 @@ KINDS: Final[Mapping[str, type[Payload]]] = {
     "alert.opened": AlertOpened,
     "check.done": CheckDone,
     "investigation.made": InvestigationMade,
+    "key.created": KeyCreated,
+    "key.revoked": KeyRevoked,
     "lease.acquired": LeaseAcquired,
     "lease.released": LeaseReleased,
     "notice.sent": NoticeSent,
     "project.created": ProjectCreated,
     "proposal.made": ProposalMade,
+    "roles.changed": RolesChanged,
     "rollback.done": RollbackDone,
     "rollout.moved": RolloutMoved,
     "rollout.promoted": RolloutPromoted,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, TypeAlias
@@ -20,6 +21,7 @@ from everloop.ledger.head import Head, HeadFile
 from everloop.ledger.kinds import SCHEMAS, Exposure, Payload, RoutingChanged, VersionRegistered, encode_payload
 from everloop.ledger.queries import Queries, head_of, rows_of
 from everloop.ledger.records import Lease, RoutingState, Version
+from everloop.ledger.secrecy import holds_key
 
 __all__ = ["Key", "Ledger", "ProjectLike", "Transaction"]
 
@@ -85,7 +87,13 @@ class Transaction(Queries):
             raise LedgerError(f"the fact {kind} needs a subject and an actor; got {subject!r} and {actor!r}")
         if cause is not None and not 0 < cause <= self._head.seq:
             raise LedgerError(f"the fact {kind} names fact {cause} as its cause; there are 1 to {self._head.seq}")
-        return self._write(kind, subject, encode_payload(kind, payload), actor=actor, cause=cause, key=key)
+        stored = encode_payload(kind, payload)
+        if holds_key(stored) or holds_key(actor) or holds_key(subject):
+            raise LedgerError(
+                f"the fact {kind} would hold the text of a key, for every reader to see; leave it out, and revoke that "
+                "key if others may have seen it"
+            )
+        return self._write(kind, subject, stored, actor=actor, cause=cause, key=key)
 
     def _write(
         self, kind: str, subject: str, payload: bytes, *, actor: str, cause: int | None, key: Key | None
@@ -110,11 +118,19 @@ class Transaction(Queries):
         fact = Fact.from_row(row)
         if kind == "version.registered" and fact.payload["number"] < 1:
             raise LedgerError("a version gets its number from the ledger: use register_version")
-        with self._connection.begin_nested():  # a caller may catch the Conflict and go on: then nothing of this stays
-            self._connection.execute(schema.fact.insert(), row._asdict())
-            state.apply(self._connection, fact)
+        if kind not in state.STATE_KINDS:
+            self._insert(row)
+        else:
+            with self._database.undoing(self._connection):  # a caller may catch the Conflict, and nothing of this stays
+                self._insert(row)
+                state.apply(self._connection, fact)
         self._head = Head(seq=row.seq, hash=row.hash)
         return fact
+
+    def _insert(self, row: Row) -> None:
+        # compiled once and given to the driver: building the statement anew costs four times what SQLite does with it
+        statement = _insert_statement(self._database.engine.dialect)
+        self._connection.exec_driver_sql(statement, row if self._database.is_sqlite else row._asdict())
 
     def register_version(
         self,
@@ -204,6 +220,11 @@ class Transaction(Queries):
             leases.forget(self._connection, name)
 
 
+@cache
+def _insert_statement(dialect: sa.Dialect) -> str:
+    return str(schema.fact.insert().compile(dialect=dialect))
+
+
 def _same(existing: Fact, kind: str, subject: str, key: Key | None) -> Fact:
     if existing.kind != kind or existing.subject != subject:
         raise Conflict(
@@ -280,7 +301,7 @@ class Ledger(Queries):
             yield transaction
             after = transaction._head
         if after != before and self._head_file is not None:
-            self._head_file.advance(after, self._holds)
+            self._head_file.advance(after, lambda kept: kept == before or self._holds(kept))
 
     def _holds(self, head: Head) -> bool:
         if head.seq == 0:
@@ -378,15 +399,18 @@ class Ledger(Queries):
         """The PostgreSQL address, password included, that other machines can share; None for a file."""
         return self._database.address
 
-    def verify(self) -> ChainReport:
-        """Recompute the whole chain, hold it against the head file, and the state against what the facts imply."""
+    def verify(self, *, noted: Head | None = None) -> ChainReport:
+        """Recompute the whole chain, hold it against the head file, and the state against what the facts imply.
+
+        noted: a head that was written down elsewhere, as `Head.parse` reads it; it too must be in the chain.
+        """
         # The file is read first: it may then only be behind the rows read after it.
         try:
             kept, problem = self._kept_head()
         except ChainBroken as error:
             kept, problem = None, str(error)
         with self._database.reading(repeatable=True) as connection:
-            report = verify_chain(rows_of(connection), kept)
+            report = verify_chain(rows_of(connection), kept, noted)
             if report.ok and problem is None:
                 problem = _unfounded(connection)
         if report.ok and problem is not None and report.facts > 0:
@@ -443,7 +467,7 @@ def _unfounded(connection: sa.Connection) -> str | None:
     beside = sa.create_engine("sqlite://")
     with beside.begin() as replayed:
         schema.state_metadata.create_all(replayed)
-        for row in rows_of(connection):
+        for row in state.in_force(rows_of(connection, kinds=state.STATE_KINDS)):
             state.apply(replayed, Fact.from_row(row))
         implied = state.dump(replayed)
     beside.dispose()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from everloop.clock import from_us
+from everloop.clock import from_us, to_us
 from everloop.errors import NotFound
 from everloop.ledger import schema
 from everloop.ledger.causes import causes_of
@@ -24,18 +26,21 @@ __all__ = ["Queries", "head_of", "rows_of"]
 _ROUTING_REVISION = sa.text("SELECT revision FROM routing WHERE model = :model")
 
 
-def rows_of(connection: sa.Connection, *, after: int = 0) -> Iterator[Row]:
-    """The chain from the row after `after` on, streamed in order of seq."""
+def rows_of(connection: sa.Connection, *, after: int = 0, kinds: Collection[str] | None = None) -> Iterator[Row]:
+    """The chain from the row after `after` on, streamed in order of seq; of these kinds alone where some are given."""
     query = schema.fact.select().where(schema.fact.c.seq > after).order_by(schema.fact.c.seq)
+    if kinds is not None:
+        query = query.where(schema.fact.c.kind.in_(sorted(kinds)))
     for row in connection.execute(query.execution_options(yield_per=1000)):
         yield _row(row)
 
 
 def _row(row: Any) -> Row:
-    values = list(row)
+    values = tuple(row)
     stored = values[7]  # PostgreSQL's driver may hand out a view; SQLite whatever someone put there
-    values[7] = str(stored).encode() if not isinstance(stored, (bytes, memoryview)) else bytes(stored)
-    return Row(*values)
+    if type(stored) is bytes:
+        return Row._make(values)
+    return Row._make(values)._replace(payload=bytes(stored) if isinstance(stored, memoryview) else str(stored).encode())
 
 
 def head_of(connection: sa.Connection) -> Head:
@@ -43,6 +48,14 @@ def head_of(connection: sa.Connection) -> Head:
     table = schema.fact
     row = connection.execute(sa.select(table.c.seq, table.c.hash).order_by(table.c.seq.desc()).limit(1)).first()
     return Head(seq=0, hash=GENESIS) if row is None else Head(seq=row.seq, hash=row.hash)
+
+
+def _is_about(fact: Fact, model: str, runs: Collection[str]) -> bool:
+    """Whether a fact is one of a model; what a run's steps say names the run alone."""
+    payload = fact.payload
+    if fact.kind == "project.created":
+        return model in payload["models"]
+    return payload.get("model") == model or payload.get("run") in runs
 
 
 class Queries(ABC):
@@ -62,11 +75,18 @@ class Queries(ABC):
         kind: str | Sequence[str] | None = None,
         subject: str | None = None,
         run: str | None = None,
+        actor: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        model: str | None = None,
         after: int = 0,
         limit: int | None = None,
         newest_first: bool = False,
     ) -> list[Fact]:
-        """The facts of these kinds, about this subject, written by this run's steps, with seq > after."""
+        """The facts of these kinds, about this subject, written by this run's steps or this actor, with seq > after.
+
+        since, until: written at `since ≤ at < until`. model: whose payload names it, or which say how its runs went.
+        """
         table = schema.fact
         query = table.select().where(table.c.seq > after)
         if kind is not None:
@@ -75,9 +95,20 @@ class Queries(ABC):
             query = query.where(table.c.subject == subject)
         if run is not None:
             query = query.where(table.c.run == run)
-        query = query.order_by(table.c.seq.desc() if newest_first else table.c.seq).limit(limit)
+        if actor is not None:
+            query = query.where(table.c.actor == actor)
+        if since is not None:
+            query = query.where(table.c.at_us >= to_us(since))
+        if until is not None:
+            query = query.where(table.c.at_us < to_us(until))
+        query = query.order_by(table.c.seq.desc() if newest_first else table.c.seq)
         with self._reading() as connection:
-            return [Fact.from_row(_row(row)) for row in connection.execute(query)]
+            if model is None:
+                return [Fact.from_row(_row(row)) for row in connection.execute(query.limit(limit))]
+            runs = set(connection.scalars(sa.select(schema.run.c.run).where(schema.run.c.model == model)))
+            rows = connection.execute(query.execution_options(yield_per=1000))
+            found = (fact for row in rows if _is_about(fact := Fact.from_row(_row(row)), model, runs))
+            return list(islice(found, limit))
 
     def last(self, kind: str | Sequence[str], subject: str | None = None) -> Fact | None:
         """The newest fact of a kind, or None."""

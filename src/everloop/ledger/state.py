@@ -5,7 +5,7 @@ The law is `replay(log) == state`: a function here reads the fact and the state 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -15,8 +15,9 @@ from everloop.clock import to_us
 from everloop.errors import Conflict
 from everloop.ledger import schema
 from everloop.ledger.facts import Fact
+from everloop.ledger.row import Row
 
-__all__ = ["apply", "dump"]
+__all__ = ["STATE_KINDS", "apply", "dump", "in_force"]
 
 Apply = Callable[[sa.Connection, Fact], None]
 
@@ -234,6 +235,26 @@ _APPLY: Final[Mapping[str, Apply]] = {
     "spec.approved": _spec_approved,
     "version.registered": _version_registered,
 }
+
+
+STATE_KINDS: Final = frozenset(_APPLY)
+"""The kinds of facts that change state; the others are told and imply nothing."""
+
+
+def in_force(rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows that give the same state as all of them: of a run's steps the last before whatever else became of it.
+
+    Most facts of a long chain are steps, and each overwrites what the one before it left in the state.
+    """
+    steps: dict[str, Row] = {}
+    for row in rows:
+        if row.kind == "run.step":
+            steps[row.subject] = row
+            continue
+        if row.subject in steps:
+            yield steps.pop(row.subject)
+        yield row
+    yield from steps.values()
 
 
 def apply(connection: sa.Connection, fact: Fact) -> None:

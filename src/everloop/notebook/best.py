@@ -26,7 +26,6 @@ from everloop.experiment import (
     write_winner,
 )
 from everloop.notebook.frame import AnyFrame, Kind, as_kind, as_pandas, as_polars, kind_of
-from everloop.notebook.place import me
 from everloop.notebook.searched import Searched
 from everloop.notebook.written import WrittenSpec
 from everloop.project import Model, quantile_level
@@ -112,9 +111,9 @@ class Best:
             raise UsageError('a spec says why it is there: to_spec(reason="…")')
         place = self.searched.place(self.board)
         before = {spec.name for spec in place.model.specs()}
-        with place.ledger() as ledger:
+        with place.writing() as (ledger, me):
             spec = write_winner(
-                place.model, self.board, ledger=ledger, clock=place.clock, actor=me(), reason=reason.strip()
+                place.model, self.board, ledger=ledger, clock=place.clock, actor=me, reason=reason.strip()
             )
         path = place.model.spec_path(spec.number)
         return WrittenSpec(spec=spec, path=path, shown=place.shown(path), new=spec.name not in before)

@@ -31,7 +31,7 @@ from everloop.experiment import (
 )
 from everloop.notebook.board import Board
 from everloop.notebook.frame import AnyFrame, as_polars, kind_of
-from everloop.notebook.place import Place, me
+from everloop.notebook.place import Place
 from everloop.notebook.searched import Searched
 from everloop.notebook.training import Training, training_of
 from everloop.project import FoldsPlan, Model, SearchMethod, Spec
@@ -135,7 +135,7 @@ class ModelHandle:
         judged = [
             judge_mine(mine, rows, model, seed=chosen_seed, number=number) for number, mine in enumerate(brought, 1)
         ]
-        with place.ledger() as ledger:
+        with place.writing() as (ledger, _):  # who may not search is told so before it begins
             champion = champion_spec(model, ledger)
         board = search(
             place.project,
@@ -153,8 +153,8 @@ class ModelHandle:
         )
         if given is not None:
             keep_frame(place.project, board.search, given)
-        with place.ledger() as ledger:
-            note_search(place.project, board, ledger=ledger, actor=me(), beside=judged)
+        with place.writing() as (ledger, me):
+            note_search(place.project, board, ledger=ledger, actor=me, beside=judged)
         kind = "polars" if frame is None else kind_of(frame)
         searched = Searched(root=self.root, rows=rows, given=given, kind=kind)
         return Board(leaderboard=board, beside=tuple(judged), searched=searched)

@@ -3,6 +3,7 @@
 This room is the only reader of the environment. All mistakes are told at once, each with file, line and key.
 """
 
+from everloop.project.approval import ApprovalSection
 from everloop.project.budget import Budget
 from everloop.project.condition import Condition, Operator, format_bound
 from everloop.project.document import Document, dump_yaml, parse_document, read_document
@@ -40,6 +41,7 @@ from everloop.project.model import (
     parse_model,
     read_model,
 )
+from everloop.project.moments import parse_moment
 from everloop.project.notebook import Cell, executed, notebook_text
 from everloop.project.objective import Objective
 from everloop.project.outcome import Acts, DataSection, DecisionNames, OutcomeSection, TimeColumn, Weight
@@ -47,24 +49,28 @@ from everloop.project.own_gate import own_gate_path
 from everloop.project.paths import Paths
 from everloop.project.project import PROJECT_FILE, Project
 from everloop.project.quantiles import QUANTILES, parse_quantiles, quantile_level
+from everloop.project.roles import EVERYONE, ROLES, RoleName, named_in, roles_of
 from everloop.project.schedule import EXTERNAL, check_schedule, due_times, last_due, next_due
-from everloop.project.settings import Address, Endpoint, Runs, Settings
+from everloop.project.settings import KEY_VARIABLE, Address, Endpoint, Runs, Settings, key_place
 from everloop.project.shares import format_share, parse_share
 from everloop.project.spec import Approval, Source, Spec, parse_spec, read_spec, spec_text, write_spec
 from everloop.project.spec_diff import flat_spec, spec_diff
-from everloop.project.spec_store import FILES, ApprovalSection, SpecsSection, StoreAddress, parse_store
+from everloop.project.spec_store import FILES, SpecsSection, StoreAddress, parse_store
 from everloop.project.timezones import check_timezone, localise
 
 __all__ = [
     "CALIBRATION_ERROR",
     "COVERAGE",
+    "EVERYONE",
     "EXTERNAL",
     "FILES",
     "GATE_EXAMPLES",
+    "KEY_VARIABLE",
     "LEARNERS",
     "METRICS",
     "PROJECT_FILE",
     "QUANTILES",
+    "ROLES",
     "TASK_LEARNERS",
     "Acts",
     "Address",
@@ -96,6 +102,7 @@ __all__ = [
     "PredictedGate",
     "Project",
     "ProjectLock",
+    "RoleName",
     "RolloutPlan",
     "Runs",
     "SearchChoice",
@@ -129,9 +136,11 @@ __all__ = [
     "format_duration",
     "format_micros",
     "format_share",
+    "key_place",
     "last_due",
     "localise",
     "metric_name",
+    "named_in",
     "next_due",
     "notebook_text",
     "own_gate_path",
@@ -139,6 +148,7 @@ __all__ = [
     "parse_duration",
     "parse_gate",
     "parse_model",
+    "parse_moment",
     "parse_quantiles",
     "parse_share",
     "parse_spec",
@@ -149,6 +159,7 @@ __all__ = [
     "read_document",
     "read_model",
     "read_spec",
+    "roles_of",
     "spec_diff",
     "spec_text",
     "write_spec",

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StrictInt, ValidationError, ValidationInfo
 
 from everloop.errors import NotFound
+from everloop.project.approval import ApprovalSection
 from everloop.project.budget import Budget
 from everloop.project.condition import parse_bound
 from everloop.project.document import Document, KeyPath, parse_document, read_document
@@ -28,7 +29,7 @@ from everloop.project.schedule import check_schedule
 from everloop.project.section import Section, sentences
 from everloop.project.shares import parse_share
 from everloop.project.spec import Spec, read_spec
-from everloop.project.spec_store import ApprovalSection, SpecsSection, specs_section, store_mistakes
+from everloop.project.spec_store import SpecsSection, specs_section, store_mistakes
 from everloop.project.task_rules import task_mistakes, with_task_defaults
 from everloop.project.timezones import check_timezone, localise
 
@@ -203,9 +204,6 @@ class ModelFile(Section):
     spec_store: Annotated[SpecsSection, BeforeValidator(specs_section)] = Field(
         default_factory=lambda: SpecsSection(), alias="specs", description="where the configuration lives: one place"
     )
-    approval: ApprovalSection = Field(
-        default_factory=lambda: ApprovalSection(), description="whose word is enough to train a configuration"
-    )
     train: TrainSection = Field(default_factory=lambda: TrainSection(), description="what a training run fits on")
     gates: tuple[Annotated[Gate, BeforeValidator(parse_gate)], ...] = Field(
         (parse_gate("beats yardstick"),),
@@ -218,6 +216,9 @@ class ModelFile(Section):
     )
     rollout: RolloutPlan = Field(default_factory=lambda: RolloutPlan(), description="how a challenger is exposed")
     monitor: MonitorSection = Field(default_factory=lambda: MonitorSection(), description="how traffic is watched")
+    approval: ApprovalSection = Field(
+        default_factory=lambda: ApprovalSection(), description="who may approve a spec, and whose word is enough"
+    )
     on_alert: Literal["notify", "propose", "rollout"] = Field(
         "propose",
         description="notify: tell people; propose: write a spec for approval; rollout: go all the way by policy",

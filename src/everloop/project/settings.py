@@ -15,21 +15,21 @@ from everloop.clock import open_clock
 from everloop.project.document import Document, KeyPath, parse_document, read_document
 from everloop.project.durations import parse_duration
 from everloop.project.metrics import did_you_mean
+from everloop.project.roles import check_roles
 from everloop.project.section import Section, keys_of, sentences
 
-__all__ = ["Address", "Endpoint", "Runs", "Settings", "SettingsResult", "read_settings"]
+__all__ = ["KEY_VARIABLE", "Address", "Endpoint", "Runs", "Settings", "SettingsResult", "key_place", "read_settings"]
 
+KEY_VARIABLE: Final = "EVERLOOP_KEY"
+"""The variable that holds the secret of who acts. No setting, so that it never stands in a file of the project."""
 _PREFIX: Final = "EVERLOOP_"
-_RESERVED: Final = "EVERLOOP_TEST_"
 _REMOTE: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s?#]+")
+_RESERVED: Final = ("EVERLOOP_TEST_", KEY_VARIABLE)
+_FILE_ONLY: Final = ("roles", "signers")  # who may do what is reviewed, and is no word of whoever wants to do it
 
 
 def _text_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
-
-
-def _people(value: object) -> object:
-    return {key: _text_list(names) for key, names in value.items()} if isinstance(value, dict) else value
 
 
 def _ledger(value: object) -> object:
@@ -120,8 +120,12 @@ class Settings(Section):
     notify: Annotated[tuple[str, ...], BeforeValidator(_text_list)] = Field(
         (), description="apprise addresses that hear of alerts, e.g. slack://…"
     )
-    roles: Annotated[Mapping[str, tuple[str, ...]], BeforeValidator(_people)] = Field(
-        default_factory=dict, description="who may do what, e.g. {approve: [alice, bob]}; left out: everyone everything"
+    roles: Annotated[Mapping[str, tuple[str, ...]], BeforeValidator(check_roles)] = Field(
+        default_factory=dict,
+        description="who is viewer, scientist, approver, operator, e.g. {approver: [alice]}; left out: all are all",
+    )
+    signers: str | None = Field(
+        None, description="file of ssh keys whose signed commits prove who approves (git's allowed signers)"
     )
     clock: Annotated[str | None, BeforeValidator(_clock)] = Field(
         None, description="shared:FILE follows another process's clock (replays); left out: the machine's own"
@@ -164,11 +168,24 @@ def read_settings(
     return SettingsResult(settings, tuple(mistakes))
 
 
+def key_place(environment: Mapping[str, str] | None = None) -> tuple[str | None, Path]:
+    """Where the secret of who acts may be: what EVERLOOP_KEY holds (None: it is not set), and the file for it.
+
+    The file is `everloop/key` in XDG_CONFIG_HOME, else in `~/.config`.
+    """
+    variables = os.environ if environment is None else environment
+    folder = variables.get("XDG_CONFIG_HOME") or str(Path(variables.get("HOME") or Path.home()) / ".config")
+    return variables.get(KEY_VARIABLE), Path(folder) / "everloop" / "key"
+
+
 def _put_variable(
     values: dict[str, Any], variable: str, text: str, places: dict[KeyPath, str], mistakes: list[str]
 ) -> None:
     key: KeyPath = tuple(variable.removeprefix(_PREFIX).lower().split("__"))
-    if key[-1] not in keys_of(Settings, key[:-1]) and key[0] != "roles":
+    if key[0] in _FILE_ONLY:
+        mistakes.append(f"{variable}: {key[0]} is read from everloop.yaml alone; whoever runs a command cannot set it")
+        return
+    if key[-1] not in keys_of(Settings, key[:-1]):
         mistakes.append(f"{variable}: no setting has this name{did_you_mean(variable, _variables(Settings, _PREFIX))}")
         return
     parsed = parse_document(text, name=variable)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field
 
 from everloop.project.document import KeyPath
 from everloop.project.section import Section
 
-__all__ = ["FILES", "ApprovalSection", "SpecsSection", "StoreAddress", "parse_store", "specs_section", "store_mistakes"]
+__all__ = ["FILES", "SpecsSection", "StoreAddress", "parse_store", "specs_section", "store_mistakes"]
 
 FILES: Final = "files"
 """The kind of the store that is the model's own folder."""
@@ -101,14 +101,6 @@ class SpecsSection(Section):
     )
     region: str | None = Field(None, description="of ssm; left out: AWS's own settings say it")
     secure: bool = Field(False, description="of ssm: new parameters are SecureString; one that is there keeps its type")
-
-
-class ApprovalSection(Section):
-    """Whose word is enough."""
-
-    trust: tuple[Literal["ssm", "mlflow"], ...] = Field(
-        (), description="[ssm, mlflow]: what arrives from there needs no person's approval; left out: it does"
-    )
 
 
 def specs_section(value: object) -> object:

@@ -30,6 +30,7 @@ from everloop.rollout.machine import (
     step,
 )
 from everloop.rollout.routing import Assignment, Exposure, Routing, assign, assign_many
+from everloop.rollout.served import ServedPeriod, ServedShare, served_periods
 from everloop.rollout.store import advance, deploy, load_rollout, load_routing, prepare, rollback, start
 
 __all__ = [
@@ -53,6 +54,8 @@ __all__ = [
     "ResumeRequested",
     "Rollout",
     "Routing",
+    "ServedPeriod",
+    "ServedShare",
     "SetExposure",
     "Stage",
     "Started",
@@ -68,6 +71,7 @@ __all__ = [
     "load_routing",
     "prepare",
     "rollback",
+    "served_periods",
     "stages",
     "start",
     "step",

@@ -4,7 +4,7 @@ A worker's answers go to its `Spool` before they are given; the project's one `M
 once; `TrafficLog` reads it: a window of predictions, a matured cohort with its outcomes, what was known when.
 """
 
-from everloop.traffic.log import Absent, TrafficLog, known_rows
+from everloop.traffic.log import Absent, AnsweredRows, TrafficLog, known_rows
 from everloop.traffic.mover import CRASH_POINTS, Moved, Mover, Stop
 from everloop.traffic.place import TrafficRoot, traffic_root
 from everloop.traffic.records import OutcomeRecord, PredictionBatch, row_digest
@@ -15,6 +15,7 @@ __all__ = [
     "CRASH_POINTS",
     "Absent",
     "Answered",
+    "AnsweredRows",
     "Durability",
     "Moved",
     "Mover",

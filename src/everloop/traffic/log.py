@@ -6,6 +6,8 @@ that whatever is computed from them does not depend on how the rows were moved.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Literal
 
@@ -16,9 +18,18 @@ from everloop.traffic.delta import DataFile, DeltaLog
 from everloop.traffic.place import TrafficRoot
 from everloop.traffic.tables import OUTCOMES, PREDICTIONS, open_table
 
-__all__ = ["Absent", "TrafficLog", "known_rows"]
+__all__ = ["Absent", "AnsweredRows", "TrafficLog", "known_rows"]
 
 Absent = Literal["negative", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredRows:
+    """How many rows a version answered under a revision of the routing."""
+
+    version: int
+    revision: int
+    rows: int
 
 
 class TrafficLog:
@@ -125,6 +136,36 @@ class TrafficLog:
             _window(self._predictions, start, end).select(pl.col("recorded_at").min()).collect().item()
         )
         return first
+
+    def answered(self, spans: Sequence[tuple[datetime, datetime | None]]) -> list[list[AnsweredRows]]:
+        """Who answered the rows that were recorded in each span [start, end), each id once, by version and revision.
+
+        spans: oldest first, none overlapping another; an end of None is open. It is the time of the answer that counts
+        and not that of the event, so every file is opened, and of it three columns.
+        """
+        starts = pl.DataFrame({"at": [start for start, _ in spans]}, schema={"at": pl.Datetime("us", "UTC")})
+        starts = starts.with_row_index("span").set_sorted("at")
+        columns = ("prediction_id", "recorded_at", "answered_version", "routing_revision")
+        rows = _window(self._predictions, None, None).select(columns).sort("recorded_at")
+        placed = rows.unique("prediction_id", keep="first", maintain_order=True).join_asof(
+            starts.lazy(), left_on="recorded_at", right_on="at", strategy="backward"
+        )
+        ends = pl.Series([end for _, end in spans], dtype=pl.Datetime("us", "UTC"))
+        by = ("span", "answered_version", "routing_revision")
+        counted = (
+            placed.drop_nulls("span")
+            .join(starts.lazy().select("span", end=ends), on="span")
+            .filter(pl.col("end").is_null() | (pl.col("recorded_at") < pl.col("end")))
+            .group_by(by)
+            .agg(rows=pl.len())
+            .sort(by)
+            .collect()
+        )
+        found: list[list[AnsweredRows]] = [[] for _ in spans]
+        for span, version, revision, count in counted.rows():
+            if version is not None:
+                found[span].append(AnsweredRows(version=version, revision=revision or 0, rows=count))
+        return found
 
     def days(self) -> list[date]:
         """The UTC days on which predictions happened, oldest first, from the table's own books."""
