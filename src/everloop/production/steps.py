@@ -35,11 +35,13 @@ from everloop.data import (
     time_split,
 )
 from everloop.errors import ContractViolation, Refused
-from everloop.ledger import DataSpan, Estimate, VerdictRecord, VersionRegistered
+from everloop.ledger import DataSpan, Estimate, SegmentEstimate, VerdictRecord, VersionRegistered
 from everloop.models import FitRequest, FitResult, Validation, fit_all, fitted_learners, learners, own_content
 from everloop.production.gates import GateEvidence, GateVerdict, judge_gates, refusal
 from everloop.production.judged import JudgedModel, estimates, judge_bundle, judge_graph
+from everloop.production.provenance import EVIDENCE, Reading, origin_of, registered_origin
 from everloop.production.rows import everything_known
+from everloop.production.segments import segment_estimates, told_metrics
 from everloop.project import Model, Objective, Spec, quantile_level
 from everloop.tasks import Evaluated, error_bound, get_task
 from everloop.workflows import RunContext, State
@@ -85,7 +87,8 @@ def _rows(context: RunContext) -> pl.DataFrame:
 
 def snapshot(context: RunContext, state: State) -> State:
     """Freeze all that is known at the run's time: the rest of the run reads this file and no source."""
-    model = _model(context, state)
+    model, project = _model(context, state), _resources(context).project
+    reading = Reading.begin(model, root=project.root, traffic=project.paths.traffic)
     rows = everything_known(
         model,
         read_contract(model),
@@ -95,7 +98,15 @@ def snapshot(context: RunContext, state: State) -> State:
     draft = context.workdir / f".snapshot.{os.getpid()}"
     rows.frame.write_parquet(draft, compression="zstd", compression_level=1)
     draft.replace(context.workdir / "snapshot.parquet")
-    return {"data": _described(rows)}
+    origin = origin_of(
+        model,
+        _spec(context, state),
+        root=project.root,
+        reading=reading,
+        approval=context.ledger.fact(state["approval"]) if state.get("approval") else None,
+        workdir=context.workdir,
+    )
+    return {"data": _described(rows), "origin": origin}
 
 
 def _described(rows: Rows) -> dict[str, Any]:
@@ -457,11 +468,23 @@ def register(context: RunContext, state: State) -> State:
         alert=state.get("alert"),
         threshold=state["threshold"],
         evidence_path=os.path.relpath(context.workdir, _resources(context).project.root),
+        segments=_segments(context, state),
+        origin=registered_origin(state),
     )
+    if (context.workdir / EVIDENCE).exists():
+        _resources(context).bundles.write_evidence(state["bundle"], EVIDENCE, (context.workdir / EVIDENCE).read_bytes())
     version, _ = context.ledger.register_version(
         state["model"], payload, actor=context.actor, cause=context.cause, key=context.key(1)
     )
     return {"version": version.number}
+
+
+def _segments(context: RunContext, state: State) -> list[SegmentEstimate]:
+    """The candidate on the test rows of each value of `data.segments`."""
+    model, spec = _model(context, state), _spec(context, state)
+    evidence = _gate_evidence(context, state, model, spec, Objective.parse(spec.objective))
+    metrics = told_metrics(get_task(model.task), evidence.objective.metric)
+    return segment_estimates(evidence.candidate, evidence.segments, metrics=metrics, seed=spec.seed)
 
 
 def _estimate(value: Mapping[str, Any]) -> Estimate:

@@ -29,7 +29,7 @@ from everloop.project.paths import Paths
 from everloop.project.project import PROJECT_FILE, Project
 from everloop.project.quantiles import QUANTILES, parse_quantiles, quantile_level
 from everloop.project.schedule import EXTERNAL, check_schedule, due_times, last_due, next_due
-from everloop.project.settings import Address, Endpoint, Runs, Settings
+from everloop.project.settings import Address, Endpoint, Retention, Runs, Settings
 from everloop.project.shares import format_share, parse_share
 from everloop.project.spec import Approval, Spec, parse_spec, read_spec, spec_text, write_spec
 from everloop.project.timezones import check_timezone, localise
@@ -65,6 +65,7 @@ __all__ = [
     "Paths",
     "Project",
     "ProjectLock",
+    "Retention",
     "RolloutPlan",
     "Runs",
     "SearchChoice",
