@@ -4,6 +4,7 @@ A worker's answers go to its `Spool` before they are given; the project's one `M
 once; `TrafficLog` reads it: a window of predictions, a matured cohort with its outcomes, what was known when.
 """
 
+from everloop.traffic.idle import IdleSpool, idle_spools, remove_spool
 from everloop.traffic.log import Absent, TrafficLog, known_rows
 from everloop.traffic.mover import CRASH_POINTS, Moved, Mover, Stop
 from everloop.traffic.records import OutcomeRecord, PredictionBatch, row_digest
@@ -15,6 +16,7 @@ __all__ = [
     "Absent",
     "Answered",
     "Durability",
+    "IdleSpool",
     "Moved",
     "Mover",
     "OutcomeRecord",
@@ -24,8 +26,10 @@ __all__ = [
     "Stop",
     "TrafficLog",
     "Window",
+    "idle_spools",
     "known_rows",
     "pending_rows",
+    "remove_spool",
     "row_digest",
     "windows",
 ]
