@@ -110,7 +110,9 @@ def registered_origin(state: Mapping[str, Any]) -> Origin | None:
     said = state.get("origin")
     if said is None:
         return None
-    return msgspec.structs.replace(msgspec.convert(said, Origin), champion=state.get("champion"))
+    origin = msgspec.convert(said, Origin)
+    used = origin.configuration | {"features": list(state["features"])}  # the spec names none where it takes all
+    return msgspec.structs.replace(origin, configuration=used, champion=state.get("champion"))
 
 
 def _configuration(spec: Spec) -> dict[str, Any]:
