@@ -73,8 +73,8 @@ class BundleStore:
         folder = self._folder(bundle_id)
         if not folder.is_dir():
             raise NotFound(
-                f"there is no bundle {bundle_id} in {self._root}: put its folder {folder.name[:12]}… back from a copy; "
-                "'everloop model show' tells how it is made again"
+                f"there is no bundle {bundle_id} in {self._root}: put its folder back from a copy, "
+                "make it again as 'everloop model show' tells"
             )
         return folder
 
