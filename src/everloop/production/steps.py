@@ -35,7 +35,7 @@ from everloop.data import (
     time_split,
 )
 from everloop.errors import ContractViolation, Refused
-from everloop.ledger import DataSpan, Estimate, SegmentEstimate, VerdictRecord, VersionRegistered
+from everloop.ledger import DataSpan, Estimate, RoutingState, SegmentEstimate, VerdictRecord, VersionRegistered
 from everloop.models import FitRequest, FitResult, Validation, fit_all, fitted_learners, learners, own_content
 from everloop.production.gates import GateEvidence, GateVerdict, judge_gates, refusal
 from everloop.production.judged import JudgedModel, estimates, judge_bundle, judge_graph
@@ -174,7 +174,8 @@ def _split(context: RunContext, state: State) -> Split:
 
 def _champion(context: RunContext, state: State) -> int | None:
     routing = context.ledger.routing(state["model"])
-    return None if routing is None else routing.champion
+    lost = state.get("without_champion")  # someone said so: nothing is left to be compared with
+    return None if routing is None or lost else routing.champion
 
 
 def fit(context: RunContext, state: State) -> State:
@@ -496,17 +497,28 @@ def release(context: RunContext, state: State) -> State:
     ledger, model, version = context.ledger, state["model"], state["version"]
     with ledger.transaction() as transaction:
         routing = transaction.routing(model)
-        if routing is not None and routing.champion is not None:
+        lost = None if routing is None else _lost_champion(context, state, routing)
+        if routing is not None and routing.champion is not None and lost is None:
             return {"released": routing.champion == version}
         registered = transaction.keyed(context.run_id, "register", 1)
         transaction.change_routing(
             model,
             expected_revision=0 if routing is None else routing.revision,
             champion=version,
-            previous=None,
-            reason=f"v{version} is the first version and passed its gates",
+            previous=None if routing is None else routing.previous,
+            reason=f"v{version} is the first version and passed its gates"
+            if lost is None
+            else f"the bundle of v{lost} is lost, and v{version} passed its gates",
             actor=context.actor,
             cause=None if registered is None else registered.seq,
             key=context.key(1),
         )
     return {"released": True}
+
+
+def _lost_champion(context: RunContext, state: State, routing: RoutingState) -> int | None:
+    """The champion that the new version replaces at once, as its bundle is lost and someone asked for it."""
+    if not state.get("without_champion") or routing.champion is None or routing.challengers:
+        return None
+    bundle = context.ledger.version(state["model"], routing.champion).bundle
+    return None if _resources(context).bundles.holds(bundle) else routing.champion

@@ -54,4 +54,5 @@ def _again(project: Project, version: Version) -> str:
     folder = project.paths.runs / version.run
     if all((folder / name).exists() for name in _REMADE_FROM):
         return f"make the same one again: 'everloop run retry {version.run} --from package'"
-    return f"train again: 'everloop train {version.model} --spec {version.spec}'"
+    lost = " --without-champion" if version.role == "champion" else ""
+    return f"train again: 'everloop train {version.model} --spec {version.spec}{lost}'"
