@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,11 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from everloop.clock import SimulatedClock
+from everloop.control import Controller, Resources, decide
+from everloop.control.actions import RemoveOld
+from everloop.control.reading import Reader
 from everloop.errors import Refused
 from everloop.registry import prune, removal_sentence, what_may_go
 from everloop.rollout import rollback
 from everloop.traffic import Spool, idle_spools
 
+from ..cli.terminal import everloop
 from ..traffic.world import batch, row, said
 from .life import DAY, START, Life, bundle_id
 
@@ -262,3 +267,68 @@ def test_a_neighbour_sees_the_new_spool_of_a_slot_whose_old_one_was_removed(tmp_
         with Spool.open(folder, clock=clock, slot=1) as other:
             other.append_predictions(batch([row("p-1")]))
             assert set(mine.answers_for("fraud", ["p-1"])) == {"p-1"}
+
+
+def test_prune_says_what_would_go_and_goes_only_by_yes(life: Life) -> None:
+    grown(life)  # long before now, by the machine's own clock
+    life.ledger.close()
+    root = life.project.root
+    assert everloop("model", "prune", cwd=root).code == 2
+    shown = everloop("model", "prune", "--dry-run", cwd=root)
+    assert shown.code == 0, shown.err
+    assert "fraud/v1" in shown.out
+    assert "retention.bundles is 10d" in " ".join(shown.out.split())
+    assert "kept: fraud/v4, it is the champion" in shown.err
+    assert "--yes removes it" in shown.err
+    assert len(life.here()) == 4
+    kept = everloop("model", "prune", "--dry-run", "--bundles", "40y", "--json", cwd=root)
+    assert {one["what"] for one in kept.json["removed"]} == set()
+    done = everloop("model", "prune", "--yes", "--json", cwd=root)
+    assert done.code == 0, done.err
+    assert {one["what"] for one in done.json["removed"]} == {"bundle", "run"}
+    assert len(life.here()) == 2
+    listed = " ".join(everloop("model", "list", cwd=root).out.split())
+    assert "fraud/v1 bundle (removed" in listed
+    card = " ".join(everloop("model", "show", "v1", cwd=root).out.split())
+    assert "so it cannot answer any more; train again: 'everloop train fraud --spec fraud-s1'" in card
+    assert everloop("rollback", cwd=root).code == 0
+    refused = everloop("rollback", cwd=root)
+    assert refused.code == 3
+    assert "fraud/v2 cannot answer again: its bundle was removed by the retention rule" in refused.err
+
+
+def test_prune_without_any_rule_says_how_to_give_one(tmp_path: Path) -> None:
+    life = Life(tmp_path / "shop", settings="{}\n")
+    life.ledger.close()
+    asked = everloop("model", "prune", "--dry-run", cwd=life.project.root)
+    assert asked.code == 2
+    assert "retention: {bundles: 90d, runs: 30d, spools: 7d}" in asked.err
+    short = everloop("model", "prune", "--dry-run", "--bundles", "1h", cwd=life.project.root)
+    assert short.code == 2
+    assert "1d ≤ span" in short.err
+
+
+def test_control_looks_once_a_day_and_says_what_went(life: Life) -> None:
+    grown(life)
+    with Resources.opened(life.project, ledger=life.ledger, clock=life.clock, slot="test") as resources:
+        controller = Controller(resources)
+        assert controller.tick() == ["shop: 1 bundle, 1 run, 0.0 MB removed"]
+        assert controller.tick() == []
+        life.days(0.9)
+        life.refuse(9)
+        life.days(0.05)
+        assert controller.tick() == []
+        assert [fact.actor for fact in life.ledger.facts(kind="retention.done")] == ["control"]
+        life.days(100)
+        assert controller.tick() == ["shop: 2 bundles, 2 runs, 0.0 MB removed"]
+        # another worker that takes over does not look again the same day
+        assert not Reader(resources=resources).view().retention_due
+
+
+def test_where_nothing_is_to_go_no_time_is_spent_on_looking(tmp_path: Path) -> None:
+    life = Life(tmp_path / "shop", settings="{}\n")
+    with Resources.opened(life.project, ledger=life.ledger, clock=life.clock, slot="test") as resources:
+        view = Reader(resources=resources).view()
+        assert not view.retention_due
+        assert decide(replace(view, retention_due=True, project="shop")) == [RemoveOld(model="shop")]
+    life.ledger.close()
