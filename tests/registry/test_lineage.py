@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,26 @@ def test_the_picture_is_well_formed_and_shows_the_champions_path(life: Life) -> 
     assert [path.get("stroke-dasharray") for path in thick] == [None, "5 4"]  # to v2, and back
     assert len(paths) - len(thick) == len(family.edges)
     assert "amount &gt; 900 &lt;at night&gt;" in str(lineage_svg(family))
+
+
+def test_no_box_covers_another(life: Life) -> None:
+    """Also where many of one kind follow each other."""
+    for n in range(12):
+        life.train(n)
+        life.expose(n + 1)
+        life.end(promoted=True)
+        life.days(1)
+    family = lineage(life.ledger, life.ledger.version("fraud", 12))
+    assert len(family.nodes) == 13  # all of them answered once
+    picture = ET.fromstring(str(lineage_svg(family)))
+    boxes = [
+        (float(box.get("x", "")), float(box.get("y", "")), float(box.get("width", "")))
+        for box in picture.findall(".//{http://www.w3.org/2000/svg}rect")
+    ]
+    for row in {y for _, y, _ in boxes}:
+        ends = sorted((x, x + wide) for x, y, wide in boxes if y == row)
+        assert all(before[1] < after[0] for before, after in pairwise(ends))
+        assert ends[-1][1] <= float(picture.get("width", ""))
 
 
 def test_a_large_family_is_cut_and_says_so(life: Life) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -11,14 +12,14 @@ from everloop.registry.lineage import Lineage, Node
 
 __all__ = ["lineage_svg"]
 
-_WIDTH, _HEIGHT = 150, 46
-_GAP, _LANE, _LEFT, _TOP = 28, 92, 70, 16
+_WIDTH, _HEIGHT = 188, 46
+_GAP, _LANE, _LEFT, _TOP, _BELOW = 20, 92, 70, 16, 40
 _LANES: Final = {"alert": 0, "spec": 1, "version": 2}
 _FILL: Final = {"alert": "#f6ddd6", "spec": "#eef1f5", "version": "#dbe8f4"}
 _LINE: Final = "#9aa5b1"
 _PATH: Final = "#3b8a5a"
 _FOCUS: Final = "#1f2933"
-_LONGEST: Final = 24
+_LONGEST: Final = 34
 
 
 def lineage_svg(family: Lineage) -> Markup:
@@ -26,9 +27,9 @@ def lineage_svg(family: Lineage) -> Markup:
 
     A thick line joins the versions that answered, in the order in which they did; dashed where it went back.
     """
-    places = {node.id: _place(node, at) for at, node in enumerate(family.nodes)}
-    width = 2 * _LEFT + max(1, len(family.nodes)) * (_WIDTH // 2 + _GAP) + _WIDTH // 2
-    height = _TOP * 2 + 2 * _LANE + _HEIGHT
+    places = _places(family.nodes)
+    width = max((x for x, _ in places.values()), default=0) + _WIDTH + _LEFT // 2
+    height = _TOP + 2 * _LANE + _HEIGHT + _BELOW
     lanes = [
         f'<text x="4" y="{_TOP + lane * _LANE + _HEIGHT // 2 + 4}" fill="#616e7c">{name}s</text>'
         for name, lane in _LANES.items()
@@ -50,9 +51,16 @@ _ARROW: Final = (
 )
 
 
-def _place(node: Node, at: int) -> tuple[int, int]:
-    """The box's upper left corner."""
-    return _LEFT + at * (_WIDTH // 2 + _GAP), _TOP + _LANES[node.kind] * _LANE
+def _places(nodes: Sequence[Node]) -> dict[str, tuple[int, int]]:
+    """The upper left corner of each box: to the right of what was before it, and clear of its neighbours in the row."""
+    places: dict[str, tuple[int, int]] = {}
+    at, free = _LEFT, dict.fromkeys(_LANES, _LEFT)
+    for node in nodes:
+        at = max(at, free[node.kind])
+        places[node.id] = (at, _TOP + _LANES[node.kind] * _LANE)
+        free[node.kind] = at + _WIDTH + _GAP
+        at += _WIDTH // 2 + _GAP
+    return places
 
 
 def _edge(of: tuple[int, int], to: tuple[int, int]) -> str:
@@ -79,10 +87,10 @@ def _champions(family: Lineage, places: dict[str, tuple[int, int]]) -> list[str]
     for before, after in pairwise(known):
         (x1, y), (x2, _) = places[f"v{before.version}"], places[f"v{after.version}"]
         low, back = y + _HEIGHT, x2 < x1
-        dash = ' stroke-dasharray="5 4"' if back else ""
+        dash, deep = (' stroke-dasharray="5 4"', low + 44) if back else ("", low + 20)
         a, b = x1 + _WIDTH / 2, x2 + _WIDTH / 2
         drawn.append(
-            f'<path d="M{a} {low} C{a} {low + 18} {b} {low + 18} {b} {low}" fill="none" stroke="{_PATH}" '
+            f'<path d="M{a} {low} C{a} {deep} {b} {deep} {b} {low}" fill="none" stroke="{_PATH}" '
             f'stroke-width="3"{dash}/>'
         )
     return drawn
