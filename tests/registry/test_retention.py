@@ -143,7 +143,7 @@ def test_what_is_old_goes_with_its_run_and_the_fact_says_so(life: Life) -> None:
     done = prune(life.project, life.ledger, life.clock, actor="control")
     assert done.removed == planned.removed
     assert done.bytes == 300
-    assert removal_sentence(done.removed) == "2 bundles, 2 runs, 0.0 MB"
+    assert removal_sentence(done.removed) == "2 bundles, 2 runs, 300 B"
     assert life.here() == {bundle_id(3), bundle_id(4)}
     assert life.run_folders() == {"r-3", "r-4"}
     fact = life.ledger.last("retention.done")
@@ -312,7 +312,7 @@ def test_control_looks_once_a_day_and_says_what_went(life: Life) -> None:
     grown(life)
     with Resources.opened(life.project, ledger=life.ledger, clock=life.clock, slot="test") as resources:
         controller = Controller(resources)
-        assert controller.tick() == ["shop: 1 bundle, 1 run, 0.0 MB removed"]
+        assert controller.tick() == ["shop: 1 bundle, 1 run, 150 B removed"]
         assert controller.tick() == []
         life.days(0.9)
         life.refuse(9)
@@ -320,7 +320,7 @@ def test_control_looks_once_a_day_and_says_what_went(life: Life) -> None:
         assert controller.tick() == []
         assert [fact.actor for fact in life.ledger.facts(kind="retention.done")] == ["control"]
         life.days(100)
-        assert controller.tick() == ["shop: 2 bundles, 2 runs, 0.0 MB removed"]
+        assert controller.tick() == ["shop: 2 bundles, 2 runs, 300 B removed"]
         # another worker that takes over does not look again the same day
         assert not Reader(resources=resources).view().retention_due
 

@@ -20,7 +20,6 @@ __all__ = ["models"]
 models = group("model", "Models and their registered versions.")
 VersionName = Annotated[str, typer.Argument(help="Such as v2, or fraud/v2.")]
 OfModel = Annotated[str | None, typer.Option(help="May be left out where the project has one.")]
-_SHOWN_METRICS = 4
 
 
 @models.command("list")
@@ -277,12 +276,12 @@ def _rules(here: Opened, asked: dict[str, str | None]) -> Retention:
 
 
 def _draw_pruning(done: Pruning, *, removed: bool) -> None:
-    from everloop.registry import removal_sentence
+    from everloop.registry import removal_sentence, size_text
 
     rows = []
     for one in done.removed:
         versions = ", ".join(f"{one.model}/v{number}" for number in one.versions)
-        rows.append((one.what, versions or one.name[:16], f"{one.bytes / 1e6:,.1f} MB", one.rule))
+        rows.append((one.what, versions or one.name[:16], size_text(one.bytes), one.rule))
     table(("what", "of", "size", "because"), rows, empty="nothing is old enough to go")
     for model, kept in done.kept.items():
         for number, why in sorted(kept.items()):

@@ -11,7 +11,7 @@ from everloop.registry.judged import PairedGain
 from everloop.registry.lineage import Edge, Lineage, Node, Stint, champion_stints, lineage, lineage_lines
 from everloop.registry.lineage_picture import lineage_svg
 from everloop.registry.place import BundlePlace, bundle_place
-from everloop.registry.removal import Pruning, histories, last_pruning, prune, removal_sentence, what_may_go
+from everloop.registry.removal import Pruning, histories, last_pruning, prune, removal_sentence, size_text, what_may_go
 from everloop.registry.retention import Found, History, SpoolFound, kept_versions, last_used, removable
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "prune",
     "removable",
     "removal_sentence",
+    "size_text",
     "version_card",
     "what_may_go",
     "write_card",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from everloop.pages import Chart, chart_page, write_whole
 from everloop.registry.card import VersionCard
 from everloop.registry.lineage_picture import lineage_svg
+from everloop.registry.removal import size_text
 
 if TYPE_CHECKING:
     import altair as alt
@@ -185,7 +186,7 @@ def _files(sources: Mapping[str, Any]) -> str | None:
         return None
     more = f", {sources['count'] - len(sources['files']):,} of them only beside the bundle"
     shown = more if sources["count"] > len(sources["files"]) else ""
-    return f"{sources['count']:,}, {sources['bytes'] / 1e6:,.1f} MB{shown}; all together {sources['hash'][:12]}"
+    return f"{sources['count']:,}, {size_text(sources['bytes'])}{shown}; all together {sources['hash'][:12]}"
 
 
 def _commit(code: Mapping[str, Any]) -> str | None:

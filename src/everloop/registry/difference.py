@@ -14,6 +14,7 @@ from everloop.errors import EverloopError, UsageError
 from everloop.project import Project
 from everloop.registry.card import VersionCard
 from everloop.registry.judged import PairedGain, paired_gain
+from everloop.registry.removal import size_text
 
 __all__ = ["Difference", "Line", "difference"]
 
@@ -140,7 +141,7 @@ def _data(first: VersionCard, second: VersionCard) -> Iterator[Line]:
             "to": None if not data.get("end") else str(data["end"])[:16],
             "window": None if window is None else f"{window / 86400:g}d",
             "rows' sha256": (data.get("hash") or "")[:12] or None,
-            "files": None if not sources else f"{sources['count']:,}, {sources['bytes'] / 1e6:,.1f} MB",
+            "files": None if not sources else f"{sources['count']:,}, {size_text(sources['bytes'])}",
         }
 
     yield from (line for line in _lines("data", told(first), told(second)) if line.first or line.second)
@@ -189,7 +190,7 @@ def _inside(first: VersionCard, second: VersionCard) -> Iterator[Line]:
         calibration = None if manifest.calibration is msgspec.UNSET else manifest.calibration
         return said | {
             "calibration": calibration or "none",
-            "size": None if card.place.bytes is None else f"{card.place.bytes / 1e3:,.0f} kB",
+            "size": None if card.place.bytes is None else size_text(card.place.bytes),
         }
 
     yield from _lines("bundle", bundle(first), bundle(second))

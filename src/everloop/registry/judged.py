@@ -60,8 +60,11 @@ class PairedGain:
 def paired_gain(project: Project, first: VersionCard, second: VersionCard) -> PairedGain:
     """Both, as they would be served, on the test rows of whichever was registered later.
 
-    Raises NotFound where a bundle or those rows are not on this machine, and what the reading and scoring raise.
+    Raises NotFound where both are one bundle, or where a bundle or those rows are not on this machine, and what the
+    reading and scoring raise.
     """
+    if first.version.bundle == second.version.bundle:
+        raise NotFound(f"{first.name} and {second.name} are one bundle, and answer the same")
     bundles = []
     for card in (first, second):
         if card.bundle is None:

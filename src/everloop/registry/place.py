@@ -8,7 +8,7 @@ from typing import Literal
 from everloop.bundle import BundleStore
 from everloop.ledger import Ledger, Version
 from everloop.project import Project
-from everloop.registry.removal import folder_bytes
+from everloop.registry.removal import folder_bytes, size_text
 
 __all__ = ["BundlePlace", "bundle_place"]
 
@@ -33,7 +33,7 @@ def bundle_place(project: Project, ledger: Ledger, version: Version) -> BundlePl
     store = BundleStore(project.paths.bundles)
     if store.holds(version.bundle):
         size = folder_bytes(store.path(version.bundle))
-        return BundlePlace(state="here", sentence=f"here, {size / 1e6:.1f} MB", short="here", bytes=size)
+        return BundlePlace(state="here", sentence=f"here, {size_text(size)}", short="here", bytes=size)
     removal = ledger.removal(version.bundle)
     again = _again(project, version)
     if removal is None:

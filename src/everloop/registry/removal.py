@@ -24,7 +24,7 @@ from everloop.project import Project, Retention, format_duration
 from everloop.registry.retention import Found, History, SpoolFound, kept_versions, removable
 from everloop.traffic import idle_spools, remove_spool
 
-__all__ = ["Pruning", "histories", "last_pruning", "prune", "removal_sentence", "what_may_go"]
+__all__ = ["Pruning", "histories", "last_pruning", "prune", "removal_sentence", "size_text", "what_may_go"]
 
 _GONE: Final = ".gone-"
 
@@ -60,11 +60,18 @@ def spans(rules: Retention) -> dict[str, str]:
     return {name: format_duration(span) for name, span in found.items() if span is not None}
 
 
+def size_text(size: int) -> str:
+    """`212 B`, `160 kB`, `41.3 MB`."""
+    if size < 1_000:
+        return f"{size} B"
+    return f"{size / 1e3:,.0f} kB" if size < 1_000_000 else f"{size / 1e6:,.1f} MB"
+
+
 def removal_sentence(removed: Sequence[Removed]) -> str:
     """`2 bundles, 1 run, 41.3 MB`."""
     counts = {what: sum(one.what == what for one in removed) for what in ("bundle", "run", "spool")}
     told = [f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items() if count]
-    return ", ".join([*told, f"{sum(one.bytes for one in removed) / 1e6:,.1f} MB"])
+    return ", ".join([*told, size_text(sum(one.bytes for one in removed))])
 
 
 def histories(project: Project, ledger: Ledger | Transaction) -> list[History]:
