@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from everloop.actors import ACTIONS
-from everloop.project import Project, check_schedule, parse_model
+from everloop.project import Project, Retention, check_schedule, parse_document, parse_model
 from everloop.templates.arrival import Trips
 
 from ..cli.terminal import environment, everloop
@@ -32,6 +32,7 @@ PAGES = (
     "docs/experiments.md",
     "docs/regression.md",
     "docs/runs.md",
+    "docs/registry.md",
     "docs/notebooks.md",
     "docs/mlflow.md",
     "docs/spec-stores.md",
@@ -130,6 +131,17 @@ def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:
             ):
                 text = text.replace(before, after)
             model.write_text(text)
+
+
+def test_the_page_on_the_registry_shows_settings_that_are_read() -> None:
+    """Its `about` in a model.yaml, its `retention` in an everloop.yaml; what prune and diff take."""
+    text = (ROOT / "docs" / "registry.md").read_text()
+    about, retention = re.findall(r"```yaml\n(.*?)```", text, re.S)
+    model, mistakes = parse_model(f"data: {{source: a, time: at, target: x}}\nobjective: f1\n{about}")
+    assert model is not None, mistakes
+    assert len(model.about.not_for) == 2
+    rules = Retention.model_validate(parse_document(retention, name="everloop.yaml").value["retention"])
+    assert [span.days for span in (rules.bundles, rules.runs, rules.spools) if span is not None] == [90, 30, 7]
 
 
 def test_the_page_on_schedules_shows_what_runs(tmp_path: Path) -> None:

@@ -94,9 +94,28 @@ class BundleStore:
         folder = self._folder(bundle_id)
         if not folder.is_dir() and not self._fetch(bundle_id):
             raise NotFound(
-                f"there is no bundle {bundle_id} in {self._root}; 'everloop model list' shows what was registered"
+                f"there is no bundle {bundle_id} in {self._root}: put its folder back from a copy, "
+                "make it again as 'everloop model show' tells"
             )
         return folder
+
+    def holds(self, bundle_id: str) -> bool:
+        """Whether the bundle's folder is here; its sums are not compared."""
+        return self._folder(bundle_id).is_dir()
+
+    def remove(self, bundle_id: str) -> None:
+        """Take a bundle away with its evidence: out of sight at once, then its files. Nothing where it is not here.
+
+        Raises OSError where it cannot be removed.
+        """
+        folder = self._folder(bundle_id)
+        if not folder.is_dir():
+            return
+        partial = self._root / "partial" / f"{bundle_id}-{secrets.token_hex(4)}"
+        partial.parent.mkdir(exist_ok=True)
+        folder.rename(partial)
+        _sync_folder(folder.parent)
+        shutil.rmtree(partial)
 
     def evidence_path(self, bundle_id: str) -> Path:
         """The folder of the bundle's evidence, made where it is missing. Raises NotFound."""

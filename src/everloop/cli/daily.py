@@ -321,6 +321,9 @@ def train(
         str | None, typer.Option(help="The newest approved one, or what the model's store says, where left out.")
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Leave the run to a worker, and do not wait.")] = False,
+    without_champion: Annotated[
+        bool, typer.Option("--without-champion", help="Its bundle is lost: compare with none, answer at once.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Phase 2: pipeline, gates, bundle, registered version. One run of a model at a time; the next waits."""
@@ -341,6 +344,7 @@ def train(
                 actor=me(),
                 spec=spec,
                 begin=not detach,
+                without_champion=without_champion,
             )
             _tell_request(here, handle)
             if detach:

@@ -1,4 +1,4 @@
-"""The nouns `model`, `spec`, `alert`, `rollout`, each with list, show and what it can do."""
+"""The nouns `alert` and `rollout`, each with list, show and what it can do; and where the others are."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from everloop.cli.commands import group
 from everloop.cli.context import me, opened
 from everloop.cli.daily import AsJson, ModelName
 from everloop.cli.keys import keys
+from everloop.cli.models import models
 from everloop.cli.output import draw, fields, lines, show, table, when
 from everloop.cli.runs import runs
 from everloop.cli.specs import specs
@@ -18,7 +19,6 @@ from everloop.cli.specs import specs
 __all__ = ["add_to"]
 
 
-models = group("model", "Models and their registered versions.")
 alerts = group("alert", "Alerts: verdicts that someone or something must act on.")
 rollouts = group("rollout", "Rollouts: how challengers are exposed.")
 
@@ -27,104 +27,6 @@ def add_to(app: typer.Typer) -> None:
     """The nouns, as groups of commands."""
     for noun in (models, specs, runs, alerts, rollouts, audit, keys):
         app.add_typer(noun)
-
-
-@models.command("list")
-def model_list(model: ModelName = None, as_json: AsJson = False) -> None:
-    """Every registered version, newest last."""
-    with opened() as here:
-        names = [here.project.model(model).name] if model else sorted(here.project.models)
-        versions = [version for name in names for version in here.ledger.versions(name)]
-        records = [_version_record(each, _answers(each, here.project)) for each in versions] if as_json else []
-        told = {name: _told_metric(here.project.model(name)) for name in names}
-    if as_json:
-        show(records)
-        return
-    heading = told[names[0]] if len(set(told.values())) == 1 else "measured"
-    rows = []
-    for version in versions:
-        value = _metric(version.metrics, told[version.model])
-        shown = f"{told[version.model]} {value}" if heading == "measured" and value is not None else value
-        rows.append((version.name, version.role, version.spec, version.run, when(version.at), shown))
-    table(
-        ("version", "role", "spec", "run", "registered", heading),
-        rows,
-        empty="no version yet: 'everloop train' registers the first",
-    )
-
-
-@models.command("show")
-def model_show(
-    version: Annotated[str, typer.Argument(help="Such as v2, or fraud/v2.")],
-    model: Annotated[str | None, typer.Option(help="May be left out where the project has one.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """One version: its origin, what it promises, where it lies."""
-    from everloop.control import version_number
-
-    named, number = version_number(version)
-    with opened() as here:
-        chosen = here.project.model(model if named is None else named)
-        found = here.ledger.version(chosen.name, number)
-        answers = _answers(found, here.project)
-    if as_json:
-        show(_version_record(found, answers))
-        return
-    fields(
-        {
-            "version": found.name,
-            "role": found.role,
-            "spec": found.spec,
-            "run": found.run,
-            "registered": when(found.at),
-            "bundle": found.bundle,
-        }
-        | {name: ", ".join(said) or "none" if isinstance(said, list) else said for name, said in answers.items()}
-        | {name: _interval(value) for name, value in found.metrics.items()}
-    )
-
-
-def _answers(version: Any, project: Any) -> dict[str, Any]:
-    """How the graph makes probabilities of its scores, or of a regression the quantiles that it gives beside them.
-
-    None where the bundle is not on this machine.
-    """
-    from everloop.bundle import BundleStore
-    from everloop.errors import NotFound
-    from everloop.tasks import get_task
-
-    try:
-        manifest = BundleStore.of(project).manifest(version.bundle)
-    except NotFound:
-        manifest = None
-    if get_task(project.model(version.model).task).decides:
-        return {"calibration": None if manifest is None else manifest.calibration or "none"}
-    return {"quantiles": None if manifest is None else list(manifest.quantiles or ())}
-
-
-def _interval(value: Any) -> str | None:
-    if value["point"] is None:
-        return None
-    return f"{value['point']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-
-
-def _told_metric(model: Any) -> str:
-    """What a line tells of a version: recall, or of a regression its objective."""
-    from everloop.tasks import get_task
-
-    metric: str = "recall" if get_task(model.task).decides else model.objective.metric
-    return metric
-
-
-def _metric(metrics: Any, name: str) -> str | None:
-    value = metrics.get(name)
-    return None if value is None or value["point"] is None else f"{value['point']:.3f}"
-
-
-def _version_record(version: Any, answers: dict[str, Any]) -> dict[str, Any]:
-    names = ("model", "number", "bundle", "run", "spec", "spec_hash", "at", "role", "metrics", "data", "trigger")
-    record = {"name": version.name} | {name: getattr(version, name) for name in names}
-    return record | answers
 
 
 def _record(state: Any) -> dict[str, Any]:

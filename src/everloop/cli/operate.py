@@ -239,12 +239,19 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Return to the previous champion at once. A rollout that goes on is stopped."""
+    from everloop.bundle import BundleStore
     from everloop.rollout import rollback as go_back
 
     with opened(may="rollback") as here:
         chosen = here.project.model(model)
         left = _champion(here, chosen.name)
-        routing = go_back(here.ledger, chosen.name, actor=me(), reason=reason or f"rolled back by {me()}")
+        routing = go_back(
+            here.ledger,
+            chosen.name,
+            actor=me(),
+            reason=reason or f"rolled back by {me()}",
+            has_bundle=BundleStore(here.project.paths.bundles).holds,
+        )
     if as_json:
         record = {"model": chosen.name, "from": left, "champion": routing.champion, "revision": routing.revision}
         show(record)

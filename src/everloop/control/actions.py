@@ -16,6 +16,7 @@ __all__ = [
     "NoteSchedule",
     "Notify",
     "Propose",
+    "RemoveOld",
     "StartRollout",
     "StartTraining",
     "StepRollout",
@@ -144,6 +145,13 @@ class CloseAlert:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveOld:
+    """Remove what everloop.yaml's `retention` lets go. model: the project's name, as no model alone is meant."""
+
+    model: str
+
+
 Action: TypeAlias = (
     JudgeWindows
     | Notify
@@ -157,4 +165,5 @@ Action: TypeAlias = (
     | StepRollout
     | StopRollout
     | CloseAlert
+    | RemoveOld
 )

@@ -24,6 +24,7 @@ from everloop.ids import new_run_id
 from everloop.ledger import AlertClosed, ScheduleDeclined, ScheduleFired, ScheduleSet
 from everloop.production import start_training
 from everloop.project import Model, due_times, format_duration
+from everloop.registry import prune, removal_sentence
 from everloop.rollout import AbortRequested, Tick, advance, load_rollout, prepare, start
 
 __all__ = ["ACTOR", "Controller"]
@@ -71,6 +72,7 @@ class Controller:
             to_do.StepRollout: self._step_rollout,
             to_do.StopRollout: self._stop_rollout,
             to_do.CloseAlert: self._close_alert,
+            to_do.RemoveOld: self._remove_old,
         }
 
     def tick(self) -> list[str]:
@@ -264,6 +266,12 @@ class Controller:
         payload = AlertClosed(alert=alert.alert, model=alert.model, reason=action.reason)
         ledger.append("alert.closed", alert.alert, payload, actor=ACTOR, cause=alert.seq)
         return f"alert {alert.alert} closed: {action.reason}"
+
+    def _remove_old(self, action: to_do.RemoveOld) -> str | None:
+        resources = self._resources
+        self._reader.pruned_at = resources.clock.now()
+        done = prune(resources.project, resources.ledger, resources.clock, actor=ACTOR)
+        return f"{action.model}: {removal_sentence(done.removed)} removed" if done.removed else None
 
 
 def _missed(model: Model, action: to_do.FireSchedule) -> int:

@@ -25,6 +25,7 @@ from everloop.control.actions import (
     NoteSchedule,
     Notify,
     Propose,
+    RemoveOld,
     StartRollout,
     StartTraining,
     StepRollout,
@@ -43,7 +44,9 @@ _MORE_POSITIVES = 10
 
 def decide(view: View) -> list[Action]:
     """What is to be done now, in order; nothing where all is as it should be."""
-    return [action for model in view.models for action in _of_model(model, view)]
+    found = [action for model in view.models for action in _of_model(model, view)]
+    # last: what is begun in this round refers to what may not go
+    return [*found, RemoveOld(model=view.project)] if view.retention_due else found
 
 
 def _of_model(model: ModelView, view: View) -> Iterator[Action]:

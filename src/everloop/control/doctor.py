@@ -15,6 +15,7 @@ from everloop.control.extras import EXTRAS
 from everloop.errors import EverloopError
 
 if TYPE_CHECKING:
+    from everloop.ledger import Ledger, Version
     from everloop.project import Project
 
 __all__ = ["Finding", "examine"]
@@ -122,7 +123,9 @@ def _models(project: Project) -> Iterator[Finding]:
 
 def _bundles(project: Project) -> Iterator[Finding]:
     from everloop.bundle import BundleStore
+    from everloop.errors import NotFound
     from everloop.ledger import Ledger
+    from everloop.registry import bundle_place
 
     if not project.paths.ledger_db.exists() and project.settings.ledger is None:
         return
@@ -134,10 +137,21 @@ def _bundles(project: Project) -> Iterator[Finding]:
                     continue
                 try:
                     store.load(version.bundle)
+                except NotFound:
+                    sentence = bundle_place(project, ledger, version).sentence
+                    yield _problem(f"bundle {version.name}", f"{version.role}, {sentence}{_meanwhile(ledger, version)}")
                 except EverloopError as error:
-                    yield _problem(f"bundle {version.name}", f"{error}; 'everloop rollback {model}' leaves it")
+                    yield _problem(f"bundle {version.name}", f"{error}{_meanwhile(ledger, version)}")
                 else:
                     yield _ok(f"bundle {version.name}", f"{version.role}, its sums are right")
+
+
+def _meanwhile(ledger: Ledger, version: Version) -> str:
+    """What answers until a champion's bundle is there again, where anything can."""
+    routing = ledger.routing(version.model)
+    if routing is None or routing.champion != version.number or routing.previous is None:
+        return ""
+    return f"; until then 'everloop rollback {version.model}' answers with v{routing.previous}"
 
 
 def _spool(project: Project) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ from everloop.control.view import AlertView, Arrived, ModelView, Try, View
 from everloop.ledger import AlertState, Ledger, RunState, Version
 from everloop.production import PIPELINE
 from everloop.project import Model
+from everloop.registry import last_pruning
 from everloop.rollout import load_rollout
 
 __all__ = ["POLICY", "Reader", "read_view"]
@@ -27,6 +28,7 @@ __all__ = ["POLICY", "Reader", "read_view"]
 POLICY = "policy:on_alert"
 """Who approves a proposal where `on_alert: rollout` does."""
 _MONITOR_EVERY = timedelta(minutes=1)
+_PRUNE_EVERY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +45,14 @@ class _Facts:
 
 @dataclass(slots=True)
 class Reader:
-    """Reads views of one project. looked_at: when a rollout's evidence was last looked at, by model."""
+    """Reads views of one project. looked_at: when a rollout's evidence was last looked at, by model.
+
+    pruned_at: when this process last looked for what the retention rule lets go.
+    """
 
     resources: Resources
     looked_at: dict[str, datetime] = field(default_factory=dict)
+    pruned_at: datetime | None = None
     _facts: dict[str, _Facts] = field(default_factory=dict)
     _positives: ChangedPositives = field(default_factory=ChangedPositives)
     _monitored: dict[str, datetime] = field(default_factory=dict)
@@ -56,7 +62,19 @@ class Reader:
         now = self.resources.clock.now()
         head = self.resources.ledger.head().seq
         models = self.resources.project.models.values()
-        return View(now=now, models=tuple(self._model_view(model, now, head) for model in models))
+        return View(
+            now=now,
+            models=tuple(self._model_view(model, now, head) for model in models),
+            project=self.resources.project.name,
+            retention_due=self._retention_due(now),
+        )
+
+    def _retention_due(self, now: datetime) -> bool:
+        if not self.resources.project.settings.retention.any:
+            return False
+        if self.pruned_at is None:  # another worker, or this one before, may have looked today
+            self.pruned_at = last_pruning(self.resources.ledger)
+        return self.pruned_at is None or not timedelta(0) <= now - self.pruned_at < _PRUNE_EVERY
 
     def _model_view(self, model: Model, now: datetime, head: int) -> ModelView:
         facts = self._facts.get(model.name)

@@ -160,8 +160,13 @@ class ModelView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """Everything, at one moment. rollout_every: the least time between two looks at a rollout's evidence."""
+    """Everything, at one moment. rollout_every: the least time between two looks at a rollout's evidence.
+
+    project: its name. retention_due: it is a day since somebody looked for what the retention rule lets go.
+    """
 
     now: datetime
     models: tuple[ModelView, ...]
     rollout_every: timedelta = timedelta(minutes=1)
+    project: str = ""
+    retention_due: bool = False

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 import msgspec
 
 from everloop.errors import LedgerError
+from everloop.ledger.origin import Origin
 
 if TYPE_CHECKING:
     from everloop.project import Spec
@@ -35,6 +36,8 @@ __all__ = [
     "Payload",
     "ProjectCreated",
     "ProposalMade",
+    "Removed",
+    "RetentionDone",
     "RolesChanged",
     "RollbackDone",
     "RolloutMoved",
@@ -59,6 +62,7 @@ __all__ = [
     "ScheduleResumed",
     "ScheduleSet",
     "SearchEnded",
+    "SegmentEstimate",
     "SpecApproved",
     "SpecArrived",
     "SpecPut",
@@ -134,6 +138,32 @@ class DataSpan(_Record, frozen=True, kw_only=True):
     hash: str = ""
     as_of: datetime | None = None
     positives: float | None = None
+
+
+class SegmentEstimate(_Record, frozen=True, kw_only=True):
+    """How a version does on the test rows of one value of a segment; `rest`: of all values too rare to be told."""
+
+    segment: Name
+    value: str
+    rows: Count
+    positives: float | None = None
+    metrics: dict[str, Estimate] = msgspec.field(default_factory=dict)
+    rest: bool = False
+
+
+class Removed(_Record, frozen=True, kw_only=True):
+    """Something old that was removed: a bundle by its id, a run's folder, a spool's file; `versions` were made of it.
+
+    since: when it was last of use. rule: the sentence by which it went.
+    """
+
+    what: Literal["bundle", "run", "spool"]
+    name: Name
+    bytes: Count = 0
+    model: str | None = None
+    versions: list[Number] = msgspec.field(default_factory=list)
+    since: datetime | None = None
+    rule: str = ""
 
 
 class Exposure(_Record, frozen=True, kw_only=True):
@@ -388,6 +418,8 @@ class VersionRegistered(Payload, frozen=True, kw_only=True):
     alert: str | None = None
     threshold: float | None = None
     evidence_path: str | None = None
+    segments: list[SegmentEstimate] = msgspec.field(default_factory=list)
+    origin: Origin | None = None
 
 
 class RoutingChanged(Payload, frozen=True, kw_only=True):
@@ -399,6 +431,17 @@ class RoutingChanged(Payload, frozen=True, kw_only=True):
     previous: Number | None = None
     challengers: list[Exposure] = msgspec.field(default_factory=list)
     reason: str = ""
+
+
+class RetentionDone(Payload, frozen=True, kw_only=True):
+    """What the retention rule took away, written before the files go. rules: the spans that held, as settings say them.
+
+    bytes: of all of it, on this machine.
+    """
+
+    removed: list[Removed]
+    bytes: Count = 0
+    rules: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class RolloutStarted(Payload, frozen=True, kw_only=True):
@@ -638,6 +681,7 @@ KINDS: Final[Mapping[str, type[Payload]]] = {
     "project.created": ProjectCreated,
     "proposal.made": ProposalMade,
     "roles.changed": RolesChanged,
+    "retention.done": RetentionDone,
     "rollback.done": RollbackDone,
     "rollout.moved": RolloutMoved,
     "rollout.promoted": RolloutPromoted,

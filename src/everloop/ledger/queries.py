@@ -183,6 +183,13 @@ class Queries(ABC):
             raise NotFound(f"{model} has no version v{number}; {known}. 'everloop model list' shows them")
         return _version(row, self.routing(model))
 
+    def removal(self, bundle: str) -> Fact | None:
+        """The fact by which the retention rule last took a bundle away; a copy may have been put back since."""
+        for fact in self.facts(kind="retention.done", newest_first=True):
+            if any(one["what"] == "bundle" and one["name"] == bundle for one in fact.payload["removed"]):
+                return fact
+        return None
+
     def rollouts(self, model: str | None = None, *, running_only: bool = False) -> list[RolloutState]:
         """The rollouts, oldest first."""
         table = schema.rollout

@@ -213,12 +213,25 @@ def _gate_evidence(context: RunContext, state: State, model: Model, spec: Spec) 
             for name in yardsticks_of(model)
             if name != spec.learner
         },
-        segments={name: test[name].cast(pl.String).fill_null("–").to_numpy() for name in model.data.segments},
+        segments=_segments(model, test),
         measured=_measured(context, state, model, test),
         refits=read_refits(context.workdir, candidate, objective, task=model.task),
         answered=answered,
         seed=spec.seed,
     )
+
+
+def held_out(context: RunContext, state: State) -> tuple[Evaluated, dict[str, np.ndarray]]:
+    """The candidate on the held-out rows as `evaluate` kept it; segment → each row's value, shape (n,)."""
+    model, spec = model_of(context, state), spec_of(context, state)
+    frame = pl.read_parquet(context.workdir / "judged.parquet")
+    thresholds = json.loads((context.workdir / "thresholds.json").read_bytes())
+    candidate = _evaluation(frame, CANDIDATE, thresholds, model, Objective.parse(spec.objective))
+    return candidate, _segments(model, split_of(context, state).test)
+
+
+def _segments(model: Model, test: pl.DataFrame) -> dict[str, np.ndarray]:
+    return {name: test[name].cast(pl.String).fill_null("–").to_numpy() for name in model.data.segments}
 
 
 def _evaluation(

@@ -8,13 +8,13 @@ bundle.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from everloop.bundle import BundleStore
-from everloop.errors import NotFound
+from everloop.errors import NotFound, Refused
 from everloop.ids import new_run_id
 from everloop.ledger import Ledger
 from everloop.production import gating, steps
@@ -29,6 +29,7 @@ from everloop.workflows import Engine, RunHandle, Step, Workflow
 __all__ = ["PIPELINE", "PipelineResources", "start_training", "training_workflow"]
 
 PIPELINE = "train"
+_ALONE = "without_champion"
 FIT_LIMIT_S = 4 * 3600.0
 CONFIGURE_ATTEMPTS = 9
 """A store that does not answer is asked again after 0.2, 0.4, 0.8 … s, for about a minute in all."""
@@ -65,7 +66,9 @@ def training_workflow() -> Workflow:
     return Workflow(
         name=PIPELINE,
         lane=lambda inputs: f"{PIPELINE} {inputs['model']}",
-        fold=lambda inputs: f"{inputs['spec_hash']} {inputs['alert'] or ''}",
+        fold=lambda inputs: " ".join(
+            [inputs["spec_hash"], inputs["alert"] or "", *(["alone"] if _alone(inputs) else [])]
+        ),
         steps=[
             Step(name="configure", run=configure, attempts=CONFIGURE_ATTEMPTS, longest_pause_s=30.0),
             Step(name="snapshot", run=steps.snapshot, attempts=3),
@@ -96,14 +99,17 @@ def start_training(
     cause: int | None = None,
     run_id: str | None = None,
     begin: bool = True,
+    without_champion: bool = False,
 ) -> RunHandle:
     """Ask for a run of an approved spec on all that is known at `as_of`, and begin it if it is its turn.
 
     spec: its name; None takes the newest approved, or where the model's configuration lives in a store what the run
     finds there once it has begun. trigger: person, schedule, store or alert; with alert its id.
     cause: the fact that asked for it; the spec's approval where None. begin: False leaves that to a worker.
+    without_champion: the champion's bundle is lost, so the new version is compared with none and answers at once.
     The handle is of the run that waits already where the same was asked for.
-    Raises Refused for a spec that is not approved, NotFound where there is none or no contract.
+    Raises Refused for a spec that is not approved, or a champion whose bundle is here after all; NotFound where there
+    is no spec or no contract.
     """
     store = model.spec_store.store
     chosen = None if spec is None and not store.is_files else approved_spec(model, ledger, name=spec)
@@ -119,6 +125,23 @@ def start_training(
         "as_of": as_of.isoformat(),
         "approval": None if chosen is None else chosen.approval.seq,
     }
+    if without_champion:
+        _refuse_healthy(resources, ledger, model.name)
+        inputs[_ALONE] = True
     run = new_run_id() if run_id is None else run_id
     because = inputs["approval"] if cause is None else cause
     return engine.start(PIPELINE, inputs, run_id=run, cause=because, actor=actor, begin=begin)
+
+
+def _alone(inputs: Mapping[str, Any]) -> bool:
+    return bool(inputs.get(_ALONE))
+
+
+def _refuse_healthy(resources: PipelineResources, ledger: Ledger, model: str) -> None:
+    routing = ledger.routing(model)
+    champion = None if routing is None else routing.champion
+    if champion is not None and resources.bundles.holds(ledger.version(model, champion).bundle):
+        raise Refused(
+            f"the bundle of {model}/v{champion}, which answers, is here, so a new version is compared with it; "
+            "leave out --without-champion"
+        )

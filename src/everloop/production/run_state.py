@@ -100,9 +100,9 @@ def split_of(context: RunContext, state: State) -> Split:
 
 
 def champion_of(context: RunContext, state: State) -> int | None:
-    """The version that answers now."""
+    """The version that answers now; None also where someone said that its bundle is lost, so that none is left."""
     routing = context.ledger.routing(state["model"])
-    return None if routing is None else routing.champion
+    return None if routing is None or state.get("without_champion") else routing.champion
 
 
 def graph_of(context: RunContext, name: str) -> bytes:

@@ -19,10 +19,12 @@ import polars as pl
 from everloop.bundle import BundleParts, Graph
 from everloop.data import TARGET, WEIGHT, Baseline, Contract, FeatureTree, Rows, Split, profiled_frame, read_contract
 from everloop.errors import Refused
-from everloop.ledger import DataSpan, Estimate, VerdictRecord, VersionRegistered
+from everloop.ledger import DataSpan, Estimate, RoutingState, SegmentEstimate, VerdictRecord, VersionRegistered
 from everloop.models import FitRequest, FitResult, fit_all, fitted_learners, own_content
 from everloop.production.fit_requests import candidate_request, yardstick_request
+from everloop.production.gating import held_out
 from everloop.production.judged import JudgedModel, estimates, judge_bundle, judge_graph
+from everloop.production.provenance import EVIDENCE, Reading, origin_of, registered_origin
 from everloop.production.rows import everything_known
 from everloop.production.run_state import (
     CANDIDATE,
@@ -39,6 +41,7 @@ from everloop.production.run_state import (
     write_whole,
     yardsticks_of,
 )
+from everloop.production.segments import segment_estimates, told_metrics
 from everloop.project import Model, Objective, Spec
 from everloop.tasks import error_bound, get_task
 from everloop.workflows import RunContext, State
@@ -50,7 +53,8 @@ _LEARNERS = "learners.py"
 
 def snapshot(context: RunContext, state: State) -> State:
     """Freeze all that is known at the run's time: the rest of the run reads this file and no source."""
-    model = model_of(context, state)
+    model, project = model_of(context, state), resources_of(context).project
+    reading = Reading.begin(model, root=project.root, traffic=project.paths.traffic)
     rows = everything_known(
         model,
         read_contract(model),
@@ -60,7 +64,15 @@ def snapshot(context: RunContext, state: State) -> State:
     draft = context.workdir / f".snapshot.{os.getpid()}"
     rows.frame.write_parquet(draft, compression="zstd", compression_level=1)
     draft.replace(context.workdir / "snapshot.parquet")
-    return {"data": _described(rows)}
+    origin = origin_of(
+        model,
+        spec_of(context, state),
+        root=project.root,
+        reading=reading,
+        approval=context.ledger.fact(state["approval"]) if state.get("approval") else None,
+        workdir=context.workdir,
+    )
+    return {"data": _described(rows), "origin": origin}
 
 
 def _described(rows: Rows) -> dict[str, Any]:
@@ -265,8 +277,13 @@ def register(context: RunContext, state: State) -> State:
         alert=state.get("alert"),
         threshold=state["threshold"],
         evidence_path=run_place(context),
+        segments=_segments(context, state),
+        origin=registered_origin(state),
         details=_usual(context, state),
     )
+    evidence = context.workdir / EVIDENCE
+    if evidence.exists():
+        resources_of(context).bundles.write_evidence(state["bundle"], EVIDENCE, evidence.read_bytes())
     version, _ = context.ledger.register_version(
         state["model"], payload, actor=context.actor, cause=context.cause, key=context.key(1)
     )
@@ -280,6 +297,14 @@ def _usual(context: RunContext, state: State) -> dict[str, Any]:
     return {"window_us": None if window is None else window // timedelta(microseconds=1), "target_mean": mean}
 
 
+def _segments(context: RunContext, state: State) -> list[SegmentEstimate]:
+    """The candidate on the test rows of each value of `data.segments`."""
+    model, spec = model_of(context, state), spec_of(context, state)
+    candidate, segments = held_out(context, state)
+    metrics = told_metrics(get_task(model.task), Objective.parse(spec.objective).metric)
+    return segment_estimates(candidate, segments, metrics=metrics, seed=spec.seed)
+
+
 def _estimate(value: Mapping[str, Any]) -> Estimate:
     return Estimate(**{name: value[name] for name in ("point", "low", "high", "level", "rows", "positives")})
 
@@ -289,17 +314,28 @@ def release(context: RunContext, state: State) -> State:
     ledger, model, version = context.ledger, state["model"], state["version"]
     with ledger.transaction() as transaction:
         routing = transaction.routing(model)
-        if routing is not None and routing.champion is not None:
+        lost = None if routing is None else _lost_champion(context, state, routing)
+        if routing is not None and routing.champion is not None and lost is None:
             return {"released": routing.champion == version}
         registered = transaction.keyed(context.run_id, "register", 1)
         transaction.change_routing(
             model,
             expected_revision=0 if routing is None else routing.revision,
             champion=version,
-            previous=None,
-            reason=f"v{version} is the first version and passed its gates",
+            previous=None if routing is None else routing.previous,
+            reason=f"v{version} is the first version and passed its gates"
+            if lost is None
+            else f"the bundle of v{lost} is lost, and v{version} passed its gates",
             actor=context.actor,
             cause=None if registered is None else registered.seq,
             key=context.key(1),
         )
     return {"released": True}
+
+
+def _lost_champion(context: RunContext, state: State, routing: RoutingState) -> int | None:
+    """The champion that the new version replaces at once, as its bundle is lost and someone asked for it."""
+    if not state.get("without_champion") or routing.champion is None or routing.challengers:
+        return None
+    bundle = context.ledger.version(state["model"], routing.champion).bundle
+    return None if resources_of(context).bundles.holds(bundle) else routing.champion

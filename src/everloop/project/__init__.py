@@ -51,7 +51,7 @@ from everloop.project.project import PROJECT_FILE, Project
 from everloop.project.quantiles import QUANTILES, parse_quantiles, quantile_level
 from everloop.project.roles import EVERYONE, ROLES, RoleName, named_in, roles_of
 from everloop.project.schedule import EXTERNAL, check_schedule, due_times, last_due, next_due
-from everloop.project.settings import KEY_VARIABLE, Address, Endpoint, Runs, Settings, key_place
+from everloop.project.settings import KEY_VARIABLE, Address, Endpoint, Retention, Runs, Settings, key_place
 from everloop.project.shares import format_share, parse_share
 from everloop.project.spec import Approval, Source, Spec, parse_spec, read_spec, spec_text, write_spec
 from everloop.project.spec_diff import flat_spec, spec_diff
@@ -102,6 +102,7 @@ __all__ = [
     "PredictedGate",
     "Project",
     "ProjectLock",
+    "Retention",
     "RoleName",
     "RolloutPlan",
     "Runs",

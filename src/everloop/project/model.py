@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StrictInt, ValidationError, ValidationInfo
 
 from everloop.errors import NotFound
+from everloop.project.about import AboutSection
 from everloop.project.approval import ApprovalSection
 from everloop.project.budget import Budget
 from everloop.project.condition import parse_bound
@@ -190,6 +191,9 @@ class ModelFile(Section):
 
     task: Literal["classification", "regression"] = Field(
         "classification", description="classification | regression: the kind of problem"
+    )
+    about: AboutSection = Field(
+        default_factory=lambda: AboutSection(), description="what it is for, as its card tells who has to answer for it"
     )
     timezone: Annotated[str, BeforeValidator(check_timezone)] = Field(
         "UTC", description="in which naive times and schedules are read"

@@ -18,7 +18,17 @@ from everloop.project.metrics import did_you_mean
 from everloop.project.roles import check_roles
 from everloop.project.section import Section, keys_of, sentences
 
-__all__ = ["KEY_VARIABLE", "Address", "Endpoint", "Runs", "Settings", "SettingsResult", "key_place", "read_settings"]
+__all__ = [
+    "KEY_VARIABLE",
+    "Address",
+    "Endpoint",
+    "Retention",
+    "Runs",
+    "Settings",
+    "SettingsResult",
+    "key_place",
+    "read_settings",
+]
 
 KEY_VARIABLE: Final = "EVERLOOP_KEY"
 """The variable that holds the secret of who acts. No setting, so that it never stands in a file of the project."""
@@ -97,6 +107,31 @@ class Runs(Section):
     )
 
 
+def _kept(value: object) -> object:
+    if value is None:
+        return None
+    span = parse_duration(value)
+    if span < timedelta(days=1):
+        raise ValueError(f"{value} is too short to keep anything (1d ≤ span, such as 90d); leave it out to keep all")
+    return span
+
+
+Kept = Annotated[timedelta | None, BeforeValidator(_kept)]
+
+
+class Retention(Section):
+    """How long what is of no more use is kept. Left out, it is kept for good."""
+
+    bundles: Kept = Field(None, description="of versions that no longer answer, e.g. 90d; left out: for good")
+    runs: Kept = Field(None, description="folders of runs that left no version that is kept, e.g. 30d")
+    spools: Kept = Field(None, description="empty spools of endpoint processes that are gone, e.g. 7d")
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is ever removed."""
+        return any(span is not None for span in (self.bundles, self.runs, self.spools))
+
+
 class Settings(Section):
     """Everything of everloop.yaml. Every key is optional."""
 
@@ -113,6 +148,9 @@ class Settings(Section):
         default_factory=lambda: Address(), description="kept for the project's own page; nothing listens yet"
     )
     runs: Runs = Field(default_factory=lambda: Runs(), description="how a worker runs what waits")
+    retention: Retention = Field(
+        default_factory=lambda: Retention(), description="how long what is of no more use is kept; left out: for good"
+    )
     dask: Annotated[str | None, BeforeValidator(_scheduler)] = Field(
         None, description="scheduler of a Dask cluster that fits trials, e.g. tcp://host:8786; left out: this machine"
     )

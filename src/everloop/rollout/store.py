@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from everloop.errors import Conflict, NotFound
+from everloop.errors import Conflict, NotFound, Refused
 from everloop.ledger import (
     Exposure as ExposureRecord,
 )
@@ -206,16 +206,26 @@ def advance(
     return after, actions
 
 
-def rollback(ledger: Ledger, model: str, *, actor: str, reason: str, cause: int | None = None) -> Routing:
+def rollback(
+    ledger: Ledger,
+    model: str,
+    *,
+    actor: str,
+    reason: str,
+    cause: int | None = None,
+    has_bundle: Callable[[str], bool] = lambda bundle: False,
+) -> Routing:
     """Back to the previous champion, at once; a rollout that goes on is stopped with it.
 
-    Raises NotFound where there is no previous champion.
+    has_bundle: whether a bundle that the retention rule removed was put back since.
+    Raises NotFound where there is no previous champion, Refused where its bundle was removed.
     """
     with ledger.transaction() as transaction:
         routing = load_routing(transaction, model)
         if routing.champion is None or routing.previous is None:
             now = "nothing is deployed" if routing.champion is None else f"v{routing.champion} is the only champion yet"
             raise NotFound(f"{model} has no previous champion to go back to: {now}")
+        _refuse_removed(transaction, model, routing.previous, has_bundle)
         done = RollbackDone(model=model, from_version=routing.champion, to_version=routing.previous, reason=reason)
         fact = transaction.append("rollback.done", model, done, actor=actor, cause=cause)
         _stop_with(transaction, model, f"v{routing.champion} was rolled back", actor=actor, cause=fact.seq)
@@ -229,6 +239,16 @@ def rollback(ledger: Ledger, model: str, *, actor: str, reason: str, cause: int 
             cause=fact.seq,
         )
     return routing_of(state)
+
+
+def _refuse_removed(transaction: Transaction, model: str, number: int, has_bundle: Callable[[str], bool]) -> None:
+    version = transaction.version(model, number)
+    removal = transaction.removal(version.bundle)
+    if removal is not None and not has_bundle(version.bundle):
+        raise Refused(
+            f"{version.name} cannot answer again: its bundle was removed by the retention rule on "
+            f"{removal.at:%Y-%m-%d}; put the bundle's folder back from a copy, or train {version.spec} again"
+        )
 
 
 def _running(ledger: Ledger | Transaction, model: str) -> RolloutState | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from types import MappingProxyType
 
 from everloop.bundle import Bundle
-from everloop.errors import EverloopError
+from everloop.errors import EverloopError, NotFound
 from everloop.ledger import Ledger
 from everloop.rollout import load_routing
 from everloop.serving.live import Live, LiveModel, live_model
@@ -118,7 +118,11 @@ class Watcher:
             return None, f"{type(error).__name__}: {_first_line(error)}"
 
     def _bundle(self, name: str, version: int) -> Bundle:
-        return self._load(self._ledger.version(name, version).bundle)
+        try:
+            return self._load(self._ledger.version(name, version).bundle)
+        except NotFound as error:
+            other = f"or 'everloop rollback {name}' answers with the version before; 'everloop doctor' tells more"
+            raise NotFound(f"{name}/v{version} cannot answer: {error}, {other}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -4,6 +4,7 @@ A worker's answers go to its `Spool` before they are given; the project's one `M
 once; `TrafficLog` reads it: a window of predictions, a matured cohort with its outcomes, what was known when.
 """
 
+from everloop.traffic.idle import IdleSpool, idle_spools, remove_spool
 from everloop.traffic.log import Absent, AnsweredRows, TrafficLog, known_rows
 from everloop.traffic.mover import CRASH_POINTS, Moved, Mover, Stop
 from everloop.traffic.place import TrafficRoot, traffic_root
@@ -17,6 +18,7 @@ __all__ = [
     "Answered",
     "AnsweredRows",
     "Durability",
+    "IdleSpool",
     "Moved",
     "Mover",
     "OutcomeRecord",
@@ -27,8 +29,10 @@ __all__ = [
     "TrafficLog",
     "TrafficRoot",
     "Window",
+    "idle_spools",
     "known_rows",
     "pending_rows",
+    "remove_spool",
     "row_digest",
     "traffic_root",
     "windows",

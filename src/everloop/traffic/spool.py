@@ -120,7 +120,7 @@ class Spool:
         self._inode = os.stat(self._path).st_ino
         self._clock = clock
         self._append_lock = os.open(folder / "append.lock", os.O_RDWR | os.O_CREAT, 0o644)
-        self._others: dict[str, sqlite3.Connection] = {}
+        self._others: dict[str, tuple[int, sqlite3.Connection]] = {}
         self._closed = False
 
     @classmethod
@@ -165,7 +165,7 @@ class Spool:
         if self._closed:
             return
         self._closed = True
-        for connection in (*self._others.values(), self._connection):
+        for connection in (*(other for _, other in self._others.values()), self._connection):
             connection.close()
         for handle in (self._append_lock, self._lock):
             os.close(handle)
@@ -186,14 +186,14 @@ class Spool:
             if os.stat(self._path).st_ino == self._inode:
                 return
         _log.error("%s was deleted while it was in use; a new one is begun", self._path)
-        for connection in (*self._others.values(), self._connection):
+        for connection in (*(other for _, other in self._others.values()), self._connection):
             connection.close()
         self._others = {}
         with _writing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             with file_lock(self._folder / "slots.lock"):
                 # The locks may be gone as well; whoever comes new would take the new files.
-                held = _try_lock(self._path.with_suffix(".lock"))
+                held = try_lock(self._path.with_suffix(".lock"))
                 if held is not None:
                     held, self._lock = self._lock, held
                     os.close(held)
@@ -267,12 +267,16 @@ class Spool:
         for path in databases(self._folder):
             if path == self._path:
                 continue
-            if path.name not in self._others:
-                try:
-                    self._others[path.name] = connect(path, durability="process", read_only=True)
-                except FileNotFoundError:  # taken away since it was listed
-                    continue
-            yield self._others[path.name]
+            try:
+                inode = os.stat(path).st_ino
+                known = self._others.get(path.name)
+                if known is None or known[0] != inode:  # an old spool was removed, and its slot taken anew
+                    if known is not None:
+                        known[1].close()
+                    self._others[path.name] = (inode, connect(path, durability="process", read_only=True))
+            except FileNotFoundError:  # taken away since it was listed
+                continue
+            yield self._others[path.name][1]
 
 
 def connect(path: Path, *, durability: Durability, read_only: bool = False) -> sqlite3.Connection:
@@ -363,7 +367,7 @@ def databases(folder: Path) -> list[Path]:
 def is_held(folder: Path, database: Path) -> bool:
     """Whether a live process holds this database's slot."""
     with file_lock(folder / "slots.lock"):
-        handle = _try_lock(database.with_suffix(".lock"))
+        handle = try_lock(database.with_suffix(".lock"))
         if handle is None:
             return True
         os.close(handle)
@@ -377,7 +381,7 @@ def _database(folder: Path, slot: int) -> Path:
 def _take_slot(folder: Path, slot: int | None) -> tuple[int, int]:
     number = 0 if slot is None else slot
     while True:
-        handle = _try_lock(_database(folder, number).with_suffix(".lock"))
+        handle = try_lock(_database(folder, number).with_suffix(".lock"))
         if handle is not None:
             return number, handle
         if slot is not None:
@@ -387,7 +391,8 @@ def _take_slot(folder: Path, slot: int | None) -> tuple[int, int]:
         number += 1
 
 
-def _try_lock(path: Path) -> int | None:
+def try_lock(path: Path) -> int | None:
+    """An exclusive lock on the file, as its descriptor; None where another process holds it."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

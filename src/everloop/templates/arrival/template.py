@@ -169,6 +169,7 @@ def _model_yaml(choices: _Choices) -> str:
 _MODEL_YAML: Final = """\
 # What this model is, along a row's life. `everloop init --explain` prints every key with its default.
 task: regression
+about: {{purpose: "", not for: [], owner: ""}}   # what it is for, as 'everloop model show' tells who must answer for it
 timezone: UTC
 data:
 {data}

@@ -1,0 +1,204 @@
+"""Carrying the retention rule out: look at the disk, decide within a transaction, write the fact, then remove.
+
+The fact comes first. Whoever changes who answers in the same moment comes before it, and is reckoned with, or after it,
+and reads it; and what a process that died did not get to remove is found, and told, the next time.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from everloop.bundle import BundleStore
+from everloop.clock import Clock
+from everloop.errors import ProjectError
+from everloop.ledger import Exposure, Fact, Ledger, Removed, RetentionDone, RoutingState, Transaction
+from everloop.project import Project, Retention, format_duration
+from everloop.registry.retention import Found, History, SpoolFound, kept_versions, removable
+from everloop.traffic import idle_spools, remove_spool
+
+__all__ = ["Pruning", "histories", "last_pruning", "prune", "removal_sentence", "size_text", "what_may_go"]
+
+_GONE: Final = ".gone-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruning:
+    """What goes, or went. kept: version → why it is never removed, by model. fact: where it was carried out."""
+
+    removed: tuple[Removed, ...]
+    kept: Mapping[str, Mapping[int, str]]
+    rules: Retention
+    fact: int | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Of all of it."""
+        return sum(one.bytes for one in self.removed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "removed": [msgspec.to_builtins(one) for one in self.removed],
+            "bytes": self.bytes,
+            "rules": spans(self.rules),
+            "kept": {model: {f"v{number}": why for number, why in said.items()} for model, said in self.kept.items()},
+            "fact": self.fact,
+        }
+
+
+def spans(rules: Retention) -> dict[str, str]:
+    """The spans that are set, as people write them."""
+    found = {name: getattr(rules, name) for name in ("bundles", "runs", "spools")}
+    return {name: format_duration(span) for name, span in found.items() if span is not None}
+
+
+def size_text(size: int) -> str:
+    """`212 B`, `160 kB`, `41.3 MB`."""
+    if size < 1_000:
+        return f"{size} B"
+    return f"{size / 1e3:,.0f} kB" if size < 1_000_000 else f"{size / 1e6:,.1f} MB"
+
+
+def removal_sentence(removed: Sequence[Removed]) -> str:
+    """`2 bundles, 1 run, 41.3 MB`."""
+    counts = {what: sum(one.what == what for one in removed) for what in ("bundle", "run", "spool")}
+    told = [f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items() if count]
+    return ", ".join([*told, size_text(sum(one.bytes for one in removed))])
+
+
+def histories(project: Project, ledger: Ledger | Transaction) -> list[History]:
+    """Every model of the project, and those that the ledger alone still knows."""
+    known = {run.model for run in ledger.runs() if run.model} | {one.model for one in ledger.versions()}
+    return [_history(project, ledger, name) for name in sorted(known | set(project.models))]
+
+
+def _history(project: Project, ledger: Ledger | Transaction, name: str) -> History:
+    model = project.models.get(name)
+    lasts = {} if model is None else {"matures_in": model.outcome.delay + 2 * model.monitor.every}
+    return History(
+        model=name,
+        versions=tuple(ledger.versions(name)),
+        routings=tuple(_routing(fact) for fact in ledger.facts(kind="routing.changed", subject=name)),
+        rollouts=tuple(ledger.rollouts(name)),
+        alerts=tuple(ledger.alerts(name)),
+        runs=tuple(ledger.runs(name)),
+        **lasts,
+    )
+
+
+def _routing(fact: Fact) -> RoutingState:
+    said = {name: fact.payload[name] for name in ("model", "revision", "champion", "previous", "reason")}
+    exposures = msgspec.convert(fact.payload["challengers"], tuple[Exposure, ...])
+    return RoutingState(challengers=exposures, at=fact.at, seq=fact.seq, **said)
+
+
+def last_pruning(ledger: Ledger) -> datetime | None:
+    """When something was last removed."""
+    fact = ledger.last("retention.done")
+    return None if fact is None else fact.at
+
+
+def what_may_go(project: Project, ledger: Ledger, clock: Clock, *, rules: Retention | None = None) -> Pruning:
+    """What `prune` would remove now; nothing is changed. rules: instead of those of everloop.yaml."""
+    given = project.settings.retention if rules is None else rules
+    return _decided(project, ledger, clock, given, _on_disk(project, clock))
+
+
+def _decided(project: Project, ledger: Ledger | Transaction, clock: Clock, rules: Retention, disk: Found) -> Pruning:
+    lives = histories(project, ledger)
+    found = Found(
+        bundles=disk.bundles,
+        runs=disk.runs,
+        spools=disk.spools,
+        made_by=_made_by(ledger),
+        gone=frozenset(gone_bundles(ledger) - disk.bundles.keys()),
+    )
+    removed = removable(lives, found, rules, now=clock.now())
+    kept = {life.model: kept_versions(life) for life in lives if life.versions}
+    return Pruning(removed=tuple(removed), kept=kept, rules=rules)
+
+
+def gone_bundles(ledger: Ledger | Transaction) -> set[str]:
+    """The bundles that the rule ever took away."""
+    facts = ledger.facts(kind="retention.done")
+    return {one["name"] for fact in facts for one in fact.payload["removed"] if one["what"] == "bundle"}
+
+
+def _made_by(ledger: Ledger | Transaction) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for fact in ledger.facts(kind="run.step"):
+        if fact.payload["step"] == "package" and "bundle" in fact.payload["outputs"]:
+            found.setdefault(str(fact.payload["outputs"]["bundle"]), []).append(fact.payload["run"])
+    return found
+
+
+def _on_disk(project: Project, clock: Clock) -> Found:
+    """Folders and their sizes, read before the ledger is held."""
+    store, runs = BundleStore(project.paths.bundles), project.paths.runs
+    folders = [item for item in runs.iterdir() if item.is_dir()] if runs.is_dir() else []
+    idle = idle_spools(project.paths.spool, now=clock.now())
+    return Found(
+        bundles={bundle: folder_bytes(store.path(bundle)) for bundle in store.ids()},
+        runs={item.name: folder_bytes(item) for item in folders if not item.name.startswith(".")},
+        spools=[SpoolFound(name=one.name, bytes=one.bytes, since=one.since) for one in idle],
+    )
+
+
+def folder_bytes(folder: Path) -> int:
+    """The sizes of all files below; what goes meanwhile counts nothing."""
+    size = 0
+    for path in folder.rglob("*"):
+        try:
+            size += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:
+            continue
+    return size
+
+
+def prune(project: Project, ledger: Ledger, clock: Clock, *, actor: str, rules: Retention | None = None) -> Pruning:
+    """Remove what may go, and say so in the ledger; nothing is written where nothing goes.
+
+    Raises ProjectError where something cannot be removed: the rest went, and it is tried again the next time.
+    """
+    given = project.settings.retention if rules is None else rules
+    disk = _on_disk(project, clock)
+    with ledger.transaction() as transaction:
+        plan = _decided(project, transaction, clock, given, disk)
+        if not plan.removed:
+            return plan
+        payload = RetentionDone(removed=list(plan.removed), bytes=plan.bytes, rules=spans(given))
+        fact = transaction.append("retention.done", project.name, payload, actor=actor)
+    _carry_out(project, plan.removed)
+    return Pruning(removed=plan.removed, kept=plan.kept, rules=given, fact=fact.seq)
+
+
+def _carry_out(project: Project, removed: Sequence[Removed]) -> None:
+    store, problems = BundleStore(project.paths.bundles), []
+    for one in removed:
+        try:
+            if one.what == "bundle":
+                store.remove(one.name)
+            elif one.what == "run":
+                _remove_folder(project.paths.runs / one.name)
+            elif one.since is not None:
+                remove_spool(project.paths.spool, one.name, since=one.since)
+        except OSError as error:
+            problems.append(f"{one.what} {one.name[:12]}: {error.strerror}")
+    if problems:
+        raise ProjectError(f"{'; '.join(problems)}; make it writable, and it goes the next time")
+
+
+def _remove_folder(folder: Path) -> None:
+    """Out of sight at once, then away; what a killed process left half removed goes too."""
+    if folder.is_dir():
+        folder.rename(folder.with_name(f"{_GONE}{folder.name}-{secrets.token_hex(4)}"))
+    for left in folder.parent.glob(f"{_GONE}*"):
+        shutil.rmtree(left, ignore_errors=False)
