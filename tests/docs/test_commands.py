@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from everloop.project import check_schedule, parse_model
+from everloop.project import NOTICES, Project, check_schedule, parse_model
 from everloop.templates.arrival import Trips
 
 from ..cli.terminal import environment, everloop
@@ -135,6 +135,21 @@ def test_the_page_on_schedules_shows_what_runs(tmp_path: Path) -> None:
         assert check_schedule(form) == form
     (dag,) = re.findall(r"```python\n(.*?)```", text, re.S)
     ast.parse(dag)
+
+
+def test_the_page_on_notices_shows_what_runs(tmp_path: Path) -> None:
+    """Its table holds every kind, its settings can be read, its commands run."""
+    text = (ROOT / "docs" / "notices.md").read_text()
+    (settings,) = re.findall(r"```yaml\n(.*?)```", text, re.S)
+    (tmp_path / "everloop.yaml").write_text(settings)
+    found = Project.open(tmp_path, environment={})
+    assert [channel.name for channel in found.settings.channels] == ["slack-1", "mailto-1", "json-1"]
+    assert tuple(re.findall(r"^\| `([a-z ]+)` \|", text, re.M)) == tuple(NOTICES)
+    (tmp_path / "everloop.yaml").write_text("{}\n")
+    shown = commands("docs/notices.md")
+    assert len(shown) == 3
+    for line in shown:
+        run(line, tmp_path)
 
 
 def test_every_page_is_linked_and_every_link_leads_somewhere() -> None:

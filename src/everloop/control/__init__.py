@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from everloop.control.schedule_requests import ScheduleRequest, ask_for_run, pause_schedule, resume_schedule
     from everloop.control.stopping import told_to_stop
     from everloop.control.supervisor import Running, up
+    from everloop.control.telling import ChannelStatus, channel_status, try_channels
     from everloop.control.timetable import Firing, ScheduleStatus, schedule_status
     from everloop.control.trackers import tracked_run
     from everloop.control.view import AlertView, Asked, ModelView, Schedule, Try, View
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AlertView",
     "Asked",
+    "ChannelStatus",
     "Controller",
     "Finding",
     "Firing",
@@ -48,6 +50,7 @@ __all__ = [
     "Try",
     "View",
     "ask_for_run",
+    "channel_status",
     "decide",
     "examine",
     "missing_library",
@@ -61,6 +64,7 @@ __all__ = [
     "status",
     "told_to_stop",
     "tracked_run",
+    "try_channels",
     "up",
     "version_number",
     "why",
@@ -71,6 +75,7 @@ __all__ = [
 _PLACES = {
     "AlertView": "view",
     "Asked": "view",
+    "ChannelStatus": "telling",
     "Controller": "controller",
     "Finding": "doctor",
     "Firing": "timetable",
@@ -86,6 +91,7 @@ _PLACES = {
     "Try": "view",
     "View": "view",
     "ask_for_run": "schedule_requests",
+    "channel_status": "telling",
     "decide": "decisions",
     "examine": "doctor",
     "missing_library": "extras",
@@ -99,6 +105,7 @@ _PLACES = {
     "status": "overview",
     "told_to_stop": "stopping",
     "tracked_run": "trackers",
+    "try_channels": "telling",
     "up": "supervisor",
     "version_number": "chain",
     "why": "chain",

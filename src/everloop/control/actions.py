@@ -14,7 +14,6 @@ __all__ = [
     "Investigate",
     "JudgeWindows",
     "NoteSchedule",
-    "Notify",
     "Propose",
     "StartRollout",
     "StartTraining",
@@ -30,15 +29,6 @@ class JudgeWindows:
     """Let the monitor judge the windows that are due."""
 
     model: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notify:
-    """Tell people of an alert on one channel, a place in `notify`."""
-
-    model: str
-    alert: str
-    channel: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +132,6 @@ class CloseAlert:
 
 Action: TypeAlias = (
     JudgeWindows
-    | Notify
     | Investigate
     | Propose
     | ApproveByPolicy

@@ -13,7 +13,6 @@ from everloop.control.actions import Action
 from everloop.control.answering import investigated, proposed
 from everloop.control.decisions import decide
 from everloop.control.evidence import RolloutEvidence, champions_bound
-from everloop.control.notices import send_notice
 from everloop.control.reading import POLICY, Reader
 from everloop.control.resources import Resources
 from everloop.control.schedules import declined_key
@@ -59,7 +58,6 @@ class Controller:
         self._failures: dict[Action, _Failure] = {}
         self._acts: dict[type[Any], Callable[[Any], str | None]] = {
             to_do.JudgeWindows: self._judge_windows,
-            to_do.Notify: self._notify,
             to_do.Investigate: self._investigate,
             to_do.Propose: self._propose,
             to_do.ApproveByPolicy: self._approve,
@@ -112,11 +110,6 @@ class Controller:
         opened = [f"alert {alert.alert}: {alert.sentence}" for alert in now_open if alert.alert not in known]
         closed = [f"alert {alert} closed" for alert in sorted(known - {alert.alert for alert in now_open})]
         return "; ".join([*opened, *closed]) or None
-
-    def _notify(self, action: to_do.Notify) -> str:
-        resources = self._resources
-        address = resources.project.settings.notify[action.channel]
-        return send_notice(resources.ledger, resources.ledger.alert(action.alert), address, action.channel)
 
     def _investigate(self, action: to_do.Investigate) -> str:
         sentence = investigated(self._resources, self._resources.ledger.alert(action.alert))

@@ -20,7 +20,6 @@ from everloop.control.actions import (
     Investigate,
     JudgeWindows,
     NoteSchedule,
-    Notify,
     Propose,
     StartRollout,
     StartTraining,
@@ -46,18 +45,11 @@ def decide(view: View) -> list[Action]:
 def _of_model(model: ModelView, view: View) -> Iterator[Action]:
     if model.windows_due:
         yield JudgeWindows(model=model.model.name)
-    yield from _notices(model)
     yield from _outdated(model)
     yield from _answers(model)
     yield from _noted(model)
     yield from _trainings(model)
     yield from _exposure(model, view)
-
-
-def _notices(model: ModelView) -> Iterator[Action]:
-    for alert in model.alerts:
-        for channel in alert.untold:
-            yield Notify(model=model.model.name, alert=alert.id, channel=channel)
 
 
 def _outdated(model: ModelView) -> Iterator[Action]:

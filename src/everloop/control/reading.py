@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from everloop.control.notices import notice_key
 from everloop.control.positives import ChangedPositives
 from everloop.control.recovery import recovered
 from everloop.control.resources import Resources
@@ -110,10 +109,7 @@ def _read_facts(resources: Resources, model: Model, head: int, now: datetime) ->
     rollouts = ledger.rollouts(model.name)
     runs = [run for run in ledger.runs(model.name) if run.workflow == PIPELINE]
     started = {run.run: ledger.fact(run.seq) for run in runs if run.trigger == "alert"}
-    alerts = tuple(
-        _alert_view(ledger, alert, channels=len(resources.project.settings.notify))
-        for alert in ledger.alerts(model.name, open_only=True)
-    )
+    alerts = tuple(_alert_view(ledger, alert) for alert in ledger.alerts(model.name, open_only=True))
     proposals = {alert.proposal for alert in alerts if alert.proposal is not None}
     tried = tuple(_try(ledger, run) for run in runs if run.trigger == "alert" or run.spec in proposals)
     opened = min((alert.state.opened_at for alert in alerts), default=None)
@@ -144,7 +140,7 @@ def _read_facts(resources: Resources, model: Model, head: int, now: datetime) ->
     )
 
 
-def _alert_view(ledger: Ledger, alert: AlertState, *, channels: int) -> AlertView:
+def _alert_view(ledger: Ledger, alert: AlertState) -> AlertView:
     made = None if alert.investigation is None else ledger.fact(alert.investigation)
     since = None if made is None else made.payload.get("since")
     proposal = None if alert.proposal is None else ledger.last("proposal.made", alert.proposal)
@@ -156,10 +152,7 @@ def _alert_view(ledger: Ledger, alert: AlertState, *, channels: int) -> AlertVie
         proposal_seq=None if proposal is None else proposal.seq,
         approval_seq=None if approval is None else approval.seq,
         by_policy=approval is not None and approval.payload["by"] == POLICY,
-        untold=tuple(
-            place for place in range(channels) if ledger.keyed(*notice_key(alert.alert, place)) is None
-        ),
-    )  # fmt: skip
+    )
 
 
 def _try(ledger: Ledger, run: RunState) -> Try:

@@ -37,7 +37,7 @@ class AlertView:
 
     since: when the change began, as far as known. proposal_seq, approval_seq: the facts, None before them.
     by_policy: the approval is the policy's own. positives: of the changed span, those a run begun now could be
-    fitted on; None where nobody needs to know. untold: places in `notify` that have not heard of it.
+    fitted on; None where nobody needs to know.
     """
 
     state: AlertState
@@ -47,7 +47,6 @@ class AlertView:
     approval_seq: int | None = None
     by_policy: bool = False
     positives: int | None = None
-    untold: tuple[int, ...] = ()
 
     @property
     def id(self) -> str:

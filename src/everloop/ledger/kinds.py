@@ -30,9 +30,11 @@ __all__ = [
     "LeaseAcquired",
     "LeaseReleased",
     "NoticeSent",
+    "NoticeSet",
     "Payload",
     "ProjectCreated",
     "ProposalMade",
+    "RefusedInput",
     "RollbackDone",
     "RolloutMoved",
     "RolloutPromoted",
@@ -54,6 +56,8 @@ __all__ = [
     "SchedulePaused",
     "ScheduleResumed",
     "ScheduleSet",
+    "ScoreDone",
+    "ScoredInput",
     "SearchEnded",
     "SpecApproved",
     "SpecWritten",
@@ -182,6 +186,45 @@ class SpecWritten(Payload, frozen=True, kw_only=True):
             path=f"{spec.model}/specs/{spec.name}.yaml",
             **rest,
         )
+
+
+class ScoredInput(_Record, frozen=True, kw_only=True):
+    """A file that was scored in batch. stamp: its size and time, by which it is known again; hash: of its content.
+
+    rows: how many were scored; rejected: how many were not, each written aside with its reason.
+    """
+
+    name: Name
+    stamp: str
+    hash: str = ""
+    rows: Count = 0
+    rejected: Count = 0
+
+
+class RefusedInput(_Record, frozen=True, kw_only=True):
+    """A file of which nothing was scored; it is looked at again the next time."""
+
+    name: Name
+    sentence: Name
+
+
+class ScoreDone(Payload, frozen=True, kw_only=True):
+    """What was new in a source was scored by `version`: its rows are in `target` and in the traffic log, once.
+
+    run: that scored it. inputs: never scored again. source_version: of a Delta table, up to which it was read.
+    """
+
+    model: Name
+    run: Name
+    source: Name
+    target: Name
+    version: Number | None = None
+    rows: Count = 0
+    rejected: Count = 0
+    positives: int | None = None
+    inputs: list[ScoredInput] = msgspec.field(default_factory=list)
+    refused: list[RefusedInput] = msgspec.field(default_factory=list)
+    source_version: int | None = None
 
 
 class SearchEnded(Payload, frozen=True, kw_only=True):
@@ -483,12 +526,21 @@ class LeaseReleased(Payload, frozen=True, kw_only=True):
 
 
 class NoticeSent(Payload, frozen=True, kw_only=True):
-    """People were told, or could not be."""
+    """People were told, or could not be and will be later. notice: what kind. facts: how many it stands for."""
 
     channel: Name
     sentence: Name
     delivered: bool
     problem: str = ""
+    notice: str = ""
+    facts: Count = 1
+
+
+class NoticeSet(Payload, frozen=True, kw_only=True):
+    """What a channel of everloop.yaml hears of from now on: kind of notice → the fact after which it counts."""
+
+    channel: Name
+    kinds: dict[str, int]
 
 
 class ScheduleAsked(Payload, frozen=True, kw_only=True):
@@ -557,6 +609,7 @@ KINDS: Final[Mapping[str, type[Payload]]] = {
     "lease.acquired": LeaseAcquired,
     "lease.released": LeaseReleased,
     "notice.sent": NoticeSent,
+    "notice.set": NoticeSet,
     "project.created": ProjectCreated,
     "proposal.made": ProposalMade,
     "rollback.done": RollbackDone,
@@ -580,6 +633,7 @@ KINDS: Final[Mapping[str, type[Payload]]] = {
     "schedule.paused": SchedulePaused,
     "schedule.resumed": ScheduleResumed,
     "schedule.set": ScheduleSet,
+    "score.done": ScoreDone,
     "search.ended": SearchEnded,
     "spec.approved": SpecApproved,
     "spec.written": SpecWritten,

@@ -23,6 +23,7 @@ from everloop.project.model import (
     read_model,
 )
 from everloop.project.notebook import Cell, executed, notebook_text
+from everloop.project.notify import NOTICES, Channel
 from everloop.project.objective import Objective
 from everloop.project.outcome import Acts, DataSection, DecisionNames, OutcomeSection, TimeColumn, Weight
 from everloop.project.paths import Paths
@@ -38,6 +39,7 @@ __all__ = [
     "EXTERNAL",
     "LEARNERS",
     "METRICS",
+    "NOTICES",
     "PROJECT_FILE",
     "QUANTILES",
     "TASK_LEARNERS",
@@ -47,6 +49,7 @@ __all__ = [
     "BeatsGate",
     "Budget",
     "Cell",
+    "Channel",
     "Condition",
     "DataSection",
     "DecisionNames",
