@@ -13,9 +13,11 @@ __all__ = [
     "FireSchedule",
     "Investigate",
     "JudgeWindows",
+    "NoteBatches",
     "NoteSchedule",
     "Propose",
     "StartRollout",
+    "StartScoring",
     "StartTraining",
     "StepRollout",
     "StopRollout",
@@ -80,6 +82,25 @@ class NoteSchedule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoteBatches:
+    """Write down that model.yaml says another schedule of batch scoring than the ledger; it counts from `since` on."""
+
+    model: str
+    before: str | None
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartScoring:
+    """Write down that batch scoring came due, where that is not yet, and ask for its run."""
+
+    model: str
+    due: datetime
+    missed: int = 0
+    sentence: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartTraining:
     """Begin a run. name: what the run's id follows from, the same for the same request, unless `run` is its id."""
 
@@ -137,7 +158,9 @@ Action: TypeAlias = (
     | ApproveByPolicy
     | FireSchedule
     | NoteSchedule
+    | NoteBatches
     | StartTraining
+    | StartScoring
     | StartRollout
     | StepRollout
     | StopRollout

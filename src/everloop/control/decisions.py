@@ -19,9 +19,11 @@ from everloop.control.actions import (
     FireSchedule,
     Investigate,
     JudgeWindows,
+    NoteBatches,
     NoteSchedule,
     Propose,
     StartRollout,
+    StartScoring,
     StartTraining,
     StepRollout,
     StopRollout,
@@ -49,6 +51,7 @@ def _of_model(model: ModelView, view: View) -> Iterator[Action]:
     yield from _answers(model)
     yield from _noted(model)
     yield from _trainings(model)
+    yield from _batches(model)
     yield from _exposure(model, view)
 
 
@@ -174,6 +177,17 @@ def _scheduled(model: ModelView) -> Iterator[Action]:
             name=f"{name}/schedule/{schedule.fired.isoformat()}",
             cause=schedule.fired_seq,
         )
+
+
+def _batches(model: ModelView) -> Iterator[Action]:
+    """Batch scoring needs nothing but a champion, and waits for no training, alert or rollout."""
+    batches, name = model.batches, model.model.name
+    if model.champion is None:
+        return
+    if not batches.known and batches.since is not None:
+        yield NoteBatches(model=name, before=batches.said, since=batches.since)
+    elif batches.due is not None:
+        yield StartScoring(model=name, due=batches.due, missed=batches.missed, sentence=batches.sentence)
 
 
 def _why_not_scheduled(model: ModelView) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from everloop.control.batches import BatchFacts, batch_at, read_batches
 from everloop.control.positives import ChangedPositives
 from everloop.control.recovery import recovered
 from everloop.control.resources import Resources
@@ -34,6 +35,7 @@ class _Facts:
     read_at: datetime
     view: ModelView
     schedule: ScheduleFacts
+    batches: BatchFacts
     data_start: datetime | None
     alert_runs: tuple[Try, ...]
 
@@ -66,6 +68,7 @@ class Reader:
             view,
             looked_at=self.looked_at.get(model.name),
             schedule=schedule_at(facts.schedule, model, now),
+            batches=batch_at(facts.batches, model, now),
             windows_due=self._windows_due(model, now),
         )
 
@@ -135,6 +138,7 @@ def _read_facts(resources: Resources, model: Model, head: int, now: datetime) ->
         read_at=now,
         view=view,
         schedule=read_schedule(ledger, model, runs=runs, deployed=changes[0].at if changes else None, now=now),
+        batches=read_batches(ledger, model),
         data_start=min((_moment(text) for text in starts), default=None),
         alert_runs=tried,
     )

@@ -10,7 +10,7 @@ from everloop.ledger import AlertState, RoutingState, RunState, Version
 from everloop.project import Model
 from everloop.rollout import Rollout
 
-__all__ = ["AlertView", "Asked", "Late", "ModelView", "Schedule", "Try", "View"]
+__all__ = ["AlertView", "Asked", "BatchSchedule", "Late", "ModelView", "Schedule", "Try", "View"]
 
 Late = Literal["", "busy", "idle", "paused"]
 """Why a schedule is fired after its time: not at all, a run went on, nothing watched, someone had paused it."""
@@ -96,6 +96,22 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSchedule:
+    """Where the schedule of batch scoring stands.
+
+    known, said, since: as of `Schedule`. due: the latest time that came due and has no run, None where there is none;
+    missed: times before it that it stands for. sentence: why it is late.
+    """
+
+    known: bool = True
+    said: str | None = None
+    since: datetime | None = None
+    due: datetime | None = None
+    missed: int = 0
+    sentence: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelView:
     """One model.
 
@@ -120,6 +136,7 @@ class ModelView:
     promotions: int = 0
     recovered: bool = False
     schedule: Schedule = Schedule()
+    batches: BatchSchedule = BatchSchedule()
     windows_due: bool = False
 
     @property

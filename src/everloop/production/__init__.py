@@ -5,9 +5,11 @@ from everloop.production.gates import GateEvidence, GateVerdict, judge_gates, re
 from everloop.production.pipeline import PIPELINE, PipelineResources, start_training, training_workflow
 from everloop.production.rows import everything_known
 from everloop.production.score import ScoredFile, score_file
+from everloop.production.scoring import SCORING, score_target, scoring_workflow, start_scoring
 
 __all__ = [
     "PIPELINE",
+    "SCORING",
     "ApprovedSpec",
     "FileSpecs",
     "GateEvidence",
@@ -20,6 +22,9 @@ __all__ = [
     "judge_gates",
     "refusal",
     "score_file",
+    "score_target",
+    "scoring_workflow",
+    "start_scoring",
     "start_training",
     "training_workflow",
 ]
