@@ -75,6 +75,15 @@ TOLD = [
         "everloop schedule show fraud",
     ),
     (
+        "schedule.fired",
+        "fraud/score",
+        {**FIRED, "run": "r-2", "late_s": 7200.0, "sentence": "nothing watched when it came due"},
+        "schedule",
+        "fraud: the schedule of batch scoring fired 2h late (due 2026-03-09 00:00 UTC)",
+        "nothing watched",
+        "everloop run list fraud",
+    ),
+    (
         "score.done",
         "fraud",
         {"model": "fraud", "run": "r-1", "source": "new", "target": "scored", "rows": 9, "rejected": 2},

@@ -21,6 +21,7 @@ from everloop.templates.arrival import Trips
 from ..cli.terminal import environment, everloop
 from ..cli.test_schedules import Town
 from ..experiment.made import payments
+from ..production.scorer import new_rows, trained_shop
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
@@ -150,6 +151,21 @@ def test_the_page_on_notices_shows_what_runs(tmp_path: Path) -> None:
     assert len(shown) == 3
     for line in shown:
         run(line, tmp_path)
+
+
+def test_the_page_on_batch_scoring_shows_what_runs(tmp_path: Path) -> None:
+    """Its settings can be read, and its commands run in a project that has them."""
+    text = (ROOT / "docs" / "scoring.md").read_text()
+    (settings,) = re.findall(r"```yaml\n(.*?)```", text, re.S)
+    place = trained_shop(tmp_path / "shop", score=settings)
+    new_rows(20, seed=1).write_parquet(place / "new.parquet")
+    new_rows(20, seed=1).write_parquet(place / "incoming" / "new.parquet")
+    shown = commands("docs/scoring.md")
+    assert len(shown) == 4
+    for line in shown:
+        run(line, place)
+    result = pl.read_delta(str(place / "scored" / "fraud"))
+    assert all(f"`{name}`" in text for name in result.columns)
 
 
 def test_every_page_is_linked_and_every_link_leads_somewhere() -> None:

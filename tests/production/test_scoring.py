@@ -14,6 +14,8 @@ from everloop.bundle import BundleStore
 from everloop.clock import SimulatedClock
 from everloop.data import conform
 from everloop.ledger import Ledger
+from everloop.production.batch import Batch, read_batch, score_inputs
+from everloop.production.inputs import Known, news
 from everloop.project import Project
 
 from .scorer import LATER, SCORE, copied, log_of, logged, new_rows, scored, table, told, trained_shop
@@ -164,6 +166,29 @@ def test_rows_without_an_id_get_one_from_their_file_and_place(root: Path) -> Non
     result = scored(root, "r-1")
     # the contract of a shop wants an id of every row
     assert (result.state["rows"], result.state["rejected"]) == (5, 5)
+
+
+def test_a_large_file_comes_in_parts_and_a_broken_one_leaves_none(root: Path, tmp_path: Path) -> None:
+    """Blocks of 7 rows, files of 20: what came before a file that breaks half way stays, and nothing of it does."""
+    found = Project.open(root, environment={})
+    with Ledger.open(found, clock=SimulatedClock(LATER)) as ledger:
+        bundle = BundleStore(found.paths.bundles).load(ledger.version("fraud", 1).bundle)
+    frames = {"a": new_rows(11, seed=1), "b": new_rows(70, seed=2, first=100), "c": new_rows(90, seed=3, first=200)}
+    for name, frame in frames.items():
+        frame.write_parquet(root / "incoming" / f"{name}.parquet")
+    items = news("incoming", Known(), root=root).inputs
+    assert [item.name for item in items] == [f"incoming/{name}.parquet" for name in "abc"]
+    new_rows(71, seed=4, first=300).write_parquet(root / "incoming" / "b.parquet")  # changed while it is read
+    plan = Batch(id="r-1", model="fraud", version=1, revision=1, source="incoming", target="scored", as_of=LATER)
+    batch = score_inputs(bundle, plan, items, folder=tmp_path / "run", schema=None, block_rows=7, part_rows=20)
+    assert [one.name for one in batch.inputs] == ["incoming/a.parquet", "incoming/c.parquet"]
+    assert "changed while it was read" in batch.refused[0].sentence
+    parts = [pl.read_parquet(tmp_path / "run" / part.file) for part in batch.parts]
+    assert [part.height for part in parts] == [part.rows for part in batch.parts]
+    assert len(parts) > 4
+    ids = [*frames["a"]["payment"], *frames["c"]["payment"]]
+    assert [one for part in parts for one in part["id"]] == ids
+    assert read_batch(tmp_path / "run") == batch
 
 
 def test_what_the_log_has_already_is_not_recorded_again(root: Path) -> None:

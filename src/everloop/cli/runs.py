@@ -37,7 +37,10 @@ def run_list(
     if as_json:
         show([_record(run) for run in found])
         return
-    rows = [(run.run, run.model, run.spec, run.trigger, run.status, when(run.started_at)) for run in found]
+    rows = [
+        (run.run, run.model, run.spec or f"({run.workflow})", run.trigger, run.status, when(run.started_at))
+        for run in found
+    ]
     empty = "no run is open" if only_open else "no run yet: 'everloop train' starts one"
     table(("run", "model", "spec", "trigger", "status", "started"), rows, empty=empty)
 

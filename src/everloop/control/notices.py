@@ -99,12 +99,14 @@ def _fired(fact: Fact, _ledger: Ledger) -> _Told | None:
     if not skipped and not sentence:
         return None
     due = str(said["due"])[:16].replace("T", " ")
-    command = "everloop run list" if fact.subject.endswith("/score") else f"everloop schedule show {said['model']}"
+    batch = fact.subject == f"{said['model']}/score"
+    command = f"everloop run list {said['model']}" if batch else f"everloop schedule show {said['model']}"
+    schedule = "the schedule of batch scoring" if batch else "the schedule"
     if skipped:
-        return _Told(model=said["model"], what=f"the schedule was skipped (due {due} UTC)", why=skipped, next=command)
+        return _Told(model=said["model"], what=f"{schedule} was skipped (due {due} UTC)", why=skipped, next=command)
     return _Told(
         model=said["model"],
-        what=f"the schedule fired {_minutes(late_s)} late (due {due} UTC)",
+        what=f"{schedule} fired {_minutes(late_s)} late (due {due} UTC)",
         why=sentence,
         next=command,
     )

@@ -92,6 +92,7 @@ class _Files:
     """Frames as they come, written in files of some hundred thousand rows; a file's own can be taken back whole."""
 
     folder: Path
+    part_rows: int
     parts: list[Part] = field(default_factory=list)
     _before: list[pl.DataFrame] = field(default_factory=list)
     _own: list[pl.DataFrame] = field(default_factory=list)
@@ -108,12 +109,13 @@ class _Files:
         if frame.height == 0:
             return
         self._own.append(frame)
-        if sum(one.height for one in (*self._before, *self._own)) >= _PART_ROWS:
+        if sum(one.height for one in (*self._before, *self._own)) >= self.part_rows:
             # Rows of the files before go first, so that this file's can be taken back without them.
-            self._write(self._before)
-            self._before = []
-            self._marked = len(self.parts)
-            if sum(one.height for one in self._own) >= _PART_ROWS:
+            if self._before:
+                self._write(self._before)
+                self._before = []
+                self._marked = len(self.parts)
+            if sum(one.height for one in self._own) >= self.part_rows:
                 self._write(self._own)
                 self._own = []
 
@@ -150,16 +152,18 @@ def score_inputs(
     folder: Path,
     schema: pl.Schema | None,
     block_rows: int = BLOCK_ROWS,
+    part_rows: int = _PART_ROWS,
 ) -> Batch:
     """Score the files into the run's folder; the batch, whose manifest is written when all is.
 
     plan: a batch without rows yet. schema: of the Delta table that the files belong to. A file that cannot be read, or
-    lacks what the version reads, is refused; a row that breaks the contract is kept aside with its reason.
+    lacks what the version reads, is refused; a row that breaks the contract is kept aside with its reason. part_rows: a
+    file of the batch has about so many; no more are in memory.
     """
     (folder / MANIFEST).unlink(missing_ok=True)
     for name in ("parts", "rejects"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    scored, rejects = _Files(folder / "parts"), _Files(folder / "rejects")
+    scored, rejects = _Files(folder / "parts", part_rows), _Files(folder / "rejects", part_rows)
     done: list[ScoredInput] = []
     refused = list(plan.refused)
     positives = 0

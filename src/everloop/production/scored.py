@@ -105,7 +105,8 @@ def capture(
 
 def _unrecorded(log: TrafficLog, folder: Path, part: Part) -> Iterator[pl.DataFrame]:
     """The rows of a file whose ids the log does not have yet, some thousand at a time."""
-    frame = pl.read_parquet(folder / part.file)
+    # By time, so that a look at the log is one at few of its rows.
+    frame = pl.read_parquet(folder / part.file).sort(EVENT_TIME, "id")
     for rows in frame.iter_slices(_SLICE):
         # What the mover took away may no longer be known to the spool; it has the event time it was recorded with.
         times: Any = rows[EVENT_TIME]
