@@ -102,7 +102,7 @@ def tell_scoring(result: RunResult, *, as_json: bool) -> None:
         positive = {} if state["positives"] is None else {"positive": f"{state['positives']:,}"}
         fields(
             {
-                "rows": f"{state['rows']:,} of {state['files']} files",
+                "rows": f"{state['rows']:,} of {state['files']} file{'' if state['files'] == 1 else 's'}",
                 **positive,
                 "rejected": f"{state['rejected']:,}",
                 "version": f"v{state['version']}",

@@ -168,10 +168,10 @@ def _channels(project: Project) -> Iterator[Finding]:
             elif status.reached:
                 yield _ok(question, f"reached at {at} UTC" + (f"; {status.waiting} wait" if status.waiting else ""))
             else:
-                waits = f"{status.waiting} wait, and are" if status.waiting != 1 else "one waits, and is"
+                waits = f"; {status.waiting} wait, and are sent once it answers" if status.waiting else ""
                 yield _problem(
                     question,
-                    f"not reached at {at} UTC: {status.problem}; {waits} sent once it answers. Is its address right? "
+                    f"not reached at {at} UTC: {status.problem}{waits}. Is its address right? "
                     "'everloop notice test' tries it",
                 )
 
