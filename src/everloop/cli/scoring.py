@@ -35,7 +35,7 @@ def score(
     version: Annotated[int | None, typer.Option(help="The champion where left out.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a file in blocks, as the endpoint would; or what is new in the model's source."""
+    """Score a file in blocks, or what is new in the model's source."""
     if new:
         if target is not None or version is not None or (source is not None and model is not None):
             raise typer.BadParameter("with --new say the model alone: everloop score MODEL --new", param_hint="--new")
