@@ -28,7 +28,7 @@ def add_to(app: typer.Typer) -> None:
 
 @notices.command("list")
 def notice_list(as_json: AsJson = False) -> None:
-    """Every channel, what it hears of, whether it was reached last, and what waits for it."""
+    """Every channel: what it hears of, if it was reached, what waits."""
     from everloop.control import channel_status
 
     with opened() as here:
@@ -38,7 +38,7 @@ def notice_list(as_json: AsJson = False) -> None:
 
 @notices.command("test")
 def notice_test(as_json: AsJson = False) -> None:
-    """Send a test to every channel, and say what came back. Exit code 1 where one was not reached."""
+    """Send a test to every channel. Exit code 1: one was not reached."""
     from everloop.control import try_channels
 
     with opened() as here:
