@@ -36,7 +36,19 @@ def test_every_command_has_json() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("model",), ("spec",), ("run",), ("alert",), ("rollout",), ("audit",), ("schedule",), ("key",)]
+    "words",
+    [
+        (),
+        ("model",),
+        ("spec",),
+        ("run",),
+        ("alert",),
+        ("rollout",),
+        ("audit",),
+        ("schedule",),
+        ("key",),
+        ("notice",),
+    ],
 )
 def test_the_help_says_in_a_line_what_each_command_does(tmp_path: Path, words: tuple[str, ...]) -> None:
     shown = everloop(*words, "--help", cwd=tmp_path)

@@ -38,7 +38,6 @@ CASES: dict[str, tuple[ModelView, list[str]]] = {
     "all is well": (seen(), []),
     "nothing is deployed": (seen(routing=None, versions=(), been_champion=frozenset()), []),
     "windows are due": (seen(windows_due=True), ["JudgeWindows"]),
-    "a channel has not heard": (seen(model=model("notify"), alerts=(alert(untold=(0, 1)),)), ["Notify", "Notify"]),
     "notify does nothing else": (seen(model=model("notify"), alerts=(alert(),)), []),
     "an alert is investigated": (seen(alerts=(alert(),)), ["Investigate"]),
     "then answered": (seen(alerts=(alert(investigated=True),)), ["Propose"]),

@@ -66,7 +66,6 @@ def alert(
     approved: str | None = None,
     positives: int | None = None,
     check: str = "recall",
-    untold: tuple[int, ...] = (),
 ) -> AlertView:
     state = AlertState(
         alert=name,
@@ -94,7 +93,6 @@ def alert(
         approval_seq=22 if approved else None,
         by_policy=approved == "policy",
         positives=positives,
-        untold=untold,
     )
 
 

@@ -17,13 +17,14 @@ import polars as pl
 import pytest
 
 from everloop.actors import ACTIONS
-from everloop.project import Project, Retention, check_schedule, parse_document, parse_model
+from everloop.project import NOTICES, Project, Retention, check_schedule, parse_document, parse_model
 from everloop.templates.arrival import Trips
 
 from ..cli.terminal import environment, everloop
 from ..cli.test_audit import Place, laid_out
 from ..cli.test_schedules import Town
 from ..experiment.made import payments
+from ..production.scorer import new_rows, trained_shop
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
@@ -188,6 +189,36 @@ def test_the_page_on_audits_shows_what_runs(audited: Place) -> None:
         told = {"train": "train", "approve": "approve specs", "search": "search", "rollback": "rollback", "key": "keys"}
         for action, word in told.items():
             assert (word in actions) == (role in ACTIONS[action]), (role, action)
+
+
+def test_the_page_on_notices_shows_what_runs(tmp_path: Path) -> None:
+    """Its table holds every kind, its settings can be read, its commands run."""
+    text = (ROOT / "docs" / "notices.md").read_text()
+    (settings,) = re.findall(r"```yaml\n(.*?)```", text, re.S)
+    (tmp_path / "everloop.yaml").write_text(settings)
+    found = Project.open(tmp_path, environment={})
+    assert [channel.name for channel in found.settings.channels] == ["slack-1", "mailto-1", "json-1"]
+    assert tuple(re.findall(r"^\| `([a-z ]+)` \|", text, re.M)) == tuple(NOTICES)
+    (tmp_path / "everloop.yaml").write_text("{}\n")
+    shown = commands("docs/notices.md")
+    assert len(shown) == 3
+    for line in shown:
+        run(line, tmp_path)
+
+
+def test_the_page_on_batch_scoring_shows_what_runs(tmp_path: Path) -> None:
+    """Its settings can be read, and its commands run in a project that has them."""
+    text = (ROOT / "docs" / "scoring.md").read_text()
+    (settings,) = re.findall(r"```yaml\n(.*?)```", text, re.S)
+    place = trained_shop(tmp_path / "shop", score=settings)
+    new_rows(20, seed=1).write_parquet(place / "new.parquet")
+    new_rows(20, seed=1).write_parquet(place / "incoming" / "new.parquet")
+    shown = commands("docs/scoring.md")
+    assert len(shown) == 4
+    for line in shown:
+        run(line, place)
+    result = pl.read_delta(str(place / "scored" / "fraud"))
+    assert all(f"`{name}`" in text for name in result.columns)
 
 
 def test_every_page_is_linked_and_every_link_leads_somewhere() -> None:

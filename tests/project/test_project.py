@@ -36,7 +36,7 @@ def test_a_project_is_found_from_below_and_leaves_nothing(root):
     project = Project.find(root / "fraud", environment={})
     assert project.root == root
     assert project.model().name == "fraud"
-    assert project.settings.notify == ("slack://x",)
+    assert project.settings.notify == {"alert": ("slack://x",)}
     assert project.settings.control.port == 8081
     assert not (root / ".everloop").exists()
     assert project.paths.ledger_db == root / ".everloop" / "ledger.db"
@@ -74,7 +74,7 @@ def test_variables_of_other_kinds(root):
         EVERLOOP_TEST_DIE_AT="commit",
         PATH="/bin",
     ).settings
-    assert settings.notify == ("slack://a", "mailto://b")
+    assert settings.notify == {"alert": ("slack://a", "mailto://b")}
     assert settings.roles == {}
     assert settings.ledger == "postgresql://host/db"
     assert settings.mlflow is None

@@ -14,7 +14,7 @@ __all__ = ["ACTIONS", "Action", "authorise"]
 
 Action: TypeAlias = Literal[
     "alert", "approve", "check", "key", "operate", "prune", "put", "read", "rollback", "rollout", "run", "schedule",
-    "search", "train",
+    "score", "search", "train",
 ]  # fmt: skip
 
 ACTIONS: Final[Mapping[Action, tuple[RoleName, ...]]] = MappingProxyType(
@@ -31,6 +31,7 @@ ACTIONS: Final[Mapping[Action, tuple[RoleName, ...]]] = MappingProxyType(
         "rollout": ("operator",),
         "run": ("operator",),
         "schedule": ("operator",),
+        "score": ("scientist", "operator"),
         "search": ("scientist",),
         "train": ("scientist", "operator"),
     }
@@ -51,6 +52,7 @@ _TOLD: Final[Mapping[Action, str]] = MappingProxyType(
         "rollout": "move rollouts",
         "run": "cancel, resume or retry runs",
         "schedule": "pause or resume schedules",
+        "score": "score new rows",
         "search": "search",
         "train": "train",
     }

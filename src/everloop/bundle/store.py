@@ -100,15 +100,29 @@ class BundleStore:
         return folder
 
     def holds(self, bundle_id: str) -> bool:
-        """Whether the bundle's folder is here; its sums are not compared."""
-        return self._folder(bundle_id).is_dir()
+        """Whether the bundle's folder is here or can be fetched; its sums are not compared."""
+        return self._folder(bundle_id).is_dir() or self._remote_bytes(f"{bundle_id}/{_MANIFEST}") is not None
+
+    def sizes(self) -> dict[str, int]:
+        """Bundle → its bytes with its evidence: of those that are here their files', of others those there."""
+        found: dict[str, int] = {}
+        for entry in () if self._remote is None else self._remote.list(_REMOTE):
+            bundle_id = entry.key.removeprefix(_REMOTE).partition("/")[0]
+            found[bundle_id] = found.get(bundle_id, 0) + entry.size
+        known = {bundle_id: found.get(bundle_id, 0) for bundle_id in self.ids()}
+        here = {bundle_id: self._folder(bundle_id) for bundle_id in known}
+        return known | {bundle_id: _bytes_of(folder) for bundle_id, folder in here.items() if folder.is_dir()}
 
     def remove(self, bundle_id: str) -> None:
-        """Take a bundle away with its evidence: out of sight at once, then its files. Nothing where it is not here.
+        """Take a bundle away with its evidence: out of sight at once, then its files. Nothing where there is none.
 
         Raises OSError where it cannot be removed.
         """
         folder = self._folder(bundle_id)
+        if self._remote is not None:
+            self._remote.remove(f"{_REMOTE}{bundle_id}/{_MANIFEST}")
+            for entry in list(self._remote.list(f"{_REMOTE}{bundle_id}/")):
+                self._remote.remove(entry.key)
         if not folder.is_dir():
             return
         partial = self._root / "partial" / f"{bundle_id}-{secrets.token_hex(4)}"
@@ -213,6 +227,17 @@ class BundleStore:
             if content_id(data) != manifest.files[name]:
                 raise BundleCorrupt(_sentence(bundle_id, name, "was changed"))
         return manifest, files
+
+
+def _bytes_of(folder: Path) -> int:
+    """The sizes of all files below; what goes meanwhile counts nothing."""
+    size = 0
+    for path in folder.rglob("*"):
+        try:
+            size += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:
+            continue
+    return size
 
 
 def _sentence(bundle_id: str, name: str, what: str) -> str:

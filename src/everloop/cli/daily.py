@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from everloop.cli.context import Opened, approve_line, login_name, me, opened, project_here
-from everloop.cli.output import draw, fields, lines, say, show, when
+from everloop.cli.output import draw, lines, say, show, when
 
 if TYPE_CHECKING:
     from everloop.actors import Actor
@@ -26,7 +26,7 @@ ModelName = Annotated[str | None, typer.Argument(help="The model; may be left ou
 
 def add_to(app: typer.Typer) -> None:
     """The commands of this file, in the order of a model's life."""
-    for command in (init, explore, search, approve, train, score):
+    for command in (init, explore, search, approve, train):
         app.command()(command)
 
 
@@ -358,7 +358,7 @@ def train(
 @contextmanager
 def engine_of(here: Opened) -> Iterator[Engine]:
     """An engine of this command's own, for the project's runs."""
-    from everloop.production import PipelineResources, training_workflow
+    from everloop.production import PipelineResources, scoring_workflow, training_workflow
     from everloop.storage import artifacts_of
     from everloop.workflows import Engine
 
@@ -366,7 +366,7 @@ def engine_of(here: Opened) -> Iterator[Engine]:
         here.project.paths,
         ledger=here.ledger,
         clock=here.clock,
-        workflows=[training_workflow()],
+        workflows=[training_workflow(), scoring_workflow()],
         resources=PipelineResources.of(here.project),
         lease_s=here.project.settings.runs.lease.total_seconds(),
         artifacts=artifacts_of(here.project),
@@ -419,31 +419,3 @@ def _gate_table(gates: Sequence[Mapping[str, Any]]) -> None:
 
     rows = [(one["name"], one["outcome"], one["sentence"]) for one in gates]
     table(("gate", "verdict", "sentence"), rows, empty="no gates")
-
-
-def score(
-    source: Annotated[str, typer.Argument(help="Rows to score: CSV, Parquet or Delta; local or s3://.")],
-    target: Annotated[Path, typer.Argument(help="The Parquet file to write.")],
-    model: Annotated[str | None, typer.Option(help="May be left out where the project has one.")] = None,
-    version: Annotated[int | None, typer.Option(help="The champion where left out.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Score a file in blocks, as the endpoint would. It may be larger than memory."""
-    from everloop.bundle import BundleStore
-    from everloop.errors import NotFound
-    from everloop.production import score_file
-
-    with opened() as here:
-        chosen = here.project.model(model)
-        routing = here.ledger.routing(chosen.name)
-        number = version if version is not None else None if routing is None else routing.champion
-        if number is None:
-            raise NotFound(f"{chosen.name} has no champion yet; 'everloop train' makes the first version")
-        bundle_id = here.ledger.version(chosen.name, number).bundle
-        bundle = BundleStore.of(here.project).load(bundle_id)
-    done = score_file(bundle, number, source, target, root=Path.cwd())
-    if as_json:
-        show(done.to_dict())
-        return
-    positive = {} if done.positives is None else {"positive": f"{done.positives:,}"}
-    fields({"rows": f"{done.rows:,}", **positive, "version": f"v{number}", "file": done.path})

@@ -152,7 +152,7 @@ def _answers(version: Any, project: Any) -> dict[str, Any]:
     from everloop.tasks import get_task
 
     try:
-        manifest = BundleStore(project.paths.bundles).manifest(version.bundle)
+        manifest = BundleStore.of(project).manifest(version.bundle)
     except (NotFound, BundleError):
         manifest = None
     if get_task(project.model(version.model).task).decides:

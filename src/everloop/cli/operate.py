@@ -250,7 +250,7 @@ def rollback(
             chosen.name,
             actor=me(),
             reason=reason or f"rolled back by {me()}",
-            has_bundle=BundleStore(here.project.paths.bundles).holds,
+            has_bundle=BundleStore.of(here.project).holds,
         )
     if as_json:
         record = {"model": chosen.name, "from": left, "champion": routing.champion, "revision": routing.revision}

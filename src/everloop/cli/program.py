@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from everloop.cli import INTERRUPTED, daily, demo, nouns, operate, schedules, trials
+from everloop.cli import INTERRUPTED, daily, demo, notices, nouns, operate, schedules, scoring, trials
 from everloop.cli.commands import Commands
 from everloop.cli.output import lines, say
 from everloop.errors import EverloopError, no_room
@@ -45,8 +45,10 @@ def options(
 
 demo.add_to(app)
 daily.add_to(app)
+scoring.add_to(app)
 operate.add_to(app)
 nouns.add_to(app)
+notices.add_to(app)
 schedules.add_to(app)
 trials.add_to(app)
 

@@ -12,6 +12,7 @@ from everloop.cli.commands import group
 from everloop.cli.context import Opened, me, opened
 from everloop.cli.daily import AsJson, ModelName, engine_of, tell_training
 from everloop.cli.output import fields, folded, lines, say, show, table, when
+from everloop.cli.scoring import tell_scoring
 
 if TYPE_CHECKING:
     from everloop.workflows import Engine, RunStory, StepStory
@@ -36,7 +37,10 @@ def run_list(
     if as_json:
         show([_record(run) for run in found])
         return
-    rows = [(run.run, run.model, run.spec, run.trigger, run.status, when(run.started_at)) for run in found]
+    rows = [
+        (run.run, run.model, run.spec or f"({run.workflow})", run.trigger, run.status, when(run.started_at))
+        for run in found
+    ]
     empty = "no run is open" if only_open else "no run yet: 'everloop train' starts one"
     table(("run", "model", "spec", "trigger", "status", "started"), rows, empty=empty)
 
@@ -206,16 +210,19 @@ def _in_this_process(run: str, begin: Callable[[Engine], str], *, as_json: bool)
         run_id = begin(engine)
         with RunProgress(here.ledger, run_id):
             result = engine.wait(run_id)
-        model = here.ledger.run(run_id).model or ""
-    tell_training(model, result, as_json=as_json)
+        ended = here.ledger.run(run_id)
+    if ended.workflow == "score":
+        tell_scoring(result, as_json=as_json)
+    else:
+        tell_training(ended.model or "", result, as_json=as_json)
 
 
 @contextmanager
 def _ready(run: str) -> Iterator[tuple[Opened, Engine]]:
     from everloop.control import require_extra
 
-    require_extra("train")
     with opened(may="run") as here:
-        here.ledger.run(run)  # an unknown one is said before an engine is opened
+        if here.ledger.run(run).workflow != "score":  # an unknown one is said before an engine is opened
+            require_extra("train")
         with engine_of(here) as engine:
             yield here, engine

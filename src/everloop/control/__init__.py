@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from everloop.control.served import Served, ServedVersion, served_at, served_between
     from everloop.control.stopping import told_to_stop
     from everloop.control.supervisor import Running, up
+    from everloop.control.telling import ChannelStatus, channel_status, try_channels
     from everloop.control.timetable import Firing, ScheduleStatus, schedule_status
     from everloop.control.trackers import tracked_run
     from everloop.control.view import AlertView, Arrived, Asked, ModelView, Schedule, Try, View
@@ -35,6 +36,7 @@ __all__ = [
     "AlertView",
     "Arrived",
     "Asked",
+    "ChannelStatus",
     "Controller",
     "Finding",
     "Firing",
@@ -52,6 +54,7 @@ __all__ = [
     "Try",
     "View",
     "ask_for_run",
+    "channel_status",
     "decide",
     "examine",
     "missing_library",
@@ -67,6 +70,7 @@ __all__ = [
     "status",
     "told_to_stop",
     "tracked_run",
+    "try_channels",
     "up",
     "version_number",
     "why",
@@ -78,6 +82,7 @@ _PLACES = {
     "AlertView": "view",
     "Asked": "view",
     "Arrived": "view",
+    "ChannelStatus": "telling",
     "Controller": "controller",
     "Finding": "doctor",
     "Firing": "timetable",
@@ -95,6 +100,7 @@ _PLACES = {
     "Try": "view",
     "View": "view",
     "ask_for_run": "schedule_requests",
+    "channel_status": "telling",
     "decide": "decisions",
     "examine": "doctor",
     "missing_library": "extras",
@@ -110,6 +116,7 @@ _PLACES = {
     "status": "overview",
     "told_to_stop": "stopping",
     "tracked_run": "trackers",
+    "try_channels": "telling",
     "up": "supervisor",
     "version_number": "chain",
     "why": "chain",

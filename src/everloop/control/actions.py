@@ -13,11 +13,12 @@ __all__ = [
     "FireSchedule",
     "Investigate",
     "JudgeWindows",
+    "NoteBatches",
     "NoteSchedule",
-    "Notify",
     "Propose",
     "RemoveOld",
     "StartRollout",
+    "StartScoring",
     "StartTraining",
     "StepRollout",
     "StopRollout",
@@ -31,15 +32,6 @@ class JudgeWindows:
     """Let the monitor judge the windows that are due."""
 
     model: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notify:
-    """Tell people of an alert on one channel, a place in `notify`."""
-
-    model: str
-    alert: str
-    channel: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +80,25 @@ class NoteSchedule:
     model: str
     before: str | None
     since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteBatches:
+    """Write down that model.yaml says another schedule of batch scoring than the ledger; it counts from `since` on."""
+
+    model: str
+    before: str | None
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartScoring:
+    """Write down that batch scoring came due, where that is not yet, and ask for its run."""
+
+    model: str
+    due: datetime
+    missed: int = 0
+    sentence: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,13 +165,14 @@ class RemoveOld:
 
 Action: TypeAlias = (
     JudgeWindows
-    | Notify
     | Investigate
     | Propose
     | ApproveByPolicy
     | FireSchedule
     | NoteSchedule
+    | NoteBatches
     | StartTraining
+    | StartScoring
     | StartRollout
     | StepRollout
     | StopRollout

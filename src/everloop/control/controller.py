@@ -12,9 +12,9 @@ from everloop.actors import Actor
 from everloop.control import actions as to_do
 from everloop.control.actions import Action
 from everloop.control.answering import investigated, proposed
+from everloop.control.batches import batch_key, batch_subject
 from everloop.control.decisions import decide
 from everloop.control.evidence import RolloutEvidence, champions_bound
-from everloop.control.notices import send_notice
 from everloop.control.reading import POLICY, Reader
 from everloop.control.resources import Resources
 from everloop.control.schedules import declined_key
@@ -22,7 +22,7 @@ from everloop.errors import EverloopError, NotFound, Refused
 from everloop.experiment import approve
 from everloop.ids import new_run_id
 from everloop.ledger import AlertClosed, ScheduleDeclined, ScheduleFired, ScheduleSet
-from everloop.production import start_training
+from everloop.production import start_scoring, start_training
 from everloop.project import Model, due_times, format_duration
 from everloop.registry import prune, removal_sentence
 from everloop.rollout import AbortRequested, Tick, advance, load_rollout, prepare, start
@@ -61,12 +61,13 @@ class Controller:
         self._failures: dict[Action, _Failure] = {}
         self._acts: dict[type[Any], Callable[[Any], str | None]] = {
             to_do.JudgeWindows: self._judge_windows,
-            to_do.Notify: self._notify,
             to_do.Investigate: self._investigate,
             to_do.Propose: self._propose,
             to_do.ApproveByPolicy: self._approve,
             to_do.NoteSchedule: self._note_schedule,
             to_do.FireSchedule: self._fire_schedule,
+            to_do.NoteBatches: self._note_batches,
+            to_do.StartScoring: self._start_scoring,
             to_do.StartTraining: self._start_training,
             to_do.StartRollout: self._start_rollout,
             to_do.StepRollout: self._step_rollout,
@@ -115,11 +116,6 @@ class Controller:
         opened = [f"alert {alert.alert}: {alert.sentence}" for alert in now_open if alert.alert not in known]
         closed = [f"alert {alert} closed" for alert in sorted(known - {alert.alert for alert in now_open})]
         return "; ".join([*opened, *closed]) or None
-
-    def _notify(self, action: to_do.Notify) -> str:
-        resources = self._resources
-        address = resources.project.settings.notify[action.channel]
-        return send_notice(resources.ledger, resources.ledger.alert(action.alert), address, action.channel)
 
     def _investigate(self, action: to_do.Investigate) -> str:
         sentence = investigated(self._resources, self._resources.ledger.alert(action.alert))
@@ -172,6 +168,51 @@ class Controller:
         ago = format_duration(max(1, round(late / _MINUTE)) * _MINUTE)
         told = f" {ago} ago, and {action.sentence}" if action.sentence else ""
         return f"{action.model}: the schedule {schedule} came due{told}; {follows}"
+
+    def _note_batches(self, action: to_do.NoteBatches) -> str | None:
+        model = self._resources.model(action.model)
+        schedule = model.score.schedule
+        payload = ScheduleSet(
+            model=model.name, schedule=schedule, timezone=model.timezone, before=action.before, since=action.since
+        )
+        self._resources.ledger.append("schedule.set", batch_subject(model.name), payload, actor=ACTOR)
+        return f"{model.name}: batch scoring is {schedule or 'by hand'} ({model.timezone}) from now on"
+
+    def _start_scoring(self, action: to_do.StartScoring) -> str:
+        resources, name = self._resources, action.model
+        if resources.engine is None:
+            raise EverloopError("this process scores nothing; start 'everloop worker'")
+        model, now = resources.model(name), resources.clock.now()
+        assert model.score.schedule is not None
+        payload = ScheduleFired(
+            model=name,
+            schedule=model.score.schedule,
+            due=action.due,
+            run=self._run_id(f"{name}/score/{action.due.isoformat()}"),
+            late_s=max(0.0, (now - action.due).total_seconds()),
+            missed=action.missed,
+            sentence=action.sentence,
+        )
+        fact = resources.ledger.append(
+            "schedule.fired", batch_subject(name), payload, actor=ACTOR, key=batch_key(name, action.due)
+        )
+        handle = start_scoring(
+            resources.engine,
+            resources.project,
+            resources.ledger,
+            model=model,
+            as_of=now,
+            actor=ACTOR,
+            trigger="schedule",
+            cause=fact.seq,
+            run_id=fact.payload["run"],
+            begin=False,
+        )
+        sentence = f"{name}: {handle.run_id} is to score what is new in {model.score.source}"
+        if not self._wait:
+            return sentence
+        result = resources.engine.wait(handle.run_id)
+        return f"{sentence}; {result.status}: {result.sentence or result.state.get('sentence', '')}"
 
     def _run_id(self, name: str) -> str:
         return new_run_id(seed=f"{self._resources.seed}/{name}")

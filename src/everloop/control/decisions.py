@@ -22,11 +22,12 @@ from everloop.control.actions import (
     FireSchedule,
     Investigate,
     JudgeWindows,
+    NoteBatches,
     NoteSchedule,
-    Notify,
     Propose,
     RemoveOld,
     StartRollout,
+    StartScoring,
     StartTraining,
     StepRollout,
     StopRollout,
@@ -52,18 +53,12 @@ def decide(view: View) -> list[Action]:
 def _of_model(model: ModelView, view: View) -> Iterator[Action]:
     if model.windows_due:
         yield JudgeWindows(model=model.model.name)
-    yield from _notices(model)
     yield from _outdated(model)
     yield from _answers(model)
     yield from _noted(model)
     yield from _trainings(model)
+    yield from _batches(model)
     yield from _exposure(model, view)
-
-
-def _notices(model: ModelView) -> Iterator[Action]:
-    for alert in model.alerts:
-        for channel in alert.untold:
-            yield Notify(model=model.model.name, alert=alert.id, channel=channel)
 
 
 def _outdated(model: ModelView) -> Iterator[Action]:
@@ -195,6 +190,17 @@ def _scheduled(model: ModelView) -> Iterator[Action]:
             name=f"{name}/schedule/{schedule.fired.isoformat()}",
             cause=schedule.fired_seq,
         )
+
+
+def _batches(model: ModelView) -> Iterator[Action]:
+    """Batch scoring needs nothing but a champion, and waits for no training, alert or rollout."""
+    batches, name = model.batches, model.model.name
+    if model.champion is None:
+        return
+    if not batches.known and batches.since is not None:
+        yield NoteBatches(model=name, before=batches.said, since=batches.since)
+    elif batches.due is not None:
+        yield StartScoring(model=name, due=batches.due, missed=batches.missed, sentence=batches.sentence)
 
 
 def _why_not_scheduled(model: ModelView) -> str | None:

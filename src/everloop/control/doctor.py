@@ -166,6 +166,30 @@ def _spool(project: Project) -> Iterator[Finding]:
         yield _ok("spool", "nothing waits")
 
 
+def _channels(project: Project) -> Iterator[Finding]:
+    """What the ledger says of the channels; only `everloop notice test` sends anything."""
+    from everloop.control.telling import channel_status
+    from everloop.ledger import Ledger
+
+    channels = project.settings.channels
+    if not channels or (project.settings.ledger is None and not project.paths.ledger_db.exists()):
+        return
+    with Ledger.open(project, clock=project.clock()) as ledger:
+        for status in (channel_status(ledger, channel) for channel in channels):
+            question, at = f"channel {status.channel}", (status.at or "")[:16].replace("T", " ")
+            if status.reached is None:
+                yield _note(question, "nothing was sent to it yet; 'everloop notice test' tries it")
+            elif status.reached:
+                yield _ok(question, f"reached at {at} UTC" + (f"; {status.waiting} wait" if status.waiting else ""))
+            else:
+                waits = f"; {status.waiting} wait, and are sent once it answers" if status.waiting else ""
+                yield _problem(
+                    question,
+                    f"not reached at {at} UTC: {status.problem}{waits}. Is its address right? "
+                    "'everloop notice test' tries it",
+                )
+
+
 def _disk(project: Project) -> Iterator[Finding]:
     free = shutil.disk_usage(project.root).free
     shown = f"{free / 1e9:,.1f} GB free"
@@ -190,6 +214,7 @@ _QUESTIONS: dict[str, Callable[[Project], Iterator[Finding]]] = {
     "models": _models,
     "bundles": _bundles,
     "spool": _spool,
+    "channels": _channels,
     "disk": _disk,
     "port": _port,
 }

@@ -220,7 +220,7 @@ def _model_status(ledger: Ledger, model: Model, now: datetime) -> ModelStatus:
 
     routing = ledger.routing(model.name)
     seen = latest(model, ledger)
-    runs = ledger.runs(model.name)
+    runs = [run for run in ledger.runs(model.name) if run.workflow != "score"]  # a batch an hour would hide trainings
     running = ledger.rollouts(model.name, running_only=True)
     schedule = schedule_status(ledger, model, now=now, count=1)
     paused = pause_record(schedule.pause) if schedule.state == "paused" and schedule.pause is not None else None

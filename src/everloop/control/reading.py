@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from everloop.actors import policy_may_approve
-from everloop.control.notices import notice_key
+from everloop.control.batches import BatchFacts, batch_at, read_batches
 from everloop.control.positives import ChangedPositives
 from everloop.control.recovery import recovered
 from everloop.control.resources import Resources
@@ -39,6 +39,7 @@ class _Facts:
     read_at: datetime
     view: ModelView
     schedule: ScheduleFacts
+    batches: BatchFacts
     data_start: datetime | None
     alert_runs: tuple[Try, ...]
 
@@ -87,6 +88,7 @@ class Reader:
             view,
             looked_at=self.looked_at.get(model.name),
             schedule=schedule_at(facts.schedule, model, now),
+            batches=batch_at(facts.batches, model, now),
             windows_due=self._windows_due(model, now),
         )
 
@@ -130,10 +132,7 @@ def _read_facts(resources: Resources, model: Model, head: int, now: datetime) ->
     rollouts = ledger.rollouts(model.name)
     runs = [run for run in ledger.runs(model.name) if run.workflow == PIPELINE]
     started = {run.run: ledger.fact(run.seq) for run in runs if run.trigger == "alert"}
-    alerts = tuple(
-        _alert_view(ledger, alert, channels=len(resources.project.settings.notify))
-        for alert in ledger.alerts(model.name, open_only=True)
-    )
+    alerts = tuple(_alert_view(ledger, alert) for alert in ledger.alerts(model.name, open_only=True))
     proposals = {alert.proposal for alert in alerts if alert.proposal is not None}
     tried = tuple(_try(ledger, run) for run in runs if run.trigger == "alert" or run.spec in proposals)
     opened = min((alert.state.opened_at for alert in alerts), default=None)
@@ -161,6 +160,7 @@ def _read_facts(resources: Resources, model: Model, head: int, now: datetime) ->
         read_at=now,
         view=view,
         schedule=read_schedule(ledger, model, runs=runs, deployed=changes[0].at if changes else None, now=now),
+        batches=read_batches(ledger, model),
         data_start=min((_moment(text) for text in starts), default=None),
         alert_runs=tried,
     )
@@ -179,7 +179,7 @@ def _arrived(ledger: Ledger, model: Model, runs: Sequence[RunState], versions: S
     return Arrived(spec=fact.payload["spec"], seq=fact.seq, approved=approved, trained=begun or made)
 
 
-def _alert_view(ledger: Ledger, alert: AlertState, *, channels: int) -> AlertView:
+def _alert_view(ledger: Ledger, alert: AlertState) -> AlertView:
     made = None if alert.investigation is None else ledger.fact(alert.investigation)
     since = None if made is None else made.payload.get("since")
     proposal = None if alert.proposal is None else ledger.last("proposal.made", alert.proposal)
@@ -191,10 +191,7 @@ def _alert_view(ledger: Ledger, alert: AlertState, *, channels: int) -> AlertVie
         proposal_seq=None if proposal is None else proposal.seq,
         approval_seq=None if approval is None else approval.seq,
         by_policy=approval is not None and approval.payload["by"] == POLICY,
-        untold=tuple(
-            place for place in range(channels) if ledger.keyed(*notice_key(alert.alert, place)) is None
-        ),
-    )  # fmt: skip
+    )
 
 
 def _try(ledger: Ledger, run: RunState) -> Try:

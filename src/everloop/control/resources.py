@@ -10,7 +10,7 @@ from everloop.bundle import BundleStore
 from everloop.clock import Clock
 from everloop.ledger import Ledger
 from everloop.monitoring import Monitor
-from everloop.production import PipelineResources, training_workflow
+from everloop.production import PipelineResources, scoring_workflow, training_workflow
 from everloop.project import Model, Project
 from everloop.storage import artifacts_of
 from everloop.traffic import Mover, TrafficLog, traffic_root
@@ -58,7 +58,7 @@ class Resources:
             ledger=ledger,
             clock=clock,
             slot=slot,
-            workflows=[training_workflow()],
+            workflows=[training_workflow(), scoring_workflow()],
             resources=pipeline,
             capacity=capacity,
             lease_s=project.settings.runs.lease.total_seconds(),

@@ -83,7 +83,7 @@ def ask_for_run(ledger: Ledger, model: Model, *, by: str, reason: str = "") -> S
             )
             fact = transaction.append("schedule.asked", model.name, payload, actor=by)
             asked = Asked(seq=fact.seq, run=payload.run, by=by, at=fact.at)
-    running = ledger.runs(model.name, status="running")
+    running = [run for run in ledger.runs(model.name, status="running") if run.workflow != "score"]
     state = ledger.schedule(model.name)
     return ScheduleRequest(
         model=model.name,

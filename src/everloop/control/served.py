@@ -11,7 +11,7 @@ from everloop.errors import UsageError
 from everloop.ledger import Ledger
 from everloop.project import Project
 from everloop.rollout import ServedPeriod, ServedShare, served_periods
-from everloop.traffic import AnsweredRows, TrafficLog
+from everloop.traffic import AnsweredRows, TrafficLog, traffic_root
 
 __all__ = ["Served", "ServedVersion", "served_at", "served_between"]
 
@@ -107,7 +107,7 @@ def _refuse_future(at: datetime, now: datetime) -> None:
 
 
 def _with_rows(project: Project, periods: tuple[ServedPeriod, ...], *, now: datetime) -> tuple[Served, ...]:
-    log = TrafficLog(project.paths.traffic, periods[0].model)
+    log = TrafficLog(traffic_root(project), periods[0].model)
     answered = log.answered([(one.start, one.end) for one in periods])
     return tuple(_served(period, rows) for period, rows in zip(periods, answered, strict=True))
 

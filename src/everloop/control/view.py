@@ -10,7 +10,7 @@ from everloop.ledger import AlertState, RoutingState, RunState, Version
 from everloop.project import Model
 from everloop.rollout import Rollout
 
-__all__ = ["AlertView", "Arrived", "Asked", "Late", "ModelView", "Schedule", "Try", "View"]
+__all__ = ["AlertView", "Arrived", "Asked", "BatchSchedule", "Late", "ModelView", "Schedule", "Try", "View"]
 
 Late = Literal["", "busy", "idle", "paused"]
 """Why a schedule is fired after its time: not at all, a run went on, nothing watched, someone had paused it."""
@@ -37,7 +37,7 @@ class AlertView:
 
     since: when the change began, as far as known. proposal_seq, approval_seq: the facts, None before them.
     by_policy: the approval is the policy's own. positives: of the changed span, those a run begun now could be
-    fitted on; None where nobody needs to know. untold: places in `notify` that have not heard of it.
+    fitted on; None where nobody needs to know.
     """
 
     state: AlertState
@@ -47,7 +47,6 @@ class AlertView:
     approval_seq: int | None = None
     by_policy: bool = False
     positives: int | None = None
-    untold: tuple[int, ...] = ()
 
     @property
     def id(self) -> str:
@@ -110,6 +109,22 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSchedule:
+    """Where the schedule of batch scoring stands.
+
+    known, said, since: as of `Schedule`. due: the latest time that came due and has no run, None where there is none;
+    missed: times before it that it stands for. sentence: why it is late.
+    """
+
+    known: bool = True
+    said: str | None = None
+    since: datetime | None = None
+    due: datetime | None = None
+    missed: int = 0
+    sentence: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelView:
     """One model.
 
@@ -137,6 +152,7 @@ class ModelView:
     policy_approves: bool = True
     schedule: Schedule = Schedule()
     arrived: Arrived | None = None
+    batches: BatchSchedule = BatchSchedule()
     windows_due: bool = False
 
     @property

@@ -36,6 +36,7 @@ def work(project: Project, stop: threading.Event, *, say: Say, poll_s: float = 1
     """
     from everloop.control.integrations import followed
     from everloop.control.resources import Resources
+    from everloop.control.telling import telling
     from everloop.ledger import Ledger
 
     clock = project.clock()
@@ -45,8 +46,16 @@ def work(project: Project, stop: threading.Event, *, say: Say, poll_s: float = 1
         Ledger.open(project, clock=clock) as ledger,
         Resources.opened(project, ledger=ledger, clock=clock, slot="worker", capacity=capacity) as resources,
         followed(project, ledger, clock, say=say),
+        telling(project, ledger, leads=lambda: _leads(resources), say=say),
     ):
         _Worker(resources, say).run(stop, poll_s)
+
+
+def _leads(resources: Resources) -> bool:
+    """Whether this worker holds the lease, by the ledger's word: asked before each notice."""
+    assert resources.engine is not None
+    lease = resources.ledger.lease(LEASE)
+    return lease is not None and lease.alive and lease.holder == resources.engine.identity
 
 
 class _Worker:

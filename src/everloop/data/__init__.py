@@ -18,11 +18,19 @@ from everloop.data.node_text import node_text
 from everloop.data.profile import Profile
 from everloop.data.rows import TARGET, WEIGHT, Rows, is_positive, load_rows, rows_of
 from everloop.data.sampling import FitSample, fit_sample
-from everloop.data.source import collect, local_files, scan, source_error
+from everloop.data.source import collect, is_remote, local_files, scan, source_error
 from everloop.data.split import FIRST_SHARES, MIN_POSITIVES, Split, retrain_split, time_split
 from everloop.data.translate import EVENT_TIME, columns_read, translate
 from everloop.data.tree import FeatureTree, raw_node
-from everloop.data.violations import Violation, conform, refuse_violations, violations, without_violations
+from everloop.data.violations import (
+    Violation,
+    conform,
+    refuse_columns,
+    refuse_violations,
+    row_reasons,
+    violations,
+    without_violations,
+)
 
 __all__ = [
     "AT_PREDICTION",
@@ -61,6 +69,7 @@ __all__ = [
     "fit_sample",
     "infer_contract",
     "is_positive",
+    "is_remote",
     "load_features",
     "load_rows",
     "local_files",
@@ -71,8 +80,10 @@ __all__ = [
     "raw_node",
     "read_contract",
     "read_features",
+    "refuse_columns",
     "refuse_violations",
     "retrain_split",
+    "row_reasons",
     "rows_hash",
     "rows_of",
     "scan",

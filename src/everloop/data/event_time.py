@@ -12,7 +12,7 @@ from everloop.data.contract import Contract
 from everloop.errors import ContractViolation
 from everloop.project import localise
 
-__all__ = ["TIME_UNITS", "UTC_US", "parse_time", "time_from_number", "utc_times"]
+__all__ = ["TIME_UNITS", "UTC_US", "parse_time", "time_from_number", "unread_times", "utc_times"]
 
 UTC_US: Final = pl.Datetime("us", "UTC")
 _UNIT_US: Final = {
@@ -31,9 +31,25 @@ def utc_times(values: pl.Series, contract: Contract) -> pl.Series:
     counted in the contract's unit from its origin.
     Raises ContractViolation naming the first row (from 1) that is no time, ambiguous or does not exist there.
     """
+    values = _without_nan(values)
+    found = _times(values, contract)
+    _refuse_unreadable(values, found, contract)
+    return found.alias(values.name)
+
+
+def unread_times(values: pl.Series, contract: Contract) -> pl.Series:
+    """Which rows of a column of times hold something that is none, as booleans. Raises as `utc_times` for all of it."""
+    values = _without_nan(values)
+    return values.is_not_null() & _times(values, contract).is_null()
+
+
+def _without_nan(values: pl.Series) -> pl.Series:
+    return values.fill_nan(None) if values.dtype.is_float() else values
+
+
+def _times(values: pl.Series, contract: Contract) -> pl.Series:
+    """The times, null where a value is none."""
     dtype = values.dtype
-    if dtype.is_float():
-        values = values.fill_nan(None)
     if dtype == pl.Null:
         return values.cast(UTC_US)
     if dtype.is_numeric():
@@ -48,8 +64,7 @@ def utc_times(values: pl.Series, contract: Contract) -> pl.Series:
         found = values.dt.convert_time_zone("UTC").cast(UTC_US)
     else:
         raise ContractViolation(f"column {values.name!r} holds {dtype}, which is no time")
-    _refuse_unreadable(values, found, contract)
-    return found.alias(values.name)
+    return found
 
 
 def parse_time(text: str, timezone: str) -> datetime:

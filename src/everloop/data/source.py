@@ -12,7 +12,7 @@ import polars as pl
 
 from everloop.errors import SourceError
 
-__all__ = ["collect", "local_files", "scan", "source_error"]
+__all__ = ["collect", "is_remote", "local_files", "scan", "source_error"]
 
 _REMOTE: Final = re.compile(r"^[a-z0-9]+://")
 _GLOB: Final = re.compile(r"[*?\[]")
@@ -38,6 +38,11 @@ def scan(source: str, *, root: Path, storage_options: Options | None = None) -> 
     except Exception as error:  # readers raise of every kind: Polars', Delta's, the store's, the system's
         raise source_error(source, error) from error
     return lazy
+
+
+def is_remote(source: str) -> bool:
+    """Whether a source lies in object storage, as `s3://…` does."""
+    return _REMOTE.match(source) is not None
 
 
 def collect(lazy: pl.LazyFrame, source: str) -> pl.DataFrame:

@@ -10,12 +10,20 @@ import polars as pl
 
 from everloop.data.column import Column, polars_type
 from everloop.data.contract import Contract, column_type
-from everloop.data.event_time import utc_times
+from everloop.data.event_time import unread_times, utc_times
 from everloop.data.translate import EVENT_TIME
 from everloop.errors import ContractViolation
 from everloop.project import did_you_mean
 
-__all__ = ["Violation", "conform", "refuse_violations", "violations", "without_violations"]
+__all__ = [
+    "Violation",
+    "conform",
+    "refuse_columns",
+    "refuse_violations",
+    "row_reasons",
+    "violations",
+    "without_violations",
+]
 
 _WHAT: Final = {
     "float": "numbers",
@@ -30,14 +38,17 @@ _WHAT: Final = {
 class Violation:
     """One column that breaks the contract.
 
-    column: its name. rows: how many rows break it. sentence: what, how many, an example. wrong: which rows, shape
-    (rows,), bool; None where it is the column itself, or a time that cannot be read.
+    column: its name. rows: how many rows break it. sentence: what, how many, an example. what: as a reason for one
+    row. wrong: which rows, shape (rows,), bool; None where it is the column itself, or a time that cannot be read.
+    places: the same rows by their numbers, from 0, those with such a time too.
     """
 
     column: str
     rows: int
     sentence: str
+    what: str = ""
     wrong: pl.Series | None = field(default=None, compare=False, repr=False)
+    places: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
 
 def violations(frame: pl.DataFrame, contract: Contract, *, names: Sequence[str] | None = None) -> list[Violation]:
@@ -87,6 +98,40 @@ def without_violations(frame: pl.DataFrame, contract: Contract, *, source: str) 
     return kept, broken
 
 
+def refuse_columns(schema: pl.Schema, contract: Contract, *, source: str, names: Sequence[str]) -> None:
+    """Raises ContractViolation for columns that are not there, or whose type no value of the contract can have."""
+    found = []
+    for column in contract.kept_columns:
+        if column.name not in names:
+            continue
+        dtype = schema.get(column.name)
+        if dtype is None:
+            found.append(f"column {column.name!r} is missing{did_you_mean(column.name, list(schema))}")
+        elif not (dtype == pl.Null or _accepts(dtype, column) or (column.type == "int" and dtype.is_float())):
+            found.append(f"column {column.name!r} must hold {_WHAT[column.type]} and holds {dtype}")
+    if found:
+        raise ContractViolation(f"{source} breaks the contract: {'; '.join(found)}")
+
+
+def row_reasons(frame: pl.DataFrame, contract: Contract, *, names: Sequence[str]) -> pl.Series:
+    """Why a row breaks the contract, as text, shape (n,); null where it keeps it. The columns' types must fit."""
+    reasons: list[str | None] = [None] * frame.height
+    rows, left = list(range(frame.height)), frame
+    # A column tells one thing at a time: once such rows are gone, another may come to light.
+    while found := violations(left, contract, names=names):
+        said: dict[int, list[str]] = {}
+        for violation in found:
+            if not violation.places:
+                raise ContractViolation(f"the rows break the contract: {violation.sentence}")
+            for place in violation.places:
+                said.setdefault(place, []).append(violation.what)
+        for place, sentences in said.items():
+            reasons[rows[place]] = "; ".join(sentences)
+        kept = [place for place in range(left.height) if place not in said]
+        rows, left = [rows[place] for place in kept], left[kept]
+    return pl.Series("reason", reasons, dtype=pl.String)
+
+
 def conform(frame: pl.DataFrame, contract: Contract, *, names: Sequence[str] | None = None) -> pl.DataFrame:
     """The contract's columns with its types, NaN as null, and `event_time`; other columns are dropped.
 
@@ -130,7 +175,9 @@ def _told(values: pl.Series, wrong: pl.Series, column: Column, what: str, *, sho
     place = int(places[0])
     example = f", e.g. {_shown(values[place])} in row {place + 1}" if show else f", the first is row {place + 1}"
     sentence = f"column {column.name!r} {what} in {len(places):,} of {len(values):,} rows{example}"
-    return Violation(column=column.name, rows=len(places), sentence=sentence, wrong=wrong)
+    what = f"column {column.name!r} {what}"
+    known = tuple(places.to_list())
+    return Violation(column=column.name, rows=len(known), sentence=sentence, what=what, wrong=wrong, places=known)
 
 
 def _shown(value: Any) -> str:
@@ -197,5 +244,14 @@ def _time_violation(values: pl.Series, column: Column, contract: Contract) -> Vi
     try:
         utc_times(values, contract)
     except ContractViolation as error:
-        return Violation(column=column.name, rows=1, sentence=str(error))
+        places = tuple(_no_times(values, contract).arg_true().to_list())
+        what = f"column {column.name!r} holds no time, or one that is ambiguous or does not exist"
+        return Violation(column=column.name, rows=1, sentence=str(error), what=what, places=places)
     return None
+
+
+def _no_times(values: pl.Series, contract: Contract) -> pl.Series:
+    try:
+        return unread_times(values, contract)
+    except ContractViolation:  # the whole column is of a type that holds none
+        return values.is_not_null()

@@ -8,15 +8,59 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 from everloop.errors import LedgerError
 from everloop.ledger.origin import Origin
+from everloop.ledger.payload import (
+    JSON,
+    Count,
+    DataSpan,
+    Estimate,
+    Exposure,
+    Name,
+    Number,
+    Payload,
+    Record,
+    SegmentEstimate,
+    Share,
+    StepFailure,
+    VerdictRecord,
+    Window,
+)
+from everloop.ledger.run_facts import (
+    RunCancelled,
+    RunConfigured,
+    RunFailed,
+    RunFinished,
+    RunFolded,
+    RunQueued,
+    RunRefused,
+    RunStarted,
+    RunStep,
+    RunTaken,
+)
+from everloop.ledger.schedule_facts import (
+    ScheduleAsked,
+    ScheduleDeclined,
+    ScheduleFired,
+    SchedulePaused,
+    ScheduleResumed,
+    ScheduleSet,
+)
+from everloop.ledger.spec_facts import (
+    ProposalMade,
+    SearchEnded,
+    SpecApproved,
+    SpecArrived,
+    SpecPut,
+    SpecWritten,
+)
 
 if TYPE_CHECKING:
-    from everloop.project import Spec
+    pass
 
 __all__ = [
     "KINDS",
@@ -33,9 +77,11 @@ __all__ = [
     "LeaseAcquired",
     "LeaseReleased",
     "NoticeSent",
+    "NoticeSet",
     "Payload",
     "ProjectCreated",
     "ProposalMade",
+    "RefusedInput",
     "Removed",
     "RetentionDone",
     "RolesChanged",
@@ -61,6 +107,8 @@ __all__ = [
     "SchedulePaused",
     "ScheduleResumed",
     "ScheduleSet",
+    "ScoreDone",
+    "ScoredInput",
     "SearchEnded",
     "SegmentEstimate",
     "SpecApproved",
@@ -75,83 +123,8 @@ __all__ = [
     "encode_payload",
 ]
 
-JSON: TypeAlias = Any
-Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
-Number: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
-Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
-Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
 
-
-class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A part of a payload."""
-
-
-class Payload(_Record, frozen=True, kw_only=True):
-    """What a fact says."""
-
-    details: dict[str, JSON] = msgspec.field(default_factory=dict)
-
-
-class Estimate(_Record, frozen=True, kw_only=True):
-    """A metric with its interval, and how many positives it stands on."""
-
-    point: float | None
-    low: float | None = None
-    high: float | None = None
-    level: float = 0.95
-    rows: float | None = None
-    positives: float | None = None
-
-
-class VerdictRecord(_Record, frozen=True, kw_only=True):
-    """A verdict as it is kept: which question was asked (a gate, a check, a stop rule) and the answer."""
-
-    name: str = ""
-    outcome: Literal["passed", "failed", "undecided"]
-    sentence: str
-    evidence: dict[str, JSON] = msgspec.field(default_factory=dict)
-
-
-class Window(_Record, frozen=True, kw_only=True):
-    """A span of event time, [start, end)."""
-
-    start: datetime
-    end: datetime
-
-
-class StepFailure(_Record, frozen=True, kw_only=True):
-    """An attempt at a step that failed, how long it took, and how long it was waited before the next."""
-
-    sentence: str
-    error: str = ""
-    seconds: float = 0.0
-    waited_s: float = 0.0
-
-
-class DataSpan(_Record, frozen=True, kw_only=True):
-    """The rows something was made from."""
-
-    rows: Count
-    start: datetime | None = None
-    end: datetime | None = None
-    source: str = ""
-    hash: str = ""
-    as_of: datetime | None = None
-    positives: float | None = None
-
-
-class SegmentEstimate(_Record, frozen=True, kw_only=True):
-    """How a version does on the test rows of one value of a segment; `rest`: of all values too rare to be told."""
-
-    segment: Name
-    value: str
-    rows: Count
-    positives: float | None = None
-    metrics: dict[str, Estimate] = msgspec.field(default_factory=dict)
-    rest: bool = False
-
-
-class Removed(_Record, frozen=True, kw_only=True):
+class Removed(Record, frozen=True, kw_only=True):
     """Something old that was removed: a bundle by its id, a run's folder, a spool's file; `versions` were made of it.
 
     since: when it was last of use. rule: the sentence by which it went.
@@ -166,15 +139,6 @@ class Removed(_Record, frozen=True, kw_only=True):
     rule: str = ""
 
 
-class Exposure(_Record, frozen=True, kw_only=True):
-    """How much of the traffic one challenger answers: nothing in `shadow`, `share` of the keys in `canary`."""
-
-    version: Number
-    share: Share
-    mode: Literal["shadow", "canary"] = "canary"
-    salt: str = ""
-
-
 class ProjectCreated(Payload, frozen=True, kw_only=True):
     """A project began."""
 
@@ -184,222 +148,43 @@ class ProjectCreated(Payload, frozen=True, kw_only=True):
     everloop: str | None = None
 
 
-class SpecWritten(Payload, frozen=True, kw_only=True):
-    """A winning configuration was written to a file; `trigger` says what asked for it: search, alert, schedule."""
+class ScoredInput(Record, frozen=True, kw_only=True):
+    """A file that was scored in batch. stamp: its size and time, by which it is known again; hash: of its content.
 
-    model: Name
-    spec: Name
-    spec_hash: Name
-    number: Number | None = None
-    learner: str = ""
-    parent: str | None = None
-    reason: str = ""
-    diff: dict[str, JSON] = msgspec.field(default_factory=dict)
-    trigger: str = "search"
-    run: str | None = None
-    alert: str | None = None
-    path: str | None = None
-    expected: dict[str, Estimate] = msgspec.field(default_factory=dict)
-    data: DataSpan | None = None
-
-    @classmethod
-    def of(cls, spec: Spec, *, trigger: str, **rest: Any) -> SpecWritten:
-        """What the fact of every spec says; `rest` are the fields that who wrote it knows besides."""
-        return cls(
-            model=spec.model,
-            spec=spec.name,
-            spec_hash=spec.hash,
-            number=spec.number,
-            learner=spec.learner,
-            parent=spec.parent,
-            reason=spec.reason,
-            diff=dict(spec.diff),
-            trigger=trigger,
-            path=f"{spec.model}/specs/{spec.name}.yaml",
-            **rest,
-        )
-
-
-class SearchEnded(Payload, frozen=True, kw_only=True):
-    """A search of configurations came to its end; its trials lie in the folder `path`.
-
-    trials: that were asked for, yardsticks aside, so many of them failed or given up. winner: the chosen trial's name;
-    verdict: whether it may become a spec. beside: names of what people brought to stand beside it.
+    rows: how many were scored; rejected: how many were not, each written aside with its reason.
     """
 
-    model: Name
-    search: Name
-    objective: str
-    trials: Count
-    failed: Count = 0
-    pruned: Count = 0
-    stopped: bool = False
-    method: str = ""
-    seed: int = 0
-    winner: str | None = None
-    learner: str = ""
-    expected: Estimate | None = None
-    verdict: VerdictRecord | None = None
-    beside: list[str] = msgspec.field(default_factory=list)
-    seconds: float = 0.0
-    path: str | None = None
-    data: DataSpan | None = None
+    name: Name
+    stamp: str
+    hash: str = ""
+    rows: Count = 0
+    rejected: Count = 0
 
 
-class SpecApproved(Payload, frozen=True, kw_only=True):
-    """Someone answers for a spec."""
+class RefusedInput(Record, frozen=True, kw_only=True):
+    """A file of which nothing was scored; it is looked at again the next time."""
 
-    model: Name
-    spec: Name
-    spec_hash: Name
-    by: Name
-    note: str = ""
-
-
-class RunQueued(Payload, frozen=True, kw_only=True):
-    """A run was asked for; a worker begins it once no other of its lane goes on.
-
-    inputs: whole, so that any worker can begin it. lane: runs of one lane follow each other; empty for none. fold: a
-    request of the same lane and fold that still waits is this one. retry_of: the run whose steps before `from_step`
-    are kept.
-    """
-
-    run: Name
-    workflow: Name
-    lane: str = ""
-    fold: str = ""
-    model: str | None = None
-    spec: str | None = None
-    trigger: str | None = None
-    inputs: dict[str, JSON] = msgspec.field(default_factory=dict)
-    retry_of: str | None = None
-    from_step: str | None = None
-
-
-class RunFolded(Payload, frozen=True, kw_only=True):
-    """A request for a run became one with a run that waits already, which takes its inputs: they are the newer ones."""
-
-    run: Name
-    into: Name
-    trigger: str | None = None
-    inputs: dict[str, JSON] = msgspec.field(default_factory=dict)
-
-
-class RunTaken(Payload, frozen=True, kw_only=True):
-    """A run goes on with another worker, or with the same one started again; the one before is gone."""
-
-    run: Name
-    slot: Name
-    taken_from: str | None = None
-    sentence: str = ""
-
-
-class SpecArrived(Payload, frozen=True, kw_only=True):
-    """A store's configuration changed by somebody's hand, and asks for a run. `modifier` is who, as the store knows."""
-
-    model: Name
-    spec: Name
-    spec_hash: Name
-    store: Name
-    version: Name
-    modifier: str = ""
-    notes: list[str] = msgspec.field(default_factory=list)
-
-
-class SpecPut(Payload, frozen=True, kw_only=True):
-    """A spec was written into the model's store, where it has the version `version`."""
-
-    model: Name
-    spec: Name
-    spec_hash: Name
-    store: Name
-    version: Name
-    label: str | None = None
-
-
-class RunConfigured(Payload, frozen=True, kw_only=True):
-    """Exactly what a run trains and where that came from: the store, its version there, who wrote it.
-
-    parts: of a store that keeps each value by itself, name → its own version and who wrote it. approval: the fact.
-    """
-
-    run: Name
-    model: Name
-    spec: Name
-    spec_hash: Name
-    store: Name
-    version: str
-    modifier: str = ""
-    learner: Name
-    hyperparameters: dict[str, JSON] = msgspec.field(default_factory=dict)
-    parts: dict[str, dict[str, JSON]] = msgspec.field(default_factory=dict)
-    approval: Number | None = None
-    notes: list[str] = msgspec.field(default_factory=list)
-
-
-class RunStarted(Payload, frozen=True, kw_only=True):
-    """A durable workflow began, run by the worker `slot`."""
-
-    run: Name
-    workflow: Name
-    model: str | None = None
-    spec: str | None = None
-    spec_hash: str | None = None
-    trigger: str | None = None
-    slot: str | None = None
-    inputs: dict[str, JSON] = msgspec.field(default_factory=dict)
-
-
-class RunStep(Payload, frozen=True, kw_only=True):
-    """A step of a run ended well after `seconds` in its last attempt, and how the attempts before failed.
-
-    inputs: what the step read of the state; outputs: what it added. Both are summaries, long values are cut.
-    """
-
-    run: Name
-    step: Name
-    position: Count
-    seconds: float
-    attempt: Number = 1
-    inputs: dict[str, JSON] = msgspec.field(default_factory=dict)
-    outputs: dict[str, JSON] = msgspec.field(default_factory=dict)
-    failures: list[StepFailure] = msgspec.field(default_factory=list)
-    slot: str | None = None
-
-
-class RunFinished(Payload, frozen=True, kw_only=True):
-    """A run ended well."""
-
-    run: Name
-    sentence: str = ""
-    outputs: dict[str, JSON] = msgspec.field(default_factory=dict)
-
-
-class RunRefused(Payload, frozen=True, kw_only=True):
-    """A gate, a policy or a person said no; what was made is kept and never served."""
-
-    run: Name
+    name: Name
     sentence: Name
-    step: str | None = None
-    evidence_path: str | None = None
-    verdicts: list[VerdictRecord] = msgspec.field(default_factory=list)
 
 
-class RunFailed(Payload, frozen=True, kw_only=True):
-    """A run ended with an error: that of the last of the step's attempts, `failures` those of all of them."""
+class ScoreDone(Payload, frozen=True, kw_only=True):
+    """What was new in a source was scored by `version`: its rows are in `target` and in the traffic log, once.
 
+    run: that scored it. inputs: never scored again. source_version: of a Delta table, up to which it was read.
+    """
+
+    model: Name
     run: Name
-    sentence: Name
-    step: str | None = None
-    error: str = ""
-    failures: list[StepFailure] = msgspec.field(default_factory=list)
-
-
-class RunCancelled(Payload, frozen=True, kw_only=True):
-    """Someone stopped a run."""
-
-    run: Name
-    sentence: Name
+    source: Name
+    target: Name
+    version: Number | None = None
+    rows: Count = 0
+    rejected: Count = 0
+    positives: int | None = None
+    inputs: list[ScoredInput] = msgspec.field(default_factory=list)
+    refused: list[RefusedInput] = msgspec.field(default_factory=list)
+    source_version: int | None = None
 
 
 class VersionRegistered(Payload, frozen=True, kw_only=True):
@@ -546,19 +331,6 @@ class InvestigationMade(Payload, frozen=True, kw_only=True):
     findings: dict[str, JSON] = msgspec.field(default_factory=dict)
 
 
-class ProposalMade(Payload, frozen=True, kw_only=True):
-    """A new configuration with its parent, its diff and its reason."""
-
-    model: Name
-    spec: Name
-    reason: Name
-    spec_hash: str = ""
-    parent: str | None = None
-    diff: dict[str, JSON] = msgspec.field(default_factory=dict)
-    investigation: int | None = None
-    alert: str | None = None
-
-
 class KeyCreated(Payload, frozen=True, kw_only=True):
     """Someone got a key that shows who they are. sha256: of its secret, which stands nowhere.
 
@@ -602,70 +374,21 @@ class LeaseReleased(Payload, frozen=True, kw_only=True):
 
 
 class NoticeSent(Payload, frozen=True, kw_only=True):
-    """People were told, or could not be."""
+    """People were told, or could not be and will be later. notice: what kind. facts: how many it stands for."""
 
     channel: Name
     sentence: Name
     delivered: bool
     problem: str = ""
+    notice: str = ""
+    facts: Count = 1
 
 
-class ScheduleAsked(Payload, frozen=True, kw_only=True):
-    """Someone asked now for the run that the schedule would ask for; the worker begins it under this name."""
+class NoticeSet(Payload, frozen=True, kw_only=True):
+    """What a channel of everloop.yaml hears of from now on: kind of notice → the fact after which it counts."""
 
-    model: Name
-    schedule: Name
-    run: Name
-    reason: str = ""
-
-
-class ScheduleDeclined(Payload, frozen=True, kw_only=True):
-    """The run that someone asked for cannot begin, and is not tried again."""
-
-    model: Name
-    run: Name
-    sentence: Name
-
-
-class ScheduleFired(Payload, frozen=True, kw_only=True):
-    """A schedule came due and asked for `run`, or for none: then `skipped` says why.
-
-    late_s: how long after `due` that was. missed: times before it that had gone by since the last one, and that this
-    one stands for. sentence: why it was late.
-    """
-
-    model: Name
-    schedule: Name
-    due: datetime
-    run: str | None = None
-    late_s: float = 0.0
-    missed: Count = 0
-    skipped: str | None = None
-    sentence: str = ""
-
-
-class SchedulePaused(Payload, frozen=True, kw_only=True):
-    """Someone holds a model's schedule: it fires nothing until it is resumed."""
-
-    model: Name
-    reason: Name
-
-
-class ScheduleResumed(Payload, frozen=True, kw_only=True):
-    """A model's schedule fires again."""
-
-    model: Name
-    reason: str = ""
-
-
-class ScheduleSet(Payload, frozen=True, kw_only=True):
-    """The worker found another schedule in model.yaml than `before`; what is due after `since` is due by this one."""
-
-    model: Name
-    schedule: str | None
-    timezone: Name
-    since: datetime
-    before: str | None = None
+    channel: Name
+    kinds: dict[str, int]
 
 
 KINDS: Final[Mapping[str, type[Payload]]] = {
@@ -678,6 +401,7 @@ KINDS: Final[Mapping[str, type[Payload]]] = {
     "lease.acquired": LeaseAcquired,
     "lease.released": LeaseReleased,
     "notice.sent": NoticeSent,
+    "notice.set": NoticeSet,
     "project.created": ProjectCreated,
     "proposal.made": ProposalMade,
     "roles.changed": RolesChanged,
@@ -704,6 +428,7 @@ KINDS: Final[Mapping[str, type[Payload]]] = {
     "schedule.paused": SchedulePaused,
     "schedule.resumed": ScheduleResumed,
     "schedule.set": ScheduleSet,
+    "score.done": ScoreDone,
     "search.ended": SearchEnded,
     "spec.approved": SpecApproved,
     "spec.arrived": SpecArrived,

@@ -13,11 +13,13 @@ from everloop.production.pipeline import PIPELINE, PipelineResources, start_trai
 from everloop.production.put_spec import put_spec
 from everloop.production.rows import everything_known
 from everloop.production.score import ScoredFile, score_file
+from everloop.production.scoring import SCORING, score_target, scoring_workflow, start_scoring
 from everloop.production.spec_store import GROUP, SpecStore, SpecStoreKind, open_store
 
 __all__ = [
     "GROUP",
     "PIPELINE",
+    "SCORING",
     "ApprovedSpec",
     "Arrival",
     "Configuration",
@@ -45,6 +47,9 @@ __all__ = [
     "read_notebook_file",
     "refusal",
     "score_file",
+    "score_target",
+    "scoring_workflow",
+    "start_scoring",
     "start_training",
     "training_workflow",
     "trains_the_same",

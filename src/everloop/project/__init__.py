@@ -36,6 +36,7 @@ from everloop.project.model import (
     Model,
     MonitorSection,
     RolloutPlan,
+    ScoreSection,
     SearchSection,
     TrainSection,
     parse_model,
@@ -43,6 +44,7 @@ from everloop.project.model import (
 )
 from everloop.project.moments import parse_moment
 from everloop.project.notebook import Cell, executed, notebook_text
+from everloop.project.notify import NOTICES, Channel
 from everloop.project.objective import Objective
 from everloop.project.outcome import Acts, DataSection, DecisionNames, OutcomeSection, TimeColumn, Weight
 from everloop.project.own_gate import own_gate_path
@@ -68,6 +70,7 @@ __all__ = [
     "KEY_VARIABLE",
     "LEARNERS",
     "METRICS",
+    "NOTICES",
     "PROJECT_FILE",
     "QUANTILES",
     "ROLES",
@@ -79,6 +82,7 @@ __all__ = [
     "BeatsGate",
     "Budget",
     "Cell",
+    "Channel",
     "Condition",
     "DataSection",
     "DecisionNames",
@@ -106,6 +110,7 @@ __all__ = [
     "RoleName",
     "RolloutPlan",
     "Runs",
+    "ScoreSection",
     "SearchChoice",
     "SearchMethod",
     "SearchSection",

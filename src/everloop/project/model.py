@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StrictInt, ValidationError, ValidationInfo
+from pydantic import BeforeValidator, Field, StrictInt, ValidationError, ValidationInfo, model_validator
 
 from everloop.errors import NotFound
 from everloop.project.about import AboutSection
@@ -152,6 +152,27 @@ class TrainSection(Section):
     )
 
 
+class ScoreSection(Section):
+    """What is scored in batch, besides what the endpoint is asked."""
+
+    source: str | None = Field(
+        None,
+        description="rows to score: a folder or glob, also s3://…, or a Delta table; only what is new; left out: off",
+    )
+    target: str | None = Field(
+        None, description="Delta table that takes what was said, also s3://…; left out: .everloop/scored/MODEL"
+    )
+    schedule: Annotated[str | None, BeforeValidator(lambda value: None if value is None else check_schedule(value))] = (
+        Field(None, description="as of train.schedule; left out: only by 'everloop score --new'")
+    )
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> ScoreSection:
+        if self.source is None and (self.schedule is not None or self.target is not None):
+            raise ValueError("there is no source to score; write score: {source: FOLDER, …}")
+        return self
+
+
 _STEPS = tuple(parse_step(text) for text in ("shadow 1d", "1%", "10%", "50%", "100%"))
 
 
@@ -218,6 +239,7 @@ class ModelFile(Section):
         "within 0.02 over 3 seeds, FILE.FUNCTION; each refuses where it is undecided, unless it ends in ', undecided "
         "passes'",
     )
+    score: ScoreSection = Field(default_factory=lambda: ScoreSection(), description="what is scored in batch")
     rollout: RolloutPlan = Field(default_factory=lambda: RolloutPlan(), description="how a challenger is exposed")
     monitor: MonitorSection = Field(default_factory=lambda: MonitorSection(), description="how traffic is watched")
     approval: ApprovalSection = Field(

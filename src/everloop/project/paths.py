@@ -51,6 +51,11 @@ class Paths:
         return self.state / "runs" if self.artifacts is None else self.artifacts / "runs"
 
     @property
+    def scored(self) -> Path:
+        """Folder of what was scored in batch, a table for each model, where its model.yaml names no other."""
+        return self.state / "scored"
+
+    @property
     def slots(self) -> Path:
         """Folder of the locks by which the workers of this machine know each other."""
         return self.state / "slots"

@@ -15,6 +15,7 @@ from everloop.clock import open_clock
 from everloop.project.document import Document, KeyPath, parse_document, read_document
 from everloop.project.durations import parse_duration
 from everloop.project.metrics import did_you_mean
+from everloop.project.notify import Channel, channels, parse_notify
 from everloop.project.roles import check_roles
 from everloop.project.section import Section, keys_of, sentences
 
@@ -155,8 +156,11 @@ class Settings(Section):
         None, description="scheduler of a Dask cluster that fits trials, e.g. tcp://host:8786; left out: this machine"
     )
     mlflow: str | None = Field(None, description="tracking address to mirror runs and versions to; left out: off")
-    notify: Annotated[tuple[str, ...], BeforeValidator(_text_list)] = Field(
-        (), description="apprise addresses that hear of alerts, e.g. slack://…"
+    notify: Annotated[Mapping[str, tuple[str, ...]], BeforeValidator(parse_notify)] = Field(
+        default_factory=dict,
+        repr=False,
+        description="apprise addresses that hear of alerts, e.g. slack://…; or by kind: {alert: …, alert closed: …, "
+        "refused: …, failed: …, promoted: …, stopped: …, rolled back: …, schedule: …, rejected: …, all: …}",
     )
     roles: Annotated[Mapping[str, tuple[str, ...]], BeforeValidator(check_roles)] = Field(
         default_factory=dict,
@@ -168,6 +172,11 @@ class Settings(Section):
     clock: Annotated[str | None, BeforeValidator(_clock)] = Field(
         None, description="shared:FILE follows another process's clock (replays); left out: the machine's own"
     )
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """Whom `notify` names, each once."""
+        return channels(self.notify)
 
 
 class SettingsResult:
@@ -223,7 +232,7 @@ def _put_variable(
     if key[0] in _FILE_ONLY:
         mistakes.append(f"{variable}: {key[0]} is read from everloop.yaml alone; whoever runs a command cannot set it")
         return
-    if key[-1] not in keys_of(Settings, key[:-1]):
+    if key[-1] not in keys_of(Settings, key[:-1]) and key[0] != "notify":
         mistakes.append(f"{variable}: no setting has this name{did_you_mean(variable, _variables(Settings, _PREFIX))}")
         return
     parsed = parse_document(text, name=variable)

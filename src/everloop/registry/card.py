@@ -125,7 +125,7 @@ def version_card(project: Project, ledger: Ledger, clock: Clock, *, model: str, 
 
 def _loaded(project: Project, version: Version) -> Bundle | None:
     try:
-        return BundleStore(project.paths.bundles).load(version.bundle)
+        return BundleStore.of(project).load(version.bundle)
     except EverloopError:  # not here, or damaged: its place and `doctor` say so
         return None
 

@@ -8,7 +8,7 @@ from typing import Literal
 from everloop.bundle import BundleStore
 from everloop.ledger import Ledger, Version
 from everloop.project import Project
-from everloop.registry.removal import folder_bytes, size_text
+from everloop.registry.removal import size_text
 
 __all__ = ["BundlePlace", "bundle_place"]
 
@@ -30,9 +30,9 @@ class BundlePlace:
 
 def bundle_place(project: Project, ledger: Ledger, version: Version) -> BundlePlace:
     """What became of the version's bundle. Its sums are not compared here."""
-    store = BundleStore(project.paths.bundles)
+    store = BundleStore.of(project)
     if store.holds(version.bundle):
-        size = folder_bytes(store.path(version.bundle))
+        size = store.sizes()[version.bundle]
         return BundlePlace(state="here", sentence=f"here, {size_text(size)}", short="here", bytes=size)
     removal = ledger.removal(version.bundle)
     again = _again(project, version)

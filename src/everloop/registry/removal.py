@@ -22,6 +22,7 @@ from everloop.errors import ProjectError
 from everloop.ledger import Exposure, Fact, Ledger, Removed, RetentionDone, RoutingState, Transaction
 from everloop.project import Project, Retention, format_duration
 from everloop.registry.retention import Found, History, SpoolFound, kept_versions, removable
+from everloop.storage import Storage, artifacts_of
 from everloop.traffic import idle_spools, remove_spool
 
 __all__ = ["Pruning", "histories", "last_pruning", "prune", "removal_sentence", "size_text", "what_may_go"]
@@ -142,11 +143,11 @@ def _made_by(ledger: Ledger | Transaction) -> dict[str, list[str]]:
 
 def _on_disk(project: Project, clock: Clock) -> Found:
     """Folders and their sizes, read before the ledger is held."""
-    store, runs = BundleStore(project.paths.bundles), project.paths.runs
+    runs = project.paths.runs
     folders = [item for item in runs.iterdir() if item.is_dir()] if runs.is_dir() else []
     idle = idle_spools(project.paths.spool, now=clock.now())
     return Found(
-        bundles={bundle: folder_bytes(store.path(bundle)) for bundle in store.ids()},
+        bundles=BundleStore.of(project).sizes(),
         runs={item.name: folder_bytes(item) for item in folders if not item.name.startswith(".")},
         spools=[SpoolFound(name=one.name, bytes=one.bytes, since=one.since) for one in idle],
     )
@@ -181,19 +182,27 @@ def prune(project: Project, ledger: Ledger, clock: Clock, *, actor: str, rules: 
 
 
 def _carry_out(project: Project, removed: Sequence[Removed]) -> None:
-    store, problems = BundleStore(project.paths.bundles), []
+    store, problems = BundleStore.of(project), []
+    elsewhere = artifacts_of(project)
     for one in removed:
         try:
             if one.what == "bundle":
                 store.remove(one.name)
             elif one.what == "run":
                 _remove_folder(project.paths.runs / one.name)
+                if elsewhere is not None:
+                    _remove_objects(elsewhere, f"runs/{one.name}/")
             elif one.since is not None:
                 remove_spool(project.paths.spool, one.name, since=one.since)
         except OSError as error:
             problems.append(f"{one.what} {one.name[:12]}: {error.strerror}")
     if problems:
         raise ProjectError(f"{'; '.join(problems)}; make it writable, and it goes the next time")
+
+
+def _remove_objects(storage: Storage, prefix: str) -> None:
+    for entry in list(storage.list(prefix)):
+        storage.remove(entry.key)
 
 
 def _remove_folder(folder: Path) -> None:

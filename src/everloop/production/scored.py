@@ -1,0 +1,154 @@
+"""Where a batch goes from its run's folder: the tables of results and rejects, and the traffic log; each row once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from everloop.bundle import Bundle
+from everloop.clock import Clock
+from everloop.data import EVENT_TIME, is_remote
+from everloop.errors import AlreadyRunning, SourceError, StorageFull, no_room
+from everloop.production.batch import Batch, Part, result_columns
+from everloop.tasks import get_task
+from everloop.traffic import Durability, Mover, PredictionBatch, Spool, TrafficLog, TrafficRoot, row_digest
+
+__all__ = ["REJECTS", "SIDE", "capture", "write_tables"]
+
+SIDE: Final = "batch"
+"""The side of rows that were scored in batch, in the traffic log."""
+REJECTS: Final = "-rejected"
+"""What the name of the table of rejects ends in."""
+_SLICE: Final = 10_000
+Crash = Callable[[str], None]
+
+
+def write_tables(batch: Batch, bundle: Bundle, *, folder: Path, root: Path, crash: Crash = lambda _point: None) -> None:
+    """Append the batch to its tables, a commit for each of its files, those that are there already left out.
+
+    A commit carries the batch's name and the file's number as an application transaction, so it is known again.
+    """
+    target = batch.target if is_remote(batch.target) else str((root / batch.target).absolute())
+    for number, part in enumerate(batch.parts, start=1):
+        _append(target, batch.id, number, partial(_results, bundle, batch, folder / part.file), crash)
+    for number, part in enumerate(batch.rejects, start=1):
+        aside = f"{target.rstrip('/')}{REJECTS}"
+        _append(aside, batch.id, number, partial(pl.read_parquet, folder / part.file), crash)
+
+
+def _append(target: str, application: str, number: int, rows: Callable[[], pl.DataFrame], crash: Crash) -> None:
+    from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+    from deltalake.exceptions import DeltaError
+
+    try:
+        there = DeltaTable(target).transaction_version(application) if DeltaTable.is_deltatable(target) else None
+        if there is not None and there >= number:
+            return
+        crash(f"writing {number}")
+        mark = CommitProperties(app_transactions=[Transaction(application, number)])
+        write_deltalake(target, rows(), mode="append", schema_mode="merge", commit_properties=mark)
+        crash(f"wrote {number}")
+    except (DeltaError, OSError) as error:
+        said = " ".join(str(error).split())
+        if no_room(error):
+            raise StorageFull(f"no room for {target}: {said:.300}. Free some space there") from error
+        raise SourceError(f"{target} cannot be written: {said:.300}") from error
+
+
+def _results(bundle: Bundle, batch: Batch, path: Path) -> pl.DataFrame:
+    """A file's rows as the result has them."""
+    frame = pl.read_parquet(path)
+    labels = pl.when("decided").then(pl.lit(bundle.label(True))).otherwise(pl.lit(bundle.label(False)))
+    return frame.with_columns(
+        labels.cast(pl.String).alias("decision"),
+        *(pl.col(f"q_{name}").alias(name) for name in bundle.quantiles),
+        pl.lit(batch.version, dtype=pl.Int32).alias("version"),
+        pl.lit(batch.as_of, dtype=pl.Datetime("us", "UTC")).alias("scored_at"),
+    ).select(result_columns(bundle))
+
+
+def capture(
+    batch: Batch,
+    bundle: Bundle,
+    *,
+    folder: Path,
+    spool: Path,
+    traffic: TrafficRoot,
+    clock: Clock,
+    durability: Durability,
+    crash: Crash = lambda _point: None,
+) -> None:
+    """Record the batch's rows as predictions, each id once: what the log has, or has on its way, is left as it is.
+
+    Where no mover runs, what was recorded is moved here.
+    """
+    log = TrafficLog(traffic, batch.model)
+    with Spool.open(spool, clock=clock, durability=durability) as opened:
+        for number, part in enumerate(batch.parts, start=1):
+            for rows in _unrecorded(log, folder, part):
+                crash(f"recording {number}")
+                opened.append_predictions(_predictions(batch, bundle, rows))
+                crash(f"recorded {number}")
+    try:
+        with Mover.open(spool=spool, traffic=traffic, clock=clock, durability=durability) as mover:
+            mover.move_once()
+    except AlreadyRunning:
+        return
+
+
+def _unrecorded(log: TrafficLog, folder: Path, part: Part) -> Iterator[pl.DataFrame]:
+    """The rows of a file whose ids the log does not have yet, some thousand at a time."""
+    # By time, so that a look at the log is one at few of its rows.
+    frame = pl.read_parquet(folder / part.file).sort(EVENT_TIME, "id")
+    for rows in frame.iter_slices(_SLICE):
+        # What the mover took away may no longer be known to the spool; it has the event time it was recorded with.
+        times: Any = rows[EVENT_TIME]
+        window = log.predictions(times.min(), times.max() + timedelta(microseconds=1)).select("prediction_id")
+        known = window.filter(pl.col("prediction_id").is_in(rows["id"].implode())).collect()
+        left = rows.filter(~pl.col("id").is_in(known["prediction_id"].implode()))
+        if left.height:
+            yield left
+
+
+def _predictions(batch: Batch, bundle: Bundle, rows: pl.DataFrame) -> PredictionBatch:
+    inputs = rows.select(
+        pl.col(name).alias(name.removeprefix("in_")) for name in rows.columns if name.startswith("in_")
+    )
+    features = [f"f_{name}" for name in bundle.features.names]
+    height = rows.height
+    return PredictionBatch(
+        model=batch.model,
+        routing_revision=batch.revision,
+        ids=rows["id"].to_list(),
+        digests=[row_digest(row) for row in inputs.iter_rows(named=True)],
+        answers=[_answer(bundle, batch, row) for row in rows.iter_rows(named=True)],
+        event_time_us=rows[EVENT_TIME].to_physical().to_numpy(),
+        entities=rows["entity"].to_list(),
+        versions=(batch.version,),
+        thresholds=(bundle.threshold,),
+        scores=rows["score"].to_numpy().reshape(height, 1),
+        decisions=rows["decided"].to_numpy().reshape(height, 1),
+        answered=np.zeros(height, dtype=np.int64),
+        sides=[SIDE] * height,
+        propensities=np.ones(height),
+        inputs=inputs,
+        feature_names=bundle.features.names,
+        features=rows.select(features).to_numpy().astype(np.float32),
+    )
+
+
+def _answer(bundle: Bundle, batch: Batch, row: dict[str, Any]) -> bytes:
+    """What the endpoint would say where the same row is sent to it later."""
+    told: dict[str, Any] = {"id": row["id"], "score": row["score"]}
+    if bundle.quantiles:
+        told["quantiles"] = {name: row[f"q_{name}"] for name in bundle.quantiles}
+    if get_task(bundle.manifest.task).decides:
+        told["decision"] = bundle.label(row["decided"])
+    return msgspec.json.encode(told | {"version": batch.version, "side": SIDE})
