@@ -11,15 +11,19 @@ from pathlib import Path
 import pytest
 
 from ..experiment.made import payments
+from ..production.shop import shop
 from .terminal import everloop
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 3 MB."""
+def small(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A disk of 3 MB, or of as many as are asked for."""
     place = tmp_path / "small"
     place.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)], capture_output=True)
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={getattr(request, 'param', 3)}m", "tmpfs", str(place)],
+        capture_output=True,
+    )
     if made.returncode:
         pytest.skip("only root may make a small disk, and not in every container")
     yield place
@@ -58,3 +62,52 @@ def test_a_project_that_does_not_fit_is_not_begun(small: Path) -> None:
     assert ended.code == 1
     assert "everloop: the disk is full" in ended.err
     assert list(small.iterdir()) == []
+
+
+FILLING = """
+from pathlib import Path
+from everloop import Verdict
+
+
+def fill_the_disk(evidence):
+    \"\"\"What another program on this disk may do while a model is judged; once.\"\"\"
+    once = Path({once!r})
+    if not once.exists():
+        once.touch()
+        with open({filler!r}, "wb", buffering=0) as handle:
+            try:
+                while True:
+                    handle.write(bytes(4096))
+            except OSError:
+                handle.truncate(handle.tell() - 65536)  # the verdict itself still fits
+    return Verdict.passed("it was judged")
+"""
+
+
+@pytest.mark.parametrize("small", [48], indirect=True)
+def test_a_disk_that_fills_up_between_package_and_register_loses_no_run(small: Path) -> None:
+    root = small / "shop"
+    filler = small / "filler"
+    _, model = shop(root, gates="train: {holdout: 20%}\n", rows=3_000)
+    (model.folder / "gates.py").write_text(FILLING.format(filler=str(filler), once=str(small.parent / "once")))
+    with (model.folder / "model.yaml").open("a") as handle:
+        handle.write("gates: [gates.fill_the_disk]\n")
+    assert everloop("approve", "fraud-s1", "--by", "alice", cwd=root).code == 0
+    ended = everloop("train", cwd=root)
+    assert ended.code == 1
+    assert "is full" in ended.err
+    assert "free some space" in ended.err
+    (left,) = everloop("run", "list", "--json", cwd=root).json
+    assert f"'everloop run resume {left['run']}' goes on with it" in ended.err
+    assert left["status"] == "running"
+    fitted = root / ".everloop" / "runs" / left["run"] / "candidate.onnx"
+    written_ns = fitted.stat().st_mtime_ns
+    filler.unlink()
+    resumed = everloop("run", "resume", left["run"], cwd=root)
+    assert resumed.code == 0, resumed.err
+    assert fitted.stat().st_mtime_ns == written_ns  # what was done is not done again
+    (after,) = everloop("run", "list", "--json", cwd=root).json
+    assert (after["run"], after["status"]) == (left["run"], "finished")
+    assert everloop("audit", "verify", cwd=root).code == 0
+    (version,) = everloop("model", "list", "--json", cwd=root).json
+    assert (version["number"], version["run"]) == (1, left["run"])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from everloop.errors import ChainBroken
+from everloop.errors import ChainBroken, no_room
 
 __all__ = ["Head", "HeadFile"]
 
@@ -61,14 +61,25 @@ class HeadFile:
     def write(self, head: Head) -> None:
         """Replace the file by `head`."""
         beside = self.path.with_name(f"{self.path.name}.{os.getpid()}-{threading.get_ident()}")
-        beside.write_text(f"{head.seq} {head.hash}\n", encoding="ascii")
-        beside.replace(self.path)
+        try:
+            beside.write_text(f"{head.seq} {head.hash}\n", encoding="ascii")
+            beside.replace(self.path)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
 
     def advance(self, head: Head, holds: Callable[[Head], bool]) -> None:
-        """Move on to `head` unless the file is there already or has seen what the table no longer holds."""
+        """Move on to `head` unless the file is there already or has seen what the table no longer holds.
+
+        Where the disk has no room left it stays behind: the facts are committed, and the next ones move it on.
+        """
         try:
             kept = self.read()
         except ChainBroken:
             return  # kept as it is: verify tells it
         if kept is not None and kept.seq < head.seq and holds(kept):
-            self.write(head)
+            try:
+                self.write(head)
+            except OSError as error:
+                if not no_room(error):
+                    raise

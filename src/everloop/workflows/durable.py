@@ -111,7 +111,8 @@ class Durable:
 
     def outcome(self, run_id: str) -> dict[str, Any] | None:
         """What the body returned; None while the run goes on, and for one that is not begun here or elsewhere."""
-        status = DBOS.get_workflow_status(run_id)
+        with self._telling():
+            status = DBOS.get_workflow_status(run_id)
         if status is None or status.status in _RUNNING:
             return None
         if not isinstance(status.output, dict):

@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from everloop.clock import Clock
-from everloop.errors import AlreadyRunning, EverloopError, LedgerUnreadable, NotFound, UsageError, WorkflowError
+from everloop.errors import (
+    AlreadyRunning,
+    EverloopError,
+    LedgerUnreadable,
+    NotFound,
+    StorageFull,
+    UsageError,
+    WorkflowError,
+    no_room,
+)
 from everloop.ledger import Fact, Ledger, RunCancelled, RunState
 from everloop.storage import Storage
 from everloop.workflows.alive import Alive, is_silent
@@ -248,9 +257,13 @@ class Engine:
         limit_s = None if timeout_s is None else self._clock.monotonic_s() + timeout_s
         help_s, ended_s = float("-inf"), None
         while True:
-            outcome = self._durable.outcome(run_id)
+            try:
+                outcome = self._durable.outcome(run_id)
+            except StorageFull as error:
+                raise _no_room(run_id) from error
             if outcome is not None:
                 return msgspec.convert(outcome, RunResult)
+            self._raise_what_broke(run_id)
             now_s = self._clock.monotonic_s()
             if limit_s is not None and now_s >= limit_s:
                 raise _still_running(run_id, timeout_s)
@@ -280,15 +293,20 @@ class Engine:
         except NotFound:
             return ""
 
+    def _raise_what_broke(self, run_id: str) -> None:
+        """Raise what broke the run off in this process, so that it is not gone on with as if it were left."""
+        future = self._futures.get(run_id)
+        if future is not None and future.done() and not self._was_lost(future):
+            future.result()
+
     def _pause(self, run_id: str) -> None:
-        """Wait a little; where the run is this process's, until it ended. Raises what broke it off."""
+        """Wait a little; where the run goes on in this process, until it ended."""
         future = self._futures.get(run_id)
         if future is None or self._was_lost(future):
             threading.Event().wait(_POLL_S)
         elif not future.done():
             futures.wait([future], timeout=_POLL_S)
         else:
-            future.result()
             threading.Event().wait(_SHORT_S)  # the engine's own record follows within milliseconds
 
     def _was_lost(self, future: Future[RunResult]) -> bool:
@@ -398,7 +416,8 @@ class Engine:
         """
         run = self._ledger.run(run_id)
         if not run.open:
-            raise WorkflowError(f"run {run_id} has ended ({run.status}); 'everloop run retry {run_id}' starts it anew")
+            does = f"goes on from {run.step}" if run.status in ("failed", "refused") and run.step else "starts it anew"
+            raise WorkflowError(f"run {run_id} has ended ({run.status}); 'everloop run retry {run_id}' {does}")
         if run.status == "queued":
             if self._begin(run_id=run_id) is None:
                 raise AlreadyRunning(f"run {run_id} waits for its turn in {run.lane}; 'everloop run list' shows which")
@@ -487,6 +506,8 @@ class Engine:
         except EverloopError:
             raise
         except Exception as error:  # a worker's loop: what it cannot name it records
+            if no_room(error):
+                raise _no_room(execution.envelope.run_id) from error
             return execution.broke(error)
 
     def _enter(self, run_id: str) -> Future[RunResult]:
@@ -583,6 +604,11 @@ def _known_end(ledger: Ledger, run_id: str) -> RunResult:
 
 def _still_running(run_id: str, timeout_s: float | None) -> WorkflowError:
     return WorkflowError(f"run {run_id} has not ended after {timeout_s} s; it goes on, ask again later")
+
+
+def _no_room(run_id: str) -> StorageFull:
+    goes_on = f"free some space, and 'everloop run resume {run_id}' goes on with it"
+    return StorageFull(f"run {run_id} was left before it ended, for the disk is full; {goes_on}")
 
 
 class _Left(WorkflowError):

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from everloop.clock import Clock
-from everloop.errors import EverloopError, LedgerUnreadable, Refused, WorkflowError
+from everloop.errors import EverloopError, LedgerUnreadable, NotFound, Refused, WorkflowError
 from everloop.ledger import Fact, Ledger, RunFailed, RunFinished, RunRefused, RunStep, StepFailure, VerdictRecord
 from everloop.workflows.context import RunContext
 from everloop.workflows.limits import in_time, pause_s, waited
@@ -70,7 +70,10 @@ class Execution:
         if self.files is not None:
             self.files.fetch(self.workdir)
         state = dict(self.envelope.inputs)
-        kept = self._kept()
+        try:
+            kept = self._kept()
+        except NotFound as error:
+            return self.broke(error)
         for position, step in enumerate(self.workflow.steps):
             if step.name in kept:
                 state |= kept[step.name]

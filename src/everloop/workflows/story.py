@@ -79,9 +79,9 @@ class RunStory:
 
     @property
     def seconds(self) -> float | None:
-        """From its beginning to its end; None while it waits or goes on."""
+        """From its beginning to its end; None while it waits or goes on, 0 where the clock was put back meanwhile."""
         ended = self.run.ended_at
-        return None if ended is None else (ended - self.run.started_at).total_seconds()
+        return None if ended is None else _between_s(self.run.started_at, ended)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -117,13 +117,17 @@ def run_story(ledger: Ledger, runs_folder: Path, run_id: str) -> RunStory:
         run=run,
         asked_by=first.actor,
         asked_at=first.at,
-        waited_s=(run.started_at - first.at).total_seconds(),
+        waited_s=_between_s(first.at, run.started_at),
         retry_of=retry_of,
         configured=next((fact.payload for fact in facts if fact.kind == "run.configured"), None),
         folded=tuple((fact.actor, fact.at) for fact in facts if fact.kind == "run.folded"),
         steps=(*kept, *steps),
         handovers=tuple(_handover(fact) for fact in facts if fact.kind == "run.taken"),
     )
+
+
+def _between_s(start: datetime, end: datetime) -> float:
+    return max(0.0, (end - start).total_seconds())
 
 
 def _done(fact: Fact, record: StepRecord | None) -> StepStory:
