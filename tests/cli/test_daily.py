@@ -211,7 +211,9 @@ def test_every_list_reads_at_80_columns_and_as_json(trained: Path) -> None:
         assert spoken.code == 0, spoken.err
         assert max(len(line) for line in spoken.out.splitlines()) <= 80, words
         assert everloop(*words, "--json", cwd=trained).json
-    assert everloop("model", "show", "fraud/v1", "--json", cwd=trained).json == version
+    card = everloop("model", "show", "fraud/v1", "--json", cwd=trained).json
+    assert card["bundle_place"]["state"] == version.pop("bundle_state")
+    assert card == card | version
     assert "project.created" in everloop(*shown["fact"], cwd=trained).out
     assert "there is no fact 999; the last is" in everloop("audit", "show", "999", cwd=trained).err
 
@@ -250,7 +252,7 @@ def test_audit_verify_finds_a_changed_fact(trained: Path, tmp_path: Path) -> Non
         (("trainn",), 2, "'everloop' has no command 'trainn'; did you mean 'train'?"),
         (("traffic", "tail"), 2, "'everloop' has no command 'traffic'; there are demo, init, explore"),
         (("rollout", "start"), 2, "no command 'start'; there are list, show, plan, pause, resume, abort, promote"),
-        (("approve", "fraud-s1"), 2, "say which spec and who answers for it: everloop approve fraud-s1 --by"),
+        (("approve",), 2, "say which spec and who answers for it: everloop approve fraud-s1 --by"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing(

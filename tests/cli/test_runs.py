@@ -60,7 +60,7 @@ def test_a_run_is_told_step_by_step(shop: Path, refused: str) -> None:
     assert all(step in shown.out for step in STEPS[:9])
     record = everloop("run", "show", refused, "--json", cwd=shop).json
     assert [(step["step"], step["status"]) for step in record["steps"]][-2:] == [
-        ("package", "done"),
+        ("refit", "done"),
         ("gate", "refused"),
     ]
     split = record["steps"][3]
@@ -71,7 +71,7 @@ def test_a_run_is_told_step_by_step(shop: Path, refused: str) -> None:
     assert '"validation_from"' in step.out
     nothing = everloop("run", "show", refused, "--step", "fly", cwd=shop)
     assert nothing.code == 1
-    assert "has no step 'fly' to show; there are: snapshot, check" in nothing.err
+    assert "has no step 'fly' to show; there are: configure, snapshot, check" in nothing.err
 
 
 def test_a_run_is_a_page_with_a_gantt_chart(shop: Path, refused: str) -> None:

@@ -96,7 +96,7 @@ def test_a_promotion_waits_for_an_approval_and_then_runs_once(office: Office) ->
     approve(found, found.model(), "fraud-s2", by="alice", ledger=ledger)
     (sentence,) = office.turn()
     assert sentence.startswith("r-")
-    assert "trains models:/FraudDetection@champion by store; finished" in sentence
+    assert "is to train models:/FraudDetection@champion by store; finished" in sentence
     assert office.turn() == []
     (run,) = ledger.runs("fraud")
     assert (run.trigger, run.spec, run.status) == ("store", "fraud-s2", "finished")
@@ -123,7 +123,7 @@ def test_where_the_registry_is_trusted_a_promotion_runs_at_once(office: Office) 
     assert fact.actor == "mlflow:ann"
     office.promote(learner="lightgbm", num_leaves=7)
     said = office.turn()
-    assert any("trains models:/FraudDetection@champion by store" in one for one in said)
+    assert any("is to train models:/FraudDetection@champion by store" in one for one in said)
     assert len(ledger.runs("fraud")) == 2
     assert [fact.payload["learner"] for fact in ledger.facts(kind="run.configured")] == ["xgboost", "lightgbm"]
 

@@ -218,7 +218,7 @@ def test_a_second_training_is_held_against_what_is_usual(trained: tuple[Project,
     with Ledger.open(found, clock=SimulatedClock(NOW)) as ledger:
         (refused,) = ledger.facts(kind="run.refused")
         steps = [fact.payload["step"] for fact in ledger.facts(kind="run.step", run="r-second")]
-        assert (refused.payload["step"], steps) == ("check", ["snapshot"])
+        assert (refused.payload["step"], steps) == ("check", ["configure", "snapshot"])
         assert len(ledger.versions("fraud")) == 1
         assert ledger.verify().ok
 

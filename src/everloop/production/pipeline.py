@@ -66,9 +66,7 @@ def training_workflow() -> Workflow:
     return Workflow(
         name=PIPELINE,
         lane=lambda inputs: f"{PIPELINE} {inputs['model']}",
-        fold=lambda inputs: " ".join(
-            [inputs["spec_hash"], inputs["alert"] or "", *(["alone"] if _alone(inputs) else [])]
-        ),
+        fold=_asked_for,
         steps=[
             Step(name="configure", run=configure, attempts=CONFIGURE_ATTEMPTS, longest_pause_s=30.0),
             Step(name="snapshot", run=steps.snapshot, attempts=3),
@@ -83,6 +81,12 @@ def training_workflow() -> Workflow:
             Step(name="release", run=steps.release),
         ],
     )
+
+
+def _asked_for(inputs: Mapping[str, Any]) -> str:
+    """What two requests have in common that are one: the spec, or the store that says it at the run's own time."""
+    wanted = inputs["spec_hash"] or inputs["store"]
+    return " ".join([wanted, inputs["alert"] or "", *(["alone"] if _alone(inputs) else [])])
 
 
 def start_training(

@@ -11,12 +11,12 @@ from everloop.ledger import Fact, Ledger
 
 __all__ = ["history_digest", "steady_facts"]
 
-_MACHINES_OWN: Final = "seconds"
+_MACHINES_OWN: Final = frozenset({"code", "environment", "modifier", "seconds", "slot"})
 _FOLDERS_OWN: Final = "project.created"
 
 
 def steady_facts(ledger: Ledger) -> list[tuple[Any, ...]]:
-    """Every fact, oldest first, without what a machine's speed or a folder's name decides."""
+    """Every fact, oldest first, without what a machine, its speed, its user or a folder's name decides."""
     return [_steady_fact(fact) for fact in ledger.facts() if fact.kind != _FOLDERS_OWN]
 
 
@@ -31,7 +31,7 @@ def _steady_fact(fact: Fact) -> tuple[Any, ...]:
 
 def _steady(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _steady(item) for key, item in value.items() if key != _MACHINES_OWN}
+        return {key: _steady(item) for key, item in value.items() if key not in _MACHINES_OWN}
     if isinstance(value, list):
         return [_steady(item) for item in value]
     return value
