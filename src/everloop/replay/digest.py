@@ -11,7 +11,8 @@ from everloop.ledger import Fact, Ledger
 
 __all__ = ["history_digest", "steady_facts"]
 
-_MACHINES_OWN: Final = frozenset({"code", "environment", "modifier", "seconds", "slot"})
+# sources: the files that live traffic was moved into are cut by time; the rows in them have a hash of their own
+_MACHINES_OWN: Final = frozenset({"code", "environment", "modifier", "seconds", "slot", "sources"})
 _FOLDERS_OWN: Final = "project.created"
 
 
