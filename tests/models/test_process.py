@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from everloop.errors import ConfigurationError, FitFailed, NotEnoughData, StepTimeout
-from everloop.models import FitResult, Validation, fit, fit_all
+from everloop.models import FitProcess, FitResult, Validation, fit, fit_all
 from tests.models.rows import request
 
 ENDLESS = {"n_estimators": 20_000, "max_depth": 20}
@@ -104,3 +104,22 @@ def test_a_librarys_error_becomes_a_sentence(tmp_path: Path) -> None:
 def test_a_mistake_is_found_before_a_child_is_started(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="did you mean 'learning_rate'"):
         fit(request("xgboost", params={"learning_rat": 1}), scratch=tmp_path / "missing")
+
+
+@pytest.mark.parametrize("learner", ["xgboost", "logistic"])
+def test_a_process_that_was_begun_before_fits_the_same_and_ends(
+    fitted: dict[str, FitResult], learner: str, tmp_path: Path
+) -> None:
+    process = FitProcess([learner, "constant"], scratch=tmp_path)
+    (result,) = fit_all(iter([request(learner)]), process=process)
+    assert result.graph == fitted[learner].graph
+    assert fitting_children() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_is_not_needed_is_ended(tmp_path: Path) -> None:
+    process = FitProcess(["xgboost"], scratch=tmp_path)
+    assert len(fitting_children()) == 1
+    process.close()
+    assert fitting_children() == []
+    assert list(tmp_path.iterdir()) == []

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
 
+from everloop.cores import usable_cores
 from everloop.errors import BundleCorrupt, BundleError
 
 __all__ = ["ROW_BLOCK_KEY", "Graph"]
@@ -19,7 +22,7 @@ _PROBES: Final = 33
 
 
 class Graph:
-    """A graph, loaded: one thread, blocks of rows, bit-equal for a row alone and among others.
+    """A graph, loaded: one thread a block of rows, bit-equal for a row alone and among others.
 
     Trees give that by themselves with one thread. A matrix product does not: onnxruntime has another kernel for a
     single row. So a graph says how many rows it wants at once (`everloop.row_block`), and the last ones are padded.
@@ -65,11 +68,17 @@ class Graph:
         if X.ndim != 2 or X.shape[1] != self._features:
             raise BundleError(f"the graph scores rows of {self._features} features and got an array of shape {X.shape}")
         X = np.ascontiguousarray(X, dtype=np.float32)
-        step = 1 if self._by_row else _BLOCK_ROWS
-        if len(X) <= step:
-            return self._block(X, names)
-        blocks = [self._block(X[start : start + step], names) for start in range(0, len(X), step)]
-        return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
+        spans = [X[start : start + _BLOCK_ROWS] for start in range(0, max(1, len(X)), _BLOCK_ROWS)]
+        if len(spans) == 1:
+            return self._span(X, names)
+        # Which thread scores a block changes nothing of it.
+        with ThreadPoolExecutor(min(len(spans), usable_cores())) as pool:
+            return _joined(pool.map(lambda span: self._span(span, names), spans))
+
+    def _span(self, X: np.ndarray, names: list[str]) -> list[np.ndarray]:
+        if self._by_row and len(X) > 1:
+            return _joined(self._block(X[row : row + 1], names) for row in range(len(X)))
+        return self._block(X, names)
 
     def _block(self, X: np.ndarray, names: list[str]) -> list[np.ndarray]:
         rows = len(X)
@@ -91,6 +100,10 @@ class Graph:
             for i in range(_PROBES)
             for alone, whole in zip(self._block(probes[i : i + 1], names), together, strict=True)
         )
+
+
+def _joined(blocks: Iterable[list[np.ndarray]]) -> list[np.ndarray]:
+    return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
 
 
 def _session(onnx: bytes) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Final
@@ -12,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from everloop.clock import from_us
+from everloop.cores import usable_cores
 from everloop.data.contract import Contract
 from everloop.data.profile import Profile
 from everloop.data.translate import EVENT_TIME
@@ -162,7 +164,8 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
         places = list(_windows(times_us, window_us))
         bins = _bins(len(names), len(places))
         places = places[-max(1, _ALL_CELLS // (len(names) * (bins + 1))) :]
-        columns = tuple(_reference(frame[name], weight, edges, bins) for name in names)
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            columns = tuple(pool.map(lambda name: _reference(frame[name], weight, edges, bins), names))
         return cls(
             columns=columns,
             windows=_counted_windows(frame, places, columns, weight),
@@ -190,24 +193,24 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def profiled_frame(
-    frame: pl.DataFrame, contract: Contract, tree: FeatureTree, features: np.ndarray, score: np.ndarray
+    frame: pl.DataFrame, contract: Contract, tree: FeatureTree, features: np.ndarray | None, score: np.ndarray
 ) -> pl.DataFrame:
     """What a baseline watches: `event_time`, features and inputs as they came, derived features, `__score`.
 
-    frame: rows with the contract's types. features: the tree's matrix of them. score: shape (rows,).
-    Columns with the role time, id, entity or outcome, and times, are left out.
+    frame: rows with the contract's types. features: the tree's matrix of them; where None, what it takes of it is made.
+    score: shape (rows,). Columns with the role time, id, entity or outcome, and times, are left out.
     """
     raw = [
         column.name
         for column in contract.columns
         if column.role in ("feature", "input", "segment") and column.type != "datetime"
     ]
-    derived = [
-        pl.Series(name, np.ascontiguousarray(features[:, place]))
-        for place, name in enumerate(tree.names)
-        if name not in raw
-    ]
-    return frame.select(EVENT_TIME, *raw).with_columns(*derived, pl.Series(SCORE, score))
+    derived = [name for name in tree.names if name not in raw]
+    if features is None:
+        tree = tree.only(derived)
+        features = tree.matrix(frame)
+    made = [pl.Series(name, np.ascontiguousarray(features[:, tree.names.index(name)])) for name in derived]
+    return frame.select(EVENT_TIME, *raw).with_columns(*made, pl.Series(SCORE, score))
 
 
 def _windows(times_us: np.ndarray, window_us: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -237,6 +240,7 @@ def _reference(values: pl.Series, weight: np.ndarray | None, most_edges: int, bi
     else:
         numbers = _numbers(values)
         if weight is None:  # sorted once, for the edges and for the counts between them
+            numbers = _narrowed(numbers)
             ordered = np.sort(numbers[~np.isnan(numbers)])
             edges = _even_edges(ordered[np.isfinite(ordered)], most_edges)
         else:
@@ -265,6 +269,13 @@ def _numbers(values: pl.Series) -> np.ndarray:
     floats = values if values.dtype.is_float() else values.cast(pl.Float64)
     found: np.ndarray = floats.fill_null(float("nan")).to_numpy()
     return found
+
+
+def _narrowed(numbers: np.ndarray) -> np.ndarray:
+    """The same numbers as Float32 where not one of them changes by it: they are sorted in half the time."""
+    with np.errstate(over="ignore"):
+        narrow = numbers.astype(np.float32, copy=False)
+    return narrow if np.array_equal(narrow, numbers, equal_nan=True) else numbers
 
 
 def _even_edges(ordered: np.ndarray, most: int) -> np.ndarray:
@@ -339,7 +350,8 @@ def _counted_windows(
     rows = np.concatenate([rows for _, rows in places])
     which = np.repeat(np.arange(len(places)), [len(rows) for _, rows in places])
     mass = None if weight is None else weight[rows]
-    cells = [_window_cells(frame[column.name][rows], column, which, len(places), mass) for column in columns]
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        cells = list(pool.map(lambda one: _window_cells(frame[one.name][rows], one, which, len(places), mass), columns))
     return tuple(
         BaselineWindow(start_us=start, rows=len(of), counts=tuple(_plain(table[place]) for table in cells))
         for place, (start, of) in enumerate(places)
@@ -357,6 +369,8 @@ def _window_cells(
         cell = np.where(values.is_null().to_numpy(), width - 1, codes.cast(pl.Int64).fill_null(0).to_numpy())
     else:
         numbers = _numbers(values)
+        if mass is None:
+            numbers = _narrowed(numbers)  # the edges are some of these numbers
         edges = np.asarray([column.edges[place] for place in column.coarse], dtype=numbers.dtype)
         if mass is None:
             return _sorted_cells(numbers, edges, np.searchsorted(which, np.arange(windows + 1)))

@@ -93,8 +93,8 @@ def load_rows(
     lazy = scan(source, root=model.folder.parent, storage_options=storage_options)
     names = lazy.collect_schema().names()
     wanted = [column.name for column in contract.kept_columns if column.name in names]
-    frame = collect(lazy.select(wanted), source)
-    return rows_of(frame, model, contract, start=start, end=end, as_of=as_of, both_classes=both_classes, source=source)
+    read = [collect(lazy.select(wanted), source).rechunk()]
+    return _rows_of(read, model, contract, start=start, end=end, as_of=as_of, both_classes=both_classes, source=source)
 
 
 def rows_of(
@@ -109,11 +109,31 @@ def rows_of(
     both_classes: bool = True,
 ) -> Rows:
     """As `load_rows`, of a frame that is already read: a file's or the traffic log's rows."""
-    if frame.height == 0:
+    return _rows_of(
+        [frame], model, contract, source=source, start=start, end=end, as_of=as_of, both_classes=both_classes
+    )
+
+
+def _rows_of(
+    given: list[pl.DataFrame],
+    model: Model,
+    contract: Contract,
+    *,
+    source: str,
+    start: datetime | None,
+    end: datetime | None,
+    as_of: datetime | None,
+    both_classes: bool,
+) -> Rows:
+    """given: the frame, which is let go once it was read, for its rows may be most of what this machine can hold."""
+    frame = given.pop()
+    read = frame.height
+    if read == 0:
         raise NotEnoughData(f"{source} has no rows; check data.source in {model.name}/model.yaml")
     left_out: dict[str, int] = {}
-    given, broken = _keeping(frame, model, contract, source, left_out)
-    rows = conform(given, contract)
+    frame, broken = _keeping(frame, model, contract, source, left_out)
+    rows = conform(frame, contract)
+    del frame
     rows = _kept(rows, pl.col(EVENT_TIME).is_not_null(), left_out, "untimed")
     if start is not None:
         rows = rows.filter(pl.col(EVENT_TIME) >= start)
@@ -134,7 +154,7 @@ def rows_of(
         left_out=left_out,
         source=source,
         numeric=numeric,
-        read=frame.height,
+        read=read,
         broken=tuple(violation.sentence for violation in broken),
     )
 
@@ -154,12 +174,15 @@ def _keeping(
 
 
 def _kept(rows: pl.DataFrame, condition: pl.Expr | None, left_out: dict[str, int], reason: str) -> pl.DataFrame:
+    """The rows of which it holds; where it is true of all, the very same ones, for a filter would copy them."""
     if condition is None:
         return rows
-    kept = rows.filter(condition)
-    if kept.height < rows.height:
-        left_out[reason] = rows.height - kept.height
-    return kept
+    holds = rows.select(condition.alias("holds"))["holds"]
+    kept = int(holds.sum())
+    if kept == rows.height:
+        return rows
+    left_out[reason] = rows.height - kept
+    return rows.filter(holds)
 
 
 def _matured(model: Model, as_of: datetime | None) -> pl.Expr | None:
@@ -212,7 +235,7 @@ def _ordered(rows: pl.DataFrame, contract: Contract, left_out: dict[str, int]) -
     """By event time, ties by id, so that the order of the files does not matter; of one id the earliest row stays."""
     identity = contract.only("id")
     if identity is None:
-        return rows.sort(EVENT_TIME, maintain_order=True)
+        return rows if rows[EVENT_TIME].is_sorted() else rows.sort(EVENT_TIME, maintain_order=True)
     rows = rows.sort(EVENT_TIME, identity.name, maintain_order=True)
     first = pl.col(identity.name).is_first_distinct() | pl.col(identity.name).is_null()
     return _kept(rows, first, left_out, "repeated_id")

@@ -17,6 +17,7 @@ from everloop.errors import DataError
 __all__ = ["FeatureTree", "as_float32", "raw_node"]
 
 _VERSION: Final = 1
+_BLOCK_ROWS: Final = 8192
 
 
 class FeatureTree(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,8 +77,11 @@ class FeatureTree(msgspec.Struct, frozen=True, kw_only=True):
             for place, node in enumerate(self.nodes):
                 # a plain column needs no expression, whose overhead is most of what a single row costs
                 values = frame[node.name or ""] if node.op == "column" else made[self.names[place]]
-                matrix[:, place] = values.cast(pl.Float64).to_numpy()
-        matrix[~np.isfinite(matrix)] = np.nan
+                wide = values if values.dtype == pl.Float32 else values.cast(pl.Float64)
+                matrix[:, place] = wide.to_numpy()
+        for start in range(0, frame.height, _BLOCK_ROWS):  # what is made on the way stays small
+            block = matrix[start : start + _BLOCK_ROWS]
+            block[~np.isfinite(block)] = np.nan
         return matrix
 
     def categories(self) -> dict[int, int]:

@@ -25,7 +25,7 @@ from everloop.models.learner import (
 )
 from everloop.models.own_learner import own_learner
 from everloop.models.params import resolve_params, told_params
-from everloop.models.process import fit, fit_all
+from everloop.models.process import FitProcess, fit, fit_all
 from everloop.models.registry import learner, learners, own_content
 from everloop.models.regression.sklearn_graph import FittedRegressor
 from everloop.models.sklearn_graph import FittedPipeline
@@ -40,6 +40,7 @@ __all__ = [
     "Calibration",
     "Choice",
     "Distribution",
+    "FitProcess",
     "FitRequest",
     "FitResult",
     "FittedModel",

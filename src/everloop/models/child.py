@@ -1,9 +1,15 @@
-"""The child of `fit_all`: `python -m everloop.models.child FOLDER …` reads each request, fits, and writes the graph."""
+"""The child of a `FitProcess`: `python -m everloop.models.child TASK [LEARNER …]`.
+
+It reads folders from stdin, a line each, fits the request that lies in each, and leaves the graph there; an empty line
+is the last. Until the first comes it fits the named learners on a few rows, so that their libraries are loaded by then.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import queue
 import sys
 import threading
 from collections.abc import Sequence
@@ -17,11 +23,20 @@ from everloop.models.learner import Validation
 
 __all__ = ["main"]
 
+_NICE = 10  # whoever answers requests on this machine comes first
+_REHEARSED_ROWS = 64
 
-def main(folders: Sequence[Path]) -> None:
+
+def main(task: str, learners: Sequence[str]) -> None:
     """Fit what each folder holds; leave the graph, the rest as `result.json`, or the first error and fit no more."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    for folder in folders:
+    with contextlib.suppress(OSError):
+        os.nice(_NICE)
+    folders: queue.SimpleQueue[Path | None] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(folders,), daemon=True).start()
+    for learner in learners:
+        if folders.empty():
+            _rehearse(learner, task)
+    while (folder := folders.get()) is not None:
         try:
             result = fit_here(_request(folder))
         except Exception as error:  # whatever a library raises becomes a sentence for the parent
@@ -52,11 +67,26 @@ def _write(folder: Path, answer: dict[str, object]) -> None:
     (folder / "result.json").write_text(json.dumps(answer), encoding="utf-8")
 
 
-def _end_with_parent() -> None:
-    """Wait for the parent's end of the pipe to close; then there is no one to fit for."""
-    os.read(0, 1)
+def _listen(folders: queue.SimpleQueue[Path | None]) -> None:
+    """Pass on what the parent sends, until its end of the pipe closes: then there is no one to fit for."""
+    rest = b""
+    while read := os.read(0, 65_536):  # not sys.stdin, whose lock this thread would hold when the process ends
+        *lines, rest = (rest + read).split(b"\n")
+        for line in lines:
+            folders.put(Path(os.fsdecode(line)) if line else None)
     os._exit(1)
 
 
+def _rehearse(learner: str, task: str) -> None:
+    """Fit a few rows; what comes of it is of no interest."""
+    random = np.random.default_rng(0)
+    X = random.standard_normal((_REHEARSED_ROWS, 2), dtype=np.float32)
+    y = (X[:, 0] + 0.1 * random.standard_normal(_REHEARSED_ROWS) > 0).astype(np.float64)
+    judged = Validation(X=X, y=y, weight=np.ones(_REHEARSED_ROWS))
+    with contextlib.suppress(Exception):
+        fit_here(FitRequest(learner=learner, params={}, X=X, y=y, validation=judged, seed=0, task=task))
+
+
 if __name__ == "__main__":
-    main([Path(name) for name in sys.argv[1:]])
+    main(sys.argv[1], sys.argv[2:])
+    os._exit(0)  # all is written; to take the libraries down in order would take a third of a second

@@ -30,8 +30,9 @@ def fills(X: np.ndarray, *, reads_missing: bool, categories: Collection[int] = (
     """
     values = np.zeros(X.shape[1], dtype=np.float32)
     for j in range(X.shape[1]):
-        column = X[:, j]
-        present = column[np.isfinite(column)]
+        column = np.ascontiguousarray(X[:, j])
+        finite = np.isfinite(column)
+        present = column if finite.all() else column[finite]
         if reads_missing and len(present) < len(column):
             values[j] = np.nan
         elif j in categories:

@@ -1,4 +1,4 @@
-"""A fit in a child process: it can be stopped at any moment, and no native model outlives it.
+"""Fits in a child process: they can be stopped at any moment, and no native model outlives them.
 
 Arrays go as .npy files that the child maps, the rest as JSON; the graph comes back as a file. Nothing is pickled.
 The child holds the end of a pipe from here, so that it ends when we do, however we end.
@@ -6,12 +6,15 @@ The child holds the end of a pipe from here, so that it ends when we do, however
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +27,7 @@ from everloop.models.calibration import Calibration
 from everloop.models.fitting import FitRequest, FitResult, check_request
 from everloop.models.learner import target_type
 
-__all__ = ["fit", "fit_all"]
+__all__ = ["FitProcess", "fit", "fit_all"]
 
 _POLL_S: Final = 0.1
 _LAST_CHARACTERS: Final = 300
@@ -38,60 +41,170 @@ def fit(
     scratch: Path | None = None,
     clock: Clock | None = None,
 ) -> FitResult:
-    """Fit in a child process and bring back the graph; the rest as `fit_all`."""
+    """Fit in a child process and bring back the graph; the rest as `fit_all`. A mistake is found before one begins."""
+    check_request(request)
     return fit_all([request], time_limit_s=time_limit_s, stopped=stopped, scratch=scratch, clock=clock)[0]
 
 
 def fit_all(
-    requests: Sequence[FitRequest],
+    requests: Iterable[FitRequest],
     *,
     time_limit_s: float | None = None,
     stopped: Callable[[], bool] | None = None,
     scratch: Path | None = None,
     clock: Clock | None = None,
+    process: FitProcess | None = None,
 ) -> list[FitResult]:
     """Fit one after another in a single child process, which loads each library once, and bring back the graphs.
 
+    requests: each is let go once it is sent, so that one made on the way holds its rows no longer than that.
     time_limit_s: over all of them; after it the child is killed and StepTimeout raised; None waits.
     stopped: asked ten times a second; once true, the child is killed and FitFailed raised.
     scratch: an existing folder for the arrays, removed afterwards from it; None is the machine's own.
+    process: one that was begun before; it has ended afterwards.
     Raises what `fit_here` raises for the first that fails, and FitFailed where the child gave nothing.
     """
-    for request in requests:
+    clock = SystemClock() if clock is None else clock
+    deadline_s = None if time_limit_s is None else clock.monotonic_s() + time_limit_s
+    with FitProcess(scratch=scratch) if process is None else process as child:
+        sent = [child.send(request) for request in requests]
+        child.wait(sent, time_limit_s=time_limit_s, deadline_s=deadline_s, stopped=stopped, clock=clock)
+        return [one.received() for one in sent]
+
+
+class FitProcess:
+    """A child process that fits what it is sent, in order. It ends with `close`, and when this process does.
+
+    learners: those that it fits on a few rows while nothing has been sent, so that their libraries are loaded by then;
+    everloop's own, of `task`.
+    """
+
+    def __init__(
+        self, learners: Sequence[str] = (), *, task: str = "classification", scratch: Path | None = None
+    ) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix=".everloop-fit-", dir=scratch)
+        self._talk = Path(self._folder.name) / "stderr"
+        self._sent = 0
+        with self._talk.open("wb") as stderr:
+            self._child = subprocess.Popen(
+                [sys.executable, "-P", "-m", "everloop.models.child", task, *learners],
+                stdin=subprocess.PIPE,
+                stdout=stderr,
+                stderr=stderr,
+            )
+
+    def __enter__(self) -> FitProcess:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def send(self, request: FitRequest) -> SentFit:
+        """Let it fit this once it has fitted what was sent before. Raises ConfigurationError, FitFailed."""
         check_request(request)
-    with tempfile.TemporaryDirectory(prefix="everloop-fit-", dir=scratch) as name:
-        folders = [Path(name) / str(place) for place in range(len(requests))]
-        for request, folder in zip(requests, folders, strict=True):
-            _send(request, folder)
-        _run(requests, folders, time_limit_s, stopped, SystemClock() if clock is None else clock)
-        return [_receive(request, folder) for request, folder in zip(requests, folders, strict=True)]
+        sent = SentFit.write(request, Path(self._folder.name) / str(self._sent))
+        self._sent += 1
+        self._say(str(sent.folder))
+        return sent
+
+    def _say(self, line: str) -> None:
+        assert self._child.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended: whoever waits for it is told why
+            self._child.stdin.write(os.fsencode(line) + b"\n")
+            self._child.stdin.flush()
+
+    def wait(
+        self,
+        sent: Sequence[SentFit],
+        *,
+        time_limit_s: float | None,
+        deadline_s: float | None,
+        stopped: Callable[[], bool] | None,
+        clock: Clock,
+    ) -> None:
+        """Until it has fitted all that was sent. Raises StepTimeout at the deadline, FitFailed."""
+        self._say("")
+        learners = " and ".join(one.learner for one in sent)
+        while not self._ended():
+            if deadline_s is not None and clock.monotonic_s() >= deadline_s:
+                rows = max(one.rows for one in sent)
+                raise StepTimeout(
+                    f"fitting {learners} on {rows:,} rows took longer than {time_limit_s:g} s and was "
+                    "stopped; give it more time, fewer rows or smaller hyperparameters"
+                )
+            if stopped is not None and stopped():
+                raise FitFailed(f"fitting {learners} was stopped; nothing was kept")
+        _check_end(learners, self._talk, self._child.returncode)
+
+    def _ended(self) -> bool:
+        try:
+            self._child.wait(timeout=_POLL_S)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def close(self) -> None:
+        """End it, whatever it does, and remove what it was sent."""
+        self._child.kill()
+        self._child.wait()
+        if self._child.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._child.stdin.close()
+        self._folder.cleanup()
 
 
-def _send(request: FitRequest, folder: Path) -> None:
-    arrays = _arrays(request)
-    said = {
-        "learner": request.learner,
-        "params": dict(request.params),
-        "seed": request.seed,
-        "threads": request.threads,
-        "task": request.task,
-        "quantiles": list(request.quantiles),
-        "categories": dict(request.categories),
-        "calibration": request.calibration,
-        "own": None if request.own is None else str(request.own.resolve()),
-        "arrays": sorted(arrays),
-    }
-    try:
-        folder.mkdir()
-        for name, array in arrays.items():
-            np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
-        (folder / "request.json").write_text(json.dumps(said), encoding="utf-8")
-    except OSError as error:
-        needed = sum(array.nbytes for array in arrays.values()) / 1e6
-        raise FitFailed(
-            f"the rows for {request.learner} ({needed:.0f} MB) could not be written to {folder.parent.parent}: "
-            f"{error.strerror or error}; make room there and run it again"
-        ) from error
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentFit:
+    """What remains here of a request that was sent: which learner, on how many rows, and where the answer will lie."""
+
+    folder: Path
+    learner: str
+    rows: int
+
+    @classmethod
+    def write(cls, request: FitRequest, folder: Path) -> SentFit:
+        """Put the request into a new folder. Raises FitFailed where there is no room for it."""
+        arrays = _arrays(request)
+        said = {
+            "learner": request.learner,
+            "params": dict(request.params),
+            "seed": request.seed,
+            "threads": request.threads,
+            "task": request.task,
+            "quantiles": list(request.quantiles),
+            "categories": dict(request.categories),
+            "calibration": request.calibration,
+            "own": None if request.own is None else str(request.own.resolve()),
+            "arrays": sorted(arrays),
+        }
+        try:
+            folder.mkdir()
+            for name, array in arrays.items():
+                np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
+            (folder / "request.json").write_text(json.dumps(said), encoding="utf-8")
+        except OSError as error:
+            needed = sum(array.nbytes for array in arrays.values()) / 1e6
+            raise FitFailed(
+                f"the rows for {request.learner} ({needed:.0f} MB) could not be written to {folder.parent.parent}: "
+                f"{error.strerror or error}; make room there and run it again"
+            ) from error
+        return cls(folder=folder, learner=request.learner, rows=len(request.X))
+
+    def received(self) -> FitResult:
+        """What the child left. Raises what the fit raised, and FitFailed where it left nothing."""
+        try:
+            answer: dict[str, Any] = json.loads((self.folder / "result.json").read_bytes())
+        except (OSError, ValueError) as error:
+            raise FitFailed(f"the process that fitted {self.learner} left no result; run it again") from error
+        if "error" in answer:
+            raise _error(self.learner, answer["error"], answer["sentence"])
+        said, held = answer.pop("calibration"), self.folder / "held.npy"
+        return FitResult(
+            graph=(self.folder / "graph.onnx").read_bytes(),
+            **answer,
+            calibration=None if said is None else Calibration(**said),
+            held=np.load(held, allow_pickle=False) if held.exists() else None,
+        )
 
 
 def _arrays(request: FitRequest) -> dict[str, np.ndarray]:
@@ -104,48 +217,6 @@ def _arrays(request: FitRequest) -> dict[str, np.ndarray]:
         arrays["validation_y"] = np.asarray(request.validation.y).astype(target_type(request.task))
         arrays["validation_weight"] = request.validation.weights
     return arrays
-
-
-def _run(
-    requests: Sequence[FitRequest],
-    folders: Sequence[Path],
-    time_limit_s: float | None,
-    stopped: Callable[[], bool] | None,
-    clock: Clock,
-) -> None:
-    deadline_s = None if time_limit_s is None else clock.monotonic_s() + time_limit_s
-    learners = " and ".join(request.learner for request in requests)
-    talk = folders[0].parent / "stderr"
-    with talk.open("wb") as stderr:
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "everloop.models.child", *map(str, folders)],
-            stdin=subprocess.PIPE,
-            stdout=stderr,
-            stderr=stderr,
-        )
-    try:
-        while not _ended(child):
-            if deadline_s is not None and clock.monotonic_s() >= deadline_s:
-                raise StepTimeout(
-                    f"fitting {learners} on {len(requests[0].X):,} rows took longer than {time_limit_s:g} s and was "
-                    "stopped; give it more time, fewer rows or smaller hyperparameters"
-                )
-            if stopped is not None and stopped():
-                raise FitFailed(f"fitting {learners} was stopped; nothing was kept")
-    finally:
-        child.kill()
-        child.wait()
-        if child.stdin is not None:
-            child.stdin.close()
-    _check_end(learners, talk, child.returncode)
-
-
-def _ended(child: subprocess.Popen[bytes]) -> bool:
-    try:
-        child.wait(timeout=_POLL_S)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
 
 
 def _check_end(learners: str, talk: Path, code: int) -> None:
@@ -161,27 +232,11 @@ def _check_end(learners: str, talk: Path, code: int) -> None:
     raise FitFailed(f"the process that fitted {learners} ended with code {code}: {said.splitlines()[-1:]}")
 
 
-def _receive(request: FitRequest, folder: Path) -> FitResult:
-    try:
-        answer: dict[str, Any] = json.loads((folder / "result.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise FitFailed(f"the process that fitted {request.learner} left no result; run it again") from error
-    if "error" in answer:
-        raise _error(request, answer["error"], answer["sentence"])
-    said, held = answer.pop("calibration"), folder / "held.npy"
-    return FitResult(
-        graph=(folder / "graph.onnx").read_bytes(),
-        **answer,
-        calibration=None if said is None else Calibration(**said),
-        held=np.load(held, allow_pickle=False) if held.exists() else None,
-    )
-
-
-def _error(request: FitRequest, kind: str, sentence: str) -> EverloopError:
+def _error(learner: str, kind: str, sentence: str) -> EverloopError:
     """The child's error again, as the same class of our tree; anything else is a FitFailed."""
     if kind == ConfigurationError.__name__:
         return ConfigurationError(sentence.splitlines())
     if kind in errors.__all__:
         found: type[EverloopError] = getattr(errors, kind)
         return found(sentence)
-    return FitFailed(f"fitting {request.learner} failed: {kind}: {sentence}; other hyperparameters or rows may do")
+    return FitFailed(f"fitting {learner} failed: {kind}: {sentence}; other hyperparameters or rows may do")

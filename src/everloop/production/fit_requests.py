@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from everloop.cores import usable_cores
 from everloop.data import TARGET, WEIGHT, FeatureTree, Split, fit_sample
 from everloop.models import FitRequest, Validation
 from everloop.project import Model, Spec, quantile_level
@@ -20,9 +21,10 @@ YARDSTICK_ROWS = 100_000
 def candidate_request(
     model: Model, spec: Spec, parts: Split, tree: FeatureTree, *, seed: int | None = None
 ) -> FitRequest:
-    """The fit of the spec. seed: of the fit alone, None is the spec's own; the rows are drawn by the spec's."""
+    """The fit of the spec, on all cores. seed: of the fit alone, None is the spec's own; the rows are drawn by it."""
     request = _request(model, spec, parts, tree, spec.learner, spec.hyperparameters, most=model.train.rows)
-    return replace(request, own=model.own_learners, seed=spec.seed if seed is None else seed)
+    seed = spec.seed if seed is None else seed
+    return replace(request, own=model.own_learners, seed=seed, threads=usable_cores())
 
 
 def yardstick_request(model: Model, spec: Spec, parts: Split, tree: FeatureTree, learner: str) -> FitRequest:
@@ -43,10 +45,11 @@ def _request(
     y, weight = parts.train[TARGET].to_numpy(), parts.train[WEIGHT].to_numpy()
     numeric = not get_task(model.task).decides
     chosen = fit_sample(y, weight, most=len(y) if most is None else most, seed=spec.seed, numeric=numeric)
+    rows = parts.train if len(chosen.rows) == parts.train.height else parts.train[chosen.rows]
     return FitRequest(
         learner=learner,
         params=params,
-        X=tree.matrix(parts.train[chosen.rows]),
+        X=tree.matrix(rows),
         y=y[chosen.rows],
         weight=chosen.weight,
         validation=Validation(

@@ -195,8 +195,9 @@ def _gate_evidence(context: RunContext, state: State, model: Model, spec: Spec) 
     objective = Objective.parse(spec.objective)
     candidate = _evaluation(frame, CANDIDATE, thresholds, model, objective)
     champion = None if state.get("champion") is None else _evaluation(frame, CHAMPION, thresholds, model, objective)
-    test = split_of(context, state).test
     own = [one for one in model.gates if isinstance(one, OwnGate) and not one.before_training]
+    times_rows = any(isinstance(one, MeasureGate) and one.measure == "latency" for one in model.gates)
+    test = _test_rows(context, state, model, whole=bool(own) or times_rows)
     answered = {record["name"]: Verdict.from_dict(record) for record in state.get("data_gates", [])}
     if own:
         given = _own_evidence(context, state, model, test, frame, candidate, champion)
@@ -227,7 +228,13 @@ def held_out(context: RunContext, state: State) -> tuple[Evaluated, dict[str, np
     frame = pl.read_parquet(context.workdir / "judged.parquet")
     thresholds = json.loads((context.workdir / "thresholds.json").read_bytes())
     candidate = _evaluation(frame, CANDIDATE, thresholds, model, Objective.parse(spec.objective))
-    return candidate, _segments(model, split_of(context, state).test)
+    return candidate, _segments(model, _test_rows(context, state, model, whole=False))
+
+
+def _test_rows(context: RunContext, state: State, model: Model, *, whole: bool) -> pl.DataFrame:
+    """The rows that are judged by; whole, or their segments alone."""
+    columns = None if whole else list(model.data.segments) or [TARGET]
+    return split_of(context, state, columns=columns, held_out=True).test
 
 
 def _segments(model: Model, test: pl.DataFrame) -> dict[str, np.ndarray]:

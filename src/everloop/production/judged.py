@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -29,11 +29,12 @@ class JudgedModel:
 
     threshold: chosen on validation rows for the objective, never on test rows; None where the task decides nothing.
     test: the evaluation on test rows. quantiles: shape (n, q), what the model gives there under these names; None for
-    none.
+    none. validation: its scores on validation rows, shape (v,), where a threshold was chosen on them.
     """
 
     threshold: float | None
     test: Evaluated
+    validation: np.ndarray | None = None
     quantiles: np.ndarray | None = None
     names: tuple[str, ...] = ()
 
@@ -51,12 +52,12 @@ def judge_graph(
 
     quantiles: the names of those that it gives.
     """
-    chosen_on, threshold = split.validation, None
+    chosen_on, threshold, scores = split.validation, None, None
     if task.decides:
         scores = graph.scores(features.matrix(chosen_on))
         threshold = task.choose_threshold(objective, _y(chosen_on), scores, _weight(chosen_on))
     found = graph.predictions(features.matrix(split.test))
-    return _judged(*found, split.test, threshold, objective, task, names=quantiles)
+    return replace(_judged(*found, split.test, threshold, objective, task, names=quantiles), validation=scores)
 
 
 def judge_bundle(bundle: Bundle, test: pl.DataFrame, objective: Objective, task: Task) -> JudgedModel:

@@ -7,6 +7,7 @@ spec's own seed in any case.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ import polars as pl
 
 from everloop.bundle import Graph
 from everloop.errors import Refused
-from everloop.models import fit_all, fitted_learners, own_content
+from everloop.models import FitRequest, fit_all, fitted_learners, own_content
 from everloop.production.fit_requests import candidate_request
 from everloop.production.judged import JudgedModel, judge_graph
 from everloop.production.run_state import features_of, model_of, spec_of, split_of, write_whole
@@ -41,23 +42,32 @@ def refit(context: RunContext, state: State) -> State:
     if not seeds:
         return {}
     _refuse_changed_learners(model, spec, state)
-    parts, tree, task = split_of(context, state), features_of(model, spec), get_task(model.task)
+    tree, task = features_of(model, spec), get_task(model.task)
     begun_s = context.clock.monotonic_s()
     results = fit_all(
-        [candidate_request(model, spec, parts, tree, seed=seed) for seed in seeds],
+        _fit_requests(context, state, model, spec, seeds),
         time_limit_s=context.remaining_s(),
         stopped=context.should_stop,
         scratch=context.workdir,
         clock=context.clock,
     )
     fitted_s = context.clock.monotonic_s() - begun_s
-    objective = Objective.parse(spec.objective)
+    objective, parts = Objective.parse(spec.objective), split_of(context, state, held_out=True)
     judged = {
         seed: judge_graph(Graph(result.graph), tree, parts, objective, task, quantiles=spec.quantiles)
         for seed, result in zip(seeds, results, strict=True)
     }
     _keep(context.workdir, judged)
     return {"refit": {"seeds": list(seeds), "seconds": round(fitted_s, 3)}}
+
+
+def _fit_requests(
+    context: RunContext, state: State, model: Model, spec: Spec, seeds: Sequence[int]
+) -> Iterator[FitRequest]:
+    """One at a time, as each holds its rows."""
+    parts, tree = split_of(context, state), features_of(model, spec)
+    for seed in seeds:
+        yield candidate_request(model, spec, parts, tree, seed=seed)
 
 
 def _refuse_changed_learners(model: Model, spec: Spec, state: State) -> None:

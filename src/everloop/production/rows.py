@@ -32,7 +32,7 @@ def everything_known(model: Model, contract: Contract, log: TrafficLog, *, as_of
     live = _live(model, contract, log, source_end=source.span[1], as_of=as_of)
     frame = source.frame if live is None else _joined(source.frame, live.frame, contract)
     if window is not None:
-        frame = frame.filter(pl.col(EVENT_TIME) >= frame[EVENT_TIME][-1] - window)
+        frame = frame[int(frame[EVENT_TIME].search_sorted(frame[EVENT_TIME][-1] - window, side="left")) :]
     left_out = dict(source.left_out)
     for reason, count in (live.left_out if live is not None else {}).items():
         left_out[reason] = left_out.get(reason, 0) + count

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from everloop.data import EVENT_TIME, FeatureTree, Split, load_features, read_contract, retrain_split, time_split
+from everloop.data import (
+    EVENT_TIME,
+    TARGET,
+    FeatureTree,
+    Split,
+    load_features,
+    read_contract,
+    retrain_split,
+    time_split,
+)
 from everloop.errors import Refused
 from everloop.models import learners
 from everloop.project import Model, Spec
@@ -23,6 +32,7 @@ __all__ = [
     "CANDIDATE",
     "CHAMPION",
     "champion_of",
+    "decided_split",
     "features_of",
     "graph_of",
     "model_of",
@@ -70,9 +80,13 @@ def run_place(context: RunContext) -> str:
     return os.path.relpath(context.workdir, resources_of(context).project.root)
 
 
-def run_rows(context: RunContext) -> pl.DataFrame:
-    """The rows that were frozen when the run began, in order of event time."""
-    return pl.read_parquet(context.workdir / "snapshot.parquet")
+def run_rows(context: RunContext, columns: Sequence[str] | None = None, *, skipped: int = 0) -> pl.DataFrame:
+    """The rows that were frozen when the run began, in order of event time.
+
+    columns: those that are read; None for all. skipped: how many of the oldest rows are not read.
+    """
+    lazy = pl.scan_parquet(context.workdir / "snapshot.parquet")
+    return (lazy if columns is None else lazy.select(columns)).slice(skipped).collect()
 
 
 def features_of(model: Model, spec: Spec) -> FeatureTree:
@@ -81,22 +95,29 @@ def features_of(model: Model, spec: Spec) -> FeatureTree:
     return tree.only(spec.features) if spec.features else tree
 
 
-def split_of(context: RunContext, state: State) -> Split:
-    """The run's rows cut by time: where the step `split` decided it, else as it is to be decided."""
-    frame = run_rows(context)
-    if "split" in state:  # decided before: cut where it was cut
-        first = datetime.fromisoformat(state["split"]["validation_from"])
-        second = datetime.fromisoformat(state["split"]["test_from"])
-        at = pl.col(EVENT_TIME)
-        return Split(
-            train=frame.filter(at < first),
-            validation=frame.filter((at >= first) & (at < second)),
-            test=frame.filter(at >= second),
-        )
+def decided_split(context: RunContext, state: State) -> Split:
+    """Where the run's rows are to be cut by time; of the rows no more than that takes is read."""
+    frame = run_rows(context, [EVENT_TIME, TARGET])
     if champion_of(context, state) is None:
         return time_split(frame)
     model = model_of(context, state)
     return retrain_split(frame, model.train.holdout, numeric=not get_task(model.task).decides)
+
+
+def split_of(
+    context: RunContext, state: State, *, columns: Sequence[str] | None = None, held_out: bool = False
+) -> Split:
+    """The run's rows, cut where the step `split` decided.
+
+    columns: those that are read; None for all. held_out: the rows that were fitted on are not read, and the part of
+    them is empty.
+    """
+    train, validation = (state["split"][part]["rows"] for part in ("train", "validation"))
+    if held_out:
+        rows = run_rows(context, columns, skipped=train)
+        return Split(train=rows[:0], validation=rows[:validation], test=rows[validation:])
+    rows = run_rows(context, columns)
+    return Split(train=rows[:train], validation=rows[train : train + validation], test=rows[train + validation :])
 
 
 def champion_of(context: RunContext, state: State) -> int | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,10 +17,10 @@ import numpy as np
 import polars as pl
 
 from everloop.bundle import BundleParts, Graph
-from everloop.data import TARGET, WEIGHT, Baseline, Contract, FeatureTree, Rows, Split, profiled_frame, read_contract
+from everloop.data import TARGET, WEIGHT, Baseline, FeatureTree, Rows, profiled_frame, read_contract
 from everloop.errors import Refused
 from everloop.ledger import DataSpan, Estimate, RoutingState, SegmentEstimate, VerdictRecord, VersionRegistered
-from everloop.models import FitRequest, FitResult, fit_all, fitted_learners, own_content
+from everloop.models import FitProcess, FitRequest, FitResult, fit_all, fitted_learners, learners, own_content
 from everloop.production.fit_requests import candidate_request, yardstick_request
 from everloop.production.gating import held_out
 from everloop.production.judged import JudgedModel, estimates, judge_bundle, judge_graph
@@ -30,6 +30,7 @@ from everloop.production.run_state import (
     CANDIDATE,
     CHAMPION,
     champion_of,
+    decided_split,
     features_of,
     graph_of,
     model_of,
@@ -49,11 +50,14 @@ from everloop.workflows import RunContext, State
 __all__ = ["evaluate", "fit", "package", "register", "release", "snapshot", "split"]
 
 _LEARNERS = "learners.py"
+_FITTING = "fitting"
+_VALIDATION = "validation.parquet"
 
 
 def snapshot(context: RunContext, state: State) -> State:
     """Freeze all that is known at the run's time: the rest of the run reads this file and no source."""
     model, project = model_of(context, state), resources_of(context).project
+    _begin_fitting(context, model, spec_of(context, state))
     reading = Reading.begin(model, root=project.root, traffic=project.paths.traffic)
     rows = everything_known(
         model,
@@ -61,18 +65,28 @@ def snapshot(context: RunContext, state: State) -> State:
         resources_of(context).log(model.name),
         as_of=datetime.fromisoformat(state["as_of"]),
     )
-    draft = context.workdir / f".snapshot.{os.getpid()}"
-    rows.frame.write_parquet(draft, compression="zstd", compression_level=1)
-    draft.replace(context.workdir / "snapshot.parquet")
-    origin = origin_of(
-        model,
-        spec_of(context, state),
-        root=project.root,
-        reading=reading,
-        approval=context.ledger.fact(state["approval"]) if state.get("approval") else None,
-        workdir=context.workdir,
-    )
-    return {"data": _described(rows), "origin": origin}
+    with ThreadPoolExecutor(1) as pool:
+        described = pool.submit(_described, rows)
+        draft = context.workdir / f".snapshot.{os.getpid()}"
+        rows.frame.write_parquet(draft, compression="lz4")  # read by most of the steps, so quick rather than small
+        draft.replace(context.workdir / "snapshot.parquet")
+        origin = origin_of(
+            model,
+            spec_of(context, state),
+            root=project.root,
+            reading=reading,
+            approval=context.ledger.fact(state["approval"]) if state.get("approval") else None,
+            workdir=context.workdir,
+        )
+        return {"data": described.result(), "origin": origin}
+
+
+def _begin_fitting(context: RunContext, model: Model, spec: Spec) -> None:
+    """A process that loads what the fit takes while the rows are read."""
+    known = learners(model.task)
+    wanted = [*fitted_learners(spec.learner, spec.hyperparameters), *yardsticks_of(model)]
+    own = [name for name in dict.fromkeys(wanted) if name in known]
+    context.at_hand.keep(_FITTING, FitProcess(own, task=model.task, scratch=context.workdir))
 
 
 def _described(rows: Rows) -> dict[str, Any]:
@@ -92,7 +106,7 @@ def _described(rows: Rows) -> dict[str, Any]:
 
 def split(context: RunContext, state: State) -> State:
     """A first version: 70/15/15 by time. A later one: all but the newest holdout; it waits for enough positives."""
-    parts, task = split_of(context, state), get_task(model_of(context, state).task)
+    parts, task = decided_split(context, state), get_task(model_of(context, state).task)
     validation, test = parts.bounds
     return {
         "split": {
@@ -107,34 +121,34 @@ def split(context: RunContext, state: State) -> State:
 
 
 def fit(context: RunContext, state: State) -> State:
-    """Fit the spec's learner, and the yardsticks beside it, in two child processes that can be stopped.
+    """Fit the yardsticks, and then the spec's learner, in a child process that can be stopped.
 
     What comes back are graphs, each held against its model.
     """
     model, spec = model_of(context, state), spec_of(context, state)
-    parts, tree = split_of(context, state), features_of(model, spec)
-    names = yardsticks_of(model)
-
-    own = candidate_request(model, spec, parts, tree)
     content = _keep_learners(context, model, spec)
-    others = [yardstick_request(model, spec, parts, tree, name) for name in names]
-
-    def fitted(requests: Sequence[FitRequest]) -> list[FitResult]:
-        return fit_all(
-            requests,
-            time_limit_s=context.remaining_s(),
-            stopped=context.should_stop,
-            scratch=context.workdir,
-            clock=context.clock,
-        )
-
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        (result,), yardsticks = pool.map(fitted, ([own], others))
-    for name, found in zip((CANDIDATE, *names), (result, *yardsticks), strict=True):
+    results = fit_all(
+        _fit_requests(context, state, model, spec),
+        time_limit_s=context.remaining_s(),
+        stopped=context.should_stop,
+        scratch=context.workdir,
+        clock=context.clock,
+        process=context.at_hand.take(_FITTING),
+    )
+    for name, found in zip((*yardsticks_of(model), CANDIDATE), results, strict=True):
         write_whole(context.workdir / f"{name}.onnx", found.graph)
+    result = results[-1]
     if _own_content(model, spec) != content:
         raise Refused(f"{model.name}/{_LEARNERS} was changed while {spec.learner} was fitted; start another run")
     return {"fit": _fitted(result) | ({} if content is None else {"own_learners": content})}
+
+
+def _fit_requests(context: RunContext, state: State, model: Model, spec: Spec) -> Iterator[FitRequest]:
+    """One at a time: the few rows of the yardsticks first, which are fitted by the time all of them are made."""
+    parts, tree = split_of(context, state), features_of(model, spec)
+    for name in yardsticks_of(model):
+        yield yardstick_request(model, spec, parts, tree, name)
+    yield candidate_request(model, spec, parts, tree)
 
 
 def _keep_learners(context: RunContext, model: Model, spec: Spec) -> str | None:
@@ -163,7 +177,8 @@ def _fitted(result: FitResult) -> dict[str, Any]:
 def evaluate(context: RunContext, state: State) -> State:
     """Threshold on validation rows; metrics on test rows, beside yardsticks and champion on the same rows."""
     model, spec = model_of(context, state), spec_of(context, state)
-    parts, tree, task = split_of(context, state), features_of(model, spec), get_task(model.task)
+    parts, task = split_of(context, state, held_out=True), get_task(model.task)
+    tree = features_of(model, spec)
     objective = Objective.parse(spec.objective)
     names = yardsticks_of(model)
     judged, *others = (
@@ -199,24 +214,29 @@ def _keep_judged(
         if model.quantiles is not None:
             columns |= {f"{name}_{said}": model.quantiles[:, place] for place, said in enumerate(model.names)}
     thresholds = {name: model.threshold for name, model in models.items()}
-    draft = workdir / f".judged.{os.getpid()}"
-    pl.DataFrame(columns).write_parquet(draft)
-    draft.replace(workdir / "judged.parquet")
+    _write_frame(pl.DataFrame(columns), workdir / "judged.parquet")
+    if judged.validation is not None:
+        _write_frame(pl.DataFrame({CANDIDATE: judged.validation}), workdir / _VALIDATION)
     write_whole(workdir / "thresholds.json", json.dumps(thresholds).encode())
+
+
+def _write_frame(frame: pl.DataFrame, path: Path) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    frame.write_parquet(draft)
+    draft.replace(path)
 
 
 def package(context: RunContext, state: State) -> State:
     """Graph, features, contract, baseline and threshold become an immutable bundle, named by its content."""
     model, spec = model_of(context, state), spec_of(context, state)
-    tree, contract, parts = features_of(model, spec), read_contract(model), split_of(context, state)
-    graph, decides = graph_of(context, CANDIDATE), get_task(model.task).decides
+    tree, decides = features_of(model, spec), get_task(model.task).decides
     bundles = resources_of(context).bundles
     bundle = bundles.write(
         BundleParts(
-            graph=graph,
+            graph=graph_of(context, CANDIDATE),
             features=tree,
-            contract=contract,
-            baseline=_baseline(model, contract, tree, Graph(graph), parts),
+            contract=read_contract(model),
+            baseline=_baseline(context, state, model, tree),
             threshold=state["threshold"],
             metrics={name: estimate["point"] for name, estimate in state["metrics"].items()},
             spec_hash=spec.hash,
@@ -227,7 +247,7 @@ def package(context: RunContext, state: State) -> State:
             positive=model.positive_label if decides else None,
             negative=model.negative_label if decides else None,
             quantiles=spec.quantiles,
-            error_bound=None if decides else error_bound(_held_out(parts)),
+            error_bound=None if decides else error_bound(_held_out_outcomes(context, state)),
             calibration=state["fit"].get("calibration", {}).get("method", "none"),
         )
     )
@@ -236,21 +256,31 @@ def package(context: RunContext, state: State) -> State:
     return {"bundle": bundle}
 
 
-def _held_out(parts: Split) -> np.ndarray:
+def _held_out_outcomes(context: RunContext, state: State) -> np.ndarray:
     """The outcomes of all rows that the model was not fitted on."""
-    return np.concatenate([parts.validation[TARGET].to_numpy(), parts.test[TARGET].to_numpy()])
+    return run_rows(context, [TARGET], skipped=state["split"]["train"]["rows"])[TARGET].to_numpy()
 
 
-def _baseline(model: Model, contract: Contract, tree: FeatureTree, graph: Graph, parts: Split) -> Baseline:
+def _baseline(context: RunContext, state: State, model: Model, tree: FeatureTree) -> Baseline:
     """The reference: columns over all rows of the run; the score is missing on the rows it was fitted on."""
-    rows = pl.concat([parts.train, parts.validation, parts.test])
-    features = tree.matrix(rows)
-    fitted_on = parts.train.height
+    rows, held_out = run_rows(context), _held_out_scores(context, state, tree)
     score = np.full(rows.height, np.nan, dtype=np.float32)
-    score[fitted_on:] = graph.scores(features[fitted_on:])
-    watched = profiled_frame(rows, contract, tree, features, score)
+    score[-len(held_out) :] = held_out
+    watched = profiled_frame(rows, read_contract(model), tree, None, score)
     weighted = model.data.weight is not None
     return Baseline.build(watched, window=model.monitor.every, weight=rows[WEIGHT].to_numpy() if weighted else None)
+
+
+def _held_out_scores(context: RunContext, state: State, tree: FeatureTree) -> np.ndarray:
+    """The candidate's scores on validation and test rows, as `evaluate` found them; float32, shape (v + t,)."""
+    test = pl.read_parquet(context.workdir / "judged.parquet", columns=[CANDIDATE])[CANDIDATE].to_numpy()
+    known = context.workdir / _VALIDATION
+    if known.exists():
+        validation = pl.read_parquet(known)[CANDIDATE].to_numpy()
+    else:  # no threshold was chosen on them
+        rows = split_of(context, state, columns=tree.columns, held_out=True).validation
+        validation = Graph(graph_of(context, CANDIDATE)).scores(tree.matrix(rows))
+    return np.concatenate([validation, test])
 
 
 def register(context: RunContext, state: State) -> State:
@@ -293,7 +323,7 @@ def register(context: RunContext, state: State) -> State:
 def _usual(context: RunContext, state: State) -> dict[str, Any]:
     """What later trainings are held against: `train.window` in microseconds, and the target's mean."""
     window = model_of(context, state).train.window
-    mean = float(run_rows(context)[TARGET].mean())  # type: ignore[arg-type]
+    mean = float(run_rows(context, [TARGET])[TARGET].mean())  # type: ignore[arg-type]
     return {"window_us": None if window is None else window // timedelta(microseconds=1), "target_mean": mean}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from everloop.clock import Clock
 from everloop.ledger import Fact, Key, Ledger, Payload
+from everloop.workflows.at_hand import AtHand
 
 __all__ = ["RunContext"]
 
@@ -21,7 +22,8 @@ class RunContext:
 
     workdir: the run's own folder, kept. cause: the seq of the fact `run.started`. resources: what the engine's
     owner passed in. attempt: 1 for the first. deadline_s: on the clock's monotonic time, where there is one.
-    told: set once `should_stop` said yes; what the step gives after that does not count.
+    told: set once `should_stop` said yes; what the step gives after that does not count. at_hand: what earlier steps of
+    the run left in this process.
     """
 
     run_id: str
@@ -38,6 +40,7 @@ class RunContext:
     stopping: Callable[[], bool]
     crash: Callable[[str], None]
     told: threading.Event = field(default_factory=threading.Event)
+    at_hand: AtHand = field(default_factory=AtHand)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def key(self, n: int) -> Key:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -15,6 +15,7 @@ import msgspec
 from everloop.clock import Clock
 from everloop.errors import EverloopError, LedgerUnreadable, NotFound, Refused, WorkflowError
 from everloop.ledger import Fact, Ledger, RunFailed, RunFinished, RunRefused, RunStep, StepFailure, VerdictRecord
+from everloop.workflows.at_hand import AtHand
 from everloop.workflows.context import RunContext
 from everloop.workflows.limits import in_time, pause_s, waited
 from everloop.workflows.queue import Envelope, Queue, run_key
@@ -60,9 +61,16 @@ class Execution:
     leave: Callable[[], None]
     durably: Callable[[str, Callable[[], Record]], Record]
     crash: Callable[[str], None]
+    at_hand: AtHand = field(default_factory=AtHand)
 
     def run(self) -> RunResult:
         """Run what has not been run yet, and record how it ended."""
+        try:
+            return self._run()
+        finally:
+            self.at_hand.close()
+
+    def _run(self) -> RunResult:
         self.crash("before:run")
         started = self.ledger.run(self.envelope.run_id).seq
         self.crash("started:run")
@@ -200,6 +208,7 @@ class Execution:
             deadline_s=None if limit is None else self.clock.monotonic_s() + limit,
             stopping=self.stopping,
             crash=self.crash,
+            at_hand=self.at_hand,
         )
 
     def broke(self, error: Exception) -> RunResult:

@@ -65,7 +65,7 @@ def kept_steps(source: Path, workdir: Path, steps: Sequence[str]) -> dict[str, d
             "retry from an earlier step, or start the run anew"
         )
     draft = workdir.with_name(f".{workdir.name}.{secrets.token_hex(4)}")
-    shutil.copytree(source, draft)
+    shutil.copytree(source, draft, ignore=shutil.ignore_patterns(".*"))  # drafts that a crash left
     for path in (draft / _FOLDER).glob("*.json"):
         if path.stem not in steps:
             path.unlink()

@@ -1,0 +1,42 @@
+"""What the steps of a run hand each other within one process."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+__all__ = ["AtHand"]
+
+
+class Closeable(Protocol):
+    """What ends by `close`."""
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
+class AtHand:
+    """Things that are begun in one step and used in another. A crash loses them, so who takes one can do without.
+
+    What nobody took is closed when the run ends here, however it ends.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Closeable] = {}
+
+    def keep(self, name: str, thing: Closeable) -> None:
+        """Keep it for a later step; what was kept under this name is closed."""
+        former = self.take(name)
+        self._kept[name] = thing
+        if former is not None:
+            former.close()
+
+    def take(self, name: str) -> Any | None:
+        """What was kept, which is now the caller's to close; None where nothing is."""
+        return self._kept.pop(name, None)
+
+    def close(self) -> None:
+        """Close all that is left."""
+        while self._kept:
+            _, thing = self._kept.popitem()
+            thing.close()
