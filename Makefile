@@ -7,7 +7,7 @@ SHELL := /bin/bash
 export PYTHONDONTWRITEBYTECODE :=
 LOCK := uv pip compile pyproject.toml --extra all --group build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q
 
-.PHONY: help setup demo test lint types imports unit lock bench-demo bench-search bench-startup bench-ledger bench-explore bench-card clean
+.PHONY: help setup demo test lint types imports unit lock bench-demo bench-search bench-startup bench-ledger bench-pipeline bench-explore bench-card clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -59,6 +59,9 @@ bench-startup: $(VENV)/.installed ## how soon the command answers
 
 bench-ledger: $(VENV)/.installed ## facts written a second, rows verified a second, beside bare SQLite
 	@$(BIN)/python -m bench.ledger --json $(ARGS)
+
+bench-pipeline: $(VENV)/.installed-dev ## a training beside a bare script, in time and memory
+	@$(BIN)/python -m bench.pipeline --json $(ARGS)
 
 bench-explore: $(VENV)/.installed ## how long a first look takes, and in how much memory
 	@$(BIN)/python -m bench.explore --json $(ARGS)
