@@ -200,7 +200,7 @@ def test_every_list_reads_at_80_columns_and_as_json(trained: Path) -> None:
     assert run["steps"][0]["step"] == "configure"
     assert "approved by alice" in everloop("spec", "list", cwd=trained).out
     shown = {
-        "model": ("model", "show", "v1"),
+        "model": ("model", "show"),
         "run": ("run", "show", version["run"]),
         "fact": ("audit", "show", "1"),
         "why": ("why", "v1"),

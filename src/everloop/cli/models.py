@@ -50,18 +50,32 @@ def model_list(model: ModelName = None, as_json: AsJson = False) -> None:
     )
 
 
-def _card(here: Opened, version: str, model: str | None) -> VersionCard:
+def _card(here: Opened, version: str | None, model: str | None) -> VersionCard:
     from everloop.control import version_number
     from everloop.registry import version_card
 
-    named, number = version_number(version)
+    named, number = (None, None) if version is None else version_number(version)
     chosen = here.project.model(model if named is None else named)
+    if number is None:
+        number = _answering(here, chosen.name)
     return version_card(here.project, here.ledger, here.clock, model=chosen.name, number=number)
+
+
+def _answering(here: Opened, model: str) -> int:
+    """The version that answers; the newest where none does. Raises NotFound where there is none yet."""
+    from everloop.errors import NotFound
+
+    routing, versions = here.ledger.routing(model), here.ledger.versions(model)
+    if not versions:
+        raise NotFound(f"{model} has no version yet; 'everloop train' makes the first")
+    return versions[-1].number if routing is None or routing.champion is None else routing.champion
 
 
 @models.command("show")
 def model_show(
-    version: VersionName,
+    version: Annotated[
+        str | None, typer.Argument(help="Such as v2, or fraud/v2; left out, the one that answers.")
+    ] = None,
     model: OfModel = None,
     page: Annotated[bool, typer.Option("--page", help="Write the card as an HTML page too.")] = False,
     as_json: AsJson = False,
