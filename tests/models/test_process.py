@@ -123,3 +123,29 @@ def test_a_process_that_is_not_needed_is_ended(tmp_path: Path) -> None:
     process.close()
     assert fitting_children() == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_died_before_anything_was_sent_is_replaced(fitted: dict[str, FitResult], tmp_path: Path) -> None:
+    process = FitProcess(["xgboost"], scratch=tmp_path)
+    (child,) = fitting_children()
+    child.kill()
+    psutil.wait_procs([child], timeout=30)
+    (result,) = fit_all([request("constant")], process=process, scratch=tmp_path)
+    assert result.graph == fitted["constant"].graph
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_parent_left_is_swept(tmp_path: Path) -> None:
+    program = f"""
+import os, signal
+from pathlib import Path
+from everloop.models import FitProcess
+from tests.models.rows import request
+process = FitProcess(scratch=Path({str(tmp_path)!r}))
+process.send(request("constant"))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[2])
+    assert list(tmp_path.glob(".everloop-fit-*/0/X.npy"))
+    FitProcess.sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []

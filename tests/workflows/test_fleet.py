@@ -14,7 +14,9 @@ import psycopg
 import pytest
 
 from everloop.clock import SystemClock
-from everloop.ledger import Ledger
+from everloop.errors import LedgerUnreadable
+from everloop.ledger import Ledger, NoticeSent
+from everloop.workflows import Engine, RunContext, State, Step, Workflow
 
 from ..database_server import DatabaseServer, database_server
 from . import fleet
@@ -122,3 +124,21 @@ def test_a_database_that_is_restarted_in_mid_run_delays_it(tmp_path: Path) -> No
         assert kinds.count("run.step") == 4
         assert len(list(tmp_path.glob("began-*"))) == 1  # what the step had done was not thrown away
         assert ledger.verify().ok
+
+
+def test_a_fact_of_a_step_is_written_once_where_the_answer_to_it_was_lost(tmp_path: Path, address: str) -> None:
+    lost = [True]
+
+    def tell(context: RunContext, state: State) -> State:
+        payload = NoticeSent(channel="log", sentence="it is told", delivered=True)
+        context.append("notice.sent", "log", payload)
+        if lost:
+            lost.clear()
+            raise LedgerUnreadable("the server closed the connection")  # after it had committed
+        return {}
+
+    workflow = Workflow(name="tell", steps=[Step(name="tell", run=tell)])
+    with fleet.open_ledger(tmp_path, address) as ledger:
+        with Engine.open(tmp_path, ledger=ledger, clock=SystemClock(), workflows=[workflow], lease_s=30.0) as engine:
+            assert engine.run("tell", {}, run_id="r-1", actor="alice").status == "finished"
+        assert [fact.n for fact in ledger.facts(kind="notice.sent")] == [1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from everloop.models.learner import target_type
 __all__ = ["FitProcess", "fit", "fit_all"]
 
 _POLL_S: Final = 0.1
+_PREFIX: Final = ".everloop-fit-"
 _LAST_CHARACTERS: Final = 300
 
 
@@ -61,11 +63,14 @@ def fit_all(
     time_limit_s: over all of them; after it the child is killed and StepTimeout raised; None waits.
     stopped: asked ten times a second; once true, the child is killed and FitFailed raised.
     scratch: an existing folder for the arrays, removed afterwards from it; None is the machine's own.
-    process: one that was begun before; it has ended afterwards.
+    process: one that was begun before, and has ended afterwards; where it has died by itself meanwhile, another is.
     Raises what `fit_here` raises for the first that fails, and FitFailed where the child gave nothing.
     """
     clock = SystemClock() if clock is None else clock
     deadline_s = None if time_limit_s is None else clock.monotonic_s() + time_limit_s
+    if process is not None and process.has_ended:
+        process.close()
+        process = None
     with FitProcess(scratch=scratch) if process is None else process as child:
         sent = [child.send(request) for request in requests]
         child.wait(sent, time_limit_s=time_limit_s, deadline_s=deadline_s, stopped=stopped, clock=clock)
@@ -82,7 +87,7 @@ class FitProcess:
     def __init__(
         self, learners: Sequence[str] = (), *, task: str = "classification", scratch: Path | None = None
     ) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix=".everloop-fit-", dir=scratch)
+        self._folder = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=scratch)
         self._talk = Path(self._folder.name) / "stderr"
         self._sent = 0
         with self._talk.open("wb") as stderr:
@@ -142,6 +147,17 @@ class FitProcess:
         except subprocess.TimeoutExpired:
             return False
         return True
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is no more: killed for want of memory, say, before anything was sent."""
+        return self._child.poll() is not None
+
+    @staticmethod
+    def sweep(scratch: Path) -> None:
+        """Remove what processes left in `scratch` whose parent was killed; nobody may fit there now."""
+        for left in scratch.glob(f"{_PREFIX}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def close(self) -> None:
         """End it, whatever it does, and remove what it was sent."""

@@ -15,7 +15,7 @@ import polars as pl
 
 from everloop.bundle import Graph
 from everloop.errors import Refused
-from everloop.models import FitRequest, fit_all, fitted_learners, own_content
+from everloop.models import FitProcess, FitRequest, fit_all, fitted_learners, own_content
 from everloop.production.fit_requests import candidate_request
 from everloop.production.judged import JudgedModel, judge_graph
 from everloop.production.run_state import features_of, model_of, spec_of, split_of, write_whole
@@ -43,6 +43,7 @@ def refit(context: RunContext, state: State) -> State:
         return {}
     _refuse_changed_learners(model, spec, state)
     tree, task = features_of(model, spec), get_task(model.task)
+    FitProcess.sweep(context.workdir)
     begun_s = context.clock.monotonic_s()
     results = fit_all(
         _fit_requests(context, state, model, spec, seeds),

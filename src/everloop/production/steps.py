@@ -86,6 +86,10 @@ def _begin_fitting(context: RunContext, model: Model, spec: Spec) -> None:
     known = learners(model.task)
     wanted = [*fitted_learners(spec.learner, spec.hyperparameters), *yardsticks_of(model)]
     own = [name for name in dict.fromkeys(wanted) if name in known]
+    former = context.at_hand.take(_FITTING)  # of an attempt that failed
+    if former is not None:
+        former.close()
+    FitProcess.sweep(context.workdir)
     context.at_hand.keep(_FITTING, FitProcess(own, task=model.task, scratch=context.workdir))
 
 
@@ -127,13 +131,16 @@ def fit(context: RunContext, state: State) -> State:
     """
     model, spec = model_of(context, state), spec_of(context, state)
     content = _keep_learners(context, model, spec)
+    process = context.at_hand.take(_FITTING)
+    if process is None:
+        FitProcess.sweep(context.workdir)
     results = fit_all(
         _fit_requests(context, state, model, spec),
         time_limit_s=context.remaining_s(),
         stopped=context.should_stop,
         scratch=context.workdir,
         clock=context.clock,
-        process=context.at_hand.take(_FITTING),
+        process=process,
     )
     for name, found in zip((*yardsticks_of(model), CANDIDATE), results, strict=True):
         write_whole(context.workdir / f"{name}.onnx", found.graph)

@@ -53,6 +53,14 @@ class Interrupted(BaseException):
     """The process ends before the run does; no `Exception`, so that the run stays as it is and can go on."""
 
 
+class _Escaped(BaseException):
+    """What a step raised, past DBOS, which would keep an `Exception` as what the step gave."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Durable:
     """One process's durable runs: in a SQLite file, or in the PostgreSQL database that several machines share."""
 
@@ -106,8 +114,21 @@ class Durable:
             raise self._said(error) from error
 
     def step(self, name: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Inside of a run: what `run` gave when it first ended, or run it now."""
-        return DBOS.run_step({"name": name}, run)
+        """Inside of a run: what `run` gave when it first ended, or run it now.
+
+        What it raises is no result: a disk that is full or a store that is away would be so for this step for good.
+        """
+
+        def carried() -> dict[str, Any]:
+            try:
+                return run()
+            except Exception as error:
+                raise _Escaped(error) from error
+
+        try:
+            return DBOS.run_step({"name": name}, carried)
+        except _Escaped as escaped:
+            raise escaped.error from escaped.error.__cause__
 
     def outcome(self, run_id: str) -> dict[str, Any] | None:
         """What the body returned; None while the run goes on, and for one that is not begun here or elsewhere."""

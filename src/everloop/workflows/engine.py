@@ -43,6 +43,8 @@ __all__ = ["LEASE_S", "Engine", "ProjectPaths", "RunHandle", "cancel_run"]
 
 _POLL_S = 0.05
 _SHORT_S = 0.002
+_FIRST_REST_S = 2.0
+_LONGEST_REST_S = 600.0
 _SETTLING_S = 5.0
 _HELP_EVERY_S = 0.5
 _AWAY_S = 0.25
@@ -115,6 +117,7 @@ class Engine:
         self._active: set[str] = set()
         self._closing = False
         self._futures: dict[str, Future[RunResult]] = {}
+        self._broken: dict[str, tuple[float, float]] = {}  # run → until when it rests, for how long
         self._alive: Alive | None = None
         self._durable: Durable
 
@@ -354,9 +357,21 @@ class Engine:
         for run_id, run in self._left().items():
             if bounded and not self._has_room():
                 break
+            if bounded and self._rests(run_id):
+                continue
             if wanted(run_id) and self._go_on(run_id, run):
                 left.append(run_id)
         return left
+
+    def _rests(self, run_id: str) -> bool:
+        """Whether the run broke off here a little while ago: what broke it is given time, each time twice as long."""
+        until_s, _ = self._broken.get(run_id, (float("-inf"), 0.0))
+        return self._clock.monotonic_s() < until_s
+
+    def _note_broken(self, run_id: str) -> None:
+        _, before_s = self._broken.get(run_id, (0.0, 0.0))
+        pause_s = min(max(_FIRST_REST_S, 2 * before_s), _LONGEST_REST_S)
+        self._broken[run_id] = (self._clock.monotonic_s() + pause_s, pause_s)
 
     def _left(self) -> dict[str, RunState | None]:
         """The runs whose worker is gone, oldest first; None for those that only the engine takes for open."""
@@ -375,7 +390,8 @@ class Engine:
         envelope = None
         if run is not None:
             again = "its worker was started again" if run.slot == self.identity else f"{run.slot} is gone"
-            envelope = self._queue.take_over(run, f"{again}; the run goes on at its first step that had not ended")
+            sentence = f"{again}; the run goes on at its first step that had not ended"
+            envelope = self._queue.take_over(run, sentence, told=run_id not in self._broken)
             if envelope is None:
                 return False
         self._crash("taken over:run")
@@ -485,6 +501,7 @@ class Engine:
         try:
             result = self._through(self._execution(run))
         except EverloopError as error:  # of the ledger or the engine, not of a step: the run can go on later
+            self._note_broken(run.run_id)
             future.set_exception(error)
             raise self._interrupted() from error
         except BaseException:

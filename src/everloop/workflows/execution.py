@@ -80,7 +80,7 @@ class Execution:
         state = dict(self.envelope.inputs)
         try:
             kept = self._kept()
-        except NotFound as error:
+        except (NotFound, WorkflowError) as error:  # it would be so the next time as well
             return self.broke(error)
         for position, step in enumerate(self.workflow.steps):
             if step.name in kept:
@@ -109,16 +109,21 @@ class Execution:
         before, source = names[: names.index(from_step)], self.workdir.parent / retry_of
         if self.files is not None:
             self.files.fetch(source)
-        return self.durably("keep", partial(kept_steps, source, self.workdir, before))
+
+        def kept() -> dict[str, Record]:
+            found = kept_steps(source, self.workdir, before)
+            self._send()  # else a machine that takes the run over before its first step has ended finds nothing
+            return found
+
+        return self.durably("keep", kept)
 
     def _step(self, step: Step, position: int, cause: int, state: State) -> Record:
         """Attempt a step until it ends well, refuses, or has no attempt left."""
         record: Record = {}
         failures: list[StepFailure] = []
         for attempt in range(1, step.attempts + 1):
-            reads = ReadState(state)
             began, begun_s = self.clock.now(), self.clock.monotonic_s()
-            record = self._patiently(partial(self._attempt, step, self._context(step, attempt, cause), reads))
+            record, reads = self._patiently(partial(self._attempt_anew, step, attempt, cause, state))
             seconds = self.clock.monotonic_s() - begun_s
             if "output" in record:
                 done = StepRecord(
@@ -161,6 +166,11 @@ class Execution:
         """What the folder holds now, so that whoever goes on finds it."""
         if self.files is not None:
             self.files.send(self.workdir)
+
+    def _attempt_anew(self, step: Step, attempt: int, cause: int, state: State) -> tuple[Record, ReadState]:
+        """An attempt with surroundings of its own, whose facts are numbered from the first; and what it read."""
+        reads = ReadState(state)
+        return self._attempt(step, self._context(step, attempt, cause), reads), reads
 
     def _attempt(self, step: Step, context: RunContext, state: State) -> Record:
         try:

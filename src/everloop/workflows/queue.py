@@ -127,14 +127,18 @@ class Queue:
         key = run_key(envelope.run_id)
         transaction.append("run.started", envelope.run_id, payload, actor=envelope.actor, cause=envelope.cause, key=key)
 
-    def take_over(self, run: RunState, sentence: str) -> Envelope | None:
-        """Make a run whose worker is gone this worker's; None where another was faster, or it ended meanwhile."""
+    def take_over(self, run: RunState, sentence: str, *, told: bool = True) -> Envelope | None:
+        """Make a run whose worker is gone this worker's; None where another was faster, or it ended meanwhile.
+
+        told: whether a fact says so; none does of a run that this very process broke off.
+        """
         with self.ledger.transaction() as transaction:
             now = transaction.run(run.run)
             if now.status != "running" or now.slot != run.slot or now.last_seq != run.last_seq:
                 return None
-            taken = RunTaken(run=run.run, slot=self.slot, taken_from=run.slot, sentence=sentence)
-            transaction.append("run.taken", run.run, taken, actor=self.slot, cause=run.seq)
+            if told:
+                taken = RunTaken(run=run.run, slot=self.slot, taken_from=run.slot, sentence=sentence)
+                transaction.append("run.taken", run.run, taken, actor=self.slot, cause=run.seq)
             return _envelope(transaction, run)
 
     def holds(self, reads: Transaction | Ledger, run_id: str) -> bool:
