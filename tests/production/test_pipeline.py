@@ -23,12 +23,13 @@ from everloop.errors import Refused
 from everloop.ids import content_id
 from everloop.ledger import Ledger
 from everloop.models import learners
-from everloop.production import approved_spec, score_file
+from everloop.production import PipelineResources, approved_spec, score_file, training_workflow
 from everloop.project import Project
+from everloop.workflows import Engine
 
 from ..experiment.made import opened, payments, project
 from ..experiment.test_search import TREES
-from .shop import NOW, STEPS, add_spec, shop, train
+from .shop import GATES, NOW, STEPS, add_spec, shop, train
 
 
 @pytest.fixture(scope="module")
@@ -313,3 +314,24 @@ def fits_of(running: psutil.Popen) -> list[psutil.Process]:
     with contextlib.suppress(psutil.NoSuchProcess):
         return [child for child in running.children() if "everloop.models.child" in child.cmdline()]
     return []
+
+
+def test_a_retry_of_its_gates_is_held_against_the_champion_that_came_meanwhile(tmp_path: Path) -> None:
+    found, model = shop(tmp_path / "shop", gates=GATES.replace("recall >= 0.30", "recall >= 0.9999"))
+    assert train(found, run_id="r-first").status == "refused"
+    path = model.folder / "model.yaml"
+    path.write_text(path.read_text().replace("recall >= 0.9999", "recall >= 0.30"))
+    found, model = opened(found.root)
+    add_spec(model, 2, seed=1)
+    assert train(found, run_id="r-second", spec="fraud-s2").state["champion"] is None
+    with Ledger.open(found, clock=SimulatedClock(NOW)) as ledger:
+        workflows, resources = [training_workflow()], PipelineResources.of(found)
+        clock = SimulatedClock(NOW)
+        with Engine.open(found.paths, ledger=ledger, clock=clock, workflows=workflows, resources=resources) as engine:
+            engine.retry("r-first", new_run_id="r-third", actor="bob")
+            result = engine.wait("r-third")
+    assert result.status == "finished", result.sentence
+    assert result.state["champion"] == 1
+    assert result.state["champion_metrics"]["recall"]["rows"] > 0
+    (beside,) = [verdict for verdict in result.state["gates"] if "champion" in verdict["name"]]
+    assert "v1" in beside["sentence"]

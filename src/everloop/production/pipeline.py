@@ -21,10 +21,11 @@ from everloop.production import gating, steps
 from everloop.production.approved import approved_spec
 from everloop.production.configure import configure
 from everloop.production.refits import refit
+from everloop.production.run_state import champion_of
 from everloop.production.spec_store import SpecStore, open_store
 from everloop.project import Model, Project
 from everloop.traffic import TrafficLog, traffic_root
-from everloop.workflows import Engine, RunHandle, Step, Workflow
+from everloop.workflows import Engine, RunContext, RunHandle, State, Step, Workflow
 
 __all__ = ["PIPELINE", "PipelineResources", "start_training", "training_workflow"]
 
@@ -76,11 +77,19 @@ def training_workflow() -> Workflow:
             Step(name="evaluate", run=steps.evaluate),
             Step(name="package", run=steps.package),
             Step(name="refit", run=refit, timeout_s=FIT_LIMIT_S),
-            Step(name="gate", run=gating.gate),
+            Step(name="gate", run=_gate),
             Step(name="register", run=steps.register),
             Step(name="release", run=steps.release),
         ],
     )
+
+
+def _gate(context: RunContext, state: State) -> State:
+    """The gates, beside the version that answers now: one that came since, before a retry say, is judged first."""
+    if champion_of(context, state) == state.get("champion"):
+        return gating.gate(context, state)
+    judged = steps.evaluate(context, state)
+    return {**judged, **gating.gate(context, {**state, **judged})}
 
 
 def _asked_for(inputs: Mapping[str, Any]) -> str:
