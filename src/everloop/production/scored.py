@@ -20,7 +20,7 @@ from everloop.production.batch import Batch, Part, result_columns
 from everloop.tasks import get_task
 from everloop.traffic import Durability, Mover, PredictionBatch, Spool, TrafficLog, TrafficRoot, row_digest
 
-__all__ = ["REJECTS", "SIDE", "capture", "write_tables"]
+__all__ = ["REJECTS", "SIDE", "capture", "is_begun", "write_tables"]
 
 SIDE: Final = "batch"
 """The side of rows that were scored in batch, in the traffic log."""
@@ -35,12 +35,31 @@ def write_tables(batch: Batch, bundle: Bundle, *, folder: Path, root: Path, cras
 
     A commit carries the batch's name and the file's number as an application transaction, so it is known again.
     """
-    target = batch.target if is_remote(batch.target) else str((root / batch.target).absolute())
+    target, aside = _tables(batch, root)
     for number, part in enumerate(batch.parts, start=1):
         _append(target, batch.id, number, partial(_results, bundle, batch, folder / part.file), crash)
     for number, part in enumerate(batch.rejects, start=1):
-        aside = f"{target.rstrip('/')}{REJECTS}"
         _append(aside, batch.id, number, partial(pl.read_parquet, folder / part.file), crash)
+
+
+def is_begun(batch: Batch, *, root: Path) -> bool:
+    """Whether a file of the batch is in its tables already. Raises SourceError where they cannot be read."""
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError
+
+    for target in _tables(batch, root):
+        try:
+            if DeltaTable.is_deltatable(target) and DeltaTable(target).transaction_version(batch.id) is not None:
+                return True
+        except (DeltaError, OSError) as error:
+            raise SourceError(f"{target} cannot be read: {' '.join(str(error).split()):.300}") from error
+    return False
+
+
+def _tables(batch: Batch, root: Path) -> tuple[str, str]:
+    """The addresses of the tables of results and rejects."""
+    target = batch.target if is_remote(batch.target) else str((root / batch.target).absolute())
+    return target, f"{target.rstrip('/')}{REJECTS}"
 
 
 def _append(target: str, application: str, number: int, rows: Callable[[], pl.DataFrame], crash: Crash) -> None:
