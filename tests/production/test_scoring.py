@@ -5,18 +5,23 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from everloop.bundle import BundleStore
+from everloop.bundle import Bundle, BundleStore
 from everloop.clock import SimulatedClock
 from everloop.data import conform
+from everloop.errors import WorkflowError
 from everloop.ledger import Ledger
+from everloop.production import PipelineResources, scoring_workflow
 from everloop.production.batch import Batch, read_batch, score_inputs
 from everloop.production.inputs import Known, news
+from everloop.production.scored import write_tables
 from everloop.project import Project
+from everloop.workflows import RunContext
 
 from .scorer import LATER, SCORE, copied, log_of, logged, new_rows, scored, table, told, trained_shop
 
@@ -189,6 +194,78 @@ def test_a_large_file_comes_in_parts_and_a_broken_one_leaves_none(root: Path, tm
     ids = [*frames["a"]["payment"], *frames["c"]["payment"]]
     assert [one for part in parts for one in part["id"]] == ids
     assert read_batch(tmp_path / "run") == batch
+
+
+def in_parts(root: Path, folder: Path) -> tuple[Batch, Bundle]:
+    """A batch of three files, scored into a run's folder and not yet written to its table."""
+    found = Project.open(root, environment={})
+    with Ledger.open(found, clock=SimulatedClock(LATER)) as ledger:
+        bundle = BundleStore(found.paths.bundles).load(ledger.version("fraud", 1).bundle)
+    new_rows(50, seed=1).write_parquet(root / "incoming" / "a.parquet")
+    items = news("incoming", Known(), root=root).inputs
+    plan = Batch(id="r-1", model="fraud", version=1, revision=1, source="incoming", target="scored", as_of=LATER)
+    batch = score_inputs(bundle, plan, items, folder=folder, schema=None, block_rows=10, part_rows=20)
+    assert [part.rows for part in batch.parts] == [20, 20, 10]
+    return batch, bundle
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_two_who_write_the_same_batch_at_once_write_it_once(root: Path, tmp_path: Path, at: int) -> None:
+    """The other's commits land between the look at the table and the own commit; at 1, nobody had made the table."""
+    folder = tmp_path / "run"
+    batch, bundle = in_parts(root, folder)
+    beside = []
+
+    def other(point: str) -> None:
+        if point == f"writing {at}":
+            beside.append(point)
+            write_tables(batch, bundle, folder=folder, root=root)
+
+    write_tables(batch, bundle, folder=folder, root=root, crash=other)
+    assert beside == [f"writing {at}"]
+    assert table(root)["id"].to_list() == sorted(f"new-{number}" for number in range(50))
+
+
+def test_a_table_that_others_write_to_takes_a_batch_all_the_same(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    batch, bundle = in_parts(root, folder)
+
+    def other(point: str) -> None:
+        if point.startswith("writing"):
+            another = msgspec.structs.replace(batch, id=f"r-{point[-1]}-beside")
+            write_tables(another, bundle, folder=folder, root=root)
+
+    write_tables(batch, bundle, folder=folder, root=root, crash=other)
+    assert table(root).height == 4 * 50
+
+
+def test_a_run_that_was_cancelled_writes_no_further_file(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "r-1"
+    in_parts(root, folder)
+    found, clock = Project.open(root, environment={}), SimulatedClock(LATER)
+    reached: list[str] = []
+    with Ledger.open(found, clock=clock) as ledger:
+        context = RunContext(
+            run_id="r-1",
+            workflow="score",
+            step="write",
+            attempt=1,
+            workdir=folder,
+            clock=clock,
+            ledger=ledger,
+            actor="alice",
+            cause=1,
+            resources=PipelineResources.of(found),
+            deadline_s=None,
+            stopping=lambda: "at:wrote 1" in reached,
+            crash=reached.append,
+        )
+        (step,) = [one for one in scoring_workflow().steps if one.name == "write"]
+        with pytest.raises(WorkflowError, match="was stopped; the next run goes on with it"):
+            step.run(context, {"target": "scored"})
+    assert context.told.is_set()
+    assert reached == ["at:writing 1", "at:wrote 1"]
+    assert table(root).height == 20
 
 
 def test_what_the_log_has_already_is_not_recorded_again(root: Path) -> None:

@@ -200,7 +200,14 @@ def _is_idle(context: RunContext, batch: Batch) -> bool:
 def _write(context: RunContext, batch: Batch, folder: Path) -> None:
     resources = _resources(context)
     bundle = resources.bundles.load(context.ledger.version(batch.model, batch.version).bundle)
-    write_tables(batch, bundle, folder=folder, root=resources.project.root, crash=context.crash_point)
+    write_tables(
+        batch,
+        bundle,
+        folder=folder,
+        root=resources.project.root,
+        stop=context.should_stop,
+        crash=context.crash_point,
+    )
 
 
 def _capture(context: RunContext, batch: Batch, folder: Path) -> None:
