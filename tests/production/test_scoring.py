@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from deltalake import DeltaTable, write_deltalake
 from everloop.bundle import Bundle, BundleStore
 from everloop.clock import SimulatedClock
 from everloop.data import conform
-from everloop.errors import WorkflowError
-from everloop.ledger import Ledger
+from everloop.errors import StorageFull, WorkflowError
+from everloop.ledger import Ledger, RefusedInput
 from everloop.production import PipelineResources, scoring_workflow
 from everloop.production.batch import Batch, read_batch, score_inputs
 from everloop.production.inputs import Known, news
@@ -160,6 +161,67 @@ def test_of_a_delta_table_what_was_added_is_new_and_a_compaction_is_not(root: Pa
     refused = scored(root, "r-5")
     assert refused.status == "refused"
     assert "rewritten by WRITE in version" in refused.sentence
+
+
+def of_a_table(root: Path) -> Path:
+    """The folder of a Delta table of two files that the model's new rows come from."""
+    path = root / "fraud" / "model.yaml"
+    path.write_text(path.read_text().replace("source: incoming,", "source: incoming/table,"))
+    source = root / "incoming" / "table"
+    for number in range(2):
+        write_deltalake(str(source), new_rows(10, seed=number, first=10 * number), mode="append")
+    return source
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_file_of_a_delta_table_that_could_not_be_read_is_looked_at_again(root: Path, compacted: bool) -> None:
+    source = of_a_table(root)
+    path = next(iter(sorted(source.glob("*.parquet"))))
+    held = path.read_bytes()
+    path.write_bytes(b"half a file")
+    first = scored(root, "r-1")
+    assert first.state["rows"] == 10
+    assert first.state["refused"][0].startswith(f"{path.name}: ")
+    scored(root, "r-2")
+    assert len(told(root)) == 1  # the same refusal is told once
+    path.write_bytes(held)
+    if compacted:
+        DeltaTable(str(source)).optimize.compact()
+    again = scored(root, "r-3")
+    assert (again.state["rows"], again.state["refused"]) == (10, [])
+    assert scored(root, "r-4").state["rows"] == 0
+    assert table(root)["id"].to_list() == logged(root)["prediction_id"].to_list()
+    assert table(root)["id"].to_list() == sorted(f"new-{at}" for at in range(20))
+
+
+def test_a_refused_file_that_the_table_lost_is_told_once(root: Path) -> None:
+    source = of_a_table(root)
+    lost = Known(version=DeltaTable(str(source)).version(), refused=[RefusedInput(name="lost", sentence="a blip")])
+    found = news("incoming/table", lost, root=root)
+    assert not found.inputs
+    assert [(one.name, one.sentence[:40]) for one in found.refused] == [
+        ("lost", "it was refused before, and the table has")
+    ]
+    after = news("incoming/table", Known(version=found.version, refused=found.refused), root=root)
+    assert (after.inputs, after.refused) == ([], [])
+
+
+def test_no_room_for_what_is_scored_is_no_fault_of_the_file(root: Path, tmp_path: Path) -> None:
+    """Files of the batch may have 2 kB: the system says so as it would say that the disk is full."""
+    found = Project.open(root, environment={})
+    with Ledger.open(found, clock=SimulatedClock(LATER)) as ledger:
+        bundle = BundleStore(found.paths.bundles).load(ledger.version("fraud", 1).bundle)
+    new_rows(200, seed=1).write_parquet(root / "incoming" / "a.parquet")
+    items = news("incoming", Known(), root=root).inputs
+    plan = Batch(id="r-1", model="fraud", version=1, revision=1, source="incoming", target="scored", as_of=LATER)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
+    try:
+        with pytest.raises(StorageFull, match=r"no room for what is scored in .*; free some space there"):
+            score_inputs(bundle, plan, items, folder=tmp_path / "run", schema=None, block_rows=50, part_rows=100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert read_batch(tmp_path / "run") is None
 
 
 def test_rows_without_an_id_get_one_from_their_file_and_place(root: Path) -> None:
