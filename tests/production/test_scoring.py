@@ -206,8 +206,12 @@ def test_a_refused_file_that_the_table_lost_is_told_once(root: Path) -> None:
     assert (after.inputs, after.refused) == ([], [])
 
 
-def test_no_room_for_what_is_scored_is_no_fault_of_the_file(root: Path, tmp_path: Path) -> None:
-    """Files of the batch may have 2 kB: the system says so as it would say that the disk is full."""
+@pytest.mark.parametrize("part_rows", [100, 1000])
+def test_no_room_for_what_is_scored_is_no_fault_of_the_file(root: Path, tmp_path: Path, part_rows: int) -> None:
+    """Files of the batch may have 2 kB: the system says so as it would say that the disk is full.
+
+    With 100 rows a file it says so while the source is read, with 1000 once all was.
+    """
     found = Project.open(root, environment={})
     with Ledger.open(found, clock=SimulatedClock(LATER)) as ledger:
         bundle = BundleStore(found.paths.bundles).load(ledger.version("fraud", 1).bundle)
@@ -217,8 +221,8 @@ def test_no_room_for_what_is_scored_is_no_fault_of_the_file(root: Path, tmp_path
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
     try:
-        with pytest.raises(StorageFull, match=r"no room for what is scored in .*; free some space there"):
-            score_inputs(bundle, plan, items, folder=tmp_path / "run", schema=None, block_rows=50, part_rows=100)
+        with pytest.raises(StorageFull, match=r"no room for what is scored in .*Free some space there"):
+            score_inputs(bundle, plan, items, folder=tmp_path / "run", schema=None, block_rows=50, part_rows=part_rows)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert read_batch(tmp_path / "run") is None

@@ -135,13 +135,23 @@ class _Files:
     def _write(self, frames: Sequence[pl.DataFrame]) -> None:
         if not frames:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         frame = pl.concat(frames, how="diagonal_relaxed")
         path = self.folder / f"{len(self.parts) + 1:05}.parquet"
         draft = path.with_name(f".{path.name}")
-        frame.write_parquet(draft, compression="zstd", compression_level=1)
-        draft.replace(path)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            frame.write_parquet(draft, compression="zstd", compression_level=1)
+            draft.replace(path)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            if no_room(error):
+                raise _full(self.folder.parent, error) from error
+            raise
         self.parts.append(Part(file=f"{self.folder.name}/{path.name}", rows=frame.height))
+
+
+def _full(folder: Path, error: Exception) -> StorageFull:
+    said = " ".join(str(error).split())
+    return StorageFull(f"no room for what is scored in {folder}: {said:.200}. Free some space there")
 
 
 def score_inputs(
@@ -181,7 +191,7 @@ def score_inputs(
             _refuse_moving(item)
         except (DataError, pl.exceptions.PolarsError, OSError) as error:
             if no_room(error):
-                raise StorageFull(f"no room for what is scored in {folder}; free some space there") from error
+                raise _full(folder, error) from error
             scored.take_back()
             rejects.take_back()
             refused.append(RefusedInput(name=item.name, sentence=_why(error)))
