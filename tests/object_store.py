@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +17,7 @@ from moto.server import ThreadedMotoServer
 
 __all__ = ["KEYS", "ObjectStore", "aws", "failing", "object_store", "without_waits"]
 
+_VERBS = ("GET", "PUT", "POST", "HEAD", "DELETE")
 KEYS = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
 
 
@@ -65,10 +66,12 @@ def object_store(bucket: str) -> Iterator[ObjectStore]:
 
 
 @contextmanager
-def failing(store: ObjectStore, *, share: float, seed: int = 0) -> Iterator[ObjectStore]:
-    """The same store behind a door that answers 500 to that share of requests.
+def failing(
+    store: ObjectStore, *, share: float, seed: int = 0, verbs: Sequence[str] = _VERBS, lost: float = 0.5
+) -> Iterator[ObjectStore]:
+    """The same store behind a door that answers 500 to that share of requests of these verbs.
 
-    Half of those it does not pass on; the others it does, and only their answer is lost.
+    lost: the share of those that it passes on, so that only their answer is lost.
     """
     random, lock = Random(seed), threading.Lock()
     behind = httpx.Client(base_url=store.url, timeout=30)
@@ -79,8 +82,8 @@ def failing(store: ObjectStore, *, share: float, seed: int = 0) -> Iterator[Obje
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             with lock:
-                fails, passes_on = random.random() < share, random.random() < 0.5
-            answer = None
+                fails, passes_on = random.random() < share, random.random() < lost
+            fails, answer = fails and self.command in verbs, None
             if not fails or passes_on:
                 headers = {name: value for name, value in self.headers.items() if name.lower() not in _OF_THE_DOOR}
                 answer = behind.request(self.command, self.path, headers=headers, content=body)
@@ -98,7 +101,7 @@ def failing(store: ObjectStore, *, share: float, seed: int = 0) -> Iterator[Obje
         def log_message(self, *_args: object) -> None:
             """Nobody reads it."""
 
-    for verb in ("GET", "PUT", "POST", "HEAD", "DELETE"):
+    for verb in _VERBS:
         setattr(Door, f"do_{verb}", Door.handle_any)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

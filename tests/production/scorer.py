@@ -15,6 +15,7 @@ from everloop.clock import SimulatedClock
 from everloop.ledger import Ledger
 from everloop.production import PipelineResources, scoring_workflow, start_scoring
 from everloop.project import Project
+from everloop.storage import FolderStorage
 from everloop.traffic import TrafficLog
 from everloop.workflows import Engine, RunResult
 
@@ -42,8 +43,10 @@ def new_rows(n: int, *, seed: int, first: int = 0) -> pl.DataFrame:
     return frame.with_columns(payment=pl.format("new-{}", pl.int_range(first, first + n)))
 
 
-def scored(root: Path, run_id: str, *, crash_at: str | None = None, recover: bool = False) -> RunResult:
-    """Take up what was left, or ask for a run; how it ended."""
+def scored(
+    root: Path, run_id: str, *, crash_at: str | None = None, recover: bool = False, artifacts: Path | None = None
+) -> RunResult:
+    """Take up what was left, or ask for a run; how it ended. artifacts: what machines without one disk share."""
     found, clock = Project.open(root, environment={}), SimulatedClock(LATER)
     with (
         Ledger.open(found, clock=clock) as ledger,
@@ -54,6 +57,7 @@ def scored(root: Path, run_id: str, *, crash_at: str | None = None, recover: boo
             workflows=[scoring_workflow()],
             resources=PipelineResources.of(found),
             crash_at=crash_at,
+            artifacts=None if artifacts is None else FolderStorage(artifacts),
         ) as engine,
     ):
         if recover:
@@ -86,12 +90,14 @@ def log_of(root: Path) -> TrafficLog:
 
 if __name__ == "__main__":
     place, run, *points = sys.argv[1:]
+    shared = os.environ.get("SCORER_ARTIFACTS")
     import everloop.workflows.durable  # noqa: F401  once, not in every child
 
     for point in points:
         child = os.fork()
         if child == 0:
-            scored(Path(place) / point.replace(":", "-").replace(" ", "-"), run, crash_at=point)
+            folder = Path(place) / point.replace(":", "-").replace(" ", "-")
+            scored(folder, run, crash_at=point, artifacts=None if shared is None else Path(shared))
             os._exit(0)
         _, status = os.waitpid(child, 0)
         print(point, os.waitstatus_to_exitcode(status), sep="\t", flush=True)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import resource
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from everloop.bundle import BundleStore
+from everloop.bundle import Bundle, BundleStore
 from everloop.clock import SimulatedClock
 from everloop.data import conform
-from everloop.ledger import Ledger
+from everloop.errors import StorageFull, WorkflowError
+from everloop.ledger import Ledger, RefusedInput
+from everloop.production import PipelineResources, scoring_workflow
 from everloop.production.batch import Batch, read_batch, score_inputs
 from everloop.production.inputs import Known, news
+from everloop.production.scored import write_tables
 from everloop.project import Project
+from everloop.workflows import RunContext
 
 from .scorer import LATER, SCORE, copied, log_of, logged, new_rows, scored, table, told, trained_shop
 
@@ -157,6 +163,71 @@ def test_of_a_delta_table_what_was_added_is_new_and_a_compaction_is_not(root: Pa
     assert "rewritten by WRITE in version" in refused.sentence
 
 
+def of_a_table(root: Path) -> Path:
+    """The folder of a Delta table of two files that the model's new rows come from."""
+    path = root / "fraud" / "model.yaml"
+    path.write_text(path.read_text().replace("source: incoming,", "source: incoming/table,"))
+    source = root / "incoming" / "table"
+    for number in range(2):
+        write_deltalake(str(source), new_rows(10, seed=number, first=10 * number), mode="append")
+    return source
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_file_of_a_delta_table_that_could_not_be_read_is_looked_at_again(root: Path, compacted: bool) -> None:
+    source = of_a_table(root)
+    path = next(iter(sorted(source.glob("*.parquet"))))
+    held = path.read_bytes()
+    path.write_bytes(b"half a file")
+    first = scored(root, "r-1")
+    assert first.state["rows"] == 10
+    assert first.state["refused"][0].startswith(f"{path.name}: ")
+    scored(root, "r-2")
+    assert len(told(root)) == 1  # the same refusal is told once
+    path.write_bytes(held)
+    if compacted:
+        DeltaTable(str(source)).optimize.compact()
+    again = scored(root, "r-3")
+    assert (again.state["rows"], again.state["refused"]) == (10, [])
+    assert scored(root, "r-4").state["rows"] == 0
+    assert table(root)["id"].to_list() == logged(root)["prediction_id"].to_list()
+    assert table(root)["id"].to_list() == sorted(f"new-{at}" for at in range(20))
+
+
+def test_a_refused_file_that_the_table_lost_is_told_once(root: Path) -> None:
+    source = of_a_table(root)
+    lost = Known(version=DeltaTable(str(source)).version(), refused=[RefusedInput(name="lost", sentence="a blip")])
+    found = news("incoming/table", lost, root=root)
+    assert not found.inputs
+    assert [(one.name, one.sentence[:40]) for one in found.refused] == [
+        ("lost", "it was refused before, and the table has")
+    ]
+    after = news("incoming/table", Known(version=found.version, refused=found.refused), root=root)
+    assert (after.inputs, after.refused) == ([], [])
+
+
+@pytest.mark.parametrize("part_rows", [100, 1000])
+def test_no_room_for_what_is_scored_is_no_fault_of_the_file(root: Path, tmp_path: Path, part_rows: int) -> None:
+    """Files of the batch may have 2 kB: the system says so as it would say that the disk is full.
+
+    With 100 rows a file it says so while the source is read, with 1000 once all was.
+    """
+    found = Project.open(root, environment={})
+    with Ledger.open(found, clock=SimulatedClock(LATER)) as ledger:
+        bundle = BundleStore(found.paths.bundles).load(ledger.version("fraud", 1).bundle)
+    new_rows(200, seed=1).write_parquet(root / "incoming" / "a.parquet")
+    items = news("incoming", Known(), root=root).inputs
+    plan = Batch(id="r-1", model="fraud", version=1, revision=1, source="incoming", target="scored", as_of=LATER)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
+    try:
+        with pytest.raises(StorageFull, match=r"no room for what is scored in .*Free some space there"):
+            score_inputs(bundle, plan, items, folder=tmp_path / "run", schema=None, block_rows=50, part_rows=part_rows)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert read_batch(tmp_path / "run") is None
+
+
 def test_rows_without_an_id_get_one_from_their_file_and_place(root: Path) -> None:
     contract = root / "fraud" / "contract.yaml"
     assert "payment" in contract.read_text()
@@ -189,6 +260,78 @@ def test_a_large_file_comes_in_parts_and_a_broken_one_leaves_none(root: Path, tm
     ids = [*frames["a"]["payment"], *frames["c"]["payment"]]
     assert [one for part in parts for one in part["id"]] == ids
     assert read_batch(tmp_path / "run") == batch
+
+
+def in_parts(root: Path, folder: Path) -> tuple[Batch, Bundle]:
+    """A batch of three files, scored into a run's folder and not yet written to its table."""
+    found = Project.open(root, environment={})
+    with Ledger.open(found, clock=SimulatedClock(LATER)) as ledger:
+        bundle = BundleStore(found.paths.bundles).load(ledger.version("fraud", 1).bundle)
+    new_rows(50, seed=1).write_parquet(root / "incoming" / "a.parquet")
+    items = news("incoming", Known(), root=root).inputs
+    plan = Batch(id="r-1", model="fraud", version=1, revision=1, source="incoming", target="scored", as_of=LATER)
+    batch = score_inputs(bundle, plan, items, folder=folder, schema=None, block_rows=10, part_rows=20)
+    assert [part.rows for part in batch.parts] == [20, 20, 10]
+    return batch, bundle
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_two_who_write_the_same_batch_at_once_write_it_once(root: Path, tmp_path: Path, at: int) -> None:
+    """The other's commits land between the look at the table and the own commit; at 1, nobody had made the table."""
+    folder = tmp_path / "run"
+    batch, bundle = in_parts(root, folder)
+    beside = []
+
+    def other(point: str) -> None:
+        if point == f"writing {at}":
+            beside.append(point)
+            write_tables(batch, bundle, folder=folder, root=root)
+
+    write_tables(batch, bundle, folder=folder, root=root, crash=other)
+    assert beside == [f"writing {at}"]
+    assert table(root)["id"].to_list() == sorted(f"new-{number}" for number in range(50))
+
+
+def test_a_table_that_others_write_to_takes_a_batch_all_the_same(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    batch, bundle = in_parts(root, folder)
+
+    def other(point: str) -> None:
+        if point.startswith("writing"):
+            another = msgspec.structs.replace(batch, id=f"r-{point[-1]}-beside")
+            write_tables(another, bundle, folder=folder, root=root)
+
+    write_tables(batch, bundle, folder=folder, root=root, crash=other)
+    assert table(root).height == 4 * 50
+
+
+def test_a_run_that_was_cancelled_writes_no_further_file(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "r-1"
+    in_parts(root, folder)
+    found, clock = Project.open(root, environment={}), SimulatedClock(LATER)
+    reached: list[str] = []
+    with Ledger.open(found, clock=clock) as ledger:
+        context = RunContext(
+            run_id="r-1",
+            workflow="score",
+            step="write",
+            attempt=1,
+            workdir=folder,
+            clock=clock,
+            ledger=ledger,
+            actor="alice",
+            cause=1,
+            resources=PipelineResources.of(found),
+            deadline_s=None,
+            stopping=lambda: "at:wrote 1" in reached,
+            crash=reached.append,
+        )
+        (step,) = [one for one in scoring_workflow().steps if one.name == "write"]
+        with pytest.raises(WorkflowError, match="was stopped; the next run goes on with it"):
+            step.run(context, {"target": "scored"})
+    assert context.told.is_set()
+    assert reached == ["at:writing 1", "at:wrote 1"]
+    assert table(root).height == 20
 
 
 def test_what_the_log_has_already_is_not_recorded_again(root: Path) -> None:

@@ -17,14 +17,16 @@ from everloop.clock import SimulatedClock
 from everloop.control import Controller, Resources, decide
 from everloop.control.actions import RemoveOld
 from everloop.control.reading import Reader
-from everloop.errors import Refused
+from everloop.errors import ProjectError, Refused
 from everloop.registry import prune, removal_sentence, what_may_go
 from everloop.rollout import rollback
+from everloop.storage import open_storage
 from everloop.traffic import Spool, idle_spools
 
 from ..cli.terminal import everloop
+from ..object_store import ObjectStore, failing, object_store, without_waits
 from ..traffic.world import batch, row, said
-from .life import DAY, START, Life, bundle_id
+from .life import DAY, RULES, START, Life, bundle_id
 
 
 @pytest.fixture
@@ -117,6 +119,13 @@ def test_no_history_loses_what_may_be_needed(acts: list[tuple[str, int]]) -> Non
             assert life.ledger.verify().ok
         finally:
             life.ledger.close()
+
+
+def reached(monkeypatch: pytest.MonkeyPatch, store: ObjectStore) -> None:
+    """From now on the project's artefacts are reached there."""
+    for name, value in store.variables.items():
+        monkeypatch.setenv(name, value)
+    open_storage.cache_clear()
 
 
 def grown(life: Life) -> None:
@@ -224,6 +233,35 @@ def test_what_a_killed_process_did_not_get_to_remove_goes_the_next_time(life: Li
     assert again.removed == planned.removed
     assert life.here() == {bundle_id(3), bundle_id(4)}
     assert not half.exists()
+
+
+def test_what_object_storage_did_not_remove_goes_the_next_time_and_holds_up_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that answers every removal with 500, then is well again; and objects of a run that has no folder here."""
+    without_waits(monkeypatch)
+    with object_store("artefacts") as store, failing(store, share=1.0, verbs=["DELETE", "POST"], lost=0.0) as door:
+        life = Life(tmp_path / "shop", settings=f"{RULES}artifacts: s3://artefacts/shop\n")
+        grown(life)
+        life.days(100)
+        for run in ("r-1", "r-2", "r-4"):
+            store.put(f"shop/runs/{run}/plan.step.json", b"x" * 30)
+        (life.project.paths.runs / "r-1" / "snapshot.parquet").unlink()
+        (life.project.paths.runs / "r-1").rmdir()  # it went before its objects did
+        reached(monkeypatch, door)
+        with pytest.raises(ProjectError, match=r"run r-2: .*; what is left goes the next time") as told:
+            prune(life.project, life.ledger, life.clock, actor="control")
+        assert "run r-1: " in str(told.value)
+        assert "r-2" in life.run_folders()
+        reached(monkeypatch, store)
+        again = prune(life.project, life.ledger, life.clock, actor="control")
+        runs = [(one.name, one.bytes) for one in again.removed if one.what == "run"]
+        assert runs == [("r-1", 30), ("r-2", 100)]
+        left = store.client.list_objects_v2(Bucket="artefacts", Prefix="shop/runs/")["Contents"]
+        assert [one["Key"] for one in left] == ["shop/runs/r-4/plan.step.json"]
+        assert life.run_folders() == {"r-3", "r-4"}
+        life.ledger.close()
+    open_storage.cache_clear()
 
 
 def test_an_empty_spool_that_nobody_holds_goes_and_no_other(life: Life) -> None:

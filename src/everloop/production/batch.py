@@ -19,7 +19,7 @@ import polars as pl
 
 from everloop.bundle import Bundle
 from everloop.data import EVENT_TIME, Contract, conform, refuse_columns, row_reasons
-from everloop.errors import ContractViolation, DataError
+from everloop.errors import ContractViolation, DataError, StorageFull, no_room
 from everloop.ids import is_prediction_id
 from everloop.ledger import RefusedInput, ScoredInput
 from everloop.pages import write_whole
@@ -135,13 +135,23 @@ class _Files:
     def _write(self, frames: Sequence[pl.DataFrame]) -> None:
         if not frames:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         frame = pl.concat(frames, how="diagonal_relaxed")
         path = self.folder / f"{len(self.parts) + 1:05}.parquet"
         draft = path.with_name(f".{path.name}")
-        frame.write_parquet(draft, compression="zstd", compression_level=1)
-        draft.replace(path)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            frame.write_parquet(draft, compression="zstd", compression_level=1)
+            draft.replace(path)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            if no_room(error):
+                raise _full(self.folder.parent, error) from error
+            raise
         self.parts.append(Part(file=f"{self.folder.name}/{path.name}", rows=frame.height))
+
+
+def _full(folder: Path, error: Exception) -> StorageFull:
+    said = " ".join(str(error).split())
+    return StorageFull(f"no room for what is scored in {folder}: {said:.200}. Free some space there")
 
 
 def score_inputs(
@@ -158,7 +168,7 @@ def score_inputs(
 
     plan: a batch without rows yet. schema: of the Delta table that the files belong to. A file that cannot be read, or
     lacks what the version reads, is refused; a row that breaks the contract is kept aside with its reason. part_rows: a
-    file of the batch has about so many; no more are in memory.
+    file of the batch has about so many; no more are in memory. Raises StorageFull where there is no room for them.
     """
     (folder / MANIFEST).unlink(missing_ok=True)
     for name in ("parts", "rejects"):
@@ -180,6 +190,8 @@ def score_inputs(
                 counted["positives"] += int(good["decided"].sum())
             _refuse_moving(item)
         except (DataError, pl.exceptions.PolarsError, OSError) as error:
+            if no_room(error):
+                raise _full(folder, error) from error
             scored.take_back()
             rejects.take_back()
             refused.append(RefusedInput(name=item.name, sentence=_why(error)))

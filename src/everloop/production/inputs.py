@@ -171,6 +171,7 @@ def table_schema(source: str, *, root: Path) -> pl.Schema | None:
 
 
 def _added(table: Any, source: str, known: Known) -> News:
+    """What later versions added, and of the version that was read last what was refused then."""
     now = table.version()
     address = table.table_uri.rstrip("/")
     if known.version is None:
@@ -181,18 +182,27 @@ def _added(table: Any, source: str, known: Known) -> News:
             "of its rows are new cannot be told. Give score.source another name for the new table"
         )
     inputs: list[Input] = []
+    again = {one.name for one in known.refused if one.name not in known.files and one.sentence != _VANISHED}
     try:
         operations = (
             {entry["version"]: entry for entry in table.history(now - known.version)} if now > known.version else {}
         )
-        before = _adds(table, known.version) if now > known.version else {}
+        before = _adds(table, known.version) if now > known.version or again else {}
+        inputs += _files_of({path: row for path, row in before.items() if path in again}, address, known.version)
         for version in range(known.version + 1, now + 1):
             after = _adds(table, version)
             inputs += _new_files(before, after, operations.get(version, {}), address, version, source)
             before = after
     except (OSError, ValueError) as error:
         raise source_error(source, error) from error
-    return News(inputs=inputs, version=now)
+    gone = sorted(again - {one.name for one in inputs})
+    return News(inputs=inputs, refused=[RefusedInput(name=name, sentence=_VANISHED) for name in gone], version=now)
+
+
+_VANISHED: Final = (
+    "it was refused before, and the table has no file of this name any more; rows of it that are in another one are "
+    "not scored: append them anew"
+)
 
 
 def _new_files(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
@@ -15,12 +15,15 @@ import polars as pl
 from everloop.bundle import Bundle
 from everloop.clock import Clock
 from everloop.data import EVENT_TIME, is_remote
-from everloop.errors import AlreadyRunning, SourceError, StorageFull, no_room
+from everloop.errors import AlreadyRunning, SourceError, StorageFull, WorkflowError, no_room
 from everloop.production.batch import Batch, Part, result_columns
 from everloop.tasks import get_task
 from everloop.traffic import Durability, Mover, PredictionBatch, Spool, TrafficLog, TrafficRoot, row_digest
 
-__all__ = ["REJECTS", "SIDE", "capture", "write_tables"]
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+__all__ = ["REJECTS", "SIDE", "capture", "is_begun", "write_tables"]
 
 SIDE: Final = "batch"
 """The side of rows that were scored in batch, in the traffic log."""
@@ -30,36 +33,104 @@ _SLICE: Final = 10_000
 Crash = Callable[[str], None]
 
 
-def write_tables(batch: Batch, bundle: Bundle, *, folder: Path, root: Path, crash: Crash = lambda _point: None) -> None:
+def write_tables(
+    batch: Batch,
+    bundle: Bundle,
+    *,
+    folder: Path,
+    root: Path,
+    stop: Callable[[], bool] = lambda: False,
+    crash: Crash = lambda _point: None,
+) -> None:
     """Append the batch to its tables, a commit for each of its files, those that are there already left out.
 
-    A commit carries the batch's name and the file's number as an application transaction, so it is known again.
+    A commit carries the batch's name and the file's number as an application transaction, so it is known again, also
+    by who writes the same batch at the same time. stop: asked before each file; raises WorkflowError where it says yes.
     """
-    target = batch.target if is_remote(batch.target) else str((root / batch.target).absolute())
+    target, aside = _tables(batch, root)
     for number, part in enumerate(batch.parts, start=1):
+        _go_on(stop, target)
         _append(target, batch.id, number, partial(_results, bundle, batch, folder / part.file), crash)
     for number, part in enumerate(batch.rejects, start=1):
-        aside = f"{target.rstrip('/')}{REJECTS}"
+        _go_on(stop, aside)
         _append(aside, batch.id, number, partial(pl.read_parquet, folder / part.file), crash)
 
 
-def _append(target: str, application: str, number: int, rows: Callable[[], pl.DataFrame], crash: Crash) -> None:
-    from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+def is_begun(batch: Batch, *, root: Path) -> bool:
+    """Whether a file of the batch is in its tables already. Raises SourceError where they cannot be read."""
     from deltalake.exceptions import DeltaError
 
+    for target in _tables(batch, root):
+        try:
+            if _holds(_found(target), batch.id, 1):
+                return True
+        except (DeltaError, OSError) as error:
+            raise SourceError(f"{target} cannot be read: {' '.join(str(error).split()):.300}") from error
+    return False
+
+
+def _tables(batch: Batch, root: Path) -> tuple[str, str]:
+    """The addresses of the tables of results and rejects."""
+    target = batch.target if is_remote(batch.target) else str((root / batch.target).absolute())
+    return target, f"{target.rstrip('/')}{REJECTS}"
+
+
+def _go_on(stop: Callable[[], bool], target: str) -> None:
+    if stop():
+        raise WorkflowError(f"writing {target} was stopped; the next run goes on with it")
+
+
+def _append(target: str, application: str, number: int, rows: Callable[[], pl.DataFrame], crash: Crash) -> None:
+    from deltalake import CommitProperties, Transaction, write_deltalake
+    from deltalake.exceptions import CommitFailedError, DeltaError
+
     try:
-        there = DeltaTable(target).transaction_version(application) if DeltaTable.is_deltatable(target) else None
-        if there is not None and there >= number:
+        if _holds(_found(target), application, number):
+            return
+        frame = rows()
+        table = _found(target) or _made(target, frame)
+        if _holds(table, application, number):
             return
         crash(f"writing {number}")
         mark = CommitProperties(app_transactions=[Transaction(application, number)])
-        write_deltalake(target, rows(), mode="append", schema_mode="merge", commit_properties=mark)
+        try:
+            # On the version that was looked at: where the same was committed since then, Delta refuses this one.
+            write_deltalake(table, frame, mode="append", schema_mode="merge", commit_properties=mark)
+        except CommitFailedError:
+            if not _holds(_found(target), application, number):
+                raise
         crash(f"wrote {number}")
     except (DeltaError, OSError) as error:
         said = " ".join(str(error).split())
         if no_room(error):
             raise StorageFull(f"no room for {target}: {said:.300}. Free some space there") from error
         raise SourceError(f"{target} cannot be written: {said:.300}") from error
+
+
+def _found(target: str) -> DeltaTable | None:
+    """The table as it is now; None where there is none."""
+    from deltalake import DeltaTable
+
+    return DeltaTable(target) if DeltaTable.is_deltatable(target) else None
+
+
+def _made(target: str, frame: pl.DataFrame) -> DeltaTable:
+    """A table without rows, by whoever makes it first: only on one that is there can two commits be told apart."""
+    from deltalake import DeltaTable, write_deltalake
+    from deltalake.exceptions import DeltaError
+
+    try:
+        write_deltalake(target, frame.clear(), mode="append", schema_mode="merge")
+    except DeltaError:
+        if not DeltaTable.is_deltatable(target):
+            raise
+    return DeltaTable(target)
+
+
+def _holds(table: DeltaTable | None, application: str, number: int) -> bool:
+    """Whether the version of the table that was opened has the batch's file."""
+    there = None if table is None else table.transaction_version(application)
+    return there is not None and there >= number
 
 
 def _results(bundle: Bundle, batch: Batch, path: Path) -> pl.DataFrame:

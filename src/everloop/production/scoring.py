@@ -16,11 +16,11 @@ import msgspec
 
 from everloop.errors import NotFound, UsageError
 from everloop.ids import new_run_id
-from everloop.ledger import Key, Ledger, ScoreDone
+from everloop.ledger import Key, Ledger, RunState, ScoreDone
 from everloop.production.batch import MANIFEST, Batch, read_batch, score_inputs
 from everloop.production.inputs import News, known_inputs, news, table_schema
 from everloop.production.scored import capture as captured
-from everloop.production.scored import write_tables
+from everloop.production.scored import is_begun, write_tables
 from everloop.project import Model, Project
 from everloop.traffic import traffic_root
 from everloop.workflows import Engine, RunContext, RunHandle, State, Step, Workflow
@@ -44,7 +44,7 @@ def scoring_workflow() -> Workflow:
             Step(name="score", run=score, attempts=2),
             Step(name="write", run=write, attempts=3),
             Step(name="capture", run=capture, attempts=3),
-            Step(name="record", run=record),
+            Step(name="record", run=record, attempts=3),
         ],
     )
 
@@ -187,7 +187,7 @@ def record(context: RunContext, _state: State) -> State:
     if batch is not None and not _is_idle(context, batch):
         _record(context, batch)
     context.crash_point("recorded")
-    _clear(context.workdir)
+    _clear(context, context.workdir)
     return {}
 
 
@@ -200,7 +200,14 @@ def _is_idle(context: RunContext, batch: Batch) -> bool:
 def _write(context: RunContext, batch: Batch, folder: Path) -> None:
     resources = _resources(context)
     bundle = resources.bundles.load(context.ledger.version(batch.model, batch.version).bundle)
-    write_tables(batch, bundle, folder=folder, root=resources.project.root, crash=context.crash_point)
+    write_tables(
+        batch,
+        bundle,
+        folder=folder,
+        root=resources.project.root,
+        stop=context.should_stop,
+        crash=context.crash_point,
+    )
 
 
 def _capture(context: RunContext, batch: Batch, folder: Path) -> None:
@@ -243,25 +250,56 @@ def _record(context: RunContext, batch: Batch) -> None:
 
 
 def _finish_others(context: RunContext, model: str) -> list[str]:
-    """What runs of before left half way, from their own folders: written, captured, recorded; their ids."""
+    """What runs of before left half way, wherever they ran: written, captured, recorded; their ids."""
     finished = []
     for run in context.ledger.runs(model):
         folder = context.workdir.parent / run.run
-        if run.workflow != SCORING or run.open or run.run == context.run_id or not (folder / MANIFEST).exists():
+        if run.workflow != SCORING or run.open or run.run == context.run_id or not _left(context, run, folder):
             continue
         batch = read_batch(folder)
-        if batch is not None and context.ledger.keyed(*_done_key(batch.id)) is None:
+        if batch is not None and not _is_done(context, batch) and not _is_void(context, batch, folder):
             _write(context, batch, folder)
             _capture(context, batch, folder)
             _record(context, batch)
             finished.append(run.run)
-        _clear(folder)
+        _clear(context, folder)
     return finished
 
 
-def _clear(folder: Path) -> None:
+def _left(context: RunContext, run: RunState, folder: Path) -> bool:
+    """Whether a run that ended left a batch: in its folder here, or where it was sent from; then it is here after."""
+    if (folder / MANIFEST).exists():
+        return True
+    files = context.files
+    if files is None or run.status == "finished" or not files.has(folder, MANIFEST):
+        return False
+    files.fetch(folder)
+    return (folder / MANIFEST).exists()
+
+
+def _is_done(context: RunContext, batch: Batch) -> bool:
+    return context.ledger.keyed(*_done_key(batch.id)) is not None
+
+
+def _is_void(context: RunContext, batch: Batch, folder: Path) -> bool:
+    """Whether what a batch holds is to be looked at anew: it never came to its tables, and cannot or must not now.
+
+    Its files never came here whole from the machine that died while it sent them, or another batch has their rows.
+    """
+    whole = all((folder / part.file).exists() for part in (*batch.parts, *batch.rejects))
+    known = known_inputs(context.ledger, batch.model, batch.source).files
+    if whole and batch.inputs and not any(one.name in known for one in batch.inputs):
+        return False
+    return not is_begun(batch, root=_resources(context).project.root)
+
+
+def _clear(context: RunContext, folder: Path) -> None:
     """Let go of a batch's rows; the manifest last, so that a kill between leaves no files that nobody knows of."""
-    for name in ("parts", "rejects"):
+    rows = ("parts", "rejects")
+    if context.files is not None:
+        for name in (*rows, MANIFEST):
+            context.files.remove(folder, name)
+    for name in rows:
         shutil.rmtree(folder / name, ignore_errors=True)
     (folder / MANIFEST).unlink(missing_ok=True)
 

@@ -18,7 +18,7 @@ import msgspec
 
 from everloop.bundle import BundleStore
 from everloop.clock import Clock
-from everloop.errors import ProjectError
+from everloop.errors import EverloopError, ProjectError
 from everloop.ledger import Exposure, Fact, Ledger, Removed, RetentionDone, RoutingState, Transaction
 from everloop.project import Project, Retention, format_duration
 from everloop.registry.retention import Found, History, SpoolFound, kept_versions, removable
@@ -28,6 +28,7 @@ from everloop.traffic import idle_spools, remove_spool
 __all__ = ["Pruning", "histories", "last_pruning", "prune", "removal_sentence", "size_text", "what_may_go"]
 
 _GONE: Final = ".gone-"
+_RUNS: Final = "runs/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,15 +143,25 @@ def _made_by(ledger: Ledger | Transaction) -> dict[str, list[str]]:
 
 
 def _on_disk(project: Project, clock: Clock) -> Found:
-    """Folders and their sizes, read before the ledger is held."""
-    runs = project.paths.runs
-    folders = [item for item in runs.iterdir() if item.is_dir()] if runs.is_dir() else []
+    """Folders, objects and their sizes, read before the ledger is held. Raises IntegrationError."""
     idle = idle_spools(project.paths.spool, now=clock.now())
     return Found(
         bundles=BundleStore.of(project).sizes(),
-        runs={item.name: folder_bytes(item) for item in folders if not item.name.startswith(".")},
+        runs=_runs_found(project),
         spools=[SpoolFound(name=one.name, bytes=one.bytes, since=one.since) for one in idle],
     )
+
+
+def _runs_found(project: Project) -> dict[str, int]:
+    """Run → its bytes: of those that have a folder here its files', of others those of its objects elsewhere."""
+    found: dict[str, int] = {}
+    elsewhere = artifacts_of(project)
+    for entry in () if elsewhere is None else elsewhere.list(_RUNS):
+        name = entry.key.removeprefix(_RUNS).partition("/")[0]
+        found[name] = found.get(name, 0) + entry.size
+    runs = project.paths.runs
+    folders = [item for item in runs.iterdir() if item.is_dir()] if runs.is_dir() else []
+    return found | {item.name: folder_bytes(item) for item in folders if not item.name.startswith(".")}
 
 
 def folder_bytes(folder: Path) -> int:
@@ -189,15 +200,17 @@ def _carry_out(project: Project, removed: Sequence[Removed]) -> None:
             if one.what == "bundle":
                 store.remove(one.name)
             elif one.what == "run":
-                _remove_folder(project.paths.runs / one.name)
                 if elsewhere is not None:
-                    _remove_objects(elsewhere, f"runs/{one.name}/")
+                    _remove_objects(elsewhere, f"{_RUNS}{one.name}/")
+                _remove_folder(project.paths.runs / one.name)
             elif one.since is not None:
                 remove_spool(project.paths.spool, one.name, since=one.since)
         except OSError as error:
-            problems.append(f"{one.what} {one.name[:12]}: {error.strerror}")
+            problems.append(f"{one.what} {one.name[:12]}: {error.strerror}; make it writable")
+        except EverloopError as error:
+            problems.append(f"{one.what} {one.name[:12]}: {error}")
     if problems:
-        raise ProjectError(f"{'; '.join(problems)}; make it writable, and it goes the next time")
+        raise ProjectError(f"{'; '.join(problems)}; what is left goes the next time")
 
 
 def _remove_objects(storage: Storage, prefix: str) -> None:

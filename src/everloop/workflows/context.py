@@ -12,6 +12,7 @@ from typing import Any
 from everloop.clock import Clock
 from everloop.ledger import Fact, Key, Ledger, Payload
 from everloop.workflows.at_hand import AtHand
+from everloop.workflows.run_files import RunFiles
 
 __all__ = ["RunContext"]
 
@@ -23,7 +24,7 @@ class RunContext:
     workdir: the run's own folder, kept. cause: the seq of the fact `run.started`. resources: what the engine's
     owner passed in. attempt: 1 for the first. deadline_s: on the clock's monotonic time, where there is one.
     told: set once `should_stop` said yes; what the step gives after that does not count. at_hand: what earlier steps of
-    the run left in this process.
+    the run left in this process. files: where runs' folders are kept for machines that share no disk, else None.
     """
 
     run_id: str
@@ -41,6 +42,7 @@ class RunContext:
     crash: Callable[[str], None]
     told: threading.Event = field(default_factory=threading.Event)
     at_hand: AtHand = field(default_factory=AtHand)
+    files: RunFiles | None = None
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def key(self, n: int) -> Key:

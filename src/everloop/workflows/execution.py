@@ -219,6 +219,7 @@ class Execution:
             stopping=self.stopping,
             crash=self.crash,
             at_hand=self.at_hand,
+            files=self.files,
         )
 
     def broke(self, error: Exception) -> RunResult:
