@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import httpx
 import pytest
 from moto.server import ThreadedMotoServer
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication
 
 __all__ = ["KEYS", "ObjectStore", "aws", "failing", "object_store", "without_waits"]
 
@@ -47,6 +50,7 @@ def aws(*, port: int = 0, kept: bool = False) -> Iterator[str]:
     """AWS's requests answered at this address, until the block ends; kept: with what an earlier one held."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
+    server._server.app = _one_condition_at_a_time(server._server.app)  # type: ignore[attr-defined]
     try:
         url = "http://{}:{}".format(*server.get_host_and_port())
         if not kept:  # else what an earlier server held is kept by the process
@@ -54,6 +58,19 @@ def aws(*, port: int = 0, kept: bool = False) -> Iterator[str]:
         yield url
     finally:
         server.stop()
+
+
+def _one_condition_at_a_time(app: WSGIApplication) -> WSGIApplication:
+    """S3 decides a conditional put at once; the server looks, and then writes, so that two may both find nothing."""
+    lock = threading.Lock()
+
+    def answered(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+        if not environ.keys() & {"HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH"}:
+            return app(environ, start)
+        with lock:
+            return list(app(environ, start))
+
+    return answered
 
 
 @contextmanager
