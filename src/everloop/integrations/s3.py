@@ -148,9 +148,10 @@ class S3Storage:
                 f"{self.address} cannot {doing} without access keys; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
                 "AWS_PROFILE, or give the machine a role"
             ) from error
-        except ClientError as error:
-            raise IntegrationError(f"{self.address} cannot {doing}: {_told(error)}") from error
-        except (BotoCoreError, Boto3Error, OSError) as error:
+        except (ClientError, BotoCoreError, Boto3Error, OSError) as error:
+            answer = _answer(error)
+            if answer is not None:
+                raise IntegrationError(f"{self.address} cannot {doing}: {_told(answer)}") from error
             said = " ".join(str(error).split())
             raise IntegrationError(f"{self.address} cannot {doing}: {said:.200}; try again later") from error
 
@@ -180,16 +181,28 @@ def _patiently(act: Callable[[], T]) -> T:
     """What `act` gives; again, after a pause, while the store says that it has trouble or does not answer."""
     from boto3.exceptions import S3UploadFailedError
     from botocore.exceptions import ClientError, HTTPClientError
+    from botocore.exceptions import ConnectionError as Unreached
 
     pause = threading.Event()
     for attempt in range(1, _ATTEMPTS):
         try:
             return act()
-        except (ClientError, HTTPClientError, S3UploadFailedError) as error:
-            if isinstance(error, ClientError) and not _is_trouble(error):
+        except (ClientError, Unreached, HTTPClientError, S3UploadFailedError) as error:
+            answer = _answer(error)
+            if answer is not None and not _is_trouble(answer):
                 raise
         pause.wait(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**attempt))
     return act()
+
+
+def _answer(error: BaseException) -> Any:
+    """The store's own answer, which the upload of a file wraps; None where there was none."""
+    from boto3.exceptions import S3UploadFailedError
+    from botocore.exceptions import ClientError
+
+    if isinstance(error, S3UploadFailedError):
+        error = error.__cause__ or error.__context__ or error
+    return error if isinstance(error, ClientError) else None
 
 
 def _is_trouble(error: Any) -> bool:
