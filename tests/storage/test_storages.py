@@ -121,6 +121,23 @@ def test_a_file_whose_put_fails_for_a_while_is_put(
     assert "slow" in [entry.key for entry in in_s3(store, monkeypatch).list("")]
 
 
+def test_a_put_beside_another_of_the_same_object_is_asked_again(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_waits(monkeypatch)
+    conflict = (409, "ConditionalRequestConflict")
+    with answering(store, conflict, conflict) as (door, given):
+        # the other was given up: this one is the first
+        assert in_s3(door, monkeypatch).create("both", b"x")
+    assert given == [409, 409]
+    with answering(store, conflict) as (door, _):
+        assert in_s3(door, monkeypatch).create("both", b"x")  # the other wrote the same
+    with answering(store, conflict) as (door, _):
+        assert not in_s3(door, monkeypatch).create("both", b"y")
+    with answering(store, *[conflict] * 100) as (door, _), pytest.raises(IntegrationError, match="try again later"):
+        in_s3(door, monkeypatch).create("never", b"x")
+
+
 def test_what_is_no_address_is_said(tmp_path: Path) -> None:
     assert is_address("s3://bucket/prefix")
     assert not is_address(str(tmp_path))

@@ -20,10 +20,11 @@ T = TypeVar("T")
 
 _ADDRESS: Final = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[^?#]*))?")
 _ABSENT: Final = {"NoSuchKey", "404", "NotFound"}
-_TAKEN: Final = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+_TAKEN: Final = {"PreconditionFailed", "412"}
 _DENIED: Final = {"AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
-# An answer of 500, 503 or none is asked again, each time later. AWS's library does so too, but on a budget that a
-# store that fails half the time soon uses up.
+# After an answer of 500, 503 or none it is asked again, each time later; after 409 too: another put of the same object
+# goes on, and which of them is first is not known yet. AWS's library asks some of it again by itself, but on a budget
+# that a store that fails half the time soon uses up.
 _ATTEMPTS: Final = 14
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
@@ -206,9 +207,9 @@ def _answer(error: BaseException) -> Any:
 
 
 def _is_trouble(error: Any) -> bool:
-    """Whether the store, and not the request, is what went wrong."""
+    """Whether the store, or what else goes on there, and not the request, is what went wrong."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return bool(status >= 500 or status == 429)
+    return bool(status >= 500 or status in (409, 429))
 
 
 def _code(error: Any) -> str:
