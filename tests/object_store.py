@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication
 
-__all__ = ["KEYS", "ObjectStore", "aws", "failing", "object_store", "without_waits"]
+__all__ = ["KEYS", "ObjectStore", "answering", "aws", "failing", "object_store", "without_waits"]
 
 _VERBS = ("GET", "PUT", "POST", "HEAD", "DELETE")
 KEYS = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
@@ -90,7 +90,49 @@ def failing(
 
     lost: the share of those that it passes on, so that only their answer is lost.
     """
-    random, lock = Random(seed), threading.Lock()
+    random = Random(seed)
+
+    def verdict(verb: str) -> _Verdict | None:
+        fails, passes_on = random.random() < share, random.random() < lost
+        return _Verdict(status=500, passes_on=passes_on) if fails and verb in verbs else None
+
+    with _door(store, verdict) as door:
+        yield door
+
+
+@contextmanager
+def answering(store: ObjectStore, *answers: tuple[int, str]) -> Iterator[tuple[ObjectStore, list[int]]]:
+    """The same store behind a door that answers the first requests so itself: status and S3's word for it.
+
+    Besides the statuses of all answers that were not passed on, one a request, oldest first.
+    """
+    left, given = list(answers), list[int]()
+
+    def verdict(_verb: str) -> _Verdict | None:
+        if not left:
+            return None
+        status, code = left.pop(0)
+        given.append(status)
+        said = f"<Error><Code>{code}</Code><Message>said by the door</Message></Error>"
+        return _Verdict(status=status, body=said.encode())
+
+    with _door(store, verdict) as door:
+        yield door, given
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verdict:
+    """The door's own answer to a request; whether the store hears of it all the same."""
+
+    status: int
+    body: bytes = b""
+    passes_on: bool = False
+
+
+@contextmanager
+def _door(store: ObjectStore, verdict: Callable[[str], _Verdict | None]) -> Iterator[ObjectStore]:
+    """The same store behind a door; verdict: of each request, by its verb, None where it is the store's to answer."""
+    lock = threading.Lock()
     behind = httpx.Client(base_url=store.url, timeout=30)
 
     class Door(BaseHTTPRequestHandler):
@@ -99,18 +141,24 @@ def failing(
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             with lock:
-                fails, passes_on = random.random() < share, random.random() < lost
-            fails, answer = fails and self.command in verbs, None
-            if not fails or passes_on:
+                own = verdict(self.command)
+            answer = None
+            if own is None or own.passes_on:
                 headers = {name: value for name, value in self.headers.items() if name.lower() not in _OF_THE_DOOR}
                 answer = behind.request(self.command, self.path, headers=headers, content=body)
-            status, data = (500, b"") if fails or answer is None else (answer.status_code, answer.content)
+            if own is not None:
+                self._answer(own.status, own.body, {}, str(len(own.body)))
+            elif answer is not None:
+                length = answer.headers.get("Content-Length", "0")
+                length = length if self.command == "HEAD" else str(len(answer.content))
+                self._answer(answer.status_code, answer.content, dict(answer.headers), length)
+
+        def _answer(self, status: int, data: bytes, headers: dict[str, str], length: str) -> None:
             self.send_response(status)
-            for name, value in answer.headers.items() if answer is not None and not fails else ():
+            for name, value in headers.items():
                 if name.lower() not in (*_OF_THE_DOOR, "content-encoding", "date", "server"):
                     self.send_header(name, value)
-            length = answer.headers.get("Content-Length", "0") if self.command == "HEAD" and answer else str(len(data))
-            self.send_header("Content-Length", "0" if fails else length)
+            self.send_header("Content-Length", length)
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(data)

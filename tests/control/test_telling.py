@@ -116,6 +116,28 @@ def test_a_dead_receiver_is_tried_ever_later_and_hears_all_once_it_answers(ledge
     assert said[1] == "the channel json-1 is reached again"
 
 
+def test_a_channel_whose_kinds_change_while_it_is_down_hears_nothing_again(ledger: Ledger) -> None:
+    declined = {"model": "fraud", "run": "r-1", "sentence": "the spec was changed"}
+    with receiver() as one:
+        both, fewer = channel(one.address, "alert", "schedule"), channel(one.address, "alert")
+        note_channels(ledger, (both,))
+        for number in (1, 2):
+            alert(ledger, number)
+        drained(Teller(ledger, both))
+        one.stop()
+        ledger.append("schedule.declined", "fraud", declined, actor="control")
+        alert(ledger, 3)
+        drained(Teller(ledger, both))  # the schedule's waits first
+        note_channels(ledger, (fewer,))
+        drained(Teller(ledger, fewer))  # now the alert's does
+        assert channel_status(ledger, fewer).waiting == 1
+        one.start()
+        drained(Teller(ledger, fewer))
+        assert one.titles() == titles(1, 2, 3)
+    missed = [fact for fact in ledger.facts(kind="notice.sent") if not fact.payload["delivered"]]
+    assert len(missed) == 2
+
+
 def test_a_burst_after_an_outage_is_one_message(ledger: Ledger) -> None:
     with receiver() as one:
         mine = channel(one.address, "alert", "failed")

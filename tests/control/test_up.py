@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,9 @@ class Up:
     def children(self) -> dict[str, psutil.Process]:
         found = {}
         for child in psutil.Process(self.process.pid).children():
-            if child.status() != psutil.STATUS_ZOMBIE:
-                found[_name(child)] = child
+            with suppress(psutil.NoSuchProcess):  # it was there a moment ago
+                if child.status() != psutil.STATUS_ZOMBIE:
+                    found[_name(child)] = child
         return found
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from everloop.clock import SimulatedClock
-from everloop.errors import Conflict, LedgerError, NotFound
-from everloop.ledger import Exposure, Ledger
+from everloop.errors import Conflict, LedgerError, LedgerUnreadable, NotFound
+from everloop.ledger import Exposure, Ledger, schema
 
 from . import scenes
 
@@ -237,3 +237,37 @@ def test_several_processes_may_rebuild_but_one_does(
     scenes.alert(ledger)
     assert ledger.rebuild_state(only_from=-1) == 0
     assert ledger.rebuild_state() == 1
+
+
+def _state_schema(ledger: Ledger, changed_to: int | None = None) -> int:
+    """Which one the state is of, after it was changed."""
+    named = schema.meta.c.name == "state"
+    with ledger._database.writing() as connection:
+        if changed_to is not None:
+            connection.execute(schema.meta.update().where(named), {"value": changed_to})
+        return int(connection.scalar(sa.select(schema.meta.c.value).where(named)) or 0)
+
+
+def test_a_state_of_an_older_everloop_is_made_anew(open_ledger: Callable[[], Ledger]) -> None:
+    ledger = open_ledger()
+    scenes.alert(ledger)
+    state = ledger.dump_state()
+    with ledger._database.writing() as connection:
+        connection.execute(schema.state_metadata.tables["alert"].delete())
+    _state_schema(ledger, changed_to=schema.STATE_SCHEMA - 1)
+    assert open_ledger().dump_state() == state
+    assert _state_schema(ledger) == schema.STATE_SCHEMA
+
+
+def test_a_state_of_a_newer_everloop_is_left_alone(open_ledger: Callable[[], Ledger]) -> None:
+    ledger = open_ledger()
+    scenes.alert(ledger)
+    newer = _state_schema(ledger, changed_to=schema.STATE_SCHEMA + 1)
+    said = rf"state of the ledger .* has schema {newer}, .* up to {schema.STATE_SCHEMA}; upgrade everloop"
+    with pytest.raises(LedgerUnreadable, match=said):
+        open_ledger()
+    # made so by another process after this one had found it to be older
+    with pytest.raises(LedgerUnreadable, match=said):
+        ledger.rebuild_state(only_from=schema.STATE_SCHEMA - 1)
+    assert _state_schema(ledger) == newer
+    _state_schema(ledger, changed_to=schema.STATE_SCHEMA)  # the server is other tests' too

@@ -18,6 +18,7 @@ from everloop.control.evidence import RolloutEvidence, champions_bound
 from everloop.control.reading import POLICY, Reader
 from everloop.control.resources import Resources
 from everloop.control.schedules import declined_key
+from everloop.control.trouble import told
 from everloop.errors import EverloopError, NotFound, Refused
 from everloop.experiment import approve
 from everloop.ids import new_run_id
@@ -49,8 +50,8 @@ class Controller:
     """Carries out what `decide` decides.
 
     wait: trainings are waited for within the tick, as a replay needs it; else they go on in the background.
-    What cannot be done now (a spec that was edited, a disk that is full) is said and tried again later, each time
-    later than before; everything else goes on.
+    What cannot be done now (a spec that was edited, a disk that is full, a mistake of anybody's) is said and tried
+    again later, each time later than before; everything else goes on.
     """
 
     def __init__(self, resources: Resources, *, wait: bool = False) -> None:
@@ -59,6 +60,7 @@ class Controller:
         self._reader = Reader(resources=resources)
         self._evidence: dict[str, RolloutEvidence] = {}
         self._failures: dict[Action, _Failure] = {}
+        self._unread: tuple[str, ...] = ()
         self._acts: dict[type[Any], Callable[[Any], str | None]] = {
             to_do.JudgeWindows: self._judge_windows,
             to_do.Investigate: self._investigate,
@@ -82,6 +84,8 @@ class Controller:
         tried: set[Action] = set()
         for _ in range(_MOST_ROUNDS):
             view = self._reader.view()
+            said += [sentence for sentence in view.unread if sentence not in self._unread]  # what lasts is said once
+            self._unread = view.unread
             chosen = [one for one in decide(view) if one not in tried and not self._pauses(one, view.now)]
             if not chosen:
                 break
@@ -99,12 +103,14 @@ class Controller:
     def _tried(self, action: Action, now: datetime) -> str | None:
         try:
             sentence = self._acts[type(action)](action)
-        except EverloopError as error:
+        except Exception as error:  # whatever one model's action raises, the others go on
             before = self._failures.get(action)
             times = 1 if before is None else before.times + 1
             pause = min(_FIRST_PAUSE * 2 ** (times - 1), _LONGEST_PAUSE)
             self._failures[action] = _Failure(times, now + pause)
-            return f"{action.model}: {type(action).__name__} was not possible: {error}"
+            done = type(action).__name__
+            sentence = told(error, logs=self._resources.project.paths.logs, name=f"{action.model}-{done}")
+            return f"{action.model}: {done} was not possible: {sentence}"
         self._failures.pop(action, None)
         return sentence
 

@@ -1,14 +1,16 @@
 """From the ledger, the log and the clock to a `View`.
 
 What follows from facts alone is read again only when the ledger's head has moved, so a tick in which nothing happens
-costs a query or two.
+costs a query or two. What of one model cannot be read is left out, and asked again a minute later; the others are seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 from everloop.actors import policy_may_approve
 from everloop.control.batches import BatchFacts, batch_at, read_batches
@@ -16,7 +18,9 @@ from everloop.control.positives import ChangedPositives
 from everloop.control.recovery import recovered
 from everloop.control.resources import Resources
 from everloop.control.schedules import ScheduleFacts, read_schedule, schedule_at
+from everloop.control.trouble import told
 from everloop.control.view import AlertView, Arrived, ModelView, Try, View
+from everloop.errors import LedgerUnreadable
 from everloop.ledger import AlertState, Ledger, RunState, Version
 from everloop.production import PIPELINE
 from everloop.project import Model
@@ -25,10 +29,13 @@ from everloop.rollout import load_rollout
 
 __all__ = ["POLICY", "Reader", "read_view"]
 
+T = TypeVar("T")
+
 POLICY = "policy:on_alert"
 """Who approves a proposal where `on_alert: rollout` does."""
 _MONITOR_EVERY = timedelta(minutes=1)
 _PRUNE_EVERY = timedelta(days=1)
+_AFTER_TROUBLE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +51,14 @@ class _Facts:
     alert_runs: tuple[Try, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    """What could not be read: when, and why."""
+
+    at: datetime
+    sentence: str
+
+
 @dataclass(slots=True)
 class Reader:
     """Reads views of one project. looked_at: when a rollout's evidence was last looked at, by model.
@@ -57,18 +72,38 @@ class Reader:
     _facts: dict[str, _Facts] = field(default_factory=dict)
     _positives: ChangedPositives = field(default_factory=ChangedPositives)
     _monitored: dict[str, datetime] = field(default_factory=dict)
+    _unread: dict[tuple[str, str], _Unread] = field(default_factory=dict)
 
     def view(self) -> View:
         """Everything as it is now."""
         now = self.resources.clock.now()
         head = self.resources.ledger.head().seq
         models = self.resources.project.models.values()
+        seen = [self._tried(model, "state", now, partial(self._model_view, model, now, head), None) for model in models]
         return View(
             now=now,
-            models=tuple(self._model_view(model, now, head) for model in models),
+            models=tuple(view for view in seen if view is not None),
             project=self.resources.project.name,
             retention_due=self._retention_due(now),
+            unread=tuple(unread.sentence for unread in self._unread.values()),
         )
+
+    def _tried(self, model: Model, what: str, now: datetime, read: Callable[[], T], otherwise: T) -> T:
+        """What `read` gives; `otherwise` where it fails, and for a while after."""
+        before = self._unread.get((model.name, what))
+        if before is not None and timedelta(0) <= now - before.at < _AFTER_TROUBLE:
+            return otherwise
+        try:
+            found = read()
+        except LedgerUnreadable:
+            raise  # not the model, but what all of them stand on
+        except Exception as error:  # whatever one model's files raise, the others are seen
+            why = told(error, logs=self.resources.project.paths.logs, name=f"{model.name}-{what}")
+            sentence = f"{model.name}: its {what} cannot be read, which is tried again each minute: {why}"
+            self._unread[model.name, what] = _Unread(now, sentence)
+            return otherwise
+        self._unread.pop((model.name, what), None)
+        return found
 
     def _retention_due(self, now: datetime) -> bool:
         if not self.resources.project.settings.retention.any:
@@ -83,13 +118,14 @@ class Reader:
             facts = self._facts[model.name] = _read_facts(self.resources, model, head, now)
         view = facts.view
         if view.alerts:
-            view = self._with_positives(view, facts, now)
+            counted = partial(self._with_positives, view, facts, now)
+            view = self._tried(view.model, "change", now, counted, view)
         return replace(
             view,
             looked_at=self.looked_at.get(model.name),
             schedule=schedule_at(facts.schedule, model, now),
             batches=batch_at(facts.batches, model, now),
-            windows_due=self._windows_due(model, now),
+            windows_due=self._tried(model, "windows", now, partial(self._windows_due, model, now), False),
         )
 
     def _windows_due(self, model: Model, now: datetime) -> bool:

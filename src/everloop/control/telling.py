@@ -70,9 +70,11 @@ def _since(ledger: Ledger, channel: str) -> dict[str, int]:
 
 def _heard(ledger: Ledger, channel: str) -> int:
     """The newest fact that the channel heard of; 0 before the first."""
-    # Since the last that was sent, one at most is written down as missed.
-    facts = ledger.facts(run=f"notice:{channel}", kind="notice.sent", newest_first=True, limit=2)
-    return next((fact.n for fact in facts if fact.step == "sent" and fact.n is not None), 0)
+    # Asked for by its step: what was missed since then may be written down several times, once for each fact that was
+    # the first to wait, and another one is where the channel's kinds were changed meanwhile.
+    run, step, _ = _sent_key(channel, 0)
+    facts = ledger.facts(run=run, step=step, newest_first=True, limit=1)
+    return next((fact.n for fact in facts if fact.n is not None), 0)
 
 
 def _waiting(ledger: Ledger, since: dict[str, int], after: int) -> tuple[list[Notice], int | None]:

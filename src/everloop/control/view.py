@@ -179,6 +179,7 @@ class View:
     """Everything, at one moment. rollout_every: the least time between two looks at a rollout's evidence.
 
     project: its name. retention_due: it is a day since somebody looked for what the retention rule lets go.
+    unread: what of which model could not be read and why, a sentence each; it is not in `models`, or looks idle there.
     """
 
     now: datetime
@@ -186,3 +187,4 @@ class View:
     rollout_every: timedelta = timedelta(minutes=1)
     project: str = ""
     retention_due: bool = False
+    unread: tuple[str, ...] = ()

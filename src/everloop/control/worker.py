@@ -92,24 +92,32 @@ class _Worker:
             self._ledger.release_lease(LEASE, self._holder)
 
     def _turned(self) -> str | None:
-        """One turn; what went wrong with it, or None."""
+        """One turn; what went wrong with it, or None. What fails of it keeps nothing else from being done."""
+        troubles = [self._tried(part) for part in (self._recover, self._decide, self._take)]
+        return "; ".join(dict.fromkeys(trouble for trouble in troubles if trouble is not None)) or None
+
+    def _tried(self, part: Callable[[], None]) -> str | None:
         try:
-            self._turn()
+            part()
         except EverloopError as error:
             return str(error)
         except Exception as error:  # a worker's loop: one mistake must not end the watch over the rest
             return f"a mistake of everloop itself: {type(error).__name__}: {error}; it is tried again"
         return None
 
-    def _turn(self) -> None:
+    def _recover(self) -> None:
         now_s = self._clock.monotonic_s()
         if now_s - self._recover_s >= _RECOVER_EVERY_S:
             self._recover_s = now_s
             for run in self._engine.recover():
                 self._say(f"run {run} was interrupted; it goes on where it was")
+
+    def _decide(self) -> None:
         if self._leads():
             for sentence in self._controller.tick():
                 self._say(sentence)
+
+    def _take(self) -> None:
         for run in self._engine.take():
             self._say(f"run {run} begins")
 

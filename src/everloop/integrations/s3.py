@@ -20,10 +20,11 @@ T = TypeVar("T")
 
 _ADDRESS: Final = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[^?#]*))?")
 _ABSENT: Final = {"NoSuchKey", "404", "NotFound"}
-_TAKEN: Final = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+_TAKEN: Final = {"PreconditionFailed", "412"}
 _DENIED: Final = {"AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
-# An answer of 500, 503 or none is asked again, each time later. AWS's library does so too, but on a budget that a
-# store that fails half the time soon uses up.
+# After an answer of 500, 503 or none it is asked again, each time later; after 409 too: another put of the same object
+# goes on, and which of them is first is not known yet. AWS's library asks some of it again by itself, but on a budget
+# that a store that fails half the time soon uses up.
 _ATTEMPTS: Final = 14
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
@@ -148,9 +149,10 @@ class S3Storage:
                 f"{self.address} cannot {doing} without access keys; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
                 "AWS_PROFILE, or give the machine a role"
             ) from error
-        except ClientError as error:
-            raise IntegrationError(f"{self.address} cannot {doing}: {_told(error)}") from error
-        except (BotoCoreError, Boto3Error, OSError) as error:
+        except (ClientError, BotoCoreError, Boto3Error, OSError) as error:
+            answer = _answer(error)
+            if answer is not None:
+                raise IntegrationError(f"{self.address} cannot {doing}: {_told(answer)}") from error
             said = " ".join(str(error).split())
             raise IntegrationError(f"{self.address} cannot {doing}: {said:.200}; try again later") from error
 
@@ -180,22 +182,34 @@ def _patiently(act: Callable[[], T]) -> T:
     """What `act` gives; again, after a pause, while the store says that it has trouble or does not answer."""
     from boto3.exceptions import S3UploadFailedError
     from botocore.exceptions import ClientError, HTTPClientError
+    from botocore.exceptions import ConnectionError as Unreached
 
     pause = threading.Event()
     for attempt in range(1, _ATTEMPTS):
         try:
             return act()
-        except (ClientError, HTTPClientError, S3UploadFailedError) as error:
-            if isinstance(error, ClientError) and not _is_trouble(error):
+        except (ClientError, Unreached, HTTPClientError, S3UploadFailedError) as error:
+            answer = _answer(error)
+            if answer is not None and not _is_trouble(answer):
                 raise
         pause.wait(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**attempt))
     return act()
 
 
+def _answer(error: BaseException) -> Any:
+    """The store's own answer, which the upload of a file wraps; None where there was none."""
+    from boto3.exceptions import S3UploadFailedError
+    from botocore.exceptions import ClientError
+
+    if isinstance(error, S3UploadFailedError):
+        error = error.__cause__ or error.__context__ or error
+    return error if isinstance(error, ClientError) else None
+
+
 def _is_trouble(error: Any) -> bool:
-    """Whether the store, and not the request, is what went wrong."""
+    """Whether the store, or what else goes on there, and not the request, is what went wrong."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return bool(status >= 500 or status == 429)
+    return bool(status >= 500 or status in (409, 429))
 
 
 def _code(error: Any) -> str:

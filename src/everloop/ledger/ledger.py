@@ -282,12 +282,21 @@ class Ledger(Queries):
         with self._database.reading() as connection:
             found = connection.scalar(query)
             head = head_of(connection)
+        self._refuse_newer(found)
         if found != schema.STATE_SCHEMA:
             self.rebuild_state(only_from=found)
         # A ledger that holds facts but has lost its head file is told by verify, not mended here.
         if self._head_file is not None and head.seq == 0 and self._head_file.read() is None:
             self._head_file.path.parent.mkdir(parents=True, exist_ok=True)
             self._head_file.write(head)
+
+    def _refuse_newer(self, found: int | None) -> None:
+        """Raises LedgerUnreadable for a newer everloop's state: made older, it would fail that one's work."""
+        if found is not None and found > schema.STATE_SCHEMA:
+            raise LedgerUnreadable(
+                f"the state of the ledger {self._database.place} has schema {found}, "
+                f"this everloop knows up to {schema.STATE_SCHEMA}; upgrade everloop"
+            )
 
     def _reading(self) -> AbstractContextManager[sa.Connection]:
         return self._database.reading()
@@ -429,11 +438,13 @@ class Ledger(Queries):
         """Drop the state and replay all facts; returns how many.
 
         only_from: do so only if the state is still of that schema, so that of many processes one does it.
+        Raises LedgerUnreadable where it is of a newer one by now.
         """
         meta = schema.meta
         facts = 0
         with self._database.writing() as connection:
             found = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "state"))
+            self._refuse_newer(found)
             if only_from is not None and found != only_from:
                 return 0
             schema.state_metadata.drop_all(connection)

@@ -75,6 +75,7 @@ class Queries(ABC):
         kind: str | Sequence[str] | None = None,
         subject: str | None = None,
         run: str | None = None,
+        step: str | None = None,
         actor: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
@@ -85,7 +86,8 @@ class Queries(ABC):
     ) -> list[Fact]:
         """The facts of these kinds, about this subject, written by this run's steps or this actor, with seq > after.
 
-        since, until: written at `since ≤ at < until`. model: whose payload names it, or which say how its runs went.
+        step: of the run's steps this one alone. since, until: written at `since ≤ at < until`. model: whose payload
+        names it, or which say how its runs went.
         """
         table = schema.fact
         query = table.select().where(table.c.seq > after)
@@ -95,6 +97,8 @@ class Queries(ABC):
             query = query.where(table.c.subject == subject)
         if run is not None:
             query = query.where(table.c.run == run)
+        if step is not None:
+            query = query.where(table.c.step == step)
         if actor is not None:
             query = query.where(table.c.actor == actor)
         if since is not None:
