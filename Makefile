@@ -40,9 +40,10 @@ types: $(VENV)/.installed-dev
 imports: $(VENV)/.installed-dev
 	@$(BIN)/lint-imports
 
-# Threads that wait for each other give their core up: there are more of them here than cores.
+# Threads that wait for each other give their core up: there are more of them here than cores. Three processes keep two
+# cores busy, as tests wait for processes, servers and time a third of the while.
 unit: $(VENV)/.installed-dev
-	@OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@OMP_WAIT_POLICY=passive $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lock: ## renew both lock files (the base one holds the same versions as the development one)
 	$(LOCK) --group dev -o requirements-dev.lock
