@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -80,8 +81,8 @@ def made_project(folder: Path, rows: int, *, trees: int, gates: str = "") -> Non
 
 
 def measured(script: str, folder: Path) -> dict[str, Any]:
-    """Run one of the peers on a folder: wall_s, peak_mb, and what it says itself."""
-    began_s = time.perf_counter()
+    """Run one of the peers on a folder: wall_s, core_s, peak_mb, and what it says itself."""
+    began_s, before_s = time.perf_counter(), _children_core_s()
     process = subprocess.Popen([sys.executable, str(_PEERS / f"{script}.py"), str(folder)], cwd=folder)
     peak, done = [0], threading.Event()
     watcher = threading.Thread(target=_watch, args=(process.pid, peak, done))
@@ -92,7 +93,16 @@ def measured(script: str, folder: Path) -> dict[str, Any]:
     watcher.join()
     if code:
         raise SystemExit(f"{script} ended with {code}")
-    return {"wall_s": wall_s, "peak_mb": peak[0] / 1e6} | json.loads((folder / "result.json").read_text())
+    core_s = _children_core_s() - before_s
+    return {"wall_s": wall_s, "core_s": core_s, "peak_mb": peak[0] / 1e6} | json.loads(
+        (folder / "result.json").read_text()
+    )
+
+
+def _children_core_s() -> float:
+    """What all processes took of the cores that have ended, and that were waited for, with theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _watch(pid: int, peak: list[int], done: threading.Event) -> None:
@@ -110,7 +120,7 @@ def compared(rows: int, *, trees: int, pairs: int, scratch: Path, same_imports: 
     found: dict[str, list[dict[str, Any]]] = {"bare": [], "whole": []}
     modules: list[str] = []
     for pair in range(pairs + (1 if same_imports else 0)):
-        folder = scratch / f"{rows}-{trees}-{pair}"
+        folder = scratch / f"{'small' if same_imports else 'large'}-{pair}"
         made_project(folder, rows, trees=trees)
         whole = trained(folder)
         modules = _libraries(whole["modules"]) if same_imports else []
@@ -124,6 +134,8 @@ def compared(rows: int, *, trees: int, pairs: int, scratch: Path, same_imports: 
     return {
         "whole_s": [round(one["wall_s"], 2) for one in found["whole"]],
         "bare_s": [round(one["wall_s"], 2) for one in found["bare"]],
+        "whole_core_s": [round(one["core_s"], 2) for one in found["whole"]],
+        "bare_core_s": [round(one["core_s"], 2) for one in found["bare"]],
         "whole_mb": [round(one["peak_mb"]) for one in found["whole"]],
         "bare_mb": [round(one["peak_mb"]) for one in found["bare"]],
         "steps": found["whole"][-1]["steps"],

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 def test_it_trains_twice_and_says_what_each_took() -> None:
-    program = [sys.executable, "-m", "bench.pipeline", "--json", "--rows", "4000", "--pairs", "1"]
+    program = [sys.executable, "-m", "bench.pipeline", "--json", "--rows", "1000", "--pairs", "1"]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
     found = json.loads(done.stdout)
     assert done.returncode == bool(found["broken"]), done.stderr
