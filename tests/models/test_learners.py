@@ -112,3 +112,10 @@ def test_trees_without_a_split_are_served_as_the_constant_they_are(name: str) ->
     scores = Graph(result.graph).scores(rows(50, seed=3)[0])
     share = request(name).y.mean()
     assert np.allclose(scores, share, atol=0.01)
+
+
+def test_threads_change_neither_the_graph_nor_how_far_its_model_is_from_it(fitted: dict[str, FitResult]) -> None:
+    for name in ("random_forest", "xgboost", "lightgbm"):
+        again = [fit_here(request(name, threads=2)) for _ in range(3)]
+        assert {one.graph for one in again} == {fitted[name].graph}
+        assert {one.agreement for one in again} == {fitted[name].agreement}

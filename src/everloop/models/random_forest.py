@@ -73,6 +73,7 @@ class RandomForest:
             n_jobs=training.threads,
         )
         forest.fit(training.X[kept], training.y[kept], sample_weight=weight)
+        forest.n_jobs = 1  # its scores are a sum over trees: in their order, whatever the threads
         return FittedPipeline(forest)
 
 

@@ -74,6 +74,7 @@ class RandomForest:
             n_jobs=training.threads,
         )
         forest.fit(training.X[kept], training.y[kept], sample_weight=weight)
+        forest.n_jobs = 1  # its scores are a sum over trees: in their order, whatever the threads
         for tree in forest.estimators_:  # the same decisions on float32 rows, and a graph can hold them
             tree.tree_.threshold[:] = float32_floor(tree.tree_.threshold)
         return FittedRegressor(forest)
