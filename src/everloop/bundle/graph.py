@@ -68,9 +68,9 @@ class Graph:
         if X.ndim != 2 or X.shape[1] != self._features:
             raise BundleError(f"the graph scores rows of {self._features} features and got an array of shape {X.shape}")
         X = np.ascontiguousarray(X, dtype=np.float32)
-        spans = [X[start : start + _BLOCK_ROWS] for start in range(0, max(1, len(X)), _BLOCK_ROWS)]
-        if len(spans) == 1:
+        if len(X) <= _BLOCK_ROWS:
             return self._span(X, names)
+        spans = [X[start : start + _BLOCK_ROWS] for start in range(0, len(X), _BLOCK_ROWS)]
         # Which thread scores a block changes nothing of it.
         with ThreadPoolExecutor(min(len(spans), usable_cores())) as pool:
             return _joined(pool.map(lambda span: self._span(span, names), spans))

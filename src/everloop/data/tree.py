@@ -18,6 +18,7 @@ __all__ = ["FeatureTree", "as_float32", "raw_node"]
 
 _VERSION: Final = 1
 _BLOCK_ROWS: Final = 8192
+_FLOATS: Final = frozenset({pl.Float64, pl.Float32})
 
 
 class FeatureTree(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,8 +78,7 @@ class FeatureTree(msgspec.Struct, frozen=True, kw_only=True):
             for place, node in enumerate(self.nodes):
                 # a plain column needs no expression, whose overhead is most of what a single row costs
                 values = frame[node.name or ""] if node.op == "column" else made[self.names[place]]
-                wide = values if values.dtype == pl.Float32 else values.cast(pl.Float64)
-                matrix[:, place] = wide.to_numpy()
+                matrix[:, place] = (values if type(values.dtype) in _FLOATS else values.cast(pl.Float64)).to_numpy()
         for start in range(0, frame.height, _BLOCK_ROWS):  # what is made on the way stays small
             block = matrix[start : start + _BLOCK_ROWS]
             block[~np.isfinite(block)] = np.nan
