@@ -25,7 +25,7 @@ from everloop.bundle.manifest import Manifest
 from everloop.errors import BundleCorrupt, BundleError, NotFound, StorageFull, no_room
 from everloop.ids import content_id
 from everloop.project import Project
-from everloop.storage import Storage, artifacts_of
+from everloop.storage import Storage, artifacts_of, folder_bytes
 
 __all__ = ["BundleStore"]
 
@@ -111,7 +111,7 @@ class BundleStore:
             found[bundle_id] = found.get(bundle_id, 0) + entry.size
         known = {bundle_id: found.get(bundle_id, 0) for bundle_id in self.ids()}
         here = {bundle_id: self._folder(bundle_id) for bundle_id in known}
-        return known | {bundle_id: _bytes_of(folder) for bundle_id, folder in here.items() if folder.is_dir()}
+        return known | {bundle_id: folder_bytes(folder) for bundle_id, folder in here.items() if folder.is_dir()}
 
     def remove(self, bundle_id: str) -> None:
         """Take a bundle away with its evidence: out of sight at once, then its files. Nothing where there is none.
@@ -227,17 +227,6 @@ class BundleStore:
             if content_id(data) != manifest.files[name]:
                 raise BundleCorrupt(_sentence(bundle_id, name, "was changed"))
         return manifest, files
-
-
-def _bytes_of(folder: Path) -> int:
-    """The sizes of all files below; what goes meanwhile counts nothing."""
-    size = 0
-    for path in folder.rglob("*"):
-        try:
-            size += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:
-            continue
-    return size
 
 
 def _sentence(bundle_id: str, name: str, what: str) -> str:

@@ -22,7 +22,7 @@ from everloop.errors import EverloopError, ProjectError
 from everloop.ledger import Exposure, Fact, Ledger, Removed, RetentionDone, RoutingState, Transaction
 from everloop.project import Project, Retention, format_duration
 from everloop.registry.retention import Found, History, SpoolFound, kept_versions, removable
-from everloop.storage import Storage, artifacts_of
+from everloop.storage import Storage, artifacts_of, folder_bytes
 from everloop.traffic import idle_spools, remove_spool
 
 __all__ = ["Pruning", "histories", "last_pruning", "prune", "removal_sentence", "size_text", "what_may_go"]
@@ -162,17 +162,6 @@ def _runs_found(project: Project) -> dict[str, int]:
     runs = project.paths.runs
     folders = [item for item in runs.iterdir() if item.is_dir()] if runs.is_dir() else []
     return found | {item.name: folder_bytes(item) for item in folders if not item.name.startswith(".")}
-
-
-def folder_bytes(folder: Path) -> int:
-    """The sizes of all files below; what goes meanwhile counts nothing."""
-    size = 0
-    for path in folder.rglob("*"):
-        try:
-            size += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:
-            continue
-    return size
 
 
 def prune(project: Project, ledger: Ledger, clock: Clock, *, actor: str, rules: Retention | None = None) -> Pruning:

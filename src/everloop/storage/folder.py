@@ -13,7 +13,7 @@ from typing import BinaryIO
 from everloop.errors import IntegrationError, StorageFull, no_room
 from everloop.storage.storage import Entry, check_key
 
-__all__ = ["FolderStorage"]
+__all__ = ["FolderStorage", "folder_bytes"]
 
 _DRAFT = ".draft-"
 
@@ -86,3 +86,14 @@ class FolderStorage:
             raise IntegrationError(f"{self._root} cannot be written: {error.strerror}; check it is there") from error
         finally:
             draft.unlink(missing_ok=True)
+
+
+def folder_bytes(folder: Path) -> int:
+    """The sizes of all files below; what goes meanwhile counts nothing."""
+    size = 0
+    for path in folder.rglob("*"):
+        try:
+            size += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:
+            continue
+    return size
