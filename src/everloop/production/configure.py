@@ -10,6 +10,7 @@ import msgspec
 
 from everloop.errors import ConfigurationError, NotFound, Refused, UsageError
 from everloop.ledger import Approval, Fact, RunConfigured
+from everloop.pages import write_whole
 from everloop.production.approved import approval_of
 from everloop.production.arrival import Arrival, arrive, trains_the_same
 from everloop.production.file_specs import FileSpecs
@@ -133,10 +134,7 @@ def _settled(
 
 def _keep(context: RunContext, written: Fact) -> None:
     """The same beside the run's other evidence, whole."""
-    path = context.workdir / _FILE
-    draft = path.with_name(f".{_FILE}")
-    draft.write_text(json.dumps(msgspec.to_builtins(written.payload), indent=2), encoding="utf-8")
-    draft.replace(path)
+    write_whole(context.workdir / _FILE, json.dumps(msgspec.to_builtins(written.payload), indent=2))
 
 
 def _output(written: Fact) -> dict[str, Any]:

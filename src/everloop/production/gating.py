@@ -13,6 +13,7 @@ import polars as pl
 from everloop.data import TARGET, WEIGHT, Contract, FeatureTree, profiled_frame, read_contract
 from everloop.errors import BundleError, ContractViolation, NotFound, Refused
 from everloop.ledger import Version
+from everloop.pages import write_whole
 from everloop.production.column_drift import ColumnDrift, column_drifts
 from everloop.production.data_gates import DataEvidence, judge_data_gates
 from everloop.production.former import former_trainings
@@ -32,7 +33,6 @@ from everloop.production.run_state import (
     run_rows,
     spec_of,
     split_of,
-    write_whole,
     yardsticks_of,
 )
 from everloop.project import DriftGate, MeasureGate, Model, Objective, OwnGate, Spec, own_gate_path, quantile_level

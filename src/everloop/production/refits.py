@@ -16,9 +16,10 @@ import polars as pl
 from everloop.bundle import Graph
 from everloop.errors import Refused
 from everloop.models import FitProcess, FitRequest, fit_all, fitted_learners, own_content
+from everloop.pages import write_whole
 from everloop.production.fit_requests import candidate_request
 from everloop.production.judged import JudgedModel, judge_graph
-from everloop.production.run_state import features_of, model_of, spec_of, split_of, write_whole
+from everloop.production.run_state import features_of, model_of, spec_of, split_of, write_frame
 from everloop.project import Model, Objective, Spec, StableGate, quantile_level
 from everloop.tasks import Evaluated, get_task
 from everloop.workflows import RunContext, State
@@ -84,9 +85,7 @@ def _keep(workdir: Path, judged: dict[int, JudgedModel]) -> None:
         columns[f"seed_{seed}"] = model.test.score
         if model.quantiles is not None:
             columns |= {f"seed_{seed}_{name}": model.quantiles[:, at] for at, name in enumerate(model.names)}
-    draft = workdir / f".{_SCORES}"
-    pl.DataFrame(columns).write_parquet(draft)
-    draft.replace(workdir / _SCORES)
+    write_frame(pl.DataFrame(columns), workdir / _SCORES)
     said = {str(seed): {"threshold": model.threshold, "quantiles": model.names} for seed, model in judged.items()}
     write_whole(workdir / _SAID, json.dumps(said).encode())
 

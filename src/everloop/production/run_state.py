@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
@@ -41,7 +41,7 @@ __all__ = [
     "run_rows",
     "spec_of",
     "split_of",
-    "write_whole",
+    "write_frame",
     "yardsticks_of",
 ]
 
@@ -68,10 +68,10 @@ def spec_of(context: RunContext, state: State) -> Spec:
     return spec
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file by rename, so that it is there whole or not at all."""
+def write_frame(frame: pl.DataFrame, path: Path, *, compression: Literal["zstd", "lz4"] = "zstd") -> None:
+    """Write a frame as Parquet, whole or not at all."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(data)
+    frame.write_parquet(draft, compression=compression)
     draft.replace(path)
 
 

@@ -6,7 +6,6 @@ A step may run twice after a crash; it writes files whole, by rename, and facts 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -21,6 +20,7 @@ from everloop.data import TARGET, WEIGHT, Baseline, FeatureTree, Rows, profiled_
 from everloop.errors import Refused
 from everloop.ledger import DataSpan, Estimate, RoutingState, SegmentEstimate, VerdictRecord, VersionRegistered
 from everloop.models import FitProcess, FitRequest, FitResult, fit_all, fitted_learners, learners, own_content
+from everloop.pages import write_whole
 from everloop.production.fit_requests import candidate_request, yardstick_request
 from everloop.production.gating import held_out
 from everloop.production.judged import JudgedModel, estimates, judge_bundle, judge_graph
@@ -39,7 +39,7 @@ from everloop.production.run_state import (
     run_rows,
     spec_of,
     split_of,
-    write_whole,
+    write_frame,
     yardsticks_of,
 )
 from everloop.production.segments import segment_estimates, told_metrics
@@ -67,9 +67,8 @@ def snapshot(context: RunContext, state: State) -> State:
     )
     with ThreadPoolExecutor(1) as pool:
         described = pool.submit(_described, rows)
-        draft = context.workdir / f".snapshot.{os.getpid()}"
-        rows.frame.write_parquet(draft, compression="lz4")  # read by most of the steps, so quick rather than small
-        draft.replace(context.workdir / "snapshot.parquet")
+        # read by most of the steps, so quick rather than small
+        write_frame(rows.frame, context.workdir / "snapshot.parquet", compression="lz4")
         origin = origin_of(
             model,
             spec_of(context, state),
@@ -221,16 +220,10 @@ def _keep_judged(
         if model.quantiles is not None:
             columns |= {f"{name}_{said}": model.quantiles[:, place] for place, said in enumerate(model.names)}
     thresholds = {name: model.threshold for name, model in models.items()}
-    _write_frame(pl.DataFrame(columns), workdir / "judged.parquet")
+    write_frame(pl.DataFrame(columns), workdir / "judged.parquet")
     if judged.validation is not None:
-        _write_frame(pl.DataFrame({CANDIDATE: judged.validation}), workdir / _VALIDATION)
+        write_frame(pl.DataFrame({CANDIDATE: judged.validation}), workdir / _VALIDATION)
     write_whole(workdir / "thresholds.json", json.dumps(thresholds).encode())
-
-
-def _write_frame(frame: pl.DataFrame, path: Path) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    frame.write_parquet(draft)
-    draft.replace(path)
 
 
 def package(context: RunContext, state: State) -> State:
