@@ -6,6 +6,7 @@ which. A gate ends in `, undecided passes` where an answer that the evidence doe
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal, TypeAlias
@@ -43,7 +44,7 @@ MEASURES: Final[tuple[Measure, ...]] = ("rows", "duplicates", "contract violatio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Sentence:
+class _Sentence(ABC):
     """A gate. undecided_passes: whether what cannot be told lets the run go on."""
 
     undecided_passes: bool = False
@@ -54,12 +55,22 @@ class _Sentence:
         return False
 
     @property
+    @abstractmethod
     def words(self) -> str:
         """The sentence without what is done about an undecided answer."""
-        raise NotImplementedError
 
     def __str__(self) -> str:
         return f"{self.words}, undecided passes" if self.undecided_passes else self.words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RowsSentence(_Sentence):
+    """A gate that is asked of the rows, whatever its sentence says."""
+
+    @property
+    def before_training(self) -> bool:
+        """True."""
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +85,9 @@ class SegmentGate(_Sentence):
     least_rows: int | None = None
 
     @property
+    @abstractmethod
     def asked(self) -> str:
         """What is asked of the rows, or of each segment's."""
-        raise NotImplementedError
 
     @property
     def words(self) -> str:
@@ -207,16 +218,11 @@ class MeasureGate(_Sentence):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UsualGate(_Sentence):
+class UsualGate(_RowsSentence):
     """Within a share of what former trainings of the model had: rows, the target's rate, or its mean."""
 
     what: Literal["rows", "target rate", "target mean"]
     within: float
-
-    @property
-    def before_training(self) -> bool:
-        """True."""
-        return True
 
     @property
     def words(self) -> str:
@@ -225,17 +231,12 @@ class UsualGate(_Sentence):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TargetGate(_Sentence):
+class TargetGate(_RowsSentence):
     """The share of positive rows, or of a regression the mean outcome, between two numbers, both allowed."""
 
     what: Literal["target rate", "target mean"]
     low: float
     high: float
-
-    @property
-    def before_training(self) -> bool:
-        """True."""
-        return True
 
     @property
     def words(self) -> str:
@@ -245,15 +246,10 @@ class TargetGate(_Sentence):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FreshGate(_Sentence):
+class FreshGate(_RowsSentence):
     """The newest row at most `within` older than the newest that could have matured."""
 
     within: timedelta
-
-    @property
-    def before_training(self) -> bool:
-        """True."""
-        return True
 
     @property
     def words(self) -> str:
@@ -262,7 +258,7 @@ class FreshGate(_Sentence):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DriftGate(_Sentence):
+class DriftGate(_RowsSentence):
     """How far columns are from those of the last training's rows.
 
     columns: those asked; empty asks every feature. by: `psi` in nats, or `ks`, a distance from 0 to 1.
@@ -276,11 +272,6 @@ class DriftGate(_Sentence):
     def holds(self, distance: float) -> bool:
         """Whether a column that far away is near enough."""
         return Condition(metric="drift", op=self.op, bound=self.bound).holds(distance)
-
-    @property
-    def before_training(self) -> bool:
-        """True."""
-        return True
 
     @property
     def words(self) -> str:
