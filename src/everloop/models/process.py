@@ -6,13 +6,9 @@ The child holds the end of a pipe from here, so that it ends when we do, however
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from everloop import errors
+from everloop.child_process import ChildProcess
 from everloop.clock import Clock, SystemClock
 from everloop.errors import ConfigurationError, EverloopError, FitFailed, StepTimeout
 from everloop.models.calibration import Calibration
@@ -30,9 +27,7 @@ from everloop.models.learner import target_type
 
 __all__ = ["FitProcess", "fit", "fit_all"]
 
-_POLL_S: Final = 0.1
 _PREFIX: Final = ".everloop-fit-"
-_LAST_CHARACTERS: Final = 300
 
 
 def fit(
@@ -88,15 +83,9 @@ class FitProcess:
         self, learners: Sequence[str] = (), *, task: str = "classification", scratch: Path | None = None
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=scratch)
-        self._talk = Path(self._folder.name) / "stderr"
+        talk = Path(self._folder.name) / "talk"
+        self._child = ChildProcess("everloop.models.child", [task, *learners], talk=talk)
         self._sent = 0
-        with self._talk.open("wb") as stderr:
-            self._child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "everloop.models.child", task, *learners],
-                stdin=subprocess.PIPE,
-                stdout=stderr,
-                stderr=stderr,
-            )
 
     def __enter__(self) -> FitProcess:
         return self
@@ -109,14 +98,8 @@ class FitProcess:
         check_request(request)
         sent = SentFit.write(request, Path(self._folder.name) / str(self._sent))
         self._sent += 1
-        self._say(str(sent.folder))
+        self._child.say(str(sent.folder))  # where it has ended, whoever waits for it is told why
         return sent
-
-    def _say(self, line: str) -> None:
-        assert self._child.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended: whoever waits for it is told why
-            self._child.stdin.write(os.fsencode(line) + b"\n")
-            self._child.stdin.flush()
 
     def wait(
         self,
@@ -128,9 +111,9 @@ class FitProcess:
         clock: Clock,
     ) -> None:
         """Until it has fitted all that was sent. Raises StepTimeout at the deadline, FitFailed."""
-        self._say("")
+        self._child.say("")
         learners = " and ".join(one.learner for one in sent)
-        while not self._ended():
+        while not self._child.ends_soon():
             if deadline_s is not None and clock.monotonic_s() >= deadline_s:
                 rows = max(one.rows for one in sent)
                 raise StepTimeout(
@@ -139,19 +122,12 @@ class FitProcess:
                 )
             if stopped is not None and stopped():
                 raise FitFailed(f"fitting {learners} was stopped; nothing was kept")
-        _check_end(learners, self._talk, self._child.returncode)
-
-    def _ended(self) -> bool:
-        try:
-            self._child.wait(timeout=_POLL_S)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+        _check_end(learners, self._child)
 
     @property
     def has_ended(self) -> bool:
         """Whether it is no more: killed for want of memory, say, before anything was sent."""
-        return self._child.poll() is not None
+        return self._child.has_ended
 
     @staticmethod
     def sweep(scratch: Path) -> None:
@@ -161,11 +137,7 @@ class FitProcess:
 
     def close(self) -> None:
         """End it, whatever it does, and remove what it was sent."""
-        self._child.kill()
-        self._child.wait()
-        if self._child.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._child.stdin.close()
+        self._child.close()
         self._folder.cleanup()
 
 
@@ -235,7 +207,8 @@ def _arrays(request: FitRequest) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _check_end(learners: str, talk: Path, code: int) -> None:
+def _check_end(learners: str, child: ChildProcess) -> None:
+    code = child.code
     if code == 0:
         return
     if code < 0:
@@ -244,8 +217,7 @@ def _check_end(learners: str, talk: Path, code: int) -> None:
             f"the process that fitted {learners} was killed ({name}); where the machine ran out of memory, "
             "take fewer rows or smaller hyperparameters"
         )
-    said = talk.read_text(encoding="utf-8", errors="replace").strip()[-_LAST_CHARACTERS:]
-    raise FitFailed(f"the process that fitted {learners} ended with code {code}: {said.splitlines()[-1:]}")
+    raise FitFailed(f"the process that fitted {learners} ended with code {code}: {child.last_words()}")
 
 
 def _error(learner: str, kind: str, sentence: str) -> EverloopError:

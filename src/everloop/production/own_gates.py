@@ -13,14 +13,14 @@ said anything: that is undecided, and refuses.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from everloop.child_process import ChildProcess
 from everloop.clock import Clock
 from everloop.ids import content_id
 from everloop.production.own_evidence import OwnGateEvidence, write_own_evidence
@@ -30,8 +30,6 @@ from everloop.stats import Verdict
 __all__ = ["OWN_GATE_LIMIT_S", "ask_own_gates"]
 
 OWN_GATE_LIMIT_S: Final = 300.0
-_POLL_S: Final = 0.1
-_LAST_CHARACTERS: Final = 300
 
 
 def ask_own_gates(
@@ -77,38 +75,18 @@ def _answer(
     gate: OwnGate, path: Path, shown: str, given: Path, clock: Clock, stopped: Callable[[], bool], limit_s: float
 ) -> dict[str, Any]:
     """What the child left, or the mistake that kept it from leaving anything."""
-    answer, talk, deadline_s = given / "verdict.json", given / "talk", clock.monotonic_s() + limit_s
+    answer, deadline_s = given / "verdict.json", clock.monotonic_s() + limit_s
     answer.unlink(missing_ok=True)
     words = [str(given), str(path.resolve()), shown, gate.function]
-    with talk.open("wb") as out:
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "everloop.production.own_gate_child", *words],
-            stdin=subprocess.PIPE,
-            stdout=out,
-            stderr=out,
-        )
-    try:
-        while not _ended(child):
+    with closing(ChildProcess("everloop.production.own_gate_child", words, talk=given / "talk")) as child:
+        while not child.ends_soon():
             if clock.monotonic_s() >= deadline_s:
                 return {"mistake": f"it took longer than {limit_s:g} s and was stopped"}
             if stopped():
                 return {"mistake": "the run was stopped"}
-    finally:
-        child.kill()
-        child.wait()
-        if child.stdin is not None:
-            child.stdin.close()
     try:
         said: dict[str, Any] = json.loads(answer.read_bytes())
     except (OSError, ValueError):
-        last = talk.read_text(encoding="utf-8", errors="replace").strip()[-_LAST_CHARACTERS:].splitlines()[-1:]
-        return {"mistake": f"its process ended with code {child.returncode}{': ' if last else ''}{''.join(last)}"}
+        last = child.last_words()
+        return {"mistake": f"its process ended with code {child.code}{': ' if last else ''}{''.join(last)}"}
     return said
-
-
-def _ended(child: subprocess.Popen[bytes]) -> bool:
-    try:
-        child.wait(timeout=_POLL_S)
-    except subprocess.TimeoutExpired:
-        return False
-    return True

@@ -1,0 +1,63 @@
+"""A process of our own for one task: it can be ended at any moment, and ends when this one does, however that ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+__all__ = ["ChildProcess"]
+
+_POLL_S: Final = 0.1
+_LAST_CHARACTERS: Final = 300
+
+
+class ChildProcess:
+    """`python -m MODULE WORDS`: its stdin is a pipe from here, whose end it waits for; what it says goes to a file."""
+
+    def __init__(self, module: str, words: Sequence[str], *, talk: Path) -> None:
+        """talk: the file for its stdout and stderr, in a folder that is there."""
+        self._talk = talk
+        with talk.open("wb") as out:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", module, *words], stdin=subprocess.PIPE, stdout=out, stderr=out
+            )
+
+    def say(self, line: str) -> None:
+        """Send it a line; one that has ended does not hear it."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(os.fsencode(line) + b"\n")
+            self._process.stdin.flush()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is no more."""
+        return self._process.poll() is not None
+
+    def ends_soon(self) -> bool:
+        """Whether it ends within a tenth of a second, which is waited for at most."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=_POLL_S)
+        return self.has_ended
+
+    @property
+    def code(self) -> int:
+        """How it ended: its exit code, or a signal's number below 0."""
+        return self._process.wait()
+
+    def last_words(self) -> list[str]:
+        """The last line of what it said; none where it said nothing."""
+        return self._talk.read_text(encoding="utf-8", errors="replace").strip()[-_LAST_CHARACTERS:].splitlines()[-1:]
+
+    def close(self) -> None:
+        """End it, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
