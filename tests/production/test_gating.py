@@ -317,7 +317,7 @@ def test_a_function_that_says_nothing_is_undecided(name: str, tmp_path: Path) ->
     assert verdict.is_undecided
     assert sentence in verdict.sentence
     assert verdict.evidence["sha256"] == content_id(source.encode())
-    assert list(tmp_path.glob("everloop-gates-*")) == []
+    assert list(tmp_path.glob(".everloop-gates-*")) == []
 
 
 def test_what_a_function_is_given_comes_through_whole(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def ask_own_gates(
     """
     if not gates:
         return {}
-    with tempfile.TemporaryDirectory(prefix="everloop-gates-", dir=scratch) as name:
+    with tempfile.TemporaryDirectory(prefix=".everloop-gates-", dir=scratch) as name:
         given = Path(name)
         write_own_evidence(evidence, given)
         return {str(gate): _ask(gate, folder, given, clock, stopped, limit_s) for gate in gates}
