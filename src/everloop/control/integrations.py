@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from functools import partial
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Protocol
 
+from everloop.control.beside import going_on
 from everloop.errors import EverloopError
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ __all__ = ["GROUP", "Integration", "followed"]
 
 GROUP = "everloop.integrations"
 _EVERY_S = 1.0
+_GOODBYE_S = 10.0
 
 Say = Callable[[str], None]
 
@@ -38,23 +41,10 @@ class Integration(Protocol):
         ...
 
 
-@contextmanager
-def followed(project: Project, ledger: Ledger, clock: Clock, *, say: Say) -> Iterator[None]:
+def followed(project: Project, ledger: Ledger, clock: Clock, *, say: Say) -> AbstractContextManager[None]:
     """Every integration that the project asks for follows the ledger within the block, in a thread of its own."""
-    chosen = list(_wanted(project, ledger, clock))
-    stop = threading.Event()
-    threads = [
-        threading.Thread(target=_follow, args=(one, stop, say), name="everloop-integration", daemon=True)
-        for one in chosen
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(timeout=10)
+    acts = [partial(_follow, one, say) for one in _wanted(project, ledger, clock)]
+    return going_on(acts, name="everloop-integration", goodbye_s=_GOODBYE_S)
 
 
 def _wanted(project: Project, ledger: Ledger, clock: Clock) -> Iterator[Integration]:
@@ -64,7 +54,7 @@ def _wanted(project: Project, ledger: Ledger, clock: Clock) -> Iterator[Integrat
             yield kind(project, ledger, clock)
 
 
-def _follow(integration: Integration, stop: threading.Event, say: Say) -> None:
+def _follow(integration: Integration, say: Say, stop: threading.Event) -> None:
     pause_s = 0.0
     while not stop.wait(pause_s):
         pause_s = _EVERY_S

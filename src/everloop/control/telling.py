@@ -9,11 +9,13 @@ it again, once: it carries the number of its fact. A channel hears of what happe
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
+from everloop.control.beside import going_on
 from everloop.control.channels import send
 from everloop.control.notices import Notice, digest_of, fact_kinds, notice_of, trial_notice
 from everloop.errors import EverloopError
@@ -191,31 +193,21 @@ class _Watch:
         return _LONGEST_PAUSE_S if self.tells() else _POLL_S
 
 
-@contextmanager
-def telling(project: Project, ledger: Ledger, *, leads: Callable[[], bool], say: Say) -> Iterator[None]:
+def telling(project: Project, ledger: Ledger, *, leads: Callable[[], bool], say: Say) -> AbstractContextManager[None]:
     """Within the block every channel of the project is told, each by a thread of its own.
 
     leads: whether this process is the one, of several that share the ledger, that tells.
     """
     channels = project.settings.channels
-    watch, stop = _Watch(ledger, channels, leads), threading.Event()
+    watch = _Watch(ledger, channels, leads)
     turns = [Teller(ledger, channel, leads=watch.tells, say=say).turn for channel in channels]
     if not channels and ledger.last("notice.set") is not None:
         turns = [watch.turn]
-    threads = [
-        threading.Thread(target=_follow, args=(turn, stop, say), name="everloop-notices", daemon=True) for turn in turns
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(timeout=_GOODBYE_S)
+    acts = [partial(_follow, turn, say) for turn in turns]
+    return going_on(acts, name="everloop-notices", goodbye_s=_GOODBYE_S)
 
 
-def _follow(turn: Callable[[], float], stop: threading.Event, say: Say) -> None:
+def _follow(turn: Callable[[], float], say: Say, stop: threading.Event) -> None:
     pause_s, trouble = 0.0, ""
     while not stop.wait(pause_s):
         try:
