@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -14,7 +15,7 @@ from everloop.errors import ContractViolation, NotEnoughData
 from everloop.project import Objective, quantile_level
 from everloop.tasks import Evaluated, Evaluation, NumericEvaluation, Task
 
-__all__ = ["JudgedModel", "estimates", "judge_bundle", "judge_graph"]
+__all__ = ["HeldOut", "JudgedModel", "estimates", "judge_bundle", "judge_graph"]
 
 REPORTED: Mapping[str, tuple[str, ...]] = {
     "classification": ("recall", "precision", "accuracy", "f1", "average_precision", "roc_auc", "log_loss", "brier"),
@@ -39,25 +40,38 @@ class JudgedModel:
     names: tuple[str, ...] = ()
 
 
+class HeldOut:
+    """Rows that nothing was fitted on, and their features, made once for all graphs of one tree."""
+
+    def __init__(self, split: Split, features: FeatureTree) -> None:
+        """The two newer spans of a split."""
+        self.validation, self.test = split.validation, split.test
+        self._features = features
+
+    @cached_property
+    def chosen_on(self) -> np.ndarray:
+        """Features of the validation rows: float32, shape (v, k)."""
+        return self._features.matrix(self.validation)
+
+    @cached_property
+    def judged_on(self) -> np.ndarray:
+        """Features of the test rows: float32, shape (t, k)."""
+        return self._features.matrix(self.test)
+
+
 def judge_graph(
-    graph: Graph,
-    features: FeatureTree,
-    split: Split,
-    objective: Objective,
-    task: Task,
-    *,
-    quantiles: tuple[str, ...] = (),
+    graph: Graph, rows: HeldOut, objective: Objective, task: Task, *, quantiles: tuple[str, ...] = ()
 ) -> JudgedModel:
     """A graph with no threshold yet: chosen on validation rows, judged on test rows.
 
     quantiles: the names of those that it gives.
     """
-    chosen_on, threshold, scores = split.validation, None, None
+    threshold, scores = None, None
     if task.decides:
-        scores = graph.scores(features.matrix(chosen_on))
-        threshold = task.choose_threshold(objective, _y(chosen_on), scores, _weight(chosen_on))
-    found = graph.predictions(features.matrix(split.test))
-    return replace(_judged(*found, split.test, threshold, objective, task, names=quantiles), validation=scores)
+        scores = graph.scores(rows.chosen_on)
+        threshold = task.choose_threshold(objective, _y(rows.validation), scores, _weight(rows.validation))
+    found = graph.predictions(rows.judged_on)
+    return replace(_judged(*found, rows.test, threshold, objective, task, names=quantiles), validation=scores)
 
 
 def judge_bundle(bundle: Bundle, test: pl.DataFrame, objective: Objective, task: Task) -> JudgedModel:

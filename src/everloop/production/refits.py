@@ -18,7 +18,7 @@ from everloop.errors import Refused
 from everloop.models import FitProcess, FitRequest, fit_all, fitted_learners, own_content
 from everloop.pages import write_whole
 from everloop.production.fit_requests import candidate_request
-from everloop.production.judged import JudgedModel, judge_graph
+from everloop.production.judged import HeldOut, JudgedModel, judge_graph
 from everloop.production.run_state import features_of, model_of, spec_of, split_of, write_frame
 from everloop.project import Model, Objective, Spec, StableGate, quantile_level
 from everloop.tasks import Evaluated, get_task
@@ -54,9 +54,9 @@ def refit(context: RunContext, state: State) -> State:
         clock=context.clock,
     )
     fitted_s = context.clock.monotonic_s() - begun_s
-    objective, parts = Objective.parse(spec.objective), split_of(context, state, held_out=True)
+    objective, rows = Objective.parse(spec.objective), HeldOut(split_of(context, state, held_out=True), tree)
     judged = {
-        seed: judge_graph(Graph(result.graph), tree, parts, objective, task, quantiles=spec.quantiles)
+        seed: judge_graph(Graph(result.graph), rows, objective, task, quantiles=spec.quantiles)
         for seed, result in zip(seeds, results, strict=True)
     }
     _keep(context.workdir, judged)

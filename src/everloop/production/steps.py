@@ -23,7 +23,7 @@ from everloop.models import FitProcess, FitRequest, FitResult, fit_all, fitted_l
 from everloop.pages import write_whole
 from everloop.production.fit_requests import candidate_request, yardstick_request
 from everloop.production.gating import held_out
-from everloop.production.judged import JudgedModel, estimates, judge_bundle, judge_graph
+from everloop.production.judged import HeldOut, JudgedModel, estimates, judge_bundle, judge_graph
 from everloop.production.provenance import EVIDENCE, Reading, origin_of, registered_origin
 from everloop.production.rows import everything_known
 from everloop.production.run_state import (
@@ -187,8 +187,9 @@ def evaluate(context: RunContext, state: State) -> State:
     tree = features_of(model, spec)
     objective = Objective.parse(spec.objective)
     names = yardsticks_of(model)
+    rows = HeldOut(parts, tree)
     judged, *others = (
-        judge_graph(Graph(graph_of(context, name)), tree, parts, objective, task, quantiles=spec.quantiles)
+        judge_graph(Graph(graph_of(context, name)), rows, objective, task, quantiles=spec.quantiles)
         for name in (CANDIDATE, *names)
     )
     yardsticks = dict(zip(names, others, strict=True))
