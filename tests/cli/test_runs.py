@@ -19,22 +19,9 @@ from everloop.project import Project
 from ..control.town import life, make
 from ..database_server import database_server
 from ..object_store import object_store
+from ..production.shop import STEPS
 from ..serving.place import wait_until
 from .terminal import environment, everloop
-
-STEPS = [
-    "configure",
-    "snapshot",
-    "check",
-    "split",
-    "fit",
-    "evaluate",
-    "package",
-    "refit",
-    "gate",
-    "register",
-    "release",
-]
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +77,8 @@ def test_a_gate_that_was_mistaken_is_mended_and_the_run_goes_on_from_there(shop:
     assert done.json["version"] == 1
     story = everloop("run", "show", done.json["run"], "--json", cwd=shop).json
     assert story["retry_of"] == refused
-    assert [step["step"] for step in story["steps"] if step["kept_from"]] == STEPS[:8]
-    assert [step["step"] for step in story["steps"]] == STEPS
+    assert [step["step"] for step in story["steps"] if step["kept_from"]] == list(STEPS[:8])
+    assert [step["step"] for step in story["steps"]] == list(STEPS)
     typo = everloop("run", "retry", refused, "--from", "gates", cwd=shop)
     assert (typo.code, "train has no step 'gates'" in typo.err) == (2, True)
 
@@ -152,7 +139,7 @@ def test_a_worker_that_is_killed_leaves_its_run_to_another_machine(shared: str, 
                 wait_until(lambda: not ledger.run(run).open, within_s=100)
             story = everloop("run", "show", run, "--json", cwd=second, **store.variables).json
             assert story["status"] == "finished", (second / "worker.log").read_text()
-            assert [step["step"] for step in story["steps"]] == STEPS
+            assert [step["step"] for step in story["steps"]] == list(STEPS)
             assert len({step["slot"] for step in story["steps"]}) == 2
             assert [version.number for version in ledger.versions("fraud")] == [1]
             assert "is gone; the run goes on" in story["handovers"][0]["sentence"]

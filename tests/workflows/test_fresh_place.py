@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,15 +17,14 @@ from ..database_server import database_server
 HERE = Path(__file__).parent.parent
 PROCESSES = 4
 PROGRAM = """
-import sys, time
+import sys
 from pathlib import Path
 from workflows.fleet import engine_on, open_ledger
 
 folder, address, number = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-(folder / f"ready-{number}").touch()
-while not (folder / "go").exists():
-    time.sleep(0.001)
 machine = number if "://" in address else 0  # a file is shared by the processes of one machine
+print("ready", flush=True)
+sys.stdin.readline()
 with open_ledger(folder, address) as ledger, engine_on(folder, ledger, machine) as engine:
     engine.start("train", {"model": f"m{number}", "spec": "s1", "rows": 5}, run_id=f"r-{number}", actor="alice")
     engine.start("train", {"model": "all", "spec": "s1", "rows": 5}, run_id="r-all", actor="alice")
@@ -47,15 +45,17 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def test_processes_that_make_a_ledger_at_once_share_it(tmp_path: Path, address: str) -> None:
     def begun(number: int) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", PROGRAM, str(tmp_path), address, str(number)]
-        return subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=HERE, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
     processes = [begun(number) for number in range(PROCESSES)]
-    pause, clock = threading.Event(), SystemClock()
-    limit_s = clock.monotonic_s() + 60
-    while len(list(tmp_path.glob("ready-*"))) < PROCESSES:
-        assert clock.monotonic_s() < limit_s, "they did not begin"
-        pause.wait(0.01)
-    (tmp_path / "go").touch()
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
     ended = [process.communicate(timeout=120) for process in processes]
     assert [(process.returncode, out) for process, (out, _) in zip(processes, ended, strict=True)] == [
         (0, "finished finished\n")
