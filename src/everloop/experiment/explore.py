@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from everloop.clock import Clock
+from everloop.cores import usable_cores
 from everloop.data import (
     EVENT_TIME,
     Contract,
@@ -84,7 +85,7 @@ def explore(
     lazy = read_once(lazy, model.data.source, memory_bytes=memory_bytes)
     contract = _contract(lazy, model)
     read = survey(lazy, model, contract, as_of=as_of, seed=seed, memory_bytes=memory_bytes)
-    told = _told(model, read, seed=seed, threads=_cores() if threads is None else threads)
+    told = _told(model, read, seed=seed, threads=usable_cores() if threads is None else threads)
     near = None if read.buckets is None else read.buckets.near()
     over_time = () if near is None else periods(near)
     found = Exploration(
@@ -120,12 +121,6 @@ def _contract(lazy: pl.LazyFrame, model: Model) -> Contract:
         return infer_contract(lazy, model)
     except NotEnoughData:
         return Contract(columns=())
-
-
-def _cores() -> int:
-    import os
-
-    return max(1, os.cpu_count() or 1)
 
 
 def _told(model: Model, read: Survey, *, seed: int, threads: int) -> _Told:

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from everloop.errors import AlreadyRunning, WorkflowError
@@ -85,9 +86,8 @@ def _here(folder: Path) -> str:
         draft = folder / f".{_PLACE}.{secrets.token_hex(4)}"
         draft.write_text(secrets.token_hex(3), encoding="ascii")
         try:
-            os.link(draft, kept)  # of two processes that begin at once one wins
-        except FileExistsError:
-            pass
+            with suppress(FileExistsError):  # of two processes that begin at once one wins
+                os.link(draft, kept)
         finally:
             draft.unlink()
     return f"{socket.gethostname()}-{kept.read_text(encoding='ascii').strip()}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final, Literal
 
 import msgspec
@@ -84,8 +85,6 @@ def _text(value: object) -> str:
 
 def _list(text: str) -> list[str]:
     if text.lstrip().startswith("["):
-        try:
+        with suppress(ValueError):  # it is no JSON, then
             return [str(item) for item in json.loads(text)]
-        except ValueError:
-            pass
     return [part.strip() for part in text.split(",") if part.strip()]
