@@ -147,5 +147,5 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     subprocess.run([sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[2])
     assert list(tmp_path.glob(".everloop-fit-*/0/X.npy"))
-    FitProcess.sweep(tmp_path)
+    FitProcess(scratch=tmp_path).close()
     assert list(tmp_path.iterdir()) == []

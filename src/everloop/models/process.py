@@ -57,7 +57,7 @@ def fit_all(
     requests: each is let go once it is sent, so that one made on the way holds its rows no longer than that.
     time_limit_s: over all of them; after it the child is killed and StepTimeout raised; None waits.
     stopped: asked ten times a second; once true, the child is killed and FitFailed raised.
-    scratch: an existing folder for the arrays, removed afterwards from it; None is the machine's own.
+    scratch: as `FitProcess` has it; nothing is left in it afterwards.
     process: one that was begun before, and has ended afterwards; where it has died by itself meanwhile, another is.
     Raises what `fit_here` raises for the first that fails, and FitFailed where the child gave nothing.
     """
@@ -76,12 +76,15 @@ class FitProcess:
     """A child process that fits what it is sent, in order. It ends with `close`, and when this process does.
 
     learners: those that it fits on a few rows while nothing has been sent, so that their libraries are loaded by then;
-    everloop's own, of `task`.
+    everloop's own, of `task`. scratch: an existing folder that no other such process uses now, so that what one left
+    there whose parent was killed is removed; None is the machine's own.
     """
 
     def __init__(
         self, learners: Sequence[str] = (), *, task: str = "classification", scratch: Path | None = None
     ) -> None:
+        for left in () if scratch is None else scratch.glob(f"{_PREFIX}*"):
+            shutil.rmtree(left, ignore_errors=True)
         self._folder = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=scratch)
         talk = Path(self._folder.name) / "talk"
         self._child = ChildProcess("everloop.models.child", [task, *learners], talk=talk)
@@ -128,12 +131,6 @@ class FitProcess:
     def has_ended(self) -> bool:
         """Whether it is no more: killed for want of memory, say, before anything was sent."""
         return self._child.has_ended
-
-    @staticmethod
-    def sweep(scratch: Path) -> None:
-        """Remove what processes left in `scratch` whose parent was killed; nobody may fit there now."""
-        for left in scratch.glob(f"{_PREFIX}*"):
-            shutil.rmtree(left, ignore_errors=True)
 
     def close(self) -> None:
         """End it, whatever it does, and remove what it was sent."""

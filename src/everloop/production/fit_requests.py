@@ -8,11 +8,11 @@ from typing import Any
 
 from everloop.cores import usable_cores
 from everloop.data import TARGET, WEIGHT, FeatureTree, Split, fit_sample
-from everloop.models import FitRequest, Validation
+from everloop.models import FitRequest, Validation, fitted_learners, own_content
 from everloop.project import Model, Spec, quantile_level
 from everloop.tasks import get_task
 
-__all__ = ["candidate_request", "yardstick_request"]
+__all__ = ["candidate_request", "learners_content", "yardstick_request"]
 
 # A yardstick is there to be beaten by a wide margin; it learns all it can from this many rows.
 YARDSTICK_ROWS = 100_000
@@ -30,6 +30,11 @@ def candidate_request(
 def yardstick_request(model: Model, spec: Spec, parts: Split, tree: FeatureTree, learner: str) -> FitRequest:
     """The fit of a yardstick beside it, as it is by default."""
     return _request(model, spec, parts, tree, learner, {}, most=YARDSTICK_ROWS)
+
+
+def learners_content(model: Model, spec: Spec) -> str | None:
+    """The sha256 of the learners.py where what the spec fits is defined there; None where it is everloop's own."""
+    return own_content(fitted_learners(spec.learner, spec.hyperparameters), own=model.own_learners)
 
 
 def _request(

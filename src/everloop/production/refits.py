@@ -15,9 +15,9 @@ import polars as pl
 
 from everloop.bundle import Graph
 from everloop.errors import Refused
-from everloop.models import FitProcess, FitRequest, fit_all, fitted_learners, own_content
+from everloop.models import FitRequest, fit_all
 from everloop.pages import write_whole
-from everloop.production.fit_requests import candidate_request
+from everloop.production.fit_requests import candidate_request, learners_content
 from everloop.production.judged import HeldOut, JudgedModel, judge_graph
 from everloop.production.run_state import features_of, model_of, spec_of, split_of, write_frame
 from everloop.project import Model, Objective, Spec, StableGate, quantile_level
@@ -44,7 +44,6 @@ def refit(context: RunContext, state: State) -> State:
         return {}
     _refuse_changed_learners(model, spec, state)
     tree, task = features_of(model, spec), get_task(model.task)
-    FitProcess.sweep(context.workdir)
     begun_s = context.clock.monotonic_s()
     results = fit_all(
         _fit_requests(context, state, model, spec, seeds),
@@ -73,8 +72,7 @@ def _fit_requests(
 
 
 def _refuse_changed_learners(model: Model, spec: Spec, state: State) -> None:
-    content = own_content(fitted_learners(spec.learner, spec.hyperparameters), own=model.own_learners)
-    if content != state["fit"].get("own_learners"):
+    if learners_content(model, spec) != state["fit"].get("own_learners"):
         raise Refused(f"{model.name}/learners.py was changed after {spec.learner} was fitted; start another run")
 
 

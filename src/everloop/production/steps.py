@@ -19,9 +19,9 @@ from everloop.bundle import BundleParts, Graph
 from everloop.data import TARGET, WEIGHT, Baseline, FeatureTree, Rows, profiled_frame, read_contract
 from everloop.errors import Refused
 from everloop.ledger import DataSpan, Estimate, RoutingState, SegmentEstimate, VerdictRecord, VersionRegistered
-from everloop.models import FitProcess, FitRequest, FitResult, fit_all, fitted_learners, learners, own_content
+from everloop.models import FitProcess, FitRequest, FitResult, fit_all, fitted_learners, learners
 from everloop.pages import write_whole
-from everloop.production.fit_requests import candidate_request, yardstick_request
+from everloop.production.fit_requests import candidate_request, learners_content, yardstick_request
 from everloop.production.gating import held_out
 from everloop.production.judged import HeldOut, JudgedModel, estimates, judge_bundle, judge_graph
 from everloop.production.provenance import EVIDENCE, Reading, origin_of, registered_origin
@@ -85,10 +85,7 @@ def _begin_fitting(context: RunContext, model: Model, spec: Spec) -> None:
     known = learners(model.task)
     wanted = [*fitted_learners(spec.learner, spec.hyperparameters), *yardsticks_of(model)]
     own = [name for name in dict.fromkeys(wanted) if name in known]
-    former = context.at_hand.take(_FITTING)  # of an attempt that failed
-    if former is not None:
-        former.close()
-    FitProcess.sweep(context.workdir)
+    context.at_hand.drop(_FITTING)  # of an attempt that failed
     context.at_hand.keep(_FITTING, FitProcess(own, task=model.task, scratch=context.workdir))
 
 
@@ -130,21 +127,18 @@ def fit(context: RunContext, state: State) -> State:
     """
     model, spec = model_of(context, state), spec_of(context, state)
     content = _keep_learners(context, model, spec)
-    process = context.at_hand.take(_FITTING)
-    if process is None:
-        FitProcess.sweep(context.workdir)
     results = fit_all(
         _fit_requests(context, state, model, spec),
         time_limit_s=context.remaining_s(),
         stopped=context.should_stop,
         scratch=context.workdir,
         clock=context.clock,
-        process=process,
+        process=context.at_hand.take(_FITTING),
     )
     for name, found in zip((*yardsticks_of(model), CANDIDATE), results, strict=True):
         write_whole(context.workdir / f"{name}.onnx", found.graph)
     result = results[-1]
-    if _own_content(model, spec) != content:
+    if learners_content(model, spec) != content:
         raise Refused(f"{model.name}/{_LEARNERS} was changed while {spec.learner} was fitted; start another run")
     return {"fit": _fitted(result) | ({} if content is None else {"own_learners": content})}
 
@@ -159,15 +153,10 @@ def _fit_requests(context: RunContext, state: State, model: Model, spec: Spec) -
 
 def _keep_learners(context: RunContext, model: Model, spec: Spec) -> str | None:
     """A copy of the learners.py that the spec's learner is from, and its sha256; None where it is everloop's own."""
-    content = _own_content(model, spec)
+    content = learners_content(model, spec)
     if content is not None and model.own_learners is not None:
         write_whole(context.workdir / _LEARNERS, model.own_learners.read_bytes())
     return content
-
-
-def _own_content(model: Model, spec: Spec) -> str | None:
-    """The sha256 of the learners.py where what the spec fits is defined there; None where it is everloop's own."""
-    return own_content(fitted_learners(spec.learner, spec.hyperparameters), own=model.own_learners)
 
 
 def _fitted(result: FitResult) -> dict[str, Any]:

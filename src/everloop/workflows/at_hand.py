@@ -26,10 +26,14 @@ class AtHand:
 
     def keep(self, name: str, thing: Closeable) -> None:
         """Keep it for a later step; what was kept under this name is closed."""
-        former = self.take(name)
+        self.drop(name)
         self._kept[name] = thing
-        if former is not None:
-            former.close()
+
+    def drop(self, name: str) -> None:
+        """Close what was kept; nothing happens where nothing is."""
+        thing = self.take(name)
+        if thing is not None:
+            thing.close()
 
     def take(self, name: str) -> Any | None:
         """What was kept, which is now the caller's to close; None where nothing is."""
