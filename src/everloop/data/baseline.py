@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -15,6 +15,7 @@ import polars as pl
 from everloop.clock import from_us
 from everloop.cores import usable_cores
 from everloop.data.contract import Contract
+from everloop.data.ordered import Ordered
 from everloop.data.profile import Profile
 from everloop.data.translate import EVENT_TIME
 from everloop.data.tree import FeatureTree
@@ -164,11 +165,16 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
         places = list(_windows(times_us, window_us))
         bins = _bins(len(names), len(places))
         places = places[-max(1, _ALL_CELLS // (len(names) * (bins + 1))) :]
+        spans = _Spans.of(places)
         with ThreadPoolExecutor(usable_cores()) as pool:
-            columns = tuple(pool.map(lambda name: _reference(frame[name], weight, edges, bins), names))
+            made = list(pool.map(lambda name: _summed(frame[name], weight, edges, bins, spans), names))
+        columns, cells = zip(*made, strict=True)
         return cls(
             columns=columns,
-            windows=_counted_windows(frame, places, columns, weight),
+            windows=tuple(
+                BaselineWindow(start_us=start, rows=len(of), counts=tuple(_plain(table[place]) for table in cells))
+                for place, (start, of) in enumerate(places)
+            ),
             window_us=window_us,
             rows=frame.height,
             effective_rows=float(frame.height if weight is None else weight.sum() ** 2 / (weight**2).sum()),
@@ -231,30 +237,51 @@ def _bins(columns: int, windows: int) -> int:
     return max(_LEAST_BINS, min(_MOST_BINS, _ALL_CELLS // max(1, columns * windows) - 1))
 
 
-def _reference(values: pl.Series, weight: np.ndarray | None, most_edges: int, bins: int) -> BaselineColumn:
+@dataclass(frozen=True, slots=True)
+class _Spans:
+    """The rows of all windows, one window behind another.
+
+    rows: a slice where they follow each other in the frame, too. bounds: shape (windows + 1,), where each begins.
+    """
+
+    rows: np.ndarray | slice
+    bounds: np.ndarray
+
+    @classmethod
+    def of(cls, places: list[tuple[int, np.ndarray]]) -> _Spans:
+        bounds = np.cumsum([0, *(len(rows) for _, rows in places)])
+        rows = np.concatenate([np.empty(0, np.int64), *(rows for _, rows in places)])
+        follow = len(rows) > 0 and bool((np.diff(rows) == 1).all())
+        return cls(slice(int(rows[0]), int(rows[-1]) + 1) if follow else rows, bounds)
+
+
+def _summed(
+    values: pl.Series, weight: np.ndarray | None, most_edges: int, bins: int, spans: _Spans
+) -> tuple[BaselineColumn, np.ndarray]:
+    """A column over all rows, and the counts of every window: shape (windows, coarse bins + 1), the missing last."""
     if values.dtype == pl.String:
         kept = values.drop_nulls().value_counts(sort=True).head(bins)
         blank = BaselineColumn(
             name=values.name, edges=None, categories=tuple(sorted(kept[values.name])), counts=(), nulls=0, coarse=()
         )
+    elif weight is None:
+        ordered = Ordered(_numbers(values))
+        edges, counts = ordered.even_edges(most_edges)
+        column = _blank(values.name, edges, bins)
+        column = msgspec.structs.replace(column, counts=_plain(counts), nulls=ordered.missing)
+        return column, ordered.cells(edges[list(column.coarse)], spans.bounds, spans.rows)
     else:
-        numbers = _numbers(values)
-        if weight is None:  # sorted once, for the edges and for the counts between them
-            numbers = _narrowed(numbers)
-            ordered = np.sort(numbers[~np.isnan(numbers)])
-            edges = _even_edges(ordered[np.isfinite(ordered)], most_edges)
-        else:
-            edges = _edges(numbers, weight, most_edges)
-        wanted = np.linspace(-1, len(edges), min(bins, len(edges) + 1) + 1)[1:-1]
-        coarse = tuple(int(place) for place in np.unique(np.clip(np.round(wanted), 0, max(0, len(edges) - 1))))
-        blank = BaselineColumn(
-            name=values.name, edges=tuple(edges.tolist()), categories=None, counts=(), nulls=0, coarse=coarse
-        )
-        if weight is None:
-            counts = _between(ordered, edges)
-            return msgspec.structs.replace(blank, counts=_plain(counts), nulls=len(numbers) - len(ordered))
-    counts, nulls = _counted(values, blank, weight)
-    return msgspec.structs.replace(blank, counts=_plain(counts), nulls=_plain(np.array([nulls]))[0])
+        blank = _blank(values.name, _edges(_numbers(values), weight, most_edges), bins)
+    counted, nulls = _counted(values, blank, weight)
+    column = msgspec.structs.replace(blank, counts=_plain(counted), nulls=_plain(np.array([nulls]))[0])
+    return column, _window_cells(values, column, spans, weight)
+
+
+def _blank(name: str, edges: np.ndarray, bins: int) -> BaselineColumn:
+    """A column of numbers without counts."""
+    wanted = np.linspace(-1, len(edges), min(bins, len(edges) + 1) + 1)[1:-1]
+    coarse = tuple(int(place) for place in np.unique(np.clip(np.round(wanted), 0, max(0, len(edges) - 1))))
+    return BaselineColumn(name=name, edges=tuple(edges.tolist()), categories=None, counts=(), nulls=0, coarse=coarse)
 
 
 def _plain(counts: np.ndarray) -> tuple[Count, ...]:
@@ -269,21 +296,6 @@ def _numbers(values: pl.Series) -> np.ndarray:
     floats = values if values.dtype.is_float() else values.cast(pl.Float64)
     found: np.ndarray = floats.fill_null(float("nan")).to_numpy()
     return found
-
-
-def _narrowed(numbers: np.ndarray) -> np.ndarray:
-    """The same numbers as Float32 where not one of them changes by it: they are sorted in half the time."""
-    with np.errstate(over="ignore"):
-        narrow = numbers.astype(np.float32, copy=False)
-    return narrow if np.array_equal(narrow, numbers, equal_nan=True) else numbers
-
-
-def _even_edges(ordered: np.ndarray, most: int) -> np.ndarray:
-    """Distinct values at even steps of sorted ones, at most `most`: `_edges` where every row weighs 1."""
-    if len(ordered) == 0:
-        return np.empty(0)
-    steps = np.arange(1, most + 1) / (most + 1) * len(ordered)
-    return _distinct(ordered, np.minimum(steps.astype(np.int64), len(ordered) - 1), most)
 
 
 def _edges(numbers: np.ndarray, weight: np.ndarray, most: int) -> np.ndarray:
@@ -339,29 +351,8 @@ def _counted_texts(
     return counts, nulls
 
 
-def _counted_windows(
-    frame: pl.DataFrame,
-    places: list[tuple[int, np.ndarray]],
-    columns: tuple[BaselineColumn, ...],
-    weight: np.ndarray | None,
-) -> tuple[BaselineWindow, ...]:
-    if not places:
-        return ()
-    rows = np.concatenate([rows for _, rows in places])
-    which = np.repeat(np.arange(len(places)), [len(rows) for _, rows in places])
-    mass = None if weight is None else weight[rows]
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        cells = list(pool.map(lambda one: _window_cells(frame[one.name][rows], one, which, len(places), mass), columns))
-    return tuple(
-        BaselineWindow(start_us=start, rows=len(of), counts=tuple(_plain(table[place]) for table in cells))
-        for place, (start, of) in enumerate(places)
-    )
-
-
-def _window_cells(
-    values: pl.Series, column: BaselineColumn, which: np.ndarray, windows: int, mass: np.ndarray | None
-) -> np.ndarray:
-    """Counts of every window, shape (windows, coarse bins + 1), the missing last. which: each row's window, rising."""
+def _window_cells(values: pl.Series, column: BaselineColumn, spans: _Spans, weight: np.ndarray | None) -> np.ndarray:
+    values, windows = values[spans.rows], len(spans.bounds) - 1
     if column.edges is None:
         known = pl.Series(column.categories, dtype=pl.String)
         codes = values.replace_strict(known, pl.Series(range(len(known)), dtype=pl.Int64), default=len(known))
@@ -369,26 +360,9 @@ def _window_cells(
         cell = np.where(values.is_null().to_numpy(), width - 1, codes.cast(pl.Int64).fill_null(0).to_numpy())
     else:
         numbers = _numbers(values)
-        if mass is None:
-            numbers = _narrowed(numbers)  # the edges are some of these numbers
         edges = np.asarray([column.edges[place] for place in column.coarse], dtype=numbers.dtype)
-        if mass is None:
-            return _sorted_cells(numbers, edges, np.searchsorted(which, np.arange(windows + 1)))
         width = len(edges) + 2
         cell = np.where(np.isnan(numbers), width - 1, np.searchsorted(edges, numbers, side="right"))
-    counts = np.bincount(which * width + cell, weights=mass, minlength=windows * width)
-    return counts.reshape(windows, width)
-
-
-def _sorted_cells(numbers: np.ndarray, edges: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """As above where every row weighs 1: the few edges are looked up in a sorted window, not its many rows in them.
-
-    bounds: shape (windows + 1,), where each window begins.
-    """
-    counts = np.empty((len(bounds) - 1, len(edges) + 2), dtype=np.int64)
-    for place, (begin, end) in enumerate(pairwise(bounds.tolist())):
-        ordered = np.sort(numbers[begin:end])
-        known = len(ordered) - int(np.isnan(ordered).sum())
-        counts[place, :-1] = _between(ordered[:known], edges)
-        counts[place, -1] = len(ordered) - known
-    return counts
+    which = np.repeat(np.arange(windows), np.diff(spans.bounds))
+    mass = None if weight is None else weight[spans.rows]
+    return np.bincount(which * width + cell, weights=mass, minlength=windows * width).reshape(windows, width)
