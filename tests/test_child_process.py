@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
 
 from everloop.child_process import ChildProcess
 
 
-def test_what_it_said_last_and_how_it_ended_are_known(tmp_path: Path) -> None:
-    child = ChildProcess("timeit", ["--no-such-option"], talk=tmp_path / "talk")
+def test_what_it_said_last_and_how_it_ended_are_known() -> None:
+    child = ChildProcess("timeit", ["--no-such-option"])
     while not child.ends_soon():
         pass
     assert child.code == 2
@@ -21,9 +20,9 @@ def test_what_it_said_last_and_how_it_ended_are_known(tmp_path: Path) -> None:
     child.close()
 
 
-def test_closing_ends_one_that_waits(tmp_path: Path) -> None:
+def test_closing_ends_one_that_waits() -> None:
     before = psutil.Process().children()
-    child = ChildProcess("code", ["-q"], talk=tmp_path / "talk")
+    child = ChildProcess("code", ["-q"])
     (process,) = [one for one in psutil.Process().children() if one not in before]
     assert not child.has_ended
     child.say("import sys; print('heard', file=sys.stderr, flush=True)")
@@ -34,12 +33,11 @@ def test_closing_ends_one_that_waits(tmp_path: Path) -> None:
     assert child.code < 0
 
 
-def test_it_reads_the_end_of_the_pipe_when_its_parent_is_killed(tmp_path: Path) -> None:
-    program = f"""
+def test_it_reads_the_end_of_the_pipe_when_its_parent_is_killed() -> None:
+    program = """
 import os, signal
-from pathlib import Path
 from everloop.child_process import ChildProcess
-child = ChildProcess("code", ["-q"], talk=Path({str(tmp_path / "talk")!r}))
+child = ChildProcess("code", ["-q"])
 print(child._process.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -6,17 +6,22 @@ import json
 import sys
 from pathlib import Path
 
-from everloop.clock import SystemClock
-from everloop.ledger import Ledger
-from everloop.production import PipelineResources, start_training, training_workflow
-from everloop.project import Project
-from everloop.workflows import Engine
+from everloop.models import FitProcess
+
+fitting = FitProcess()  # as `everloop train` begins it, beside the libraries that it loads itself
+
+from everloop.clock import SystemClock  # noqa: E402
+from everloop.ledger import Ledger  # noqa: E402
+from everloop.production import PipelineResources, start_training, training_workflow  # noqa: E402
+from everloop.project import Project  # noqa: E402
+from everloop.workflows import Engine  # noqa: E402
 
 folder = Path(sys.argv[1])
 project, clock = Project.open(folder, environment={}), SystemClock()
 assert project.state.is_dir()
-resources = PipelineResources.of(project)
+resources = PipelineResources.of(project, fitting=fitting)
 with (
+    fitting,
     Ledger.open(project, clock=clock) as ledger,
     Engine.open(
         project.paths, ledger=ledger, clock=clock, workflows=[training_workflow()], resources=resources

@@ -6,26 +6,25 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 __all__ = ["ChildProcess"]
 
 _POLL_S: Final = 0.1
 _LAST_CHARACTERS: Final = 300
+_LAST_BYTES: Final = 4 * _LAST_CHARACTERS
 
 
 class ChildProcess:
-    """`python -m MODULE WORDS`: its stdin is a pipe from here, whose end it waits for; what it says goes to a file."""
+    """`python -m MODULE WORDS`: its stdin is a pipe from here, whose end it waits for; what it says is kept."""
 
-    def __init__(self, module: str, words: Sequence[str], *, talk: Path) -> None:
-        """talk: the file for its stdout and stderr, in a folder that is there."""
-        self._talk = talk
-        with talk.open("wb") as out:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", module, *words], stdin=subprocess.PIPE, stdout=out, stderr=out
-            )
+    def __init__(self, module: str, words: Sequence[str] = ()) -> None:
+        self._talk = tempfile.TemporaryFile()  # noqa: SIM115, closed with the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", module, *words], stdin=subprocess.PIPE, stdout=self._talk, stderr=self._talk
+        )
 
     def say(self, line: str) -> None:
         """Send it a line; one that has ended does not hear it."""
@@ -52,12 +51,14 @@ class ChildProcess:
 
     def last_words(self) -> list[str]:
         """The last line of what it said; none where it said nothing."""
-        return self._talk.read_text(encoding="utf-8", errors="replace").strip()[-_LAST_CHARACTERS:].splitlines()[-1:]
+        said = os.pread(self._talk.fileno(), _LAST_BYTES, max(0, os.fstat(self._talk.fileno()).st_size - _LAST_BYTES))
+        return said.decode("utf-8", errors="replace").strip()[-_LAST_CHARACTERS:].splitlines()[-1:]
 
     def close(self) -> None:
-        """End it, whatever it does."""
+        """End it, whatever it does; what it said is forgotten."""
         self._process.kill()
         self._process.wait()
+        self._talk.close()
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()

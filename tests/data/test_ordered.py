@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -34,7 +36,7 @@ def check(values: np.ndarray, most: int) -> None:
 
 def check_cells(values: np.ndarray, edges: np.ndarray, bounds: list[int], span: slice | np.ndarray) -> None:
     found = Ordered(values).cells(edges, np.array(bounds), span)
-    for place, (begin, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for place, (begin, end) in enumerate(pairwise(bounds)):
         window = values[span][begin:end]
         known = window[~np.isnan(window)]
         cells = np.bincount(np.searchsorted(edges, known, side="right"), minlength=len(edges) + 1)

@@ -110,7 +110,9 @@ def test_a_mistake_is_found_before_a_child_is_started(tmp_path: Path) -> None:
 def test_a_process_that_was_begun_before_fits_the_same_and_ends(
     fitted: dict[str, FitResult], learner: str, tmp_path: Path
 ) -> None:
-    process = FitProcess([learner, "constant"], scratch=tmp_path)
+    process = FitProcess()
+    process.work_in(tmp_path)
+    process.rehearse([learner, "constant"], task="classification")
     (result,) = fit_all(iter([request(learner)]), process=process)
     assert result.graph == fitted[learner].graph
     assert fitting_children() == []
@@ -118,7 +120,8 @@ def test_a_process_that_was_begun_before_fits_the_same_and_ends(
 
 
 def test_a_process_that_is_not_needed_is_ended(tmp_path: Path) -> None:
-    process = FitProcess(["xgboost"], scratch=tmp_path)
+    process = FitProcess(scratch=tmp_path)
+    process.rehearse(["xgboost"], task="classification")
     assert len(fitting_children()) == 1
     process.close()
     assert fitting_children() == []
@@ -126,7 +129,8 @@ def test_a_process_that_is_not_needed_is_ended(tmp_path: Path) -> None:
 
 
 def test_a_process_that_died_before_anything_was_sent_is_replaced(fitted: dict[str, FitResult], tmp_path: Path) -> None:
-    process = FitProcess(["xgboost"], scratch=tmp_path)
+    process = FitProcess(scratch=tmp_path)
+    process.rehearse(["xgboost"], task="classification")
     (child,) = fitting_children()
     child.kill()
     psutil.wait_procs([child], timeout=30)

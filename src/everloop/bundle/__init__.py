@@ -1,8 +1,33 @@
-"""What is served: a bundle's manifest, its graph, storing, verifying, scoring. No training library is imported here."""
+"""What is served: a bundle's manifest, its graph, storing, verifying, scoring. No training library is imported here.
 
-from everloop.bundle.bundle import Bundle, BundleParts, Scores, ToJson
-from everloop.bundle.graph import Graph
-from everloop.bundle.manifest import Manifest
-from everloop.bundle.store import BundleStore
+A name is loaded where it is first used: a process that only fits needs a graph, and nothing of the rest.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from everloop.bundle.bundle import Bundle, BundleParts, Scores, ToJson
+    from everloop.bundle.graph import Graph
+    from everloop.bundle.manifest import Manifest
+    from everloop.bundle.store import BundleStore
 
 __all__ = ["Bundle", "BundleParts", "BundleStore", "Graph", "Manifest", "Scores", "ToJson"]
+
+_PLACES = {
+    "Bundle": "bundle",
+    "BundleParts": "bundle",
+    "BundleStore": "store",
+    "Graph": "graph",
+    "Manifest": "manifest",
+    "Scores": "bundle",
+    "ToJson": "bundle",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ from everloop.cli.output import draw, lines, say, show, when
 
 if TYPE_CHECKING:
     from everloop.actors import Actor
+    from everloop.models import FitProcess
     from everloop.project import FoldsPlan, Model, Project, SearchMethod, Spec
     from everloop.workflows import Engine, RunHandle, RunResult
 
@@ -327,14 +328,19 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Phase 2: pipeline, gates, bundle, registered version. One run of a model at a time; the next waits."""
-    from everloop.cli.progress import RunProgress
     from everloop.control import require_extra
-    from everloop.production import PipelineResources, start_training
+    from everloop.models import FitProcess
 
     require_extra("train")
-    with opened(may="train") as here:
+    with (
+        nullcontext() if detach else FitProcess() as fitting,  # it loads beside all that comes before the fit
+        opened(may="train") as here,
+    ):
+        from everloop.cli.progress import RunProgress
+        from everloop.production import PipelineResources, start_training
+
         chosen = here.project.model(model)
-        with engine_of(here) as engine:
+        with engine_of(here, fitting=fitting) as engine:
             handle = start_training(
                 engine,
                 PipelineResources.of(here.project),
@@ -356,8 +362,8 @@ def train(
 
 
 @contextmanager
-def engine_of(here: Opened) -> Iterator[Engine]:
-    """An engine of this command's own, for the project's runs."""
+def engine_of(here: Opened, *, fitting: FitProcess | None = None) -> Iterator[Engine]:
+    """An engine of this command's own, for the project's runs. fitting: what the next training fits in."""
     from everloop.production import PipelineResources, scoring_workflow, training_workflow
     from everloop.storage import artifacts_of
     from everloop.workflows import Engine
@@ -367,7 +373,7 @@ def engine_of(here: Opened) -> Iterator[Engine]:
         ledger=here.ledger,
         clock=here.clock,
         workflows=[training_workflow(), scoring_workflow()],
-        resources=PipelineResources.of(here.project),
+        resources=PipelineResources.of(here.project, fitting=fitting),
         lease_s=here.project.settings.runs.lease.total_seconds(),
         artifacts=artifacts_of(here.project),
     ) as engine:

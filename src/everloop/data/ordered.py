@@ -87,8 +87,8 @@ class Ordered:
     def cells(self, edges: np.ndarray, windows: np.ndarray, span: slice | np.ndarray) -> np.ndarray:
         """How many numbers of each window lie between edges, the missing last: shape (w, e + 2).
 
-        edges: numbers of the column, rising, shape (e,). span: which numbers are counted. windows: shape (w + 1,), where
-        each begins among these.
+        edges: numbers of the column, rising, shape (e,). span: the numbers that are counted. windows: shape (w + 1,),
+        where each begins among these.
         """
         edges = edges.astype(self._numbers.dtype)
         with np.errstate(over="ignore"):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import msgspec
 import numpy as np
 import polars as pl
 
+from everloop.cores import usable_cores
 from everloop.data.column import Column
 from everloop.data.contract import Contract
 from everloop.data.node import Node, check_node, columns_of, expression
@@ -74,14 +76,16 @@ class FeatureTree(msgspec.Struct, frozen=True, kw_only=True):
         derived = [place for place, node in enumerate(self.nodes) if node.op != "column"]
         made = frame.select(expression(self.nodes[place]).alias(self.names[place]) for place in derived)
         matrix = np.empty((frame.height, len(self.names)), np.float32)
-        with np.errstate(over="ignore"):  # what is beyond Float32 is infinite for a moment, then missing
-            for place, node in enumerate(self.nodes):
-                # a plain column needs no expression, whose overhead is most of what a single row costs
-                values = frame[node.name or ""] if node.op == "column" else made[self.names[place]]
-                matrix[:, place] = (values if type(values.dtype) in _FLOATS else values.cast(pl.Float64)).to_numpy()
-        for start in range(0, frame.height, _BLOCK_ROWS):  # what is made on the way stays small
-            block = matrix[start : start + _BLOCK_ROWS]
-            block[~np.isfinite(block)] = np.nan
+        columns = []
+        for place, node in enumerate(self.nodes):
+            # a plain column needs no expression, whose overhead is most of what a single row costs
+            values = frame[node.name or ""] if node.op == "column" else made[self.names[place]]
+            columns.append((values if type(values.dtype) in _FLOATS else values.cast(pl.Float64)).to_numpy())
+        if frame.height <= _BLOCK_ROWS:
+            _fill(matrix, columns, 0)
+        else:
+            with ThreadPoolExecutor(usable_cores()) as pool:
+                list(pool.map(lambda start: _fill(matrix, columns, start), range(0, frame.height, _BLOCK_ROWS)))
         return matrix
 
     def categories(self) -> dict[int, int]:
@@ -132,3 +136,12 @@ def as_float32(expr: pl.Expr) -> pl.Expr:
     """The number as Float32, by way of Float64; NaN where it is missing or not finite."""
     narrow = expr.cast(pl.Float64).cast(pl.Float32)
     return pl.when(narrow.is_finite()).then(narrow).otherwise(float("nan")).cast(pl.Float32)
+
+
+def _fill(matrix: np.ndarray, columns: list[np.ndarray], start: int) -> None:
+    """The rows of a block, which stay in the cache, from `start` on."""
+    block = matrix[start : start + _BLOCK_ROWS]
+    with np.errstate(over="ignore"):  # what is beyond Float32 is infinite for a moment, then missing
+        for place, values in enumerate(columns):
+            block[:, place] = values[start : start + _BLOCK_ROWS]
+    block[~np.isfinite(block)] = np.nan

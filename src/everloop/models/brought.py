@@ -23,7 +23,6 @@ from everloop.models.graphs import serving_graph
 from everloop.models.missing import filled, fills
 from everloop.models.regression.graph import numeric_graph
 from everloop.models.regression.target_scale import TargetScale
-from everloop.project import did_you_mean
 
 __all__ = ["BroughtGraph", "brought_graph"]
 
@@ -182,6 +181,8 @@ def _columns_read(estimator: Any, kind: str, features: tuple[str, ...]) -> _Read
         return _Read(names=features, named=False)
     unknown = [name for name in names if name not in features]
     if unknown:
+        from everloop.project import did_you_mean
+
         told = ", ".join(f"{name!r}{did_you_mean(name, features)}" for name in unknown[:5])
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise Refused(

@@ -14,7 +14,6 @@ from everloop.models.isotonic_map import IsotonicMap
 from everloop.models.learner import Validation
 from everloop.models.logistic_map import LogisticMap
 from everloop.models.score_map import ScoreMap
-from everloop.tasks.metrics import log_losses
 
 __all__ = ["CALIBRATIONS", "Calibrated", "Calibration", "calibrated", "check_calibration"]
 
@@ -98,6 +97,8 @@ def calibrated(method: str, scores: np.ndarray, validation: Validation) -> Calib
     scores: float32, shape (n,), of rows in order of time. Raises NotEnoughData where a map was asked for by name and a
     class has too few rows.
     """
+    from everloop.tasks.metrics import log_losses
+
     y, weight = np.asarray(validation.y), validation.weights
     before = log_losses(y, scores)
     rarer = int(min((y == 1).sum(), (y != 1).sum()))

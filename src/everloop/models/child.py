@@ -1,7 +1,8 @@
-"""The child of a `FitProcess`: `python -m everloop.models.child TASK [LEARNER …]`.
+"""The child of a `FitProcess`: `python -m everloop.models.child`.
 
-It reads folders from stdin, a line each, fits the request that lies in each, and leaves the graph there; an empty line
-is the last. Until the first comes it fits the named learners on a few rows, so that their libraries are loaded by then.
+It reads lines from stdin. A folder: it fits the request that lies there, and leaves the graph. `rehearse TASK LEARNER`,
+of several learners too: while it is asked for nothing else it fits a few rows, so that their libraries are loaded by
+then. An empty line is the last.
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ import contextlib
 import json
 import os
 import queue
-import sys
 import threading
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import numpy as np
 
 from everloop.models.fitting import FitRequest, fit_here
 from everloop.models.learner import Validation
+from everloop.models.process import REHEARSE
 
 __all__ = ["main"]
 
@@ -27,16 +27,22 @@ _NICE = 10  # whoever answers requests on this machine comes first
 _REHEARSED_ROWS = 64
 
 
-def main(task: str, learners: Sequence[str]) -> None:
+def main() -> None:
     """Fit what each folder holds; leave the graph, the rest as `result.json`, or the first error and fit no more."""
     with contextlib.suppress(OSError):
         os.nice(_NICE)
-    folders: queue.SimpleQueue[Path | None] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(folders,), daemon=True).start()
-    for learner in learners:
-        if folders.empty():
-            _rehearse(learner, task)
-    while (folder := folders.get()) is not None:
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(lines,), daemon=True).start()
+    if lines.empty():
+        _rehearse("classification", "logistic")  # a yardstick: most of what it loads the others take as well
+    while line := lines.get():
+        if line.startswith(REHEARSE):
+            _, task, *learners = line.split()
+            for learner in learners:
+                if lines.empty():
+                    _rehearse(task, learner)
+            continue
+        folder = Path(line)
         try:
             result = fit_here(_request(folder))
         except Exception as error:  # whatever a library raises becomes a sentence for the parent
@@ -67,17 +73,17 @@ def _write(folder: Path, answer: dict[str, object]) -> None:
     (folder / "result.json").write_text(json.dumps(answer), encoding="utf-8")
 
 
-def _listen(folders: queue.SimpleQueue[Path | None]) -> None:
+def _listen(heard: queue.SimpleQueue[str]) -> None:
     """Pass on what the parent sends, until its end of the pipe closes: then there is no one to fit for."""
     rest = b""
     while read := os.read(0, 65_536):  # not sys.stdin, whose lock this thread would hold when the process ends
         *lines, rest = (rest + read).split(b"\n")
         for line in lines:
-            folders.put(Path(os.fsdecode(line)) if line else None)
+            heard.put(os.fsdecode(line))
     os._exit(1)
 
 
-def _rehearse(learner: str, task: str) -> None:
+def _rehearse(task: str, learner: str) -> None:
     """Fit a few rows; what comes of it is of no interest."""
     random = np.random.default_rng(0)
     X = random.standard_normal((_REHEARSED_ROWS, 2), dtype=np.float32)
@@ -88,5 +94,5 @@ def _rehearse(learner: str, task: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main()
     os._exit(0)  # all is written; to take the libraries down in order would take a third of a second

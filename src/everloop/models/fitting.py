@@ -124,7 +124,13 @@ def fit_with(item: Learner, request: FitRequest) -> FitResult:
     from threadpoolctl import threadpool_limits
 
     params = _checked_params(item, request)
-    fill = fills(request.X, reads_missing=item.reads_missing, categories=request.categories, one_hot=item.one_hot)
+    fill = fills(
+        request.X,
+        reads_missing=item.reads_missing,
+        categories=request.categories,
+        one_hot=item.one_hot,
+        threads=request.threads,
+    )
     training = _training(request, params, fill)
     # BLAS adds up in another order with more threads, so it always has one
     with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from everloop.tasks.metrics import log_losses
-
 __all__ = ["log_loss"]
 
 
 def log_loss(y: np.ndarray, score: np.ndarray, weight: np.ndarray) -> float:
     """The weighted mean of the metric's own losses, in nats; all of shape (n,)."""
+    from everloop.tasks.metrics import log_losses
+
     return float(np.average(log_losses(y, score), weights=weight))

@@ -12,6 +12,7 @@ trees that know nothing of it, the most frequent category.
 from __future__ import annotations
 
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
@@ -22,25 +23,37 @@ __all__ = ["NO_CATEGORY", "filled", "fills"]
 NO_CATEGORY: Final = -1.0
 
 
-def fills(X: np.ndarray, *, reads_missing: bool, categories: Collection[int] = (), one_hot: bool = False) -> np.ndarray:
+def fills(
+    X: np.ndarray,
+    *,
+    reads_missing: bool,
+    categories: Collection[int] = (),
+    one_hot: bool = False,
+    threads: int = 1,
+) -> np.ndarray:
     """What a missing value becomes, by column: float32, shape (k,); NaN where the learner reads it itself.
 
     X: float32, shape (n, k). A column without a finite value is filled with 0. categories: places of columns that hold
-    categories; one_hot: whether the learner makes a column of each.
+    categories; one_hot: whether the learner makes a column of each. threads: they change nothing.
     """
-    values = np.zeros(X.shape[1], dtype=np.float32)
-    for j in range(X.shape[1]):
-        column = np.ascontiguousarray(X[:, j])
-        finite = np.isfinite(column)
-        present = column if finite.all() else column[finite]
-        if reads_missing and len(present) < len(column):
-            values[j] = np.nan
-        elif j in categories:
-            is_told = one_hot or len(present) < len(column)
-            values[j] = NO_CATEGORY if is_told else np.bincount(present.astype(np.int64)).argmax()
-        elif len(present):
-            values[j] = np.partition(present, len(present) // 2)[len(present) // 2]
-    return values
+    with ThreadPoolExecutor(threads) as pool:
+        found = pool.map(
+            lambda place: _fill(X[:, place], reads_missing, place in categories, one_hot), range(X.shape[1])
+        )
+        return np.fromiter(found, dtype=np.float32, count=X.shape[1])
+
+
+def _fill(values: np.ndarray, reads_missing: bool, holds_categories: bool, one_hot: bool) -> float:
+    """As `fills`, of one column."""
+    column = np.ascontiguousarray(values)
+    finite = np.isfinite(column)
+    present = column if finite.all() else column[finite]
+    if reads_missing and len(present) < len(column):
+        return np.nan
+    if holds_categories:
+        is_told = one_hot or len(present) < len(column)
+        return NO_CATEGORY if is_told else float(np.bincount(present.astype(np.int64)).argmax())
+    return float(np.partition(present, len(present) // 2)[len(present) // 2]) if len(present) else 0.0
 
 
 def filled(X: np.ndarray, fill: np.ndarray) -> np.ndarray:

@@ -23,7 +23,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
-from everloop.data.python_file import mistake_in, run_file
 from everloop.errors import ConfigurationError, FitFailed
 from everloop.ids import content_id
 from everloop.models.learner import Learner
@@ -100,6 +99,8 @@ def read_learners(path: Path) -> OwnLearners:
 
 @cache
 def _read(path: Path, shown: str, content: str) -> OwnLearners:
+    from everloop.data.python_file import run_file
+
     module = run_file(path, shown=shown, refused=lambda sentence: ConfigurationError([sentence]))
     lines = _class_lines(path)
     learners: dict[str, Learner] = {}
@@ -170,5 +171,7 @@ def _table_mistakes(kind: str, item: Any) -> Iterator[str]:
 
 def fit_mistake(path: Path, learner: str, error: Exception) -> FitFailed:
     """What a fit of the file's own raised, as one sentence with its line."""
+    from everloop.data.python_file import mistake_in
+
     said = mistake_in(path, error, shown=f"{path.parent.name}/{path.name}")
     return FitFailed(f"fitting {learner} failed: {said}")

@@ -28,6 +28,7 @@ from everloop.models.learner import target_type
 __all__ = ["FitProcess", "fit", "fit_all"]
 
 _PREFIX: Final = ".everloop-fit-"
+REHEARSE: Final = "rehearse"
 
 
 def fit(
@@ -75,20 +76,33 @@ def fit_all(
 class FitProcess:
     """A child process that fits what it is sent, in order. It ends with `close`, and when this process does.
 
-    learners: those that it fits on a few rows while nothing has been sent, so that their libraries are loaded by then;
-    everloop's own, of `task`. scratch: an existing folder that no other such process uses now, so that what one left
-    there whose parent was killed is removed; None is the machine's own.
+    It can be begun before anything is known of what will be fitted, and loads beside whatever comes first what every
+    fit takes. scratch: where it is given what it is to fit; it can be said later, see `work_in`.
     """
 
-    def __init__(
-        self, learners: Sequence[str] = (), *, task: str = "classification", scratch: Path | None = None
-    ) -> None:
+    def __init__(self, *, scratch: Path | None = None) -> None:
+        self._child = ChildProcess("everloop.models.child")
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._sent = 0
+        if scratch is not None:
+            self.work_in(scratch)
+
+    def work_in(self, scratch: Path | None) -> None:
+        """Give it what it is to fit in this folder, and not in the machine's own for what is passing.
+
+        scratch: a folder that is there and that no other such process uses now, so that what one left there whose
+        parent was killed is removed. Nothing may have been sent.
+        """
         for left in () if scratch is None else scratch.glob(f"{_PREFIX}*"):
             shutil.rmtree(left, ignore_errors=True)
         self._folder = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=scratch)
-        talk = Path(self._folder.name) / "talk"
-        self._child = ChildProcess("everloop.models.child", [task, *learners], talk=talk)
-        self._sent = 0
+
+    def rehearse(self, learners: Sequence[str], *, task: str) -> None:
+        """Let it fit a few rows while nothing has been sent, so that their libraries are loaded by then.
+
+        learners: everloop's own.
+        """
+        self._child.say(" ".join([REHEARSE, task, *learners]))
 
     def __enter__(self) -> FitProcess:
         return self
@@ -99,6 +113,9 @@ class FitProcess:
     def send(self, request: FitRequest) -> SentFit:
         """Let it fit this once it has fitted what was sent before. Raises ConfigurationError, FitFailed."""
         check_request(request)
+        if self._folder is None:
+            self.work_in(None)
+        assert self._folder is not None
         sent = SentFit.write(request, Path(self._folder.name) / str(self._sent))
         self._sent += 1
         self._child.say(str(sent.folder))  # where it has ended, whoever waits for it is told why
@@ -135,7 +152,8 @@ class FitProcess:
     def close(self) -> None:
         """End it, whatever it does, and remove what it was sent."""
         self._child.close()
-        self._folder.cleanup()
+        if self._folder is not None:
+            self._folder.cleanup()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

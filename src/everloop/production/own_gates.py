@@ -78,15 +78,15 @@ def _answer(
     answer, deadline_s = given / "verdict.json", clock.monotonic_s() + limit_s
     answer.unlink(missing_ok=True)
     words = [str(given), str(path.resolve()), shown, gate.function]
-    with closing(ChildProcess("everloop.production.own_gate_child", words, talk=given / "talk")) as child:
+    with closing(ChildProcess("everloop.production.own_gate_child", words)) as child:
         while not child.ends_soon():
             if clock.monotonic_s() >= deadline_s:
                 return {"mistake": f"it took longer than {limit_s:g} s and was stopped"}
             if stopped():
                 return {"mistake": "the run was stopped"}
-    try:
-        said: dict[str, Any] = json.loads(answer.read_bytes())
-    except (OSError, ValueError):
-        last = child.last_words()
-        return {"mistake": f"its process ended with code {child.code}{': ' if last else ''}{''.join(last)}"}
+        try:
+            said: dict[str, Any] = json.loads(answer.read_bytes())
+        except (OSError, ValueError):
+            last = child.last_words()
+            return {"mistake": f"its process ended with code {child.code}{': ' if last else ''}{''.join(last)}"}
     return said

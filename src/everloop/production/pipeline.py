@@ -9,7 +9,7 @@ bundle.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -17,15 +17,16 @@ from everloop.bundle import BundleStore
 from everloop.errors import NotFound, Refused
 from everloop.ids import new_run_id
 from everloop.ledger import Ledger
+from everloop.models import FitProcess
 from everloop.production import gating, steps
 from everloop.production.approved import approved_spec
 from everloop.production.configure import configure
 from everloop.production.refits import refit
-from everloop.production.run_state import champion_of
+from everloop.production.run_state import FITTING, champion_of
 from everloop.production.spec_store import SpecStore, open_store
 from everloop.project import Model, Project
 from everloop.traffic import TrafficLog, traffic_root
-from everloop.workflows import Engine, RunContext, RunHandle, State, Step, Workflow
+from everloop.workflows import AtHand, Engine, RunContext, RunHandle, State, Step, Workflow
 
 __all__ = ["PIPELINE", "PipelineResources", "start_training", "training_workflow"]
 
@@ -38,11 +39,15 @@ CONFIGURE_ATTEMPTS = 9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineResources:
-    """What the steps work with; given to `Engine.open(resources=…)`. stores: gives a model's store of specs."""
+    """What the steps work with; given to `Engine.open(resources=…)`.
+
+    stores: gives a model's store of specs. begun: what the first run that needs it takes: see `of`.
+    """
 
     project: Project
     bundles: BundleStore
     stores: Callable[[Project, Model], SpecStore] = open_store
+    begun: AtHand = field(default_factory=AtHand)
 
     def model(self, name: str) -> Model:
         """The model that the run is about."""
@@ -57,9 +62,15 @@ class PipelineResources:
         return TrafficLog(traffic_root(self.project), model)
 
     @classmethod
-    def of(cls, project: Project) -> PipelineResources:
-        """The resources of a project on this machine."""
-        return cls(project=project, bundles=BundleStore.of(project))
+    def of(cls, project: Project, *, fitting: FitProcess | None = None) -> PipelineResources:
+        """The resources of a project on this machine.
+
+        fitting: a process that the next run fits in, begun early; the caller ends it, whoever took it.
+        """
+        resources = cls(project=project, bundles=BundleStore.of(project))
+        if fitting is not None:
+            resources.begun.keep(FITTING, fitting)
+        return resources
 
 
 def training_workflow() -> Workflow:

@@ -17,7 +17,7 @@ from everloop.bundle import Graph
 from everloop.errors import Refused
 from everloop.models import FitRequest, fit_all
 from everloop.pages import write_whole
-from everloop.production.fit_requests import candidate_request, learners_content
+from everloop.production.fit_requests import FitRequests, learners_content
 from everloop.production.judged import HeldOut, JudgedModel, judge_graph
 from everloop.production.run_state import features_of, model_of, spec_of, split_of, write_frame
 from everloop.project import Model, Objective, Spec, StableGate, quantile_level
@@ -66,9 +66,9 @@ def _fit_requests(
     context: RunContext, state: State, model: Model, spec: Spec, seeds: Sequence[int]
 ) -> Iterator[FitRequest]:
     """One at a time, as each holds its rows."""
-    parts, tree = split_of(context, state), features_of(model, spec)
+    requests = FitRequests(model, spec, split_of(context, state), features_of(model, spec))
     for seed in seeds:
-        yield candidate_request(model, spec, parts, tree, seed=seed)
+        yield requests.candidate(seed=seed)
 
 
 def _refuse_changed_learners(model: Model, spec: Spec, state: State) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -31,9 +32,12 @@ if TYPE_CHECKING:
 __all__ = [
     "CANDIDATE",
     "CHAMPION",
+    "FITTING",
+    "ROWS",
     "champion_of",
     "decided_split",
     "features_of",
+    "freeze_rows",
     "graph_of",
     "model_of",
     "resources_of",
@@ -47,6 +51,9 @@ __all__ = [
 
 CANDIDATE = "candidate"
 CHAMPION = "champion"
+FITTING = "fitting"
+ROWS = "rows"
+_SNAPSHOT = "snapshot.parquet"
 
 
 def resources_of(context: RunContext) -> PipelineResources:
@@ -68,7 +75,7 @@ def spec_of(context: RunContext, state: State) -> Spec:
     return spec
 
 
-def write_frame(frame: pl.DataFrame, path: Path, *, compression: Literal["zstd", "lz4"] = "zstd") -> None:
+def write_frame(frame: pl.DataFrame, path: Path, *, compression: Literal["zstd", "uncompressed"] = "zstd") -> None:
     """Write a frame as Parquet, whole or not at all."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     frame.write_parquet(draft, compression=compression)
@@ -85,8 +92,27 @@ def run_rows(context: RunContext, columns: Sequence[str] | None = None, *, skipp
 
     columns: those that are read; None for all. skipped: how many of the oldest rows are not read.
     """
-    lazy = pl.scan_parquet(context.workdir / "snapshot.parquet")
+    held: HeldRows | None = context.at_hand.look(ROWS)
+    lazy = pl.scan_parquet(context.workdir / _SNAPSHOT) if held is None else held.frame.lazy()
     return (lazy if columns is None else lazy.select(columns)).slice(skipped).collect()
+
+
+def freeze_rows(context: RunContext, frame: pl.DataFrame) -> None:
+    """Write the rows that the rest of the run reads, and keep them at hand for the steps up to the fit."""
+    # read by most of the steps, so quick rather than small
+    write_frame(frame, context.workdir / _SNAPSHOT, compression="uncompressed")
+    context.at_hand.keep(ROWS, HeldRows(frame))
+
+
+@dataclass(slots=True)
+class HeldRows:
+    """The frozen rows in this process's memory."""
+
+    frame: pl.DataFrame
+
+    def close(self) -> None:
+        """Let them go."""
+        self.frame = self.frame.clear()
 
 
 def features_of(model: Model, spec: Spec) -> FeatureTree:

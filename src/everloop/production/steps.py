@@ -21,7 +21,7 @@ from everloop.errors import Refused
 from everloop.ledger import DataSpan, Estimate, RoutingState, SegmentEstimate, VerdictRecord, VersionRegistered
 from everloop.models import FitProcess, FitRequest, FitResult, fit_all, fitted_learners, learners
 from everloop.pages import write_whole
-from everloop.production.fit_requests import candidate_request, learners_content, yardstick_request
+from everloop.production.fit_requests import FitRequests, learners_content
 from everloop.production.gating import held_out
 from everloop.production.judged import HeldOut, JudgedModel, estimates, judge_bundle, judge_graph
 from everloop.production.provenance import EVIDENCE, Reading, origin_of, registered_origin
@@ -29,9 +29,12 @@ from everloop.production.rows import everything_known
 from everloop.production.run_state import (
     CANDIDATE,
     CHAMPION,
+    FITTING,
+    ROWS,
     champion_of,
     decided_split,
     features_of,
+    freeze_rows,
     graph_of,
     model_of,
     resources_of,
@@ -50,7 +53,6 @@ from everloop.workflows import RunContext, State
 __all__ = ["evaluate", "fit", "package", "register", "release", "snapshot", "split"]
 
 _LEARNERS = "learners.py"
-_FITTING = "fitting"
 _VALIDATION = "validation.parquet"
 
 
@@ -67,8 +69,7 @@ def snapshot(context: RunContext, state: State) -> State:
     )
     with ThreadPoolExecutor(1) as pool:
         described = pool.submit(_described, rows)
-        # read by most of the steps, so quick rather than small
-        write_frame(rows.frame, context.workdir / "snapshot.parquet", compression="lz4")
+        freeze_rows(context, rows.frame)
         origin = origin_of(
             model,
             spec_of(context, state),
@@ -81,12 +82,15 @@ def snapshot(context: RunContext, state: State) -> State:
 
 
 def _begin_fitting(context: RunContext, model: Model, spec: Spec) -> None:
-    """A process that loads what the fit takes while the rows are read."""
+    """A process that loads what the fit takes while the rows are read: one that is there already, or a new one."""
     known = learners(model.task)
     wanted = [*fitted_learners(spec.learner, spec.hyperparameters), *yardsticks_of(model)]
     own = [name for name in dict.fromkeys(wanted) if name in known]
-    context.at_hand.drop(_FITTING)  # of an attempt that failed
-    context.at_hand.keep(_FITTING, FitProcess(own, task=model.task, scratch=context.workdir))
+    context.at_hand.drop(FITTING)  # of an attempt that failed
+    process = resources_of(context).begun.take(FITTING) or FitProcess()
+    context.at_hand.keep(FITTING, process)
+    process.work_in(context.workdir)
+    process.rehearse(own, task=model.task)
 
 
 def _described(rows: Rows) -> dict[str, Any]:
@@ -133,7 +137,7 @@ def fit(context: RunContext, state: State) -> State:
         stopped=context.should_stop,
         scratch=context.workdir,
         clock=context.clock,
-        process=context.at_hand.take(_FITTING),
+        process=context.at_hand.take(FITTING),
     )
     for name, found in zip((*yardsticks_of(model), CANDIDATE), results, strict=True):
         write_whole(context.workdir / f"{name}.onnx", found.graph)
@@ -145,10 +149,12 @@ def fit(context: RunContext, state: State) -> State:
 
 def _fit_requests(context: RunContext, state: State, model: Model, spec: Spec) -> Iterator[FitRequest]:
     """One at a time: the few rows of the yardsticks first, which are fitted by the time all of them are made."""
-    parts, tree = split_of(context, state), features_of(model, spec)
+    tree = features_of(model, spec)
+    requests = FitRequests(model, spec, split_of(context, state, columns=[*tree.columns, TARGET, WEIGHT]), tree)
+    context.at_hand.drop(ROWS)  # those that the fit needs are held by the requests
     for name in yardsticks_of(model):
-        yield yardstick_request(model, spec, parts, tree, name)
-    yield candidate_request(model, spec, parts, tree)
+        yield requests.yardstick(name)
+    yield requests.candidate()
 
 
 def _keep_learners(context: RunContext, model: Model, spec: Spec) -> str | None:

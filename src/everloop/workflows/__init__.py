@@ -4,6 +4,7 @@ A thin port on DBOS, which is imported when an `Engine` is opened. `Engine.open(
 workflows=[Workflow(name=…, steps=[Step(name=…, run=…)])])`, then `start`, `wait`, `take`, `recover`, `cancel`, `retry`.
 """
 
+from everloop.workflows.at_hand import AtHand
 from everloop.workflows.context import RunContext
 from everloop.workflows.engine import LEASE_S, Engine, ProjectPaths, RunHandle, cancel_run
 from everloop.workflows.records import StepRecord, step_records
@@ -15,6 +16,7 @@ from everloop.workflows.workflow import JSON, State, Step, Workflow
 __all__ = [
     "JSON",
     "LEASE_S",
+    "AtHand",
     "Engine",
     "Handover",
     "ProjectPaths",

@@ -35,6 +35,10 @@ class AtHand:
         if thing is not None:
             thing.close()
 
+    def look(self, name: str) -> Any | None:
+        """What is kept, which stays here; None where nothing is."""
+        return self._kept.get(name)
+
     def take(self, name: str) -> Any | None:
         """What was kept, which is now the caller's to close; None where nothing is."""
         return self._kept.pop(name, None)
