@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .ready import run_ready
+from ..ready import run_ready
 
 __all__ = ["Ended", "environment", "everloop"]
 
