@@ -10,8 +10,9 @@ and in a project's features.py `from everloop import features`, in its own gates
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Final
+
+from everloop.on_first_use import on_first_use
 
 if TYPE_CHECKING:
     from everloop.data import features as features
@@ -22,19 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["Verdict", "check", "features", "open"]
 
 _ROOMS: Final = {
-    "Verdict": "everloop.stats",
-    "check": "everloop.notebook",
-    "features": "everloop.data",
-    "open": "everloop.notebook",
+    "Verdict": "stats",
+    "check": "notebook",
+    "features": "data",
+    "open": "notebook",
 }
 
 
-def __getattr__(name: str) -> object:
-    """A name of the door on first use, so that `import everloop` loads no library."""
-    if name in _ROOMS:
-        found: object = getattr(import_module(_ROOMS[name]), name)
-        return found
-    raise AttributeError(f"module 'everloop' has no attribute {name!r}")
+__getattr__ = on_first_use(__name__, _ROOMS)  # so that `import everloop` loads no library
 
 
 def __dir__() -> list[str]:

@@ -5,8 +5,9 @@ A name is loaded where it is first used: a process that only fits needs a graph,
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from everloop.on_first_use import on_first_use
 
 if TYPE_CHECKING:
     from everloop.bundle.bundle import Bundle, BundleParts, Scores, ToJson
@@ -27,7 +28,4 @@ _PLACES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__} has no attribute {name}")
-    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+__getattr__ = on_first_use(__name__, _PLACES)

@@ -8,8 +8,9 @@ Importing the room is cheap: a name is loaded where it is first used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from everloop.on_first_use import on_first_use
 
 if TYPE_CHECKING:
     from everloop.control.chain import Reason, version_number, why
@@ -77,7 +78,6 @@ __all__ = [
     "work",
 ]
 
-# No module is called as a name it holds is, or the module would hide it.
 _PLACES = {
     "AlertView": "view",
     "Asked": "view",
@@ -124,7 +124,4 @@ _PLACES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__} has no attribute {name}")
-    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+__getattr__ = on_first_use(__name__, _PLACES)
