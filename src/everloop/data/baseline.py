@@ -352,6 +352,7 @@ def _counted_texts(
 
 
 def _window_cells(values: pl.Series, column: BaselineColumn, spans: _Spans, weight: np.ndarray | None) -> np.ndarray:
+    """The counts of every window: shape (windows, coarse bins + 1), the missing last."""
     values, windows = values[spans.rows], len(spans.bounds) - 1
     if column.edges is None:
         known = pl.Series(column.categories, dtype=pl.String)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -24,25 +23,19 @@ class Ordered:
     compared themselves.
     """
 
-    __slots__ = ("__dict__", "_is_narrow", "_key", "_numbers", "missing")
+    __slots__ = ("_bucket", "_is_narrow", "_key", "_numbers", "missing")
 
     def __init__(self, numbers: np.ndarray) -> None:
         """numbers: Float32 or Float64, shape (n,)."""
-        with np.errstate(over="ignore"):
-            narrow = numbers.astype(np.float32, copy=False)
-        bits = narrow.view(np.int32)
-        sign = bits >> 31
-        self._key = ((bits & 0x7FFF_FFFF) ^ sign) - sign
+        narrow = _narrowed(numbers)
+        self._key = _keys(narrow)
         unknown = np.isnan(narrow)
         self.missing = int(np.count_nonzero(unknown))
         if self.missing:
             self._key[unknown] = _MISSING
+        self._bucket = _buckets(self._key).astype(np.uint16)
         self._is_narrow = narrow is numbers or np.array_equal(narrow, numbers, equal_nan=True)
         self._numbers = narrow if self._is_narrow else numbers
-
-    @cached_property
-    def _bucket(self) -> np.ndarray:
-        return ((self._key >> 16) + _ZERO).astype(np.uint16)
 
     def even_edges(self, most: int) -> tuple[np.ndarray, np.ndarray]:
         """Distinct finite numbers at even steps of them, rising, and how many numbers lie between.
@@ -91,16 +84,31 @@ class Ordered:
         where each begins among these.
         """
         edges = edges.astype(self._numbers.dtype)
-        with np.errstate(over="ignore"):
-            bounds = Ordered(edges)._key
-        bucket, width = self._bucket[span], len(edges) + 2
-        cell_of = np.searchsorted((bounds >> 16) + _ZERO, np.arange(_BUCKETS), side="right").astype(np.int16)
+        bounds = _keys(_narrowed(edges))
+        begins, bucket, width = _buckets(bounds), self._bucket[span], len(edges) + 2
+        cell_of = np.searchsorted(begins, np.arange(_BUCKETS), side="right").astype(np.int16)
         cell_of[_FIRST_MISSING:] = width - 1
         # one that begins with its edge lies above it as a whole, where keys and numbers are the same
         split = (bounds & 0xFFFF) != 0 if self._is_narrow else np.full(len(edges), True)
-        cell_of[(bounds[split] >> 16) + _ZERO] = -1
+        cell_of[begins[split]] = -1
         cell = cell_of.take(bucket)
         unsure = np.flatnonzero(cell < 0)
         cell[unsure] = np.searchsorted(edges, self._numbers[span][unsure], side="right")
         which = np.repeat(np.arange(len(windows) - 1, dtype=np.int32) * width, np.diff(windows))
         return np.bincount(which + cell, minlength=(len(windows) - 1) * width).reshape(-1, width)
+
+
+def _narrowed(numbers: np.ndarray) -> np.ndarray:
+    """As Float32; what is beyond it becomes infinite."""
+    with np.errstate(over="ignore"):
+        return numbers.astype(np.float32, copy=False)
+
+
+def _keys(narrow: np.ndarray) -> np.ndarray:
+    bits = narrow.view(np.int32)
+    sign = bits >> 31
+    return ((bits & 0x7FFF_FFFF) ^ sign) - sign
+
+
+def _buckets(keys: np.ndarray) -> np.ndarray:
+    return (keys >> 16) + _ZERO
