@@ -8,7 +8,7 @@ from pathlib import Path
 
 from everloop.models import FitProcess
 
-fitting = FitProcess()  # as `everloop train` begins it, beside the libraries that it loads itself
+fitting = FitProcess.ahead()  # as `everloop train` begins it, beside the libraries that it loads itself
 
 from everloop.clock import SystemClock  # noqa: E402
 from everloop.ledger import Ledger  # noqa: E402
