@@ -110,7 +110,7 @@ def test_a_mistake_is_found_before_a_child_is_started(tmp_path: Path) -> None:
 def test_a_process_that_was_begun_before_fits_the_same_and_ends(
     fitted: dict[str, FitResult], learner: str, tmp_path: Path
 ) -> None:
-    process = FitProcess()
+    process = FitProcess.ahead()
     process.work_in(tmp_path)
     process.rehearse([learner, "constant"], task="classification")
     (result,) = fit_all(iter([request(learner)]), process=process)

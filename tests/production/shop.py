@@ -11,6 +11,7 @@ from typing import Any
 from everloop.clock import SimulatedClock
 from everloop.experiment import approve
 from everloop.ledger import Ledger
+from everloop.models import FitProcess
 from everloop.production import PipelineResources, start_training, training_workflow
 from everloop.project import Model, Project, Spec, write_spec
 from everloop.workflows import Engine, RunResult
@@ -59,14 +60,21 @@ def add_spec(model: Model, number: int, **rest: Any) -> Spec:
     return spec
 
 
-def train(found: Project, *, run_id: str, spec: str = "fraud-s1", crash_at: str | None = None) -> RunResult:
+def train(
+    found: Project,
+    *,
+    run_id: str,
+    spec: str = "fraud-s1",
+    crash_at: str | None = None,
+    fitting: FitProcess | None = None,
+) -> RunResult:
     """Approve the spec as it is, take up what was left, and run the pipeline."""
     clock = SimulatedClock(NOW)
     model = found.model()
     assert found.state.is_dir()
     with Ledger.open(found, clock=clock) as ledger:
         approve(found, model, spec, by="alice", ledger=ledger)
-        resources = PipelineResources.of(found)
+        resources = PipelineResources.of(found, fitting=fitting)
         with Engine.open(
             found.paths,
             ledger=ledger,

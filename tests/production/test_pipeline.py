@@ -22,7 +22,7 @@ from everloop.data import write_first_contract
 from everloop.errors import Refused
 from everloop.ids import content_id
 from everloop.ledger import Ledger
-from everloop.models import learners
+from everloop.models import FitProcess, learners
 from everloop.production import PipelineResources, approved_spec, score_file, training_workflow
 from everloop.project import Project
 from everloop.workflows import Engine
@@ -307,6 +307,19 @@ def test_a_run_killed_while_it_fits_leaves_no_fit_behind_and_ends_the_same(train
         assert [version.bundle for version in ledger.versions("fraud")] == [expected]
         assert [fact.payload["step"] for fact in ledger.facts(kind="run.step")] == list(STEPS)
         assert ledger.verify().ok
+
+
+def test_a_run_fits_in_the_process_that_was_begun_before_it(trained: Project, tmp_path: Path) -> None:
+    root = tmp_path / "early"
+    shutil.copytree(trained.root, root, ignore=shutil.ignore_patterns(".everloop"))
+    found = Project.open(root, environment={})
+    with FitProcess.ahead() as fitting:
+        result = train(found, run_id="r-first", fitting=fitting)
+        assert result.status == "finished", result.sentence
+        assert fitting.has_ended
+    assert not list((found.paths.runs / "r-first").glob(".everloop-fit-*"))
+    with Ledger.open(trained, clock=SimulatedClock(NOW)) as ledger:
+        assert result.state["bundle"] == ledger.version("fraud", 1).bundle
 
 
 def fits_of(running: psutil.Popen) -> list[psutil.Process]:

@@ -333,7 +333,7 @@ def train(
 
     require_extra("train")
     with (
-        nullcontext() if detach else FitProcess() as fitting,  # it loads beside all that comes before the fit
+        nullcontext() if detach else FitProcess.ahead() as fitting,  # it loads beside all that comes before the fit
         opened(may="train") as here,
     ):
         from everloop.cli.progress import RunProgress

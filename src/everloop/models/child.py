@@ -33,8 +33,6 @@ def main() -> None:
         os.nice(_NICE)
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(lines,), daemon=True).start()
-    if lines.empty():
-        _rehearse("classification", "logistic")  # a yardstick: most of what it loads the others take as well
     while line := lines.get():
         if line.startswith(REHEARSE):
             _, task, *learners = line.split()

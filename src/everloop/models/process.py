@@ -76,8 +76,7 @@ def fit_all(
 class FitProcess:
     """A child process that fits what it is sent, in order. It ends with `close`, and when this process does.
 
-    It can be begun before anything is known of what will be fitted, and loads beside whatever comes first what every
-    fit takes. scratch: where it is given what it is to fit; it can be said later, see `work_in`.
+    scratch: where it is given what it is to fit; it can be said later, see `work_in`.
     """
 
     def __init__(self, *, scratch: Path | None = None) -> None:
@@ -86,6 +85,13 @@ class FitProcess:
         self._sent = 0
         if scratch is not None:
             self.work_in(scratch)
+
+    @classmethod
+    def ahead(cls) -> FitProcess:
+        """One that is begun before it is known what will be fitted: it loads what nearly every fit takes."""
+        process = cls()
+        process.rehearse(["logistic"], task="classification")
+        return process
 
     def work_in(self, scratch: Path | None) -> None:
         """Give it what it is to fit in this folder, and not in the machine's own for what is passing.

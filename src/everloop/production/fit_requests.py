@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from everloop.cores import usable_cores
 from everloop.data import TARGET, WEIGHT, FeatureTree, Split, fit_sample
@@ -21,7 +23,6 @@ class FitRequests:
 
     def __init__(self, model: Model, spec: Spec, parts: Split, tree: FeatureTree) -> None:
         self._model, self._spec, self._tree, self._train = model, spec, tree, parts.train
-        self._few: FitRequest | None = None
         self._validation = Validation(
             X=tree.matrix(parts.validation),
             y=parts.validation[TARGET].to_numpy(),
@@ -31,26 +32,25 @@ class FitRequests:
     def candidate(self, *, seed: int | None = None) -> FitRequest:
         """The fit of the spec, on all cores. seed: of the fit alone, None is its own; the rows are drawn by its own."""
         model, spec = self._model, self._spec
-        request = replace(self._asked(most=model.train.rows), learner=spec.learner, params=spec.hyperparameters)
+        request = self._request(spec.learner, spec.hyperparameters, most=model.train.rows)
         seed = spec.seed if seed is None else seed
         return replace(request, own=model.own_learners, seed=seed, threads=usable_cores())
 
-    def yardstick(self, learner: str) -> FitRequest:
-        """The fit of a yardstick beside it, as it is by default."""
-        if self._few is None:
-            self._few = self._asked(most=YARDSTICK_ROWS)
-        return replace(self._few, learner=learner)
+    def yardsticks(self, names: Sequence[str]) -> Iterator[FitRequest]:
+        """The fits of the yardsticks beside it, as they are by default, all on the same rows."""
+        if names:
+            first = self._request(names[0], {}, most=YARDSTICK_ROWS)
+            yield from (replace(first, learner=name) for name in names)
 
-    def _asked(self, *, most: int | None) -> FitRequest:
-        """A fit on these rows, of whatever learner."""
+    def _request(self, learner: str, params: Mapping[str, Any], *, most: int | None) -> FitRequest:
         spec, train = self._spec, self._train
         y, weight = train[TARGET].to_numpy(), train[WEIGHT].to_numpy()
         numeric = not get_task(self._model.task).decides
         chosen = fit_sample(y, weight, most=len(y) if most is None else most, seed=spec.seed, numeric=numeric)
         rows = train if len(chosen.rows) == train.height else train[chosen.rows]
         return FitRequest(
-            learner="",
-            params={},
+            learner=learner,
+            params=params,
             X=self._tree.matrix(rows),
             y=y[chosen.rows],
             weight=chosen.weight,

@@ -86,9 +86,8 @@ def _begin_fitting(context: RunContext, model: Model, spec: Spec) -> None:
     known = learners(model.task)
     wanted = [*fitted_learners(spec.learner, spec.hyperparameters), *yardsticks_of(model)]
     own = [name for name in dict.fromkeys(wanted) if name in known]
-    context.at_hand.drop(FITTING)  # of an attempt that failed
     process = resources_of(context).begun.take(FITTING) or FitProcess()
-    context.at_hand.keep(FITTING, process)
+    context.at_hand.keep(FITTING, process)  # in place of that of an attempt that failed
     process.work_in(context.workdir)
     process.rehearse(own, task=model.task)
 
@@ -152,8 +151,7 @@ def _fit_requests(context: RunContext, state: State, model: Model, spec: Spec) -
     tree = features_of(model, spec)
     requests = FitRequests(model, spec, split_of(context, state, columns=[*tree.columns, TARGET, WEIGHT]), tree)
     context.at_hand.drop(ROWS)  # those that the fit needs are held by the requests
-    for name in yardsticks_of(model):
-        yield requests.yardstick(name)
+    yield from requests.yardsticks(yardsticks_of(model))
     yield requests.candidate()
 
 
