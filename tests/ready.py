@@ -42,7 +42,7 @@ COMMANDS = (
     "sklearn.linear_model",
 )
 FITS = ("everloop.models.child", "lightgbm", "onnxmltools", "sklearn.linear_model", "skl2onnx", "xgboost")
-SERVE = "from tests.ready import become_the_next; become_the_next({}, {!r})"
+SERVE = "from tests.ready import become_the_next; become_the_next({}, {!r}, {})"
 _LONGEST_REQUEST = 1 << 20
 
 
@@ -52,23 +52,33 @@ def _plain() -> dict[str, str]:
 
 
 class Ready:
-    """The process, and the way to it."""
+    """The way to such a process."""
 
-    def __init__(self, loaded: Sequence[str]) -> None:
-        self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        program = [sys.executable, "-c", SERVE.format(theirs.fileno(), tuple(loaded))]
-        self._process = subprocess.Popen(
-            program, cwd=ROOT, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=_plain()
-        )
-        theirs.close()
+    def __init__(self, way: socket.socket) -> None:
+        self._way = way
         self._one_at_a_time = threading.Lock()
 
+    @classmethod
+    def loading(cls, loaded: Sequence[str], *, fits: Ready | None = None) -> Ready:
+        """A new one. fits: where what it becomes begins its fits."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        beside = None if fits is None else fits._way.fileno()
+        subprocess.Popen(
+            [sys.executable, "-c", SERVE.format(theirs.fileno(), tuple(loaded), beside)],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno(), *(() if beside is None else (beside,))],
+            env=_plain(),
+        )
+        theirs.close()
+        return cls(ours)
+
     def run(
-        self, words: Sequence[str], *, cwd: Path, environment: Mapping[str, str], timeout_s: float
+        self, module: str, words: Sequence[str], *, cwd: Path, environment: Mapping[str, str], timeout_s: float
     ) -> tuple[int, str, str]:
         """Exit code, stdout and stderr of one command."""
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            began = self.begin("everloop.cli", words, cwd=cwd, environment=environment, streams=[out, err])
+            began = self.begin(module, words, cwd=cwd, environment=environment, streams=[out, err])
             try:
                 code = began.wait(timeout_s)
             except subprocess.TimeoutExpired:
@@ -85,7 +95,7 @@ class Ready:
         status, told = os.pipe()
         request = json.dumps({"module": module, "words": list(words), "cwd": str(cwd), "env": dict(environment)})
         with self._one_at_a_time:
-            socket.send_fds(self._ours, [request.encode()], [told, *(stream.fileno() for stream in streams)])
+            socket.send_fds(self._way, [request.encode()], [told, *(stream.fileno() for stream in streams)])
         os.close(told)
         return Begun(status, words)
 
@@ -119,19 +129,29 @@ class Begun:
 
 
 @cache
-def _ready(loaded: Sequence[str]) -> Ready:
-    return Ready(loaded)
+def _commands() -> Ready:
+    return Ready.loading(COMMANDS, fits=_fits())
+
+
+@cache
+def _fits() -> Ready:
+    return Ready.loading(FITS)
 
 
 def run_ready(
-    words: Sequence[str], *, cwd: Path, environment: Mapping[str, str], timeout_s: float
+    words: Sequence[str],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    timeout_s: float,
+    module: str = "everloop.cli",
 ) -> tuple[int, str, str]:
-    """Run `everloop WORDS` in `cwd` with these variables: exit code, stdout, stderr."""
-    return _ready(COMMANDS).run(words, cwd=cwd, environment=environment, timeout_s=timeout_s)
+    """Run `everloop WORDS`, or another module's `main`, in `cwd` with these variables: exit code, stdout, stderr."""
+    return _commands().run(module, words, cwd=cwd, environment=environment, timeout_s=timeout_s)
 
 
 @contextlib.contextmanager
-def ready_fits() -> Iterator[None]:
+def ready_fits(ready: Callable[[], Ready] = _fits) -> Iterator[None]:
     """Within it the process of a fit begins as one that has its libraries loaded."""
     from everloop import child_process
 
@@ -140,7 +160,7 @@ def ready_fits() -> Iterator[None]:
             return subprocess.Popen(program, stdin=stdin, stdout=stdout, stderr=stderr)
         read, write = os.pipe()
         with os.fdopen(read, "rb") as theirs:
-            found = _ready(FITS).begin(
+            found = ready().begin(
                 program[-1], [], cwd=Path.cwd(), environment=os.environ, streams=[stdout, stderr, theirs]
             )
         found.stdin = os.fdopen(write, "wb")
@@ -155,8 +175,11 @@ def ready_fits() -> Iterator[None]:
         child_process.subprocess = real
 
 
-def become_the_next(channel: int, loaded: Sequence[str]) -> None:
-    """Load, and return in a new process for each request; the one that waits for requests never does."""
+def become_the_next(channel: int, loaded: Sequence[str], fits: int | None) -> None:
+    """Load, and become a new process for each request; the one that waits for requests never ends by itself.
+
+    fits: the way to what begins its fits.
+    """
     for name in loaded:
         importlib.import_module(name)
     waiting = socket.socket(fileno=channel)
@@ -191,7 +214,12 @@ def become_the_next(channel: int, loaded: Sequence[str]) -> None:
     os.environ.clear()
     os.environ.update(said["env"])
     sys.argv[1:] = said["words"]
-    os._exit(_ended(importlib.import_module(said["module"]).main))
+    main = importlib.import_module(said["module"]).main
+    if fits is None:
+        os._exit(_ended(main))
+    way = Ready(socket.socket(fileno=fits))
+    with ready_fits(lambda: way):
+        os._exit(_ended(main))
 
 
 def _ended(main: Callable[[], None]) -> int:

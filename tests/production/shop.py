@@ -17,6 +17,7 @@ from everloop.project import Model, Project, Spec, write_spec
 from everloop.workflows import Engine, RunResult
 
 from ..experiment.made import payments, project
+from ..ready import run_ready
 
 NOW = datetime(2024, 4, 1, tzinfo=UTC)
 GATES = """\
@@ -88,7 +89,23 @@ def train(
             return engine.wait(run_id)
 
 
-if __name__ == "__main__":
+def main() -> None:
     root, run, point = sys.argv[1:]
     train(Project.open(Path(root), environment={}), run_id=run, crash_at=point)
     os._exit(0)
+
+
+def died_at(root: Path, run: str, point: str) -> tuple[int, str]:
+    """`train` in a process that kills itself at this point: how it ended, and what it said."""
+    code, _, said = run_ready(
+        [str(root), run, point],
+        cwd=Path(__file__).parents[2],
+        environment=os.environ,
+        timeout_s=300,
+        module="tests.production.shop",
+    )
+    return code, said
+
+
+if __name__ == "__main__":
+    main()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
@@ -25,7 +23,7 @@ from everloop.project import Model, OwnGate, Project, parse_gate
 from everloop.workflows import RunResult
 
 from ..experiment.made import opened, payments
-from .shop import NOW, STEPS, add_spec, shop, train
+from .shop import NOW, STEPS, add_spec, died_at, shop, train
 
 EVERY = """\
 train: {holdout: 20%}
@@ -276,9 +274,8 @@ def test_a_run_killed_while_its_gates_are_asked_answers_them_the_same(
     found, _ = gated(tmp_path / "shop", EVERY, rows=payments(7_000))
     assert found.state.is_dir()
     for step in ("check", "refit", "gate"):
-        program = [sys.executable, "-m", "tests.production.shop", str(found.root), "r-first", f"written:{step}"]
-        died = subprocess.run(program, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
-        assert died.returncode == -signal.SIGKILL, died.stderr
+        code, said = died_at(found.root, "r-first", f"written:{step}")
+        assert code == -signal.SIGKILL, said
     result = train(found, run_id="r-first")
     assert result.status == "finished", result.sentence
     assert result.state["bundle"] == trained[1].state["bundle"]

@@ -29,7 +29,7 @@ from everloop.workflows import Engine
 
 from ..experiment.made import opened, payments, project
 from ..experiment.test_search import TREES
-from .shop import GATES, NOW, STEPS, add_spec, shop, train
+from .shop import GATES, NOW, STEPS, add_spec, died_at, shop, train
 
 
 @pytest.fixture(scope="module")
@@ -269,9 +269,8 @@ def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(trained: Project, t
     found = Project.open(root, environment={})
     for step in STEPS:
         # one run, killed in each of its steps in turn: each start goes on where the one before died
-        program = [sys.executable, "-m", "tests.production.shop", str(root), "r-first", f"written:{step}"]
-        died = subprocess.run(program, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
-        assert died.returncode == -signal.SIGKILL, died.stderr
+        code, said = died_at(root, "r-first", f"written:{step}")
+        assert code == -signal.SIGKILL, said
     result = train(found, run_id="r-first")
     assert result.status == "finished", result.sentence
     with Ledger.open(found, clock=SimulatedClock(NOW)) as ledger:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -38,7 +36,7 @@ from everloop.project import Model, Project, Source, Spec, write_spec
 from everloop.workflows import Engine, RunResult, Step, Workflow
 
 from ..experiment.made import opened
-from .shop import NOW, add_spec, shop, train
+from .shop import NOW, add_spec, died_at, shop, train
 
 ADDRESS = "memory:fraud"
 
@@ -369,9 +367,8 @@ def test_a_second_attempt_after_the_fact_goes_on_with_what_was_settled(made: Mad
 @pytest.mark.slow
 def test_a_run_killed_after_it_was_configured_trains_what_it_was_configured_with(tmp_path: Path) -> None:
     found, _ = shop(tmp_path / "shop", rows=5_000, gates="gates: [accuracy >= 0.5]\n")
-    program = [sys.executable, "-m", "tests.production.shop", str(found.root), "r-one", "written:configure"]
-    died = subprocess.run(program, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
-    assert died.returncode == -signal.SIGKILL, died.stderr
+    code, said = died_at(found.root, "r-one", "written:configure")
+    assert code == -signal.SIGKILL, said
     assert train(found, run_id="r-one").status == "finished"
     with Ledger.open(found, clock=CLOCK) as ledger:
         assert len(ledger.facts(kind="run.configured")) == 1
