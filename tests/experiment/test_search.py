@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -37,6 +36,7 @@ from everloop.experiment.workers import LokyWorkers
 from everloop.ledger import Ledger
 from everloop.project import FoldsPlan, Objective, ProjectLock, Spec
 from tests.experiment.made import START, opened, payments, project
+from tests.serving.place import wait_until
 
 CLOCK = SystemClock()
 TIMES = ("fit_s", "seconds", "us_per_row")
@@ -690,9 +690,7 @@ def test_workers_that_are_renewed_give_up_what_they_fit(tmp_path: Path) -> None:
     with LokyWorkers(tmp_path / "rows", jobs=1) as workers:
         workers.lay_out(small_rows(20_000))
         running = workers.submit(trial_task(params={"n_estimators": 20_000, "learning_rate": 0.0001}))
-        until = time.monotonic() + 60
-        while not running.running() and time.monotonic() < until:
-            pass
+        wait_until(running.running, within_s=60)
         workers.renew()
         with pytest.raises(Exception, match="shutdown"):
             running.result(timeout=60)
