@@ -307,8 +307,9 @@ def _training(request: FitRequest, params: dict[str, Value], fill: np.ndarray) -
     weight = np.ones(len(y)) if request.weight is None else np.asarray(request.weight, dtype=np.float64)
     if params.get("scale_pos_weight") == BALANCED:
         params = params | {"scale_pos_weight": balance(y, weight)}
+    X = filled(request.X, fill)
     return Training(
-        X=filled(request.X, fill),
+        X=X.copy() if X is request.X and request.own is not None else X,  # someone's own may write into its rows
         y=y,
         weight=weight,
         params=params,

@@ -57,5 +57,6 @@ def _fill(values: np.ndarray, reads_missing: bool, holds_categories: bool, one_h
 
 
 def filled(X: np.ndarray, fill: np.ndarray) -> np.ndarray:
-    """`X` with what is not finite replaced by its column's fill; float32, shape (n, k)."""
-    return np.where(np.isfinite(X), X, fill).astype(np.float32, copy=False)
+    """`X` with what is not finite replaced by its column's fill; float32, shape (n, k). `X` itself if that is none."""
+    stays = np.isfinite(X) | (np.isnan(X) & np.isnan(fill))
+    return X if stays.all() else np.where(stays, X, fill).astype(np.float32, copy=False)

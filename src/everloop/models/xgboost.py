@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from everloop.models.boosting import SHARED, relative_weight
+from everloop.models.boosting import SHARED
 from everloop.models.constant import FittedConstant
-from everloop.models.early_stopping import validation_weight
-from everloop.models.learner import Training, Validation
+from everloop.models.early_stopping import EARLY_STOPPING, validation_weight
+from everloop.models.learner import Training
 from everloop.models.log_loss import log_loss
 from everloop.models.space import Float, Hyperparameter, Int, Value
+from everloop.models.xgboost_fit import Stopping, fit_trees
 
 __all__ = ["XGBoost"]
 
@@ -79,8 +80,7 @@ class XGBoost:
         from xgboost import XGBClassifier
 
         params: dict[str, Any] = dict(training.params)
-        patience = params.pop("early_stopping_rounds")
-        stopping, judged = _stopping(training, training.validation, patience)
+        patience = int(params.pop(EARLY_STOPPING.name))
         model = XGBClassifier(
             **params,
             tree_method="hist",
@@ -89,26 +89,15 @@ class XGBoost:
             random_state=training.seed,
             n_jobs=training.threads,
             verbosity=0,
-            **stopping,
         )
-        model.fit(training.X, training.y, sample_weight=relative_weight(training), **judged)
-        return _FittedXGBoost(model, model.get_booster().num_boosted_rounds() if stopping else None)
+        return _FittedXGBoost(model, fit_trees(model, training, _stopping(training, patience)))
 
 
-def _stopping(
-    training: Training, validation: Validation | None, patience: int
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What XGBoost's estimator and its `fit` are given so that it stops by our log-loss on the validation rows."""
+def _stopping(training: Training, patience: int) -> Stopping | None:
+    """By our log-loss on the validation rows, where it is to stop early."""
+    validation = training.validation
     if not patience or validation is None:
-        return {}, {}
-    from xgboost.callback import EarlyStopping
-
-    def loss(y: np.ndarray, scores: np.ndarray, sample_weight: np.ndarray) -> float:
-        return log_loss(y, scores, sample_weight)
-
-    stop = EarlyStopping(rounds=patience, metric_name="loss", maximize=False, save_best=True)
-    weight = validation_weight(training, validation)
-    return (
-        {"eval_metric": loss, "disable_default_eval_metric": True, "callbacks": [stop]},
-        {"eval_set": [(validation.X, validation.y)], "sample_weight_eval_set": [weight], "verbose": False},
+        return None
+    return Stopping(
+        validation=validation, weight=validation_weight(training, validation), patience=patience, loss=log_loss
     )

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
-from everloop.models.boosting import relative_weight
+from everloop.models.early_stopping import EARLY_STOPPING
 from everloop.models.learner import Training
 from everloop.models.regression.boosting import numeric_hyperparameters, of_quantile
 from everloop.models.regression.fixed_number import FixedNumber
-from everloop.models.regression.loss import ABSOLUTE, mean_loss
+from everloop.models.regression.loss import ABSOLUTE, LOSS, mean_loss
 from everloop.models.regression.weighted import weighted_quantiles
 from everloop.models.space import Hyperparameter, Value
 from everloop.models.xgboost import XGBoost as OfClasses
+from everloop.models.xgboost_fit import Stopping, fit_trees
 
 __all__ = ["XGBoost"]
 
@@ -60,23 +62,21 @@ class XGBoost:
         params, y, weight = training.params, training.y, training.weight
         absolute = params["loss"] == ABSOLUTE
         middle = weighted_quantiles(y, weight, (0.5,))[0] if absolute else np.average(y, weights=weight)
-        stopping, judged = _stopping(training)
-        objective = {"objective": _OBJECTIVES.get(str(params["loss"]), "reg:squarederror"), **stopping}
-        model = _fitted(training, float(middle), objective, judged)
-        return _Fitted(model, model.get_booster().num_boosted_rounds() if stopping else None)
+        objective = {"objective": _OBJECTIVES.get(str(params["loss"]), "reg:squarederror")}
+        return _fitted(training, float(middle), objective, _stopping(training))
 
     def fit_quantile(self, training: Training, level: float, rounds: int | None) -> _Fitted:
         """The booster of one quantile."""
         base = float(weighted_quantiles(training.y, training.weight, (level,))[0])
         objective = {"objective": "reg:quantileerror", "quantile_alpha": level}
-        return _Fitted(_fitted(of_quantile(training, rounds), base, objective, {}))
+        return _fitted(of_quantile(training, rounds), base, objective, None)
 
 
-def _fitted(training: Training, base_score: float, objective: Mapping[str, Any], judged: Mapping[str, Any]) -> Any:
+def _fitted(training: Training, base_score: float, objective: Mapping[str, Any], stopping: Stopping | None) -> _Fitted:
     from xgboost import XGBRegressor
 
     params: dict[str, Any] = {
-        name: value for name, value in training.params.items() if name not in ("loss", "early_stopping_rounds")
+        name: value for name, value in training.params.items() if name not in (LOSS.name, EARLY_STOPPING.name)
     }
     model = XGBRegressor(
         **{**params, **objective},
@@ -86,26 +86,13 @@ def _fitted(training: Training, base_score: float, objective: Mapping[str, Any],
         n_jobs=training.threads,
         verbosity=0,
     )
-    model.fit(training.X, training.y, sample_weight=relative_weight(training), **judged)
-    return model
+    return _Fitted(model, fit_trees(model, training, stopping))
 
 
-def _stopping(training: Training) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the estimator and its `fit` are given so that it stops by its own loss on the validation rows."""
-    validation, patience = training.validation, int(training.params["early_stopping_rounds"])
+def _stopping(training: Training) -> Stopping | None:
+    """By its own loss on the validation rows, where it is to stop early."""
+    validation, patience = training.validation, int(training.params[EARLY_STOPPING.name])
     if not patience or validation is None:
-        return {}, {}
-    from xgboost.callback import EarlyStopping
-
-    def loss(y: np.ndarray, scores: np.ndarray, sample_weight: np.ndarray) -> float:
-        return mean_loss(y, scores, sample_weight, loss=str(training.params["loss"]))
-
-    stop = EarlyStopping(rounds=patience, metric_name="loss", maximize=False, save_best=True)
-    return (
-        {"eval_metric": loss, "disable_default_eval_metric": True, "callbacks": [stop]},
-        {
-            "eval_set": [(validation.X, validation.y)],
-            "sample_weight_eval_set": [validation.weights],
-            "verbose": False,
-        },
-    )
+        return None
+    loss = partial(mean_loss, loss=str(training.params[LOSS.name]))
+    return Stopping(validation=validation, weight=validation.weights, patience=patience, loss=loss)
