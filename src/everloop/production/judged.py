@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -15,13 +14,16 @@ from everloop.errors import ContractViolation, NotEnoughData
 from everloop.project import Objective, quantile_level
 from everloop.tasks import Evaluated, Evaluation, NumericEvaluation, Task
 
-__all__ = ["HeldOut", "JudgedModel", "estimates", "judge_bundle", "judge_graph"]
+__all__ = ["Estimates", "HeldOut", "JudgedModel", "estimates", "judge_bundle", "judge_graph"]
 
 REPORTED: Mapping[str, tuple[str, ...]] = {
     "classification": ("recall", "precision", "accuracy", "f1", "average_precision", "roc_auc", "log_loss", "brier"),
     "regression": ("mae", "mape", "rmse", "r2", "pinball"),
 }
 COVERAGE = "coverage"
+
+Estimates = Mapping[str, Mapping[str, float]]
+"""metric → {point, low, high, level, rows, positives}"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,23 +42,28 @@ class JudgedModel:
     names: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
-    """Rows that nothing was fitted on, and their features, made once for all graphs of one tree."""
+    """Rows that nothing was fitted on, and their features, made once for all graphs of one tree.
 
-    def __init__(self, split: Split, features: FeatureTree) -> None:
-        """The two newer spans of a split."""
-        self.validation, self.test = split.validation, split.test
-        self._features = features
+    chosen_on: of the v validation rows, judged_on: of the t test rows; float32, shape (v, k) and (t, k).
+    """
 
-    @cached_property
-    def chosen_on(self) -> np.ndarray:
-        """Features of the validation rows: float32, shape (v, k)."""
-        return self._features.matrix(self.validation)
+    validation: pl.DataFrame
+    test: pl.DataFrame
+    chosen_on: np.ndarray
+    judged_on: np.ndarray
 
-    @cached_property
-    def judged_on(self) -> np.ndarray:
-        """Features of the test rows: float32, shape (t, k)."""
-        return self._features.matrix(self.test)
+    @classmethod
+    def made(cls, split: Split, features: FeatureTree) -> HeldOut:
+        """Of the two newer spans of a split."""
+        validation, test = split.validation, split.test
+        return cls(
+            validation=validation,
+            test=test,
+            chosen_on=features.matrix(validation),
+            judged_on=features.matrix(test),
+        )
 
 
 def judge_graph(
@@ -111,7 +118,7 @@ def _judged(
     return JudgedModel(threshold=threshold, test=evaluation, quantiles=quantiles, names=names)
 
 
-def estimates(evaluation: Evaluated, *, seed: int) -> Mapping[str, Mapping[str, float]]:
+def estimates(evaluation: Evaluated, *, seed: int) -> Estimates:
     """metric → {point, low, high, level, rows, positives}; a metric these rows cannot give is left out.
 
     cost is among them where the objective has prices. Of a regression with quantiles the share of outcomes between the

@@ -53,7 +53,7 @@ def refit(context: RunContext, state: State) -> State:
         clock=context.clock,
     )
     fitted_s = context.clock.monotonic_s() - begun_s
-    objective, rows = Objective.parse(spec.objective), HeldOut(split_of(context, state, held_out=True), tree)
+    objective, rows = Objective.parse(spec.objective), HeldOut.made(split_of(context, state, held_out=True), tree)
     judged = {
         seed: judge_graph(Graph(result.graph), rows, objective, task, quantiles=spec.quantiles)
         for seed, result in zip(seeds, results, strict=True)

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from everloop.bundle import BundleParts, Graph
+from everloop.cores import usable_cores
 from everloop.data import TARGET, WEIGHT, Baseline, FeatureTree, Rows, profiled_frame, read_contract
 from everloop.errors import Refused
 from everloop.ledger import DataSpan, Estimate, RoutingState, SegmentEstimate, VerdictRecord, VersionRegistered
@@ -23,7 +24,7 @@ from everloop.models import FitProcess, FitRequest, FitResult, fit_all, fitted_l
 from everloop.pages import write_whole
 from everloop.production.fit_requests import FitRequests, learners_content
 from everloop.production.gating import held_out
-from everloop.production.judged import HeldOut, JudgedModel, estimates, judge_bundle, judge_graph
+from everloop.production.judged import Estimates, HeldOut, JudgedModel, estimates, judge_bundle, judge_graph
 from everloop.production.provenance import EVIDENCE, Reading, origin_of, registered_origin
 from everloop.production.rows import everything_known
 from everloop.production.run_state import (
@@ -179,25 +180,28 @@ def evaluate(context: RunContext, state: State) -> State:
     parts, task = split_of(context, state, held_out=True), get_task(model.task)
     tree = features_of(model, spec)
     objective = Objective.parse(spec.objective)
-    names = yardsticks_of(model)
-    rows = HeldOut(parts, tree)
-    judged, *others = (
-        judge_graph(Graph(graph_of(context, name)), rows, objective, task, quantiles=spec.quantiles)
-        for name in (CANDIDATE, *names)
-    )
-    yardsticks = dict(zip(names, others, strict=True))
+    names = (CANDIDATE, *yardsticks_of(model))
+    rows = HeldOut.made(parts, tree)
+
+    def found(name: str) -> tuple[JudgedModel, Estimates]:
+        judged = judge_graph(Graph(graph_of(context, name)), rows, objective, task, quantiles=spec.quantiles)
+        return judged, estimates(judged.test, seed=spec.seed)
+
+    with ThreadPoolExecutor(usable_cores()) as pool:  # a model's intervals are found beside another's scores
+        (judged, metrics), *others = pool.map(found, names)
+    yardsticks = dict(zip(names[1:], others, strict=True))
     champion = champion_of(context, state)
     against = None
     if champion is not None:
         bundle = resources_of(context).bundles.load(context.ledger.version(model.name, champion).bundle)
         against = judge_bundle(bundle, parts.test, objective, task)
-    _keep_judged(context.workdir, judged, yardsticks, against)
+    _keep_judged(context.workdir, judged, {name: other for name, (other, _) in yardsticks.items()}, against)
     return {
         "threshold": judged.threshold,
         "champion": champion,
-        "metrics": estimates(judged.test, seed=spec.seed),
+        "metrics": metrics,
         "champion_metrics": None if against is None else estimates(against.test, seed=spec.seed),
-        "yardstick_metrics": {name: estimates(other.test, seed=spec.seed) for name, other in yardsticks.items()},
+        "yardstick_metrics": {name: told for name, (_, told) in yardsticks.items()},
     }
 
 

@@ -280,7 +280,7 @@ class Engine:
                     ended_s = now_s if ended_s is None else ended_s
                     if run.status == "cancelled" or now_s - ended_s >= _SETTLING_S:
                         return _known_end(self._ledger, run_id)
-            self._pause(run_id)
+            self._pause(run_id, _HELP_EVERY_S if limit_s is None else _POLL_S)
 
     def _help(self, run: RunState) -> None:
         """Do what an open run waits for, where nobody else does."""
@@ -302,13 +302,13 @@ class Engine:
         if future is not None and future.done() and not self._was_lost(future):
             future.result()
 
-    def _pause(self, run_id: str) -> None:
-        """Wait a little; where the run goes on in this process, until it ended."""
+    def _pause(self, run_id: str, most_s: float) -> None:
+        """Wait a little; where the run goes on in this process, until it ended or for `most_s`."""
         future = self._futures.get(run_id)
         if future is None or self._was_lost(future):
             threading.Event().wait(_POLL_S)
         elif not future.done():
-            futures.wait([future], timeout=_POLL_S)
+            futures.wait([future], timeout=most_s)
         else:
             threading.Event().wait(_SHORT_S)  # the engine's own record follows within milliseconds
 
