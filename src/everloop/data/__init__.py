@@ -3,7 +3,7 @@
 A row's way starts here: `scan` → `load_rows` (or `decode_rows` at the endpoint) → `FeatureTree.matrix`.
 """
 
-from everloop.data.baseline import SCORE, Baseline, BaselineColumn, BaselineWindow, profiled_frame
+from everloop.data.baseline import SCORE, Baseline, BaselineColumn, BaselineSums, BaselineWindow, profiled_frame
 from everloop.data.column import AT_PREDICTION, COLUMN_TYPES, ROLES, Column
 from everloop.data.compiled import CompiledTree
 from everloop.data.contract import Contract, infer_contract
@@ -45,6 +45,7 @@ __all__ = [
     "WEIGHT",
     "Baseline",
     "BaselineColumn",
+    "BaselineSums",
     "BaselineWindow",
     "Column",
     "CompiledTree",

@@ -21,7 +21,7 @@ from everloop.data.translate import EVENT_TIME
 from everloop.data.tree import FeatureTree
 from everloop.errors import DataError, NotEnoughData
 
-__all__ = ["MOST_EDGES", "SCORE", "Baseline", "BaselineColumn", "BaselineWindow", "profiled_frame"]
+__all__ = ["MOST_EDGES", "SCORE", "Baseline", "BaselineColumn", "BaselineSums", "BaselineWindow", "profiled_frame"]
 
 MOST_EDGES: Final = 1_024
 SCORE: Final = "__score"
@@ -157,30 +157,9 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
         `window` since 1970; the first and the last are left out where the span cuts them short.
         """
         names = [name for name in frame.columns if name != EVENT_TIME]
-        if frame.height == 0 or not names:
-            raise NotEnoughData("a baseline needs at least one row and one column")
-        times_us = frame[EVENT_TIME].to_physical().to_numpy()
-        edges = max(1, min(most_edges, _ALL_EDGES // len(names)))
-        window_us = window // _US
-        places = list(_windows(times_us, window_us))
-        bins = _bins(len(names), len(places))
-        places = places[-max(1, _ALL_CELLS // (len(names) * (bins + 1))) :]
-        spans = _Spans.of(places)
-        with ThreadPoolExecutor(usable_cores()) as pool:
-            made = list(pool.map(lambda name: _summed(frame[name], weight, edges, bins, spans), names))
-        columns, cells = zip(*made, strict=True)
-        return cls(
-            columns=columns,
-            windows=tuple(
-                BaselineWindow(start_us=start, rows=len(of), counts=tuple(_plain(table[place]) for table in cells))
-                for place, (start, of) in enumerate(places)
-            ),
-            window_us=window_us,
-            rows=frame.height,
-            effective_rows=float(frame.height if weight is None else weight.sum() ** 2 / (weight**2).sum()),
-            start_us=int(times_us.min()),
-            end_us=int(times_us.max()),
-        )
+        sums = BaselineSums(frame[EVENT_TIME], window=window, weight=weight, columns=len(names), most_edges=most_edges)
+        sums.add(frame.select(names))
+        return sums.baseline()
 
     def to_json(self) -> bytes:
         """Canonical JSON: the same baseline gives the same bytes."""
@@ -198,13 +177,71 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
         return baseline
 
 
+class BaselineSums:
+    """A baseline in the making: what is known of the rows is summed up before the rest is."""
+
+    def __init__(
+        self,
+        times: pl.Series,
+        *,
+        window: timedelta,
+        weight: np.ndarray | None = None,
+        columns: int,
+        most_edges: int = MOST_EDGES,
+    ) -> None:
+        """times: the rows' event times. columns: how many there will be, on which their bins depend; else as `build`.
+
+        Raises NotEnoughData where there are no rows or no columns.
+        """
+        if len(times) == 0 or not columns:
+            raise NotEnoughData("a baseline needs at least one row and one column")
+        self._times_us = times.to_physical().to_numpy()
+        self._weight, self._window_us = weight, window // _US
+        self._edges = max(1, min(most_edges, _ALL_EDGES // columns))
+        places = list(_windows(self._times_us, self._window_us))
+        self._bins = _bins(columns, len(places))
+        self._places = places[-max(1, _ALL_CELLS // (columns * (self._bins + 1))) :]
+        self._spans = _Spans.of(self._places)
+        self._columns: list[BaselineColumn] = []
+        self._cells: list[np.ndarray] = []
+
+    def add(self, frame: pl.DataFrame, *, threads: int | None = None) -> None:
+        """Sum up further columns of the same rows. threads: None for all cores."""
+        with ThreadPoolExecutor(usable_cores() if threads is None else threads) as pool:
+            for column, cells in pool.map(
+                lambda values: _summed(values, self._weight, self._edges, self._bins, self._spans), frame.get_columns()
+            ):
+                self._columns.append(column)
+                self._cells.append(cells)
+
+    def baseline(self) -> Baseline:
+        """The columns in the order in which they were added."""
+        weight, rows = self._weight, len(self._times_us)
+        return Baseline(
+            columns=tuple(self._columns),
+            windows=tuple(
+                BaselineWindow(start_us=start, rows=len(of), counts=tuple(_plain(table[at]) for table in self._cells))
+                for at, (start, of) in enumerate(self._places)
+            ),
+            window_us=self._window_us,
+            rows=rows,
+            effective_rows=float(rows if weight is None else weight.sum() ** 2 / (weight**2).sum()),
+            start_us=int(self._times_us.min()),
+            end_us=int(self._times_us.max()),
+        )
+
+
 def profiled_frame(
-    frame: pl.DataFrame, contract: Contract, tree: FeatureTree, features: np.ndarray | None, score: np.ndarray
+    frame: pl.DataFrame,
+    contract: Contract,
+    tree: FeatureTree,
+    features: np.ndarray | None,
+    score: np.ndarray | None,
 ) -> pl.DataFrame:
     """What a baseline watches: `event_time`, features and inputs as they came, derived features, `__score`.
 
     frame: rows with the contract's types. features: the tree's matrix of them; where None, what it takes of it is made.
-    score: shape (rows,). Columns with the role time, id, entity or outcome, and times, are left out.
+    score: shape (rows,), or None. Columns with the role time, id, entity or outcome, and times, are left out.
     """
     raw = [
         column.name
@@ -216,7 +253,8 @@ def profiled_frame(
         tree = tree.only(derived)
         features = tree.matrix(frame)
     made = [pl.Series(name, np.ascontiguousarray(features[:, tree.names.index(name)])) for name in derived]
-    return frame.select(EVENT_TIME, *raw).with_columns(*made, pl.Series(SCORE, score))
+    made += [] if score is None else [pl.Series(SCORE, score)]
+    return frame.select(EVENT_TIME, *raw).with_columns(*made)
 
 
 def _windows(times_us: np.ndarray, window_us: int) -> Iterator[tuple[int, np.ndarray]]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from everloop.models.fitting import FitRequest, fit_here
 from everloop.models.learner import Validation
-from everloop.models.process import REHEARSE
+from everloop.models.process import FITTED, REHEARSE
 
 __all__ = ["main"]
 
@@ -42,7 +42,7 @@ def main() -> None:
             continue
         folder = Path(line)
         try:
-            result = fit_here(_request(folder))
+            result = fit_here(_request(folder), fitted=(folder / FITTED).touch)
         except Exception as error:  # whatever a library raises becomes a sentence for the parent
             _write(folder, {"error": type(error).__name__, "sentence": str(error)})
             return

@@ -99,15 +99,16 @@ class FitResult:
     held: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
-def fit_here(request: FitRequest) -> FitResult:
+def fit_here(request: FitRequest, *, fitted: Callable[[], None] | None = None) -> FitResult:
     """Fit in this process: for a worker that is already apart. `fit` does the same in a child that can be stopped.
 
+    fitted: called once the model is fitted and only its graph is to be made and compared; of a blend it is not.
     Raises ConfigurationError for what was asked, NotEnoughData for one class only or too few rows to calibrate on,
     GraphDisagrees.
     """
     if request.learner == BLEND:
         return _fit_blend(request)
-    return fit_with(_found_learner(request), request)
+    return fit_with(_found_learner(request), request, fitted=fitted)
 
 
 def check_request(request: FitRequest) -> None:
@@ -119,8 +120,8 @@ def check_request(request: FitRequest) -> None:
         _checked_params(_found_learner(request), request)
 
 
-def fit_with(item: Learner, request: FitRequest) -> FitResult:
-    """Fit `item`, whatever name the request has for it. Raises as `fit_here`."""
+def fit_with(item: Learner, request: FitRequest, *, fitted: Callable[[], None] | None = None) -> FitResult:
+    """Fit `item`, whatever name the request has for it. fitted: as `fit_here` has it, as what is raised."""
     from threadpoolctl import threadpool_limits
 
     params = _checked_params(item, request)
@@ -136,9 +137,9 @@ def fit_with(item: Learner, request: FitRequest) -> FitResult:
     with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model, graph, agreement, fit_s, calibration = (
-            _of_numbers(request, item, training, fill)
+            _of_numbers(request, item, training, fill, fitted)
             if request.task == "regression"
-            else _of_classes(request, item, training, fill)
+            else _of_classes(request, item, training, fill, fitted)
         )
     return FitResult(
         graph=graph,
@@ -181,11 +182,15 @@ _Made = tuple[FittedModel, bytes, float, float, Calibrated | None]
 """A model, its graph, how far they differ, the seconds of the fit, and how the scores were calibrated."""
 
 
-def _of_classes(request: FitRequest, item: Learner, training: Training, fill: np.ndarray) -> _Made:
+def _of_classes(
+    request: FitRequest, item: Learner, training: Training, fill: np.ndarray, fitted: Callable[[], None] | None
+) -> _Made:
     clock = SystemClock()
     started_s = clock.monotonic_s()
     model = _model(item, request, training)
     fit_s = clock.monotonic_s() - started_s
+    if fitted is not None:
+        fitted()
     converted, graph = _graph(item, lambda: _served(item, model, fill))
     rows = _compared(request)
     agreement = largest_difference(graph, model, rows, fill=fill, most=request.compared_rows, seed=request.seed)
@@ -198,11 +203,15 @@ def _of_classes(request: FitRequest, item: Learner, training: Training, fill: np
     return model, graph, agreement, fit_s, calibration
 
 
-def _of_numbers(request: FitRequest, item: Learner, training: Training, fill: np.ndarray) -> _Made:
+def _of_numbers(
+    request: FitRequest, item: Learner, training: Training, fill: np.ndarray, fitted: Callable[[], None] | None
+) -> _Made:
     clock = SystemClock()
     started_s = clock.monotonic_s()
     numbers = fit_numbers(item, training, request.quantiles, fit=partial(_model, item, request))
     fit_s = clock.monotonic_s() - started_s
+    if fitted is not None:
+        fitted()
     graph = _graph(item, lambda: numbers.graph(fill=fill, row_block=item.row_block))
     agreement = numbers.largest_difference(
         graph, _compared(request), fill=fill, most=request.compared_rows, seed=request.seed

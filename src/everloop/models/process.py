@@ -29,6 +29,7 @@ __all__ = ["FitProcess", "fit", "fit_all"]
 
 _PREFIX: Final = ".everloop-fit-"
 REHEARSE: Final = "rehearse"
+FITTED: Final = "fitted"
 
 
 def fit(
@@ -52,6 +53,7 @@ def fit_all(
     scratch: Path | None = None,
     clock: Clock | None = None,
     process: FitProcess | None = None,
+    fitted: Callable[[], None] | None = None,
 ) -> list[FitResult]:
     """Fit one after another in a single child process, which loads each library once, and bring back the graphs.
 
@@ -60,6 +62,8 @@ def fit_all(
     stopped: asked ten times a second; once true, the child is killed and FitFailed raised.
     scratch: as `FitProcess` has it; nothing is left in it afterwards.
     process: one that was begun before, and has ended afterwards; where it has died by itself meanwhile, another is.
+    fitted: called here when the last model is fitted and its graph is made, which takes one core and some time; not
+        where that is over before it is seen, nor for a blend.
     Raises what `fit_here` raises for the first that fails, and FitFailed where the child gave nothing.
     """
     clock = SystemClock() if clock is None else clock
@@ -69,7 +73,7 @@ def fit_all(
         process = None
     with FitProcess(scratch=scratch) if process is None else process as child:
         sent = [child.send(request) for request in requests]
-        child.wait(sent, time_limit_s=time_limit_s, deadline_s=deadline_s, stopped=stopped, clock=clock)
+        child.wait(sent, time_limit_s=time_limit_s, deadline_s=deadline_s, stopped=stopped, clock=clock, fitted=fitted)
         return [one.received() for one in sent]
 
 
@@ -135,11 +139,15 @@ class FitProcess:
         deadline_s: float | None,
         stopped: Callable[[], bool] | None,
         clock: Clock,
+        fitted: Callable[[], None] | None = None,
     ) -> None:
         """Until it has fitted all that was sent. Raises StepTimeout at the deadline, FitFailed."""
         self._child.say("")
         learners = " and ".join(one.learner for one in sent)
         while not self._child.ends_soon():
+            if fitted is not None and sent[-1].is_fitted:
+                fitted()
+                fitted = None
             if deadline_s is not None and clock.monotonic_s() >= deadline_s:
                 rows = max(one.rows for one in sent)
                 raise StepTimeout(
@@ -198,6 +206,11 @@ class SentFit:
                 f"{error.strerror or error}; make room there and run it again"
             ) from error
         return cls(folder=folder, learner=request.learner, rows=len(request.X))
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether its model is fitted; its graph may not have been made yet."""
+        return (self.folder / FITTED).exists()
 
     def received(self) -> FitResult:
         """What the child left. Raises what the fit raised, and FitFailed where it left nothing."""

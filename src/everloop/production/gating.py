@@ -26,6 +26,7 @@ from everloop.production.refits import read_refits
 from everloop.production.run_state import (
     CANDIDATE,
     CHAMPION,
+    JUDGED,
     features_of,
     model_of,
     resources_of,
@@ -190,7 +191,7 @@ def _keep_file(context: RunContext, model: Model, path: os.PathLike[str]) -> Non
 
 
 def _gate_evidence(context: RunContext, state: State, model: Model, spec: Spec) -> GateEvidence:
-    frame = pl.read_parquet(context.workdir / "judged.parquet")
+    frame = pl.read_parquet(context.workdir / JUDGED)
     thresholds = json.loads((context.workdir / "thresholds.json").read_bytes())
     objective = Objective.parse(spec.objective)
     candidate = _evaluation(frame, CANDIDATE, thresholds, model, objective)
@@ -225,7 +226,7 @@ def _gate_evidence(context: RunContext, state: State, model: Model, spec: Spec) 
 def held_out(context: RunContext, state: State) -> tuple[Evaluated, dict[str, np.ndarray]]:
     """The candidate on the held-out rows as `evaluate` kept it; segment → each row's value, shape (n,)."""
     model, spec = model_of(context, state), spec_of(context, state)
-    frame = pl.read_parquet(context.workdir / "judged.parquet")
+    frame = pl.read_parquet(context.workdir / JUDGED)
     thresholds = json.loads((context.workdir / "thresholds.json").read_bytes())
     candidate = _evaluation(frame, CANDIDATE, thresholds, model, Objective.parse(spec.objective))
     return candidate, _segments(model, _test_rows(context, state, model, whole=False))

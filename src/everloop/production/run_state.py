@@ -33,6 +33,8 @@ __all__ = [
     "CANDIDATE",
     "CHAMPION",
     "FITTING",
+    "JUDGED",
+    "JUDGED_VALIDATION",
     "ROWS",
     "champion_of",
     "decided_split",
@@ -52,6 +54,8 @@ __all__ = [
 CANDIDATE = "candidate"
 CHAMPION = "champion"
 FITTING = "fitting"
+JUDGED = "judged.parquet"  # outcome, weight and every model's score of the test rows
+JUDGED_VALIDATION = "validation.parquet"  # the candidate's scores of the validation rows
 ROWS = "rows"
 _SNAPSHOT = "snapshot.parquet"
 

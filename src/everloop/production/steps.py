@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ import polars as pl
 
 from everloop.bundle import BundleParts, Graph
 from everloop.cores import usable_cores
-from everloop.data import TARGET, WEIGHT, Baseline, FeatureTree, Rows, profiled_frame, read_contract
+from everloop.data import TARGET, WEIGHT, Rows, read_contract
 from everloop.errors import Refused
 from everloop.ledger import DataSpan, Estimate, RoutingState, SegmentEstimate, VerdictRecord, VersionRegistered
 from everloop.models import FitProcess, FitRequest, FitResult, fit_all, fitted_learners, learners
 from everloop.pages import write_whole
+from everloop.production.baseline import baseline_of, begin_baseline
 from everloop.production.fit_requests import FitRequests, learners_content
 from everloop.production.gating import held_out
 from everloop.production.judged import Estimates, HeldOut, JudgedModel, estimates, judge_bundle, judge_graph
@@ -31,6 +33,8 @@ from everloop.production.run_state import (
     CANDIDATE,
     CHAMPION,
     FITTING,
+    JUDGED,
+    JUDGED_VALIDATION,
     ROWS,
     champion_of,
     decided_split,
@@ -54,7 +58,6 @@ from everloop.workflows import RunContext, State
 __all__ = ["evaluate", "fit", "package", "register", "release", "snapshot", "split"]
 
 _LEARNERS = "learners.py"
-_VALIDATION = "validation.parquet"
 
 
 def snapshot(context: RunContext, state: State) -> State:
@@ -138,6 +141,7 @@ def fit(context: RunContext, state: State) -> State:
         scratch=context.workdir,
         clock=context.clock,
         process=context.at_hand.take(FITTING),
+        fitted=partial(begin_baseline, context, state),
     )
     for name, found in zip((*yardsticks_of(model), CANDIDATE), results, strict=True):
         write_whole(context.workdir / f"{name}.onnx", found.graph)
@@ -218,9 +222,9 @@ def _keep_judged(
         if model.quantiles is not None:
             columns |= {f"{name}_{said}": model.quantiles[:, place] for place, said in enumerate(model.names)}
     thresholds = {name: model.threshold for name, model in models.items()}
-    write_frame(pl.DataFrame(columns), workdir / "judged.parquet")
+    write_frame(pl.DataFrame(columns), workdir / JUDGED)
     if judged.validation is not None:
-        write_frame(pl.DataFrame({CANDIDATE: judged.validation}), workdir / _VALIDATION)
+        write_frame(pl.DataFrame({CANDIDATE: judged.validation}), workdir / JUDGED_VALIDATION)
     write_whole(workdir / "thresholds.json", json.dumps(thresholds).encode())
 
 
@@ -234,7 +238,7 @@ def package(context: RunContext, state: State) -> State:
             graph=graph_of(context, CANDIDATE),
             features=tree,
             contract=read_contract(model),
-            baseline=_baseline(context, state, model, tree),
+            baseline=baseline_of(context, state),
             threshold=state["threshold"],
             metrics={name: estimate["point"] for name, estimate in state["metrics"].items()},
             spec_hash=spec.hash,
@@ -257,28 +261,6 @@ def package(context: RunContext, state: State) -> State:
 def _held_out_outcomes(context: RunContext, state: State) -> np.ndarray:
     """The outcomes of all rows that the model was not fitted on."""
     return run_rows(context, [TARGET], skipped=state["split"]["train"]["rows"])[TARGET].to_numpy()
-
-
-def _baseline(context: RunContext, state: State, model: Model, tree: FeatureTree) -> Baseline:
-    """The reference: columns over all rows of the run; the score is missing on the rows it was fitted on."""
-    rows, held_out = run_rows(context), _held_out_scores(context, state, tree)
-    score = np.full(rows.height, np.nan, dtype=np.float32)
-    score[-len(held_out) :] = held_out
-    watched = profiled_frame(rows, read_contract(model), tree, None, score)
-    weighted = model.data.weight is not None
-    return Baseline.build(watched, window=model.monitor.every, weight=rows[WEIGHT].to_numpy() if weighted else None)
-
-
-def _held_out_scores(context: RunContext, state: State, tree: FeatureTree) -> np.ndarray:
-    """The candidate's scores on validation and test rows, as `evaluate` found them; float32, shape (v + t,)."""
-    test = pl.read_parquet(context.workdir / "judged.parquet", columns=[CANDIDATE])[CANDIDATE].to_numpy()
-    known = context.workdir / _VALIDATION
-    if known.exists():
-        validation = pl.read_parquet(known)[CANDIDATE].to_numpy()
-    else:  # no threshold was chosen on them
-        rows = split_of(context, state, columns=tree.columns, held_out=True).validation
-        validation = Graph(graph_of(context, CANDIDATE)).scores(tree.matrix(rows))
-    return np.concatenate([validation, test])
 
 
 def register(context: RunContext, state: State) -> State:
