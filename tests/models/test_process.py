@@ -134,7 +134,7 @@ def test_a_process_that_died_before_anything_was_sent_is_replaced(fitted: dict[s
     (child,) = fitting_children()
     child.kill()
     psutil.wait_procs([child], timeout=30)
-    (result,) = fit_all([request("constant")], process=process, scratch=tmp_path)
+    (result,) = fit_all([request("constant")], process=FitProcess.living(process, scratch=tmp_path))
     assert result.graph == fitted["constant"].graph
     assert list(tmp_path.iterdir()) == []
 

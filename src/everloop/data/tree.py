@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -71,11 +71,17 @@ class FeatureTree(msgspec.Struct, frozen=True, kw_only=True):
             as_float32(expression(node)).alias(name) for name, node in zip(self.names, self.nodes, strict=True)
         )
 
-    def matrix(self, frame: pl.DataFrame) -> np.ndarray:
-        """The features of each row: shape (rows, features), Float32, C order. The same values as `frame` gives."""
+    def matrix(
+        self, frame: pl.DataFrame, *, allocate: Callable[[tuple[int, int]], np.ndarray] | None = None
+    ) -> np.ndarray:
+        """The features of each row: shape (rows, features), Float32, C order. The same values as `frame` gives.
+
+        allocate: gives the array of a shape that they are written into; None makes one.
+        """
         derived = [place for place, node in enumerate(self.nodes) if node.op != "column"]
         made = frame.select(expression(self.nodes[place]).alias(self.names[place]) for place in derived)
-        matrix = np.empty((frame.height, len(self.names)), np.float32)
+        shape = (frame.height, len(self.names))
+        matrix = np.empty(shape, np.float32) if allocate is None else allocate(shape)
         columns = []
         for place, node in enumerate(self.nodes):
             # a plain column needs no expression, whose overhead is most of what a single row costs

@@ -21,6 +21,7 @@ from everloop import errors
 from everloop.child_process import ChildProcess
 from everloop.clock import Clock, SystemClock
 from everloop.errors import ConfigurationError, EverloopError, FitFailed, StepTimeout
+from everloop.models.array_files import ArrayFiles
 from everloop.models.calibration import Calibration
 from everloop.models.fitting import FitRequest, FitResult, check_request
 from everloop.models.learner import target_type
@@ -61,16 +62,13 @@ def fit_all(
     time_limit_s: over all of them; after it the child is killed and StepTimeout raised; None waits.
     stopped: asked ten times a second; once true, the child is killed and FitFailed raised.
     scratch: as `FitProcess` has it; nothing is left in it afterwards.
-    process: one that was begun before, and has ended afterwards; where it has died by itself meanwhile, another is.
+    process: one that was begun before, and has ended afterwards; None begins one in `scratch`.
     fitted: called here when the last model is fitted and its graph is made, which takes one core and some time; not
         where that is over before it is seen, nor for a blend.
     Raises what `fit_here` raises for the first that fails, and FitFailed where the child gave nothing.
     """
     clock = SystemClock() if clock is None else clock
     deadline_s = None if time_limit_s is None else clock.monotonic_s() + time_limit_s
-    if process is not None and process.has_ended:
-        process.close()
-        process = None
     with FitProcess(scratch=scratch) if process is None else process as child:
         sent = [child.send(request) for request in requests]
         child.wait(sent, time_limit_s=time_limit_s, deadline_s=deadline_s, stopped=stopped, clock=clock, fitted=fitted)
@@ -86,7 +84,9 @@ class FitProcess:
     def __init__(self, *, scratch: Path | None = None) -> None:
         self._child = ChildProcess("everloop.models.child")
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._files = ArrayFiles()
         self._sent = 0
+        self._rooms = 0
         if scratch is not None:
             self.work_in(scratch)
 
@@ -96,6 +96,15 @@ class FitProcess:
         process = cls()
         process.rehearse(["logistic"], task="classification")
         return process
+
+    @classmethod
+    def living(cls, begun: FitProcess | None, *, scratch: Path | None = None) -> FitProcess:
+        """The one that was begun, or a new one where there is none or it has died by itself meanwhile."""
+        if begun is not None and not begun.has_ended:
+            return begun
+        if begun is not None:
+            begun.close()
+        return cls(scratch=scratch)
 
     def work_in(self, scratch: Path | None) -> None:
         """Give it what it is to fit in this folder, and not in the machine's own for what is passing.
@@ -123,13 +132,28 @@ class FitProcess:
     def send(self, request: FitRequest) -> SentFit:
         """Let it fit this once it has fitted what was sent before. Raises ConfigurationError, FitFailed."""
         check_request(request)
-        if self._folder is None:
-            self.work_in(None)
-        assert self._folder is not None
-        sent = SentFit.write(request, Path(self._folder.name) / str(self._sent))
+        sent = SentFit.write(request, self._place() / str(self._sent), self._files)
         self._sent += 1
         self._child.say(str(sent.folder))  # where it has ended, whoever waits for it is told why
         return sent
+
+    def room(self, shape: tuple[int, int]) -> np.ndarray:
+        """An array for rows to be sent, which the child reads where they are written: float32, zeros. Raises FitFailed.
+
+        shape: rows and columns.
+        """
+        path = self._place() / f"rows-{self._rooms}.npy"
+        self._rooms += 1
+        try:
+            return self._files.room(path, shape)
+        except OSError as error:
+            raise _no_room(path.parent.parent, 4 * shape[0] * shape[1], error) from error
+
+    def _place(self) -> Path:
+        if self._folder is None:
+            self.work_in(None)
+        assert self._folder is not None
+        return Path(self._folder.name)
 
     def wait(
         self,
@@ -179,8 +203,8 @@ class SentFit:
     rows: int
 
     @classmethod
-    def write(cls, request: FitRequest, folder: Path) -> SentFit:
-        """Put the request into a new folder. Raises FitFailed where there is no room for it."""
+    def write(cls, request: FitRequest, folder: Path, files: ArrayFiles) -> SentFit:
+        """Put the request into a new folder. files: where its arrays may lie already. Raises FitFailed without room."""
         arrays = _arrays(request)
         said = {
             "learner": request.learner,
@@ -197,14 +221,10 @@ class SentFit:
         try:
             folder.mkdir()
             for name, array in arrays.items():
-                np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
+                files.put(array, folder / f"{name}.npy")
             (folder / "request.json").write_text(json.dumps(said), encoding="utf-8")
         except OSError as error:
-            needed = sum(array.nbytes for array in arrays.values()) / 1e6
-            raise FitFailed(
-                f"the rows for {request.learner} ({needed:.0f} MB) could not be written to {folder.parent.parent}: "
-                f"{error.strerror or error}; make room there and run it again"
-            ) from error
+            raise _no_room(folder.parent.parent, sum(array.nbytes for array in arrays.values()), error) from error
         return cls(folder=folder, learner=request.learner, rows=len(request.X))
 
     @property
@@ -239,6 +259,14 @@ def _arrays(request: FitRequest) -> dict[str, np.ndarray]:
         arrays["validation_y"] = np.asarray(request.validation.y).astype(target_type(request.task))
         arrays["validation_weight"] = request.validation.weights
     return arrays
+
+
+def _no_room(place: Path, needed: int, error: OSError) -> FitFailed:
+    """needed: in bytes."""
+    return FitFailed(
+        f"the rows for a fit ({needed / 1e6:.0f} MB) could not be written to {place}: {error.strerror or error}; "
+        "make room there and run it again"
+    )
 
 
 def _check_end(learners: str, child: ChildProcess) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from everloop.cores import usable_cores
 from everloop.data import TARGET, WEIGHT, FeatureTree, Split, fit_sample
-from everloop.models import FitRequest, Validation, fitted_learners, own_content
+from everloop.models import FitProcess, FitRequest, Validation, fitted_learners, own_content
 from everloop.project import Model, Spec, quantile_level
 from everloop.tasks import get_task
 
@@ -21,20 +21,21 @@ YARDSTICK_ROWS = 100_000
 class FitRequests:
     """The fits of a run: each is made when it is asked for, on validation rows that are made once."""
 
-    def __init__(self, model: Model, spec: Spec, parts: Split, tree: FeatureTree) -> None:
-        self._model, self._spec, self._tree, self._train = model, spec, tree, parts.train
+    def __init__(self, model: Model, spec: Spec, parts: Split, tree: FeatureTree, process: FitProcess) -> None:
+        """process: which will fit them, and where their rows are written."""
+        self._model, self._spec, self._train = model, spec, parts.train
+        self._tree, self._room = tree, process.room
         self._validation = Validation(
-            X=tree.matrix(parts.validation),
+            X=tree.matrix(parts.validation, allocate=self._room),
             y=parts.validation[TARGET].to_numpy(),
             weight=parts.validation[WEIGHT].to_numpy(),
         )
 
-    def candidate(self, *, seed: int | None = None) -> FitRequest:
-        """The fit of the spec, on all cores. seed: of the fit alone, None is its own; the rows are drawn by its own."""
+    def candidates(self, seeds: Sequence[int]) -> Iterator[FitRequest]:
+        """The fit of the spec with each of these seeds, on all cores; the rows are drawn by the spec's own."""
         model, spec = self._model, self._spec
-        request = self._request(spec.learner, spec.hyperparameters, most=model.train.rows)
-        seed = spec.seed if seed is None else seed
-        return replace(request, own=model.own_learners, seed=seed, threads=usable_cores())
+        first = self._request(spec.learner, spec.hyperparameters, most=model.train.rows)
+        yield from (replace(first, own=model.own_learners, seed=seed, threads=usable_cores()) for seed in seeds)
 
     def yardsticks(self, names: Sequence[str]) -> Iterator[FitRequest]:
         """The fits of the yardsticks beside it, as they are by default, all on the same rows."""
@@ -51,7 +52,7 @@ class FitRequests:
         return FitRequest(
             learner=learner,
             params=params,
-            X=self._tree.matrix(rows),
+            X=self._tree.matrix(rows, allocate=self._room),
             y=y[chosen.rows],
             weight=chosen.weight,
             validation=self._validation,

@@ -15,7 +15,7 @@ import polars as pl
 
 from everloop.bundle import Graph
 from everloop.errors import Refused
-from everloop.models import FitRequest, fit_all
+from everloop.models import FitProcess, FitRequest, fit_all
 from everloop.pages import write_whole
 from everloop.production.fit_requests import FitRequests, learners_content
 from everloop.production.judged import HeldOut, JudgedModel, judge_graph
@@ -45,12 +45,13 @@ def refit(context: RunContext, state: State) -> State:
     _refuse_changed_learners(model, spec, state)
     tree, task = features_of(model, spec), get_task(model.task)
     begun_s = context.clock.monotonic_s()
+    process = FitProcess(scratch=context.workdir)
     results = fit_all(
-        _fit_requests(context, state, model, spec, seeds),
+        _fit_requests(context, state, model, spec, seeds, process),
         time_limit_s=context.remaining_s(),
         stopped=context.should_stop,
-        scratch=context.workdir,
         clock=context.clock,
+        process=process,
     )
     fitted_s = context.clock.monotonic_s() - begun_s
     objective, rows = Objective.parse(spec.objective), HeldOut.made(split_of(context, state, held_out=True), tree)
@@ -63,12 +64,11 @@ def refit(context: RunContext, state: State) -> State:
 
 
 def _fit_requests(
-    context: RunContext, state: State, model: Model, spec: Spec, seeds: Sequence[int]
+    context: RunContext, state: State, model: Model, spec: Spec, seeds: Sequence[int], process: FitProcess
 ) -> Iterator[FitRequest]:
-    """One at a time, as each holds its rows."""
-    requests = FitRequests(model, spec, split_of(context, state), features_of(model, spec))
-    for seed in seeds:
-        yield requests.candidate(seed=seed)
+    """Of the same rows, which are let go once they lie where the process reads them."""
+    requests = FitRequests(model, spec, split_of(context, state), features_of(model, spec), process)
+    yield from requests.candidates(seeds)
 
 
 def _refuse_changed_learners(model: Model, spec: Spec, state: State) -> None:

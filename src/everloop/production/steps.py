@@ -134,13 +134,13 @@ def fit(context: RunContext, state: State) -> State:
     """
     model, spec = model_of(context, state), spec_of(context, state)
     content = _keep_learners(context, model, spec)
+    process = FitProcess.living(context.at_hand.take(FITTING), scratch=context.workdir)
     results = fit_all(
-        _fit_requests(context, state, model, spec),
+        _fit_requests(context, state, model, spec, process),
         time_limit_s=context.remaining_s(),
         stopped=context.should_stop,
-        scratch=context.workdir,
         clock=context.clock,
-        process=context.at_hand.take(FITTING),
+        process=process,
         fitted=partial(begin_baseline, context, state),
     )
     for name, found in zip((*yardsticks_of(model), CANDIDATE), results, strict=True):
@@ -151,13 +151,17 @@ def fit(context: RunContext, state: State) -> State:
     return {"fit": _fitted(result) | ({} if content is None else {"own_learners": content})}
 
 
-def _fit_requests(context: RunContext, state: State, model: Model, spec: Spec) -> Iterator[FitRequest]:
+def _fit_requests(
+    context: RunContext, state: State, model: Model, spec: Spec, process: FitProcess
+) -> Iterator[FitRequest]:
     """One at a time: the few rows of the yardsticks first, which are fitted by the time all of them are made."""
     tree = features_of(model, spec)
-    requests = FitRequests(model, spec, split_of(context, state, columns=[*tree.columns, TARGET, WEIGHT]), tree)
+    parts = split_of(context, state, columns=[*tree.columns, TARGET, WEIGHT])
+    requests = FitRequests(model, spec, parts, tree, process)
+    del parts
     context.at_hand.drop(ROWS)  # those that the fit needs are held by the requests
     yield from requests.yardsticks(yardsticks_of(model))
-    yield requests.candidate()
+    yield from requests.candidates([spec.seed])
 
 
 def _keep_learners(context: RunContext, model: Model, spec: Spec) -> str | None:
