@@ -21,6 +21,10 @@ __all__ = ["NO_CATEGORY", "filled", "fills"]
 
 
 NO_CATEGORY: Final = -1.0
+_COLUMNS: Final = 8  # at once for each thread: a few copies of a column, not a copy of all rows
+_BLOCK_ROWS: Final = 4096
+_MANY: Final = 100_000
+_FEW: Final = 4096
 
 
 def fills(
@@ -36,16 +40,29 @@ def fills(
     X: float32, shape (n, k). A column without a finite value is filled with 0. categories: places of columns that hold
     categories; one_hot: whether the learner makes a column of each. threads: they change nothing.
     """
+    groups = [range(start, min(start + _COLUMNS, X.shape[1])) for start in range(0, X.shape[1], _COLUMNS)]
     with ThreadPoolExecutor(threads) as pool:
         found = pool.map(
-            lambda place: _fill(X[:, place], reads_missing, place in categories, one_hot), range(X.shape[1])
+            lambda group: [
+                _fill(column, reads_missing, place in categories, one_hot)
+                for place, column in zip(group, _columns(X, group), strict=True)
+            ],
+            groups,
         )
-        return np.fromiter(found, dtype=np.float32, count=X.shape[1])
+        return np.array([fill for fills in found for fill in fills], dtype=np.float32)
 
 
-def _fill(values: np.ndarray, reads_missing: bool, holds_categories: bool, one_hot: bool) -> float:
+def _columns(X: np.ndarray, group: range) -> np.ndarray:
+    """Some columns of `X`, each in one piece: float32, shape (g, n). Block by block, as its rows lie in the cache."""
+    columns = np.empty((len(group), len(X)), dtype=np.float32)
+    for start in range(0, len(X), _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
+        columns[:, rows] = X[rows, group.start : group.stop].T
+    return columns
+
+
+def _fill(column: np.ndarray, reads_missing: bool, holds_categories: bool, one_hot: bool) -> float:
     """As `fills`, of one column."""
-    column = np.ascontiguousarray(values)
     finite = np.isfinite(column)
     present = column if finite.all() else column[finite]
     if reads_missing and len(present) < len(column):
@@ -53,7 +70,20 @@ def _fill(values: np.ndarray, reads_missing: bool, holds_categories: bool, one_h
     if holds_categories:
         is_told = one_hot or len(present) < len(column)
         return NO_CATEGORY if is_told else float(np.bincount(present.astype(np.int64)).argmax())
-    return float(np.partition(present, len(present) // 2)[len(present) // 2]) if len(present) else 0.0
+    return _median(present) if len(present) else 0.0
+
+
+def _median(numbers: np.ndarray) -> float:
+    """The upper one of the two in the middle. Of many, a few tell where it lies, and only those near it are ordered."""
+    place = len(numbers) // 2
+    if len(numbers) >= _MANY:
+        few = np.sort(numbers[:: len(numbers) // _FEW])
+        low, high = few[len(few) * 47 // 100], few[len(few) * 53 // 100]
+        near = numbers[(numbers >= low) & (numbers <= high)]
+        at = place - np.count_nonzero(numbers < low)
+        if 0 <= at < len(near):
+            return float(np.partition(near, at)[at])
+    return float(np.partition(numbers, place)[place])
 
 
 def filled(X: np.ndarray, fill: np.ndarray) -> np.ndarray:
