@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import sys
 from pathlib import Path
 
 from everloop.models import FitProcess
+
+atexit.register(gc.freeze)  # as the command `everloop` ends
 
 fitting = FitProcess.ahead()  # as `everloop train` begins it, beside the libraries that it loads itself
 

@@ -79,6 +79,20 @@ def test_talk_is_folded_between_words_on_a_terminal_and_a_line_elsewhere(tmp_pat
     assert said.split() == plain.err.split()
 
 
+_ENDING = """
+import atexit, gc
+atexit.register(lambda: print("frozen" if gc.get_freeze_count() else "not frozen"))
+from everloop.cli import main
+main()
+"""
+
+
+def test_a_command_that_ends_is_not_searched_for_garbage(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", _ENDING, "--version"]
+    ended = subprocess.run(program, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[1:] == ["frozen"]
+
+
 _PRESSED = """
 import os, signal, sys
 

@@ -21,7 +21,7 @@ __all__ = ["NO_CATEGORY", "filled", "fills"]
 
 
 NO_CATEGORY: Final = -1.0
-_COLUMNS: Final = 8  # at once for each thread: a few copies of a column, not a copy of all rows
+_COLUMNS: Final = 4  # at once for each thread: a few copies of a column, not a copy of all rows
 _BLOCK_ROWS: Final = 4096
 _MANY: Final = 100_000
 _FEW: Final = 4096
