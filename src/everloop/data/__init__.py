@@ -3,7 +3,15 @@
 A row's way starts here: `scan` → `load_rows` (or `decode_rows` at the endpoint) → `FeatureTree.matrix`.
 """
 
-from everloop.data.baseline import SCORE, Baseline, BaselineColumn, BaselineSums, BaselineWindow, profiled_frame
+from everloop.data.baseline import (
+    SCORE,
+    Baseline,
+    BaselineColumn,
+    BaselineSums,
+    BaselineWindow,
+    profiled_frame,
+    watched_columns,
+)
 from everloop.data.column import AT_PREDICTION, COLUMN_TYPES, ROLES, Column
 from everloop.data.compiled import CompiledTree
 from everloop.data.contract import Contract, infer_contract
@@ -93,6 +101,7 @@ __all__ = [
     "translate",
     "utc_times",
     "violations",
+    "watched_columns",
     "without_violations",
     "write_contract",
     "write_first_contract",

@@ -21,7 +21,16 @@ from everloop.data.translate import EVENT_TIME
 from everloop.data.tree import FeatureTree
 from everloop.errors import DataError, NotEnoughData
 
-__all__ = ["MOST_EDGES", "SCORE", "Baseline", "BaselineColumn", "BaselineSums", "BaselineWindow", "profiled_frame"]
+__all__ = [
+    "MOST_EDGES",
+    "SCORE",
+    "Baseline",
+    "BaselineColumn",
+    "BaselineSums",
+    "BaselineWindow",
+    "profiled_frame",
+    "watched_columns",
+]
 
 MOST_EDGES: Final = 1_024
 SCORE: Final = "__score"
@@ -235,26 +244,27 @@ def profiled_frame(
     frame: pl.DataFrame,
     contract: Contract,
     tree: FeatureTree,
-    features: np.ndarray | None,
-    score: np.ndarray | None,
+    features: np.ndarray,
+    score: np.ndarray,
 ) -> pl.DataFrame:
     """What a baseline watches: `event_time`, features and inputs as they came, derived features, `__score`.
 
-    frame: rows with the contract's types. features: the tree's matrix of them; where None, what it takes of it is made.
-    score: shape (rows,), or None. Columns with the role time, id, entity or outcome, and times, are left out.
+    frame: rows with the contract's types. features: the tree's matrix of them. score: shape (rows,).
+    Columns with the role time, id, entity or outcome, and times, are left out.
     """
+    raw, derived = watched_columns(contract, tree)
+    made = [pl.Series(name, np.ascontiguousarray(features[:, tree.names.index(name)])) for name in derived]
+    return frame.select(EVENT_TIME, *raw).with_columns(*made, pl.Series(SCORE, score))
+
+
+def watched_columns(contract: Contract, tree: FeatureTree) -> tuple[list[str], list[str]]:
+    """The columns of rows that a baseline watches as they came, and the features that it watches beside them."""
     raw = [
         column.name
         for column in contract.columns
         if column.role in ("feature", "input", "segment") and column.type != "datetime"
     ]
-    derived = [name for name in tree.names if name not in raw]
-    if features is None:
-        tree = tree.only(derived)
-        features = tree.matrix(frame)
-    made = [pl.Series(name, np.ascontiguousarray(features[:, tree.names.index(name)])) for name in derived]
-    made += [] if score is None else [pl.Series(SCORE, score)]
-    return frame.select(EVENT_TIME, *raw).with_columns(*made)
+    return raw, [name for name in tree.names if name not in raw]
 
 
 def _windows(times_us: np.ndarray, window_us: int) -> Iterator[tuple[int, np.ndarray]]:

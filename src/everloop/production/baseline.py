@@ -17,8 +17,8 @@ from everloop.data import (
     BaselineSums,
     Contract,
     FeatureTree,
-    profiled_frame,
     read_contract,
+    watched_columns,
 )
 from everloop.production.run_state import (
     CANDIDATE,
@@ -36,6 +36,7 @@ from everloop.workflows import RunContext, State
 __all__ = ["baseline_of", "begin_baseline"]
 
 _BEGUN = "baseline"
+_AT_ONCE = 6
 
 
 def begin_baseline(context: RunContext, state: State) -> None:
@@ -83,12 +84,18 @@ class _Begun:
 def _summed_columns(
     context: RunContext, state: State, contract: Contract, tree: FeatureTree, *, threads: int
 ) -> BaselineSums:
-    model, rows = model_of(context, state), run_rows(context)
-    watched = profiled_frame(rows, contract, tree, None, None)
-    weight = None if model.data.weight is None else rows[WEIGHT].to_numpy()
-    columns = watched.drop(EVENT_TIME)
-    sums = BaselineSums(rows[EVENT_TIME], window=model.monitor.every, weight=weight, columns=columns.width + 1)
-    sums.add(columns, threads=threads)
+    """All columns but the score; some are read at a time, so that not all rows are in memory."""
+    model = model_of(context, state)
+    raw, derived = watched_columns(contract, tree)
+    weight = None if model.data.weight is None else run_rows(context, [WEIGHT])[WEIGHT].to_numpy()
+    times = run_rows(context, [EVENT_TIME])[EVENT_TIME]
+    columns = len(raw) + len(derived) + 1
+    sums = BaselineSums(times, window=model.monitor.every, weight=weight, columns=columns)
+    for start in range(0, len(raw), _AT_ONCE):
+        sums.add(run_rows(context, raw[start : start + _AT_ONCE]), threads=threads)
+    if derived:
+        made = tree.only(derived)
+        sums.add(made.frame(run_rows(context, made.columns)), threads=threads)
     return sums
 
 
