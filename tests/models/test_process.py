@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
+from everloop.clock import SystemClock
 from everloop.errors import ConfigurationError, FitFailed, NotEnoughData, StepTimeout
 from everloop.models import FitProcess, FitResult, Validation, fit, fit_all
 from tests.models.rows import request
@@ -137,6 +138,24 @@ def test_a_process_that_died_before_anything_was_sent_is_replaced(fitted: dict[s
     (result,) = fit_all([request("constant")], process=FitProcess.living(process, scratch=tmp_path))
     assert result.graph == fitted["constant"].graph
     assert list(tmp_path.iterdir()) == []
+
+
+def test_it_says_that_a_model_is_fitted_while_there_is_more_to_do(tmp_path: Path) -> None:
+    told: list[bool] = []
+    clock = SystemClock()
+    with FitProcess(scratch=tmp_path) as process:
+        sent = process.send(request("xgboost"))
+        process.send(request("xgboost", params=ENDLESS))
+        with pytest.raises(FitFailed, match="was stopped"):
+            process.wait(
+                [sent],
+                time_limit_s=None,
+                deadline_s=None,
+                stopped=lambda: len(told) > 0,
+                clock=clock,
+                fitted=lambda: told.append(sent.is_fitted),
+            )
+    assert told == [True]
 
 
 def test_what_a_killed_parent_left_is_swept(tmp_path: Path) -> None:
