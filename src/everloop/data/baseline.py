@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -166,7 +166,7 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
         `window` since 1970; the first and the last are left out where the span cuts them short.
         """
         names = [name for name in frame.columns if name != EVENT_TIME]
-        sums = BaselineSums(frame[EVENT_TIME], window=window, weight=weight, columns=len(names), most_edges=most_edges)
+        sums = BaselineSums(frame[EVENT_TIME], window=window, weight=weight, names=names, most_edges=most_edges)
         sums.add(frame.select(names))
         return sums.baseline()
 
@@ -187,7 +187,7 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BaselineSums:
-    """A baseline in the making: what is known of the rows is summed up before the rest is."""
+    """A baseline in the making: columns are summed up as they come, in any order and by several threads."""
 
     def __init__(
         self,
@@ -195,41 +195,43 @@ class BaselineSums:
         *,
         window: timedelta,
         weight: np.ndarray | None = None,
-        columns: int,
+        names: Sequence[str],
         most_edges: int = MOST_EDGES,
     ) -> None:
-        """times: the rows' event times. columns: how many there will be, on which their bins depend; else as `build`.
+        """times: the rows' event times. names: all that will be there; how many decides about their bins.
 
-        Raises NotEnoughData where there are no rows or no columns.
+        The rest as `build` has it. Raises NotEnoughData where there are no rows or no columns.
         """
-        if len(times) == 0 or not columns:
+        if len(times) == 0 or not names:
             raise NotEnoughData("a baseline needs at least one row and one column")
         self._times_us = times.to_physical().to_numpy()
-        self._weight, self._window_us = weight, window // _US
-        self._edges = max(1, min(most_edges, _ALL_EDGES // columns))
+        self._weight, self._window_us, self._names = weight, window // _US, names
+        self._edges = max(1, min(most_edges, _ALL_EDGES // len(names)))
         places = list(_windows(self._times_us, self._window_us))
-        self._bins = _bins(columns, len(places))
-        self._places = places[-max(1, _ALL_CELLS // (columns * (self._bins + 1))) :]
+        self._bins = _bins(len(names), len(places))
+        self._places = places[-max(1, _ALL_CELLS // (len(names) * (self._bins + 1))) :]
         self._spans = _Spans.of(self._places)
-        self._columns: list[BaselineColumn] = []
-        self._cells: list[np.ndarray] = []
+        self._summed: dict[str, tuple[BaselineColumn, np.ndarray]] = {}
 
     def add(self, frame: pl.DataFrame, *, threads: int | None = None) -> None:
-        """Sum up further columns of the same rows. threads: None for all cores."""
-        with ThreadPoolExecutor(usable_cores() if threads is None else threads) as pool:
-            for column, cells in pool.map(
-                lambda values: _summed(values, self._weight, self._edges, self._bins, self._spans), frame.get_columns()
-            ):
-                self._columns.append(column)
-                self._cells.append(cells)
+        """Sum up some columns of the rows. threads: None for all cores."""
+        if threads == 1:
+            self._summed |= {values.name: self._sum(values) for values in frame}
+        else:
+            with ThreadPoolExecutor(threads or usable_cores()) as pool:
+                self._summed |= dict(zip(frame.columns, pool.map(self._sum, frame), strict=True))
+
+    def _sum(self, values: pl.Series) -> tuple[BaselineColumn, np.ndarray]:
+        return _summed(values, self._weight, self._edges, self._bins, self._spans)
 
     def baseline(self) -> Baseline:
-        """The columns in the order in which they were added."""
+        """What it comes to once all columns are there."""
         weight, rows = self._weight, len(self._times_us)
+        columns, cells = zip(*(self._summed[name] for name in self._names), strict=True)
         return Baseline(
-            columns=tuple(self._columns),
+            columns=columns,
             windows=tuple(
-                BaselineWindow(start_us=start, rows=len(of), counts=tuple(_plain(table[at]) for table in self._cells))
+                BaselineWindow(start_us=start, rows=len(of), counts=tuple(_plain(table[at]) for table in cells))
                 for at, (start, of) in enumerate(self._places)
             ),
             window_us=self._window_us,
@@ -342,7 +344,7 @@ def _plain(counts: np.ndarray) -> tuple[Count, ...]:
 def _numbers(values: pl.Series) -> np.ndarray:
     """The column as floats of its own width, NaN where it is missing."""
     floats = values if values.dtype.is_float() else values.cast(pl.Float64)
-    found: np.ndarray = floats.fill_null(float("nan")).to_numpy()
+    found: np.ndarray = (floats.fill_null(float("nan")) if floats.null_count() else floats).to_numpy()
     return found
 
 

@@ -34,7 +34,8 @@ class Ordered:
         if self.missing:
             self._key[unknown] = _MISSING
         self._bucket = _buckets(self._key).astype(np.uint16)
-        self._is_narrow = narrow is numbers or np.array_equal(narrow, numbers, equal_nan=True)
+        # of what differs, all is missing
+        self._is_narrow = narrow is numbers or int(np.count_nonzero(narrow != numbers)) == self.missing
         self._numbers = narrow if self._is_narrow else numbers
 
     def even_edges(self, most: int) -> tuple[np.ndarray, np.ndarray]:

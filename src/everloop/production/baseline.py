@@ -1,8 +1,14 @@
-"""A run's baseline: its columns are summed up while the fit makes its graph on one core, and the score last."""
+"""A run's baseline: its columns are summed up by what the fit leaves of the cores, and the score last."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import contextlib
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -31,72 +37,122 @@ from everloop.production.run_state import (
     spec_of,
     split_of,
 )
+from everloop.project import Model
 from everloop.workflows import RunContext, State
 
-__all__ = ["baseline_of", "begin_baseline"]
+__all__ = ["baseline_of", "begin_baseline", "hasten_baseline"]
 
 _BEGUN = "baseline"
-_AT_ONCE = 6
+_AT_ONCE = 3
+"""Columns that a thread reads and sums up before it looks for further ones: of all of them the memory is not there."""
 
 
 def begin_baseline(context: RunContext, state: State) -> None:
-    """Sum up all but the score, beside what the run does until it asks for the baseline."""
-    model = model_of(context, state)
-    contract, tree = read_contract(model), features_of(model, spec_of(context, state))
-    context.at_hand.keep(_BEGUN, _Begun(context, state, contract, tree))
+    """Sum up all but the score by a thread that takes only what nobody else wants of the cores."""
+    columns = _columns(context, state)
+    context.at_hand.keep(_BEGUN, columns)
+    if hasattr(os, "SCHED_IDLE"):
+        columns.work(_come_last)
+
+
+def hasten_baseline(context: RunContext) -> None:
+    """Go on with what was begun by a thread like any other: there are cores to spare now."""
+    begun: _Columns | None = context.at_hand.look(_BEGUN)
+    if begun is not None:
+        begun.work()
 
 
 def baseline_of(context: RunContext, state: State) -> Baseline:
     """The reference: columns over all rows of the run; the score is missing on the rows that were fitted on."""
-    model = model_of(context, state)
-    contract, tree = read_contract(model), features_of(model, spec_of(context, state))
-    begun: _Begun | None = context.at_hand.take(_BEGUN)
-    if begun is not None and (begun.contract, begun.tree) == (contract, tree):
-        sums = begun.sums()
-    else:
-        sums = _summed_columns(context, state, contract, tree, threads=usable_cores())
-    held_out = _held_out_scores(context, state, tree)
+    begun: _Columns | None = context.at_hand.take(_BEGUN)
+    columns = _columns(context, state)
+    if begun is not None and (begun.contract, begun.tree) == (columns.contract, columns.tree):
+        columns = begun
+    elif begun is not None:
+        begun.close()
+    held_out = _held_out_scores(context, state, columns.tree)
     score = np.full(state["data"]["rows"], np.nan, dtype=np.float32)
     score[-len(held_out) :] = held_out
-    sums.add(pl.DataFrame({SCORE: score}))
+    sums = columns.all_summed()
+    sums.add(pl.DataFrame({SCORE: score}), threads=1)
     return sums.baseline()
 
 
-class _Begun:
-    """The columns that one core sums up meanwhile. contract, tree: what decides which they are."""
+def _columns(context: RunContext, state: State) -> _Columns:
+    model = model_of(context, state)
+    return _Columns(context, model, read_contract(model), features_of(model, spec_of(context, state)))
 
-    def __init__(self, context: RunContext, state: State, contract: Contract, tree: FeatureTree) -> None:
-        self.contract, self.tree = contract, tree
-        self._pool = ThreadPoolExecutor(1)
-        threads = max(1, usable_cores() - 1)
-        self._summed = self._pool.submit(_summed_columns, context, state, contract, tree, threads=threads)
 
-    def sums(self) -> BaselineSums:
-        """Once they are summed up. Raises what that came upon."""
-        with self._pool:
-            return self._summed.result()
+def _come_last() -> None:
+    """Let this thread run only where a core is idle."""
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+class _Columns:
+    """The columns of a baseline without its score. contract, tree: what decides which they are."""
+
+    def __init__(self, context: RunContext, model: Model, contract: Contract, tree: FeatureTree) -> None:
+        self._context, self._model, self.contract, self.tree = context, model, contract, tree
+        self._raw, self._derived = watched_columns(contract, tree)
+        self._left = deque(self._raw[at : at + _AT_ONCE] for at in range(0, len(self._raw), _AT_ONCE))
+        self._left += [[name] for name in self._derived]
+        self._lock = threading.Lock()
+        self._pools: list[ThreadPoolExecutor] = []
+        self._at_work: list[Future[None]] = []
+
+    def work(self, begin: Callable[[], None] | None = None) -> None:
+        """Let one more thread work at them. begin: what it does first."""
+        pool = ThreadPoolExecutor(1, initializer=begin)
+        self._pools.append(pool)
+        self._at_work.append(pool.submit(self._sum_up))
+
+    def all_summed(self) -> BaselineSums:
+        """Once they are, with all cores. Raises what any thread came upon."""
+        for _ in range(usable_cores()):
+            self.work()
+        try:
+            for one in self._at_work:
+                one.result()
+        finally:
+            self.close()
+        return self._sums
 
     def close(self) -> None:
         """End with what is being done now."""
-        self._pool.shutdown(cancel_futures=True)
+        self._left.clear()
+        for pool in self._pools:
+            pool.shutdown()
 
+    def _sum_up(self) -> None:
+        while names := self._next():
+            self._add(names)
 
-def _summed_columns(
-    context: RunContext, state: State, contract: Contract, tree: FeatureTree, *, threads: int
-) -> BaselineSums:
-    """All columns but the score; some are read at a time, so that not all rows are in memory."""
-    model = model_of(context, state)
-    raw, derived = watched_columns(contract, tree)
-    weight = None if model.data.weight is None else run_rows(context, [WEIGHT])[WEIGHT].to_numpy()
-    times = run_rows(context, [EVENT_TIME])[EVENT_TIME]
-    columns = len(raw) + len(derived) + 1
-    sums = BaselineSums(times, window=model.monitor.every, weight=weight, columns=columns)
-    for start in range(0, len(raw), _AT_ONCE):
-        sums.add(run_rows(context, raw[start : start + _AT_ONCE]), threads=threads)
-    if derived:
-        made = tree.only(derived)
-        sums.add(made.frame(run_rows(context, made.columns)), threads=threads)
-    return sums
+    def _next(self) -> list[str]:
+        """Columns that are nobody's work yet; none where none are left."""
+        with contextlib.suppress(IndexError):
+            return self._left.popleft()
+        return []
+
+    def _add(self, names: list[str]) -> None:
+        with self._lock:
+            sums = self._sums
+        if names[0] in self._derived:
+            made = self.tree.only(names)
+            sums.add(made.frame(run_rows(self._context, made.columns)), threads=1)
+        else:
+            sums.add(run_rows(self._context, names), threads=1)
+
+    @cached_property
+    def _sums(self) -> BaselineSums:
+        weighted = self._model.data.weight is not None
+        rows = run_rows(self._context, [EVENT_TIME, *([WEIGHT] if weighted else [])])
+        return BaselineSums(
+            rows[EVENT_TIME],
+            window=self._model.monitor.every,
+            weight=rows[WEIGHT].to_numpy() if weighted else None,
+            names=[*self._raw, *self._derived, SCORE],
+        )
 
 
 def _held_out_scores(context: RunContext, state: State, tree: FeatureTree) -> np.ndarray:

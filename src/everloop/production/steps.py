@@ -23,7 +23,7 @@ from everloop.errors import Refused
 from everloop.ledger import DataSpan, Estimate, RoutingState, SegmentEstimate, VerdictRecord, VersionRegistered
 from everloop.models import FitProcess, FitRequest, FitResult, fit_all, fitted_learners, learners
 from everloop.pages import write_whole
-from everloop.production.baseline import baseline_of, begin_baseline
+from everloop.production.baseline import baseline_of, begin_baseline, hasten_baseline
 from everloop.production.fit_requests import FitRequests, learners_content
 from everloop.production.gating import held_out
 from everloop.production.judged import Estimates, HeldOut, JudgedModel, estimates, judge_bundle, judge_graph
@@ -141,7 +141,7 @@ def fit(context: RunContext, state: State) -> State:
         stopped=context.should_stop,
         clock=context.clock,
         process=process,
-        fitted=partial(begin_baseline, context, state),
+        fitted=partial(hasten_baseline, context),
     )
     for name, found in zip((*yardsticks_of(model), CANDIDATE), results, strict=True):
         write_whole(context.workdir / f"{name}.onnx", found.graph)
@@ -154,7 +154,10 @@ def fit(context: RunContext, state: State) -> State:
 def _fit_requests(
     context: RunContext, state: State, model: Model, spec: Spec, process: FitProcess
 ) -> Iterator[FitRequest]:
-    """One at a time: the few rows of the yardsticks first, which are fitted by the time all of them are made."""
+    """One at a time: the few rows of the yardsticks first, which are fitted by the time all of them are made.
+
+    Once the process has all, the baseline is begun beside it.
+    """
     tree = features_of(model, spec)
     parts = split_of(context, state, columns=[*tree.columns, TARGET, WEIGHT])
     requests = FitRequests(model, spec, parts, tree, process)
@@ -162,6 +165,8 @@ def _fit_requests(
     context.at_hand.drop(ROWS)  # those that the fit needs are held by the requests
     yield from requests.yardsticks(yardsticks_of(model))
     yield from requests.candidates([spec.seed])
+    del requests
+    begin_baseline(context, state)
 
 
 def _keep_learners(context: RunContext, model: Model, spec: Spec) -> str | None:
