@@ -6,7 +6,6 @@ import contextlib
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 
@@ -43,8 +42,10 @@ from everloop.workflows import RunContext, State
 __all__ = ["baseline_of", "begin_baseline", "hasten_baseline"]
 
 _BEGUN = "baseline"
-_AT_ONCE = 3
+_AT_ONCE = 2
 """Columns that a thread reads and sums up before it looks for further ones: of all of them the memory is not there."""
+_FIRST_S = 2.0
+"""How long a fit is left alone at first, while it makes its rows over and takes most memory."""
 
 
 def begin_baseline(context: RunContext, state: State) -> None:
@@ -52,7 +53,7 @@ def begin_baseline(context: RunContext, state: State) -> None:
     columns = _columns(context, state)
     context.at_hand.keep(_BEGUN, columns)
     if hasattr(os, "SCHED_IDLE"):
-        columns.work(_come_last)
+        columns.work(last=True)
 
 
 def hasten_baseline(context: RunContext) -> None:
@@ -83,12 +84,6 @@ def _columns(context: RunContext, state: State) -> _Columns:
     return _Columns(context, model, read_contract(model), features_of(model, spec_of(context, state)))
 
 
-def _come_last() -> None:
-    """Let this thread run only where a core is idle."""
-    with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-
-
 class _Columns:
     """The columns of a baseline without its score. contract, tree: what decides which they are."""
 
@@ -98,14 +93,20 @@ class _Columns:
         self._left = deque(self._raw[at : at + _AT_ONCE] for at in range(0, len(self._raw), _AT_ONCE))
         self._left += [[name] for name in self._derived]
         self._lock = threading.Lock()
+        self._hurry = threading.Event()
         self._pools: list[ThreadPoolExecutor] = []
         self._at_work: list[Future[None]] = []
 
-    def work(self, begin: Callable[[], None] | None = None) -> None:
-        """Let one more thread work at them. begin: what it does first."""
-        pool = ThreadPoolExecutor(1, initializer=begin)
+    def work(self, *, last: bool = False) -> None:
+        """Let one more thread work at them. last: after a while, and only where a core is idle."""
+        pool = ThreadPoolExecutor(1, initializer=self._come_last if last else self._hurry.set)
         self._pools.append(pool)
         self._at_work.append(pool.submit(self._sum_up))
+
+    def _come_last(self) -> None:
+        self._hurry.wait(_FIRST_S)
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
     def all_summed(self) -> BaselineSums:
         """Once they are, with all cores. Raises what any thread came upon."""
@@ -121,6 +122,7 @@ class _Columns:
     def close(self) -> None:
         """End with what is being done now."""
         self._left.clear()
+        self._hurry.set()
         for pool in self._pools:
             pool.shutdown()
 

@@ -44,13 +44,14 @@ class JudgedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
-    """Rows that nothing was fitted on, and their features, made once for all graphs of one tree.
+    """Rows that nothing was fitted on, and their features, made once for all graphs of one tree: `features`.
 
     chosen_on: of the v validation rows, judged_on: of the t test rows; float32, shape (v, k) and (t, k).
     """
 
     validation: pl.DataFrame
     test: pl.DataFrame
+    features: FeatureTree
     chosen_on: np.ndarray
     judged_on: np.ndarray
 
@@ -61,9 +62,13 @@ class HeldOut:
         return cls(
             validation=validation,
             test=test,
+            features=features,
             chosen_on=features.matrix(validation),
             judged_on=features.matrix(test),
         )
+
+    def close(self) -> None:
+        """There is nothing to end: what is at hand and not asked for is let go."""
 
 
 def judge_graph(

@@ -33,6 +33,7 @@ __all__ = [
     "CANDIDATE",
     "CHAMPION",
     "FITTING",
+    "HELD_OUT",
     "JUDGED",
     "JUDGED_VALIDATION",
     "ROWS",
@@ -54,6 +55,7 @@ __all__ = [
 CANDIDATE = "candidate"
 CHAMPION = "champion"
 FITTING = "fitting"
+HELD_OUT = "held out"
 JUDGED = "judged.parquet"  # outcome, weight and every model's score of the test rows
 JUDGED_VALIDATION = "validation.parquet"  # the candidate's scores of the validation rows
 ROWS = "rows"

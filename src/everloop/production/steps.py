@@ -33,6 +33,7 @@ from everloop.production.run_state import (
     CANDIDATE,
     CHAMPION,
     FITTING,
+    HELD_OUT,
     JUDGED,
     JUDGED_VALIDATION,
     ROWS,
@@ -141,7 +142,7 @@ def fit(context: RunContext, state: State) -> State:
         stopped=context.should_stop,
         clock=context.clock,
         process=process,
-        fitted=partial(hasten_baseline, context),
+        fitted=partial(_look_ahead, context, state),
     )
     for name, found in zip((*yardsticks_of(model), CANDIDATE), results, strict=True):
         write_whole(context.workdir / f"{name}.onnx", found.graph)
@@ -149,6 +150,13 @@ def fit(context: RunContext, state: State) -> State:
     if learners_content(model, spec) != content:
         raise Refused(f"{model.name}/{_LEARNERS} was changed while {spec.learner} was fitted; start another run")
     return {"fit": _fitted(result) | ({} if content is None else {"own_learners": content})}
+
+
+def _look_ahead(context: RunContext, state: State) -> None:
+    """While one core makes the graph: the baseline goes on, and what the graph will be judged on is read."""
+    hasten_baseline(context)
+    tree = features_of(model_of(context, state), spec_of(context, state))
+    context.at_hand.keep(HELD_OUT, HeldOut.made(split_of(context, state, held_out=True), tree))
 
 
 def _fit_requests(
@@ -190,13 +198,14 @@ def _fitted(result: FitResult) -> dict[str, Any]:
 def evaluate(context: RunContext, state: State) -> State:
     """Threshold on validation rows; metrics on test rows, beside yardsticks and champion on the same rows."""
     model, spec = model_of(context, state), spec_of(context, state)
-    parts, task = split_of(context, state, held_out=True), get_task(model.task)
-    tree = features_of(model, spec)
+    task, tree = get_task(model.task), features_of(model, spec)
     objective = Objective.parse(spec.objective)
     names = (CANDIDATE, *yardsticks_of(model))
-    rows = HeldOut.made(parts, tree)
+    rows: HeldOut | None = context.at_hand.take(HELD_OUT)
+    if rows is None or rows.features != tree:
+        rows = HeldOut.made(split_of(context, state, held_out=True), tree)
 
-    def found(name: str) -> tuple[JudgedModel, Estimates]:
+    def found(name: str, rows: HeldOut = rows) -> tuple[JudgedModel, Estimates]:
         judged = judge_graph(Graph(graph_of(context, name)), rows, objective, task, quantiles=spec.quantiles)
         return judged, estimates(judged.test, seed=spec.seed)
 
@@ -207,7 +216,7 @@ def evaluate(context: RunContext, state: State) -> State:
     against = None
     if champion is not None:
         bundle = resources_of(context).bundles.load(context.ledger.version(model.name, champion).bundle)
-        against = judge_bundle(bundle, parts.test, objective, task)
+        against = judge_bundle(bundle, rows.test, objective, task)
     _keep_judged(context.workdir, judged, {name: other for name, (other, _) in yardsticks.items()}, against)
     return {
         "threshold": judged.threshold,
