@@ -7,7 +7,7 @@ SHELL := /bin/bash
 export PYTHONDONTWRITEBYTECODE :=
 LOCK := uv pip compile pyproject.toml --extra all --group build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q
 
-.PHONY: help setup demo test lint types imports unit lock bench-demo bench-search bench-startup bench-ledger bench-pipeline bench-explore bench-card clean
+.PHONY: help setup demo test lint types imports unit chaos lock bench-demo bench-search bench-startup bench-ledger bench-pipeline bench-explore bench-card clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -44,7 +44,10 @@ imports: $(VENV)/.installed-dev
 # Threads that wait for each other give their core up: there are more of them here than cores. Three processes keep two
 # cores busy, as tests wait for processes, servers and time a third of the while.
 unit: $(VENV)/.installed-dev
-	@OMP_WAIT_POLICY=passive $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@OMP_WAIT_POLICY=passive $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not chaos" $(ARGS)
+
+chaos: $(VENV)/.installed-dev ## kill runs in every step and at every point, not only where `make test` does
+	@OMP_WAIT_POLICY=passive $(BIN)/pytest -n 3 --dist loadfile -m chaos $(ARGS)
 
 lock: ## renew both lock files (the base one holds the same versions as the development one)
 	$(LOCK) --group dev -o requirements-dev.lock

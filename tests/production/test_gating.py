@@ -267,13 +267,16 @@ def test_the_target_among_the_features_stays_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "steps", [("gate",), pytest.param(("check", "refit", "gate"), marks=pytest.mark.chaos)], ids=["one", "every"]
+)
 def test_a_run_killed_while_its_gates_are_asked_answers_them_the_same(
-    trained: tuple[Project, RunResult], tmp_path: Path
+    trained: tuple[Project, RunResult], steps: tuple[str, ...], tmp_path: Path
 ) -> None:
     """Law 9, of the steps that ask gates: their work done and not yet recorded."""
     found, _ = gated(tmp_path / "shop", EVERY, rows=payments(7_000))
     assert found.state.is_dir()
-    for step in ("check", "refit", "gate"):
+    for step in steps:
         code, said = died_at(found.root, "r-first", f"written:{step}")
         assert code == -signal.SIGKILL, said
     result = train(found, run_id="r-first")

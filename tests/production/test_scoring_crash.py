@@ -31,6 +31,9 @@ POINTS = (
     "at:recorded",
     "after:run",
 )
+LIGHT = ("started:run", "written:write", "at:wrote 1", "at:recording 1", "at:recorded 1", "after:record")
+"""Where it is killed in every run of the tests; `make chaos` does so at all points."""
+CANCELLED = ("at:wrote 1", "after:write", "at:recorded 1", "before:record")
 RUN = "r-killed"
 
 
@@ -39,8 +42,10 @@ def folder_of(point: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def dead(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project for each point, in which the process that scored died there."""
+def dead(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project for each point that is asked for, in which the process that scored died there."""
+    asked = {item.callspec.params["point"] for item in request.session.items if item.path == request.path}
+    points = [point for point in POINTS if point in asked]
     here = tmp_path_factory.mktemp("dead")
     shop = trained_shop(here / "shop")
     rows = new_rows(400, seed=1).with_columns(
@@ -48,12 +53,12 @@ def dead(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     rows[:250].write_parquet(shop / "incoming" / "a.parquet")
     rows[250:].write_parquet(shop / "incoming" / "b.parquet")
-    for point in POINTS:
+    for point in points:
         shutil.copytree(shop, here / folder_of(point))
-    program = [sys.executable, "-m", "tests.production.scorer", str(here), RUN, *POINTS]
+    program = [sys.executable, "-m", "tests.production.scorer", str(here), RUN, *points]
     done = subprocess.run(program, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True)
     codes = dict(line.split("\t") for line in done.stdout.splitlines())
-    assert codes == {point: str(-signal.SIGKILL) for point in POINTS}, done.stderr
+    assert codes == {point: str(-signal.SIGKILL) for point in points}, done.stderr
     return here
 
 
@@ -68,7 +73,9 @@ def all_once(root: Path) -> None:
     assert not list((root / ".everloop" / "runs").glob("*/parts"))
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(
+    "point", [point if point in LIGHT else pytest.param(point, marks=pytest.mark.chaos) for point in POINTS]
+)
 def test_killed_and_taken_up_again_every_row_is_there_once(dead: Path, point: str, tmp_path: Path) -> None:
     root = tmp_path / "shop"
     shutil.copytree(dead / folder_of(point), root)
@@ -78,7 +85,7 @@ def test_killed_and_taken_up_again_every_row_is_there_once(dead: Path, point: st
     all_once(root)
 
 
-@pytest.mark.parametrize("point", ["at:wrote 1", "after:write", "at:recorded 1", "before:record"])
+@pytest.mark.parametrize("point", CANCELLED)
 def test_killed_and_cancelled_the_next_run_finishes_what_it_left(dead: Path, point: str, tmp_path: Path) -> None:
     root = tmp_path / "shop"
     shutil.copytree(dead / folder_of(point), root)
