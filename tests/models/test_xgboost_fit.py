@@ -13,7 +13,7 @@ from everloop.models.boosting import relative_weight
 from everloop.models.learner import Training, Validation
 from everloop.models.log_loss import log_loss
 from everloop.models.regression.loss import mean_loss
-from everloop.models.xgboost_fit import Stopping, fit_trees
+from everloop.models.xgboost_fit import fit_trees
 from tests.models.rows import rows
 
 xgboost = pytest.importorskip("xgboost")
@@ -37,7 +37,7 @@ def training(*, holes: bool, weighted: bool, numbers: bool = False, count: int =
     if holes:
         X = np.where(random.random(X.shape) < 0.1, np.float32(np.nan), X)
     weight = random.uniform(0.2, 5.0, count) if weighted else np.ones(count)
-    return Training(X=X, y=target, weight=weight, params={}, seed=7, threads=2)
+    return Training(X=X, y=target, weight=weight, params={"early_stopping_rounds": 0}, seed=7, threads=2)
 
 
 def estimator(objective: str, **said: Any) -> Any:
@@ -79,8 +79,8 @@ def test_they_end_where_its_own_fit_would(numbers: bool) -> None:
         return loss(y, score, sample_weight)
 
     ours = estimator(objective, learning_rate=1.0).set_params(n_estimators=200)
-    stopping = Stopping(validation=Validation(X=held.X, y=held.y), weight=held.weight, patience=3, loss=loss)
-    rounds = fit_trees(ours, given, stopping)
+    judged = replace(given, params={"early_stopping_rounds": 3}, validation=Validation(X=held.X, y=held.y))
+    rounds = fit_trees(ours, judged, loss=lambda scores: loss(held.y, scores, held.weight))
     stop = xgboost.callback.EarlyStopping(rounds=3, metric_name="theirs_loss", maximize=False, save_best=True)
     theirs = estimator(
         objective, learning_rate=1.0, eval_metric=theirs_loss, disable_default_eval_metric=True, callbacks=[stop]

@@ -8,20 +8,23 @@ sums differ in their last bits with the number of threads, and with them the rou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
 
 from everloop.errors import ConfigurationError
 from everloop.models.learner import Training, Validation, upweighted
+from everloop.models.log_loss import log_loss
 from everloop.models.space import Hyperparameter, Int, Value
 
 __all__ = [
     "EARLY_STOPPING",
     "Patience",
+    "ValidationLoss",
     "check_validation",
     "stops_early",
+    "validation_log_loss",
     "validation_weight",
 ]
 
@@ -37,6 +40,19 @@ EARLY_STOPPING: Final = Hyperparameter(
     searched=False,
 )
 """Rounds without a better validation log-loss after which a fit ends; 0 is never."""
+
+
+ValidationLoss = Callable[[np.ndarray], float]
+"""The loss of the validation rows' scores, shape (n,), by which a fit ends."""
+
+
+def validation_log_loss(training: Training) -> ValidationLoss | None:
+    """What a fit of classes ends by; None without validation rows."""
+    validation = training.validation
+    if validation is None:
+        return None
+    weight = validation_weight(training, validation)
+    return lambda scores: log_loss(validation.y, scores, weight)
 
 
 def validation_weight(training: Training, validation: Validation) -> np.ndarray:

@@ -36,6 +36,7 @@ from everloop.models.space import Value
 __all__ = ["FitRequest", "FitResult", "check_request", "fit_here", "fit_with"]
 
 Graphs = TypeVar("Graphs")
+Model = TypeVar("Model")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,12 +186,7 @@ _Made = tuple[FittedModel, bytes, float, float, Calibrated | None]
 def _of_classes(
     request: FitRequest, item: Learner, training: Training, fill: np.ndarray, fitted: Callable[[], None] | None
 ) -> _Made:
-    clock = SystemClock()
-    started_s = clock.monotonic_s()
-    model = _model(item, request, training)
-    fit_s = clock.monotonic_s() - started_s
-    if fitted is not None:
-        fitted()
+    model, fit_s = _timed(lambda: _model(item, request, training), fitted)
     converted, graph = _graph(item, lambda: _served(item, model, fill))
     rows = _compared(request)
     agreement = largest_difference(graph, model, rows, fill=fill, most=request.compared_rows, seed=request.seed)
@@ -206,17 +202,25 @@ def _of_classes(
 def _of_numbers(
     request: FitRequest, item: Learner, training: Training, fill: np.ndarray, fitted: Callable[[], None] | None
 ) -> _Made:
-    clock = SystemClock()
-    started_s = clock.monotonic_s()
-    numbers = fit_numbers(item, training, request.quantiles, fit=partial(_model, item, request))
-    fit_s = clock.monotonic_s() - started_s
-    if fitted is not None:
-        fitted()
+    numbers, fit_s = _timed(
+        lambda: fit_numbers(item, training, request.quantiles, fit=partial(_model, item, request)), fitted
+    )
     graph = _graph(item, lambda: numbers.graph(fill=fill, row_block=item.row_block))
     agreement = numbers.largest_difference(
         graph, _compared(request), fill=fill, most=request.compared_rows, seed=request.seed
     )
     return numbers.model, graph, agreement, fit_s, None
+
+
+def _timed(fit: Callable[[], Model], fitted: Callable[[], None] | None) -> tuple[Model, float]:
+    """What `fit` gives, and the seconds that it took; whoever waits for it is told that it is there."""
+    clock = SystemClock()
+    started_s = clock.monotonic_s()
+    model = fit()
+    fit_s = clock.monotonic_s() - started_s
+    if fitted is not None:
+        fitted()
+    return model, fit_s
 
 
 def _compared(request: FitRequest) -> np.ndarray:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
 from everloop.models.boosting import SHARED, relative_weight
-from everloop.models.early_stopping import validation_weight
+from everloop.models.early_stopping import ValidationLoss, validation_log_loss
 from everloop.models.learner import Training, Validation
-from everloop.models.log_loss import log_loss
 from everloop.models.space import Float, Hyperparameter, Int, Value
 
 __all__ = ["FittedLightGBM", "LightGBM", "boosted", "exact_in_float32", "float32_floor"]
@@ -111,18 +110,14 @@ class LightGBM:
 
     def fit(self, training: Training) -> FittedLightGBM:
         """Stops early by our log-loss."""
-
-        def loss(validation: Validation, scores: np.ndarray) -> float:
-            return log_loss(validation.y, scores, validation_weight(training, validation))
-
-        return boosted(training, {"objective": "binary"}, loss=loss)
+        return boosted(training, {"objective": "binary"}, loss=validation_log_loss(training))
 
 
 def boosted(
     training: Training,
     objective: Mapping[str, Any],
     *,
-    loss: Callable[[Validation, np.ndarray], float] | None = None,
+    loss: ValidationLoss | None = None,
 ) -> FittedLightGBM:
     """The trees of `objective`: histograms column by column, so that the sums are those of any number of threads.
 
@@ -153,14 +148,12 @@ def boosted(
     return FittedLightGBM(exact, training.X.shape[1], kept if stopping else None)
 
 
-def _stopping(
-    validation: Validation, rows: Any, patience: int, loss: Callable[[Validation, np.ndarray], float]
-) -> dict[str, Any]:
+def _stopping(validation: Validation, rows: Any, patience: int, loss: ValidationLoss) -> dict[str, Any]:
     """What `lightgbm.train` is given so that it stops by `loss` on the validation rows."""
     import lightgbm
 
     return {
         "valid_sets": [lightgbm.Dataset(validation.X, label=validation.y, reference=rows)],
-        "feval": lambda scores, _: ("loss", loss(validation, scores), False),
+        "feval": lambda scores, _: ("loss", loss(scores), False),
         "callbacks": [lightgbm.early_stopping(patience, first_metric_only=True, verbose=False)],
     }

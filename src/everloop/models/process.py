@@ -147,7 +147,7 @@ class FitProcess:
         try:
             return self._files.room(path, shape)
         except OSError as error:
-            raise _no_room(path.parent.parent, 4 * shape[0] * shape[1], error) from error
+            raise _no_room("a fit", path.parent.parent, 4 * shape[0] * shape[1], error) from error
 
     def _place(self) -> Path:
         if self._folder is None:
@@ -224,7 +224,8 @@ class SentFit:
                 files.put(array, folder / f"{name}.npy")
             (folder / "request.json").write_text(json.dumps(said), encoding="utf-8")
         except OSError as error:
-            raise _no_room(folder.parent.parent, sum(array.nbytes for array in arrays.values()), error) from error
+            needed = sum(array.nbytes for array in arrays.values())
+            raise _no_room(request.learner, folder.parent.parent, needed, error) from error
         return cls(folder=folder, learner=request.learner, rows=len(request.X))
 
     @property
@@ -261,10 +262,10 @@ def _arrays(request: FitRequest) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _no_room(place: Path, needed: int, error: OSError) -> FitFailed:
+def _no_room(whose: str, place: Path, needed: int, error: OSError) -> FitFailed:
     """needed: in bytes."""
     return FitFailed(
-        f"the rows for a fit ({needed / 1e6:.0f} MB) could not be written to {place}: {error.strerror or error}; "
+        f"the rows for {whose} ({needed / 1e6:.0f} MB) could not be written to {place}: {error.strerror or error}; "
         "make room there and run it again"
     )
 

@@ -10,11 +10,10 @@ import numpy as np
 
 from everloop.models.boosting import SHARED
 from everloop.models.constant import FittedConstant
-from everloop.models.early_stopping import EARLY_STOPPING, validation_weight
+from everloop.models.early_stopping import EARLY_STOPPING, validation_log_loss
 from everloop.models.learner import Training
-from everloop.models.log_loss import log_loss
 from everloop.models.space import Float, Hyperparameter, Int, Value
-from everloop.models.xgboost_fit import Stopping, fit_trees
+from everloop.models.xgboost_fit import fit_trees
 
 __all__ = ["XGBoost"]
 
@@ -79,8 +78,7 @@ class XGBoost:
         """`base_score` is said, not estimated, so that nothing depends on how the rows are spread over workers."""
         from xgboost import XGBClassifier
 
-        params: dict[str, Any] = dict(training.params)
-        patience = int(params.pop(EARLY_STOPPING.name))
+        params = {name: value for name, value in training.params.items() if name != EARLY_STOPPING.name}
         model = XGBClassifier(
             **params,
             tree_method="hist",
@@ -90,14 +88,4 @@ class XGBoost:
             n_jobs=training.threads,
             verbosity=0,
         )
-        return _FittedXGBoost(model, fit_trees(model, training, _stopping(training, patience)))
-
-
-def _stopping(training: Training, patience: int) -> Stopping | None:
-    """By our log-loss on the validation rows, where it is to stop early."""
-    validation = training.validation
-    if not patience or validation is None:
-        return None
-    return Stopping(
-        validation=validation, weight=validation_weight(training, validation), patience=patience, loss=log_loss
-    )
+        return _FittedXGBoost(model, fit_trees(model, training, loss=validation_log_loss(training)))

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
-
-from everloop.models.learner import Training, Validation
+from everloop.models.learner import Training
 from everloop.models.lightgbm import FittedLightGBM, boosted
 from everloop.models.lightgbm import LightGBM as OfClasses
 from everloop.models.regression.boosting import numeric_hyperparameters, of_quantile
-from everloop.models.regression.loss import ABSOLUTE, mean_loss
+from everloop.models.regression.loss import ABSOLUTE, LOSS, validation_loss
 from everloop.models.space import Hyperparameter, Value
 
 __all__ = ["LightGBM"]
@@ -36,12 +34,8 @@ class LightGBM:
 
     def fit(self, training: Training) -> FittedLightGBM:
         """Stops early by its own loss."""
-        kind = str(training.params["loss"])
-
-        def loss(validation: Validation, scores: np.ndarray) -> float:
-            return mean_loss(validation.y, scores, validation.weights, loss=kind)
-
-        return boosted(training, {"objective": "regression_l1" if kind == ABSOLUTE else "regression"}, loss=loss)
+        objective = "regression_l1" if training.params[LOSS.name] == ABSOLUTE else "regression"
+        return boosted(training, {"objective": objective}, loss=validation_loss(training))
 
     def fit_quantile(self, training: Training, level: float, rounds: int | None) -> FittedLightGBM:
         """The booster of one quantile."""

@@ -6,9 +6,11 @@ from typing import Final
 
 import numpy as np
 
+from everloop.models.early_stopping import ValidationLoss
+from everloop.models.learner import Training
 from everloop.models.space import Choice, Hyperparameter, Native
 
-__all__ = ["ABSOLUTE", "LOSS", "SQUARED", "mean_loss"]
+__all__ = ["ABSOLUTE", "LOSS", "SQUARED", "mean_loss", "validation_loss"]
 
 SQUARED: Final = "squared"
 ABSOLUTE: Final = "absolute"
@@ -32,3 +34,12 @@ def mean_loss(y: np.ndarray, score: np.ndarray, weight: np.ndarray, *, loss: str
     """The weighted mean of the rows' errors, squared or absolute; all of shape (n,)."""
     error = np.asarray(score, dtype=np.float64) - y
     return float(np.average(np.abs(error) if loss == ABSOLUTE else np.square(error), weights=weight))
+
+
+def validation_loss(training: Training) -> ValidationLoss | None:
+    """What a fit of numbers ends by: the loss that it makes small; None without validation rows."""
+    validation, kind = training.validation, str(training.params[LOSS.name])
+    if validation is None:
+        return None
+    weight = validation.weights
+    return lambda scores: mean_loss(validation.y, scores, weight, loss=kind)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
-from everloop.models.early_stopping import EARLY_STOPPING
+from everloop.models.early_stopping import EARLY_STOPPING, ValidationLoss
 from everloop.models.learner import Training
 from everloop.models.regression.boosting import numeric_hyperparameters, of_quantile
 from everloop.models.regression.fixed_number import FixedNumber
-from everloop.models.regression.loss import ABSOLUTE, LOSS, mean_loss
+from everloop.models.regression.loss import ABSOLUTE, LOSS, validation_loss
 from everloop.models.regression.weighted import weighted_quantiles
 from everloop.models.space import Hyperparameter, Value
 from everloop.models.xgboost import XGBoost as OfClasses
-from everloop.models.xgboost_fit import Stopping, fit_trees
+from everloop.models.xgboost_fit import fit_trees
 
 __all__ = ["XGBoost"]
 
@@ -63,16 +62,18 @@ class XGBoost:
         absolute = params["loss"] == ABSOLUTE
         middle = weighted_quantiles(y, weight, (0.5,))[0] if absolute else np.average(y, weights=weight)
         objective = {"objective": _OBJECTIVES.get(str(params["loss"]), "reg:squarederror")}
-        return _fitted(training, float(middle), objective, _stopping(training))
+        return _fitted(training, float(middle), objective, loss=validation_loss(training))
 
     def fit_quantile(self, training: Training, level: float, rounds: int | None) -> _Fitted:
         """The booster of one quantile."""
         base = float(weighted_quantiles(training.y, training.weight, (level,))[0])
         objective = {"objective": "reg:quantileerror", "quantile_alpha": level}
-        return _fitted(of_quantile(training, rounds), base, objective, None)
+        return _fitted(of_quantile(training, rounds), base, objective)
 
 
-def _fitted(training: Training, base_score: float, objective: Mapping[str, Any], stopping: Stopping | None) -> _Fitted:
+def _fitted(
+    training: Training, base_score: float, objective: Mapping[str, Any], *, loss: ValidationLoss | None = None
+) -> _Fitted:
     from xgboost import XGBRegressor
 
     params: dict[str, Any] = {
@@ -86,13 +87,4 @@ def _fitted(training: Training, base_score: float, objective: Mapping[str, Any],
         n_jobs=training.threads,
         verbosity=0,
     )
-    return _Fitted(model, fit_trees(model, training, stopping))
-
-
-def _stopping(training: Training) -> Stopping | None:
-    """By its own loss on the validation rows, where it is to stop early."""
-    validation, patience = training.validation, int(training.params[EARLY_STOPPING.name])
-    if not patience or validation is None:
-        return None
-    loss = partial(mean_loss, loss=str(training.params[LOSS.name]))
-    return Stopping(validation=validation, weight=validation.weights, patience=patience, loss=loss)
+    return _Fitted(model, fit_trees(model, training, loss=loss))
