@@ -14,7 +14,7 @@ from everloop.ledger import Ledger
 from everloop.models import FitProcess
 from everloop.production import PipelineResources, start_training, training_workflow
 from everloop.project import Model, Project, Spec, write_spec
-from everloop.workflows import Engine, RunResult
+from everloop.workflows import Engine, RunContext, RunResult
 
 from ..experiment.made import payments, project
 from ..ready import run_ready
@@ -59,6 +59,24 @@ def add_spec(model: Model, number: int, **rest: Any) -> Spec:
     spec = Spec.new(name=f"fraud-s{number}", objective=str(model.objective), reason="a test's own", **fields)
     write_spec(model.spec_path(number), spec)
     return spec
+
+
+def run_context(project: Project, ledger: Ledger, *, step: str, workdir: Path, **rest: Any) -> RunContext:
+    """What a step of a run is given, for one that is called by itself."""
+    said: dict[str, Any] = {"clock": SimulatedClock(NOW), "stopping": lambda: False, "crash": lambda _point: None}
+    return RunContext(
+        run_id=workdir.name,
+        workflow="a test's own",
+        step=step,
+        attempt=1,
+        workdir=workdir,
+        ledger=ledger,
+        actor="alice",
+        cause=1,
+        resources=PipelineResources.of(project),
+        deadline_s=None,
+        **(said | rest),
+    )
 
 
 def train(

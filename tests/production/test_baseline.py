@@ -14,13 +14,12 @@ from everloop.bundle import BundleStore
 from everloop.clock import SimulatedClock
 from everloop.data import SCORE, BaselineSums
 from everloop.ledger import Ledger
-from everloop.production import PipelineResources
 from everloop.production import baseline as tested
-from everloop.production.baseline import baseline_of, begin_baseline, hasten_baseline
+from everloop.production.baseline import baseline_of, begin_baseline
 from everloop.project import Project
 from everloop.workflows import RunContext, State
 
-from .shop import NOW, shop, train
+from .shop import NOW, run_context, shop, train
 
 FEATURES = """
 from everloop import features
@@ -43,23 +42,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, State]:
 
 @pytest.fixture
 def context(trained: tuple[Project, State]) -> Iterator[RunContext]:
-    project, clock = trained[0], SimulatedClock(NOW)
-    with Ledger.open(project, clock=clock) as ledger:
-        yield RunContext(
-            run_id="r-first",
-            workflow="training",
-            step="package",
-            attempt=1,
-            workdir=project.paths.runs / "r-first",
-            clock=clock,
-            ledger=ledger,
-            actor="alice",
-            cause=1,
-            resources=PipelineResources.of(project),
-            deadline_s=None,
-            stopping=lambda: False,
-            crash=lambda _point: None,
-        )
+    with Ledger.open(trained[0], clock=SimulatedClock(NOW)) as ledger:
+        yield run_context(trained[0], ledger, step="package", workdir=trained[0].paths.runs / "r-first")
 
 
 @pytest.fixture
@@ -87,7 +71,6 @@ def test_what_was_begun_is_used_and_gives_the_same_bytes(
 ) -> None:
     state = trained[1]
     begin_baseline(context, state)
-    hasten_baseline(context)
     assert baseline_of(context, state).to_json() == packaged
     names = [name for names in summed for name in names]
     assert names[-1] == SCORE
@@ -107,7 +90,7 @@ def test_of_a_contract_that_was_changed_meanwhile_it_is_summed_up_anew(
     project, state = trained
     begin_baseline(context, state)
     begun: Any = context.at_hand.look("baseline")
-    begun.all_summed()
+    begun.sums()
     path = project.model().contract_path
     kept = shutil.copy(path, tmp_path / "contract.yaml")
     try:

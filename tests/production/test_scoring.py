@@ -17,14 +17,14 @@ from everloop.clock import SimulatedClock
 from everloop.data import conform
 from everloop.errors import StorageFull, WorkflowError
 from everloop.ledger import Ledger, RefusedInput
-from everloop.production import PipelineResources, scoring_workflow
+from everloop.production import scoring_workflow
 from everloop.production.batch import Batch, read_batch, score_inputs
 from everloop.production.inputs import Known, news
 from everloop.production.scored import write_tables
 from everloop.project import Project
-from everloop.workflows import RunContext
 
 from .scorer import LATER, SCORE, copied, log_of, logged, new_rows, scored, table, told, trained_shop
+from .shop import run_context
 
 
 @pytest.fixture(scope="module")
@@ -311,18 +311,12 @@ def test_a_run_that_was_cancelled_writes_no_further_file(root: Path, tmp_path: P
     found, clock = Project.open(root, environment={}), SimulatedClock(LATER)
     reached: list[str] = []
     with Ledger.open(found, clock=clock) as ledger:
-        context = RunContext(
-            run_id="r-1",
-            workflow="score",
+        context = run_context(
+            found,
+            ledger,
             step="write",
-            attempt=1,
             workdir=folder,
             clock=clock,
-            ledger=ledger,
-            actor="alice",
-            cause=1,
-            resources=PipelineResources.of(found),
-            deadline_s=None,
             stopping=lambda: "at:wrote 1" in reached,
             crash=reached.append,
         )

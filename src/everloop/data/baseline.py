@@ -215,11 +215,8 @@ class BaselineSums:
 
     def add(self, frame: pl.DataFrame, *, threads: int | None = None) -> None:
         """Sum up some columns of the rows. threads: None for all cores."""
-        if threads == 1:
-            self._summed |= {values.name: self._sum(values) for values in frame}
-        else:
-            with ThreadPoolExecutor(threads or usable_cores()) as pool:
-                self._summed |= dict(zip(frame.columns, pool.map(self._sum, frame), strict=True))
+        with ThreadPoolExecutor(threads or usable_cores()) as pool:
+            self._summed |= dict(zip(frame.columns, pool.map(self._sum, frame), strict=True))
 
     def _sum(self, values: pl.Series) -> tuple[BaselineColumn, np.ndarray]:
         return _summed(values, self._weight, self._edges, self._bins, self._spans)

@@ -23,7 +23,7 @@ from everloop.errors import Refused
 from everloop.ledger import DataSpan, Estimate, RoutingState, SegmentEstimate, VerdictRecord, VersionRegistered
 from everloop.models import FitProcess, FitRequest, FitResult, fit_all, fitted_learners, learners
 from everloop.pages import write_whole
-from everloop.production.baseline import baseline_of, begin_baseline, hasten_baseline
+from everloop.production.baseline import baseline_of, begin_baseline
 from everloop.production.fit_requests import FitRequests, learners_content
 from everloop.production.gating import held_out
 from everloop.production.judged import Estimates, HeldOut, JudgedModel, estimates, judge_bundle, judge_graph
@@ -53,7 +53,7 @@ from everloop.production.run_state import (
 )
 from everloop.production.segments import segment_estimates, told_metrics
 from everloop.project import Model, Objective, Spec
-from everloop.tasks import error_bound, get_task
+from everloop.tasks import Task, error_bound, get_task
 from everloop.workflows import RunContext, State
 
 __all__ = ["evaluate", "fit", "package", "register", "release", "snapshot", "split"]
@@ -91,7 +91,7 @@ def _begin_fitting(context: RunContext, model: Model, spec: Spec) -> None:
     known = learners(model.task)
     wanted = [*fitted_learners(spec.learner, spec.hyperparameters), *yardsticks_of(model)]
     own = [name for name in dict.fromkeys(wanted) if name in known]
-    process = resources_of(context).begun.take(FITTING) or FitProcess()
+    process = FitProcess.living(resources_of(context).begun.take(FITTING))
     context.at_hand.keep(FITTING, process)  # in place of that of an attempt that failed
     process.work_in(context.workdir)
     process.rehearse(own, task=model.task)
@@ -153,8 +153,8 @@ def fit(context: RunContext, state: State) -> State:
 
 
 def _look_ahead(context: RunContext, state: State) -> None:
-    """While one core makes the graph: the baseline goes on, and what the graph will be judged on is read."""
-    hasten_baseline(context)
+    """While one core makes the graph: the baseline is begun, and what the graph will be judged on is read."""
+    begin_baseline(context, state)
     tree = features_of(model_of(context, state), spec_of(context, state))
     context.at_hand.keep(HELD_OUT, HeldOut.made(split_of(context, state, held_out=True), tree))
 
@@ -162,19 +162,14 @@ def _look_ahead(context: RunContext, state: State) -> None:
 def _fit_requests(
     context: RunContext, state: State, model: Model, spec: Spec, process: FitProcess
 ) -> Iterator[FitRequest]:
-    """One at a time: the few rows of the yardsticks first, which are fitted by the time all of them are made.
-
-    Once the process has all, the baseline is begun beside it.
-    """
+    """One at a time: the few rows of the yardsticks first, which are fitted by the time all of them are made."""
     tree = features_of(model, spec)
-    parts = split_of(context, state, columns=[*tree.columns, TARGET, WEIGHT])
-    requests = FitRequests(model, spec, parts, tree, process)
-    del parts
+    requests = FitRequests(
+        model, spec, split_of(context, state, columns=[*tree.columns, TARGET, WEIGHT]), tree, process
+    )
     context.at_hand.drop(ROWS)  # those that the fit needs are held by the requests
     yield from requests.yardsticks(yardsticks_of(model))
     yield from requests.candidates([spec.seed])
-    del requests
-    begin_baseline(context, state)
 
 
 def _keep_learners(context: RunContext, model: Model, spec: Spec) -> str | None:
@@ -199,24 +194,19 @@ def evaluate(context: RunContext, state: State) -> State:
     """Threshold on validation rows; metrics on test rows, beside yardsticks and champion on the same rows."""
     model, spec = model_of(context, state), spec_of(context, state)
     task, tree = get_task(model.task), features_of(model, spec)
-    objective = Objective.parse(spec.objective)
     names = (CANDIDATE, *yardsticks_of(model))
     rows: HeldOut | None = context.at_hand.take(HELD_OUT)
     if rows is None or rows.features != tree:
         rows = HeldOut.made(split_of(context, state, held_out=True), tree)
 
-    def found(name: str, rows: HeldOut = rows) -> tuple[JudgedModel, Estimates]:
-        judged = judge_graph(Graph(graph_of(context, name)), rows, objective, task, quantiles=spec.quantiles)
-        return judged, estimates(judged.test, seed=spec.seed)
-
     with ThreadPoolExecutor(usable_cores()) as pool:  # a model's intervals are found beside another's scores
-        (judged, metrics), *others = pool.map(found, names)
+        (judged, metrics), *others = pool.map(partial(_judged, context, rows, spec, task), names)
     yardsticks = dict(zip(names[1:], others, strict=True))
     champion = champion_of(context, state)
     against = None
     if champion is not None:
         bundle = resources_of(context).bundles.load(context.ledger.version(model.name, champion).bundle)
-        against = judge_bundle(bundle, rows.test, objective, task)
+        against = judge_bundle(bundle, rows.test, Objective.parse(spec.objective), task)
     _keep_judged(context.workdir, judged, {name: other for name, (other, _) in yardsticks.items()}, against)
     return {
         "threshold": judged.threshold,
@@ -225,6 +215,13 @@ def evaluate(context: RunContext, state: State) -> State:
         "champion_metrics": None if against is None else estimates(against.test, seed=spec.seed),
         "yardstick_metrics": {name: told for name, (_, told) in yardsticks.items()},
     }
+
+
+def _judged(context: RunContext, rows: HeldOut, spec: Spec, task: Task, name: str) -> tuple[JudgedModel, Estimates]:
+    """The graph of this name, and its metrics on the test rows."""
+    objective, graph = Objective.parse(spec.objective), Graph(graph_of(context, name))
+    judged = judge_graph(graph, rows, objective, task, quantiles=spec.quantiles)
+    return judged, estimates(judged.test, seed=spec.seed)
 
 
 def _keep_judged(
