@@ -46,7 +46,7 @@ imports: $(VENV)/.installed-dev
 unit: $(VENV)/.installed-dev
 	@OMP_WAIT_POLICY=passive $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not chaos" $(ARGS)
 
-chaos: $(VENV)/.installed-dev ## kill runs in every step and at every point, not only where `make test` does
+chaos: $(VENV)/.installed-dev ## kill batch scoring and gates at every point, not only where `make test` does
 	@OMP_WAIT_POLICY=passive $(BIN)/pytest -n 3 --dist loadfile -m chaos $(ARGS)
 
 lock: ## renew both lock files (the base one holds the same versions as the development one)

@@ -259,14 +259,7 @@ def test_an_own_learner_that_is_gone_fails_in_a_sentence(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "steps",
-    [("snapshot", "fit", "package", "register"), pytest.param(STEPS, marks=pytest.mark.chaos)],
-    ids=["some", "every"],
-)
-def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(
-    trained: Project, steps: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(trained: Project, tmp_path: Path) -> None:
     """Laws 9 and 11: killed -9 in each step, its work done and not yet recorded; the same bundle and the same facts."""
     with Ledger.open(trained, clock=SimulatedClock(NOW)) as ledger:
         expected = ledger.version("fraud", 1).bundle
@@ -274,7 +267,7 @@ def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(
     root = tmp_path / "killed"
     shutil.copytree(trained.root, root, ignore=shutil.ignore_patterns(".everloop"))
     found = Project.open(root, environment={})
-    for step in steps:
+    for step in STEPS:
         # one run, killed in each of its steps in turn: each start goes on where the one before died
         code, said = died_at(root, "r-first", f"written:{step}")
         assert code == -signal.SIGKILL, said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import threading
@@ -211,9 +210,12 @@ class DaskWorkers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Leave the cluster; what runs for this search is cancelled."""
-        # To say goodbye to one that has gone can fail in Dask's own timers, and is no more than what is told already.
-        with contextlib.suppress(*(() if error is None else (OSError, RuntimeError))):
+        try:
             self._client.close()
+        except (OSError, RuntimeError):
+            # To say goodbye to one that has gone fails at times in Dask's own timers; that it has gone is told already.
+            if error is None:
+                raise
 
 
 def _run_there(task: TrialTask, rows: TrialRows) -> TrialResult:
