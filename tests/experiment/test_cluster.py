@@ -7,8 +7,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,25 @@ def test_a_scheduler_that_goes_away_ends_the_search_and_what_ended_is_kept(tmp_p
     assert len(resumed.trials) == 8
     (file,) = (root / ".everloop" / "searches").glob("*/trials.jsonl")
     assert len(file.read_bytes().splitlines()) == 8  # none was fitted twice
+
+
+@pytest.mark.parametrize("told", [IntegrationError("the scheduler has gone"), None])
+def test_a_goodbye_that_fails_hides_nothing_that_is_told_already(
+    cluster: str, monkeypatch: pytest.MonkeyPatch, told: IntegrationError | None
+) -> None:
+    def closed_badly(close: Callable[[], None]) -> None:
+        close()
+        raise RuntimeError("a timer of Dask's own")
+
+    def leave() -> None:
+        with DaskWorkers(cluster) as workers:
+            monkeypatch.setattr(workers._client, "close", partial(closed_badly, workers._client.close))
+            if told is not None:
+                raise told
+
+    with pytest.raises(RuntimeError if told is None else IntegrationError) as found:
+        leave()
+    assert str(found.value) == str(told or "a timer of Dask's own")
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import os
 from pathlib import Path
 
@@ -46,7 +45,6 @@ def test_another_array_is_another_file(tmp_path: Path) -> None:
         array = np.full((4, 4), at, np.float32)
         files.put(array, tmp_path / f"{at}.npy")
         del array
-        gc.collect()
     assert [float(np.load(tmp_path / f"{at}.npy")[0, 0]) for at in range(50)] == list(range(50))
 
 
