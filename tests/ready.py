@@ -156,7 +156,7 @@ def ready_fits(ready: Callable[[], Ready] = _fits) -> Iterator[None]:
     from everloop import child_process
 
     def begun(program: Sequence[str], *, stdin: int, stdout: Any, stderr: Any) -> Begun | subprocess.Popen[bytes]:
-        if list(program[1:]) != ["-P", "-m", "everloop.models.child"]:
+        if list(program[1:]) != ["-P", "-m", "everloop.child_process", "everloop.models.child"]:
             return subprocess.Popen(program, stdin=stdin, stdout=stdout, stderr=stderr)
         read, write = os.pipe()
         with os.fdopen(read, "rb") as theirs:

@@ -63,7 +63,13 @@ def test_there_is_no_drawer_for_everything() -> None:
 
 
 # Who names the environment without asking it anything: for a library that looks there when it loads, or for a child.
-SETTERS = {"integrations/mlflow/connection.py", "replay/endpoint.py", "serving/__init__.py", "serving/__main__.py"}
+SETTERS = {
+    "integrations/mlflow/connection.py",
+    "quick_start.py",
+    "replay/endpoint.py",
+    "serving/__init__.py",
+    "serving/__main__.py",
+}
 
 
 def test_one_module_alone_reads_the_environment() -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import json
 import sys
 from pathlib import Path
 
-from everloop.models import FitProcess
+from everloop.quick_start import quick_start
 
-atexit.register(gc.freeze)  # as the command `everloop` ends
+quick_start()  # as the command `everloop` begins
+
+from everloop.models import FitProcess  # noqa: E402
 
 fitting = FitProcess.ahead()  # as `everloop train` begins it, beside the libraries that it loads itself
 

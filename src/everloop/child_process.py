@@ -1,9 +1,13 @@
-"""A process of our own for one task: it can be ended at any moment, and ends when this one does, however that ends."""
+"""A process of our own for one task: it can be ended at any moment, and ends when this one does, however that ends.
+
+`python -m everloop.child_process MODULE WORDS` is how it begins: as `python -m MODULE WORDS`, but with a `quick_start`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import runpy
 import select
 import subprocess
 import sys
@@ -11,11 +15,14 @@ import tempfile
 from collections.abc import Sequence
 from typing import Final
 
+from everloop.quick_start import quick_start
+
 __all__ = ["ChildProcess"]
 
 _POLL_S: Final = 0.1
 _LAST_CHARACTERS: Final = 300
 _LAST_BYTES: Final = 4 * _LAST_CHARACTERS
+_LAUNCHER: Final = "everloop.child_process"
 
 
 class ChildProcess:
@@ -24,7 +31,10 @@ class ChildProcess:
     def __init__(self, module: str, words: Sequence[str] = ()) -> None:
         self._talk = tempfile.TemporaryFile()  # noqa: SIM115, closed with the process
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module, *words], stdin=subprocess.PIPE, stdout=self._talk, stderr=self._talk
+            [sys.executable, "-P", "-m", _LAUNCHER, module, *words],
+            stdin=subprocess.PIPE,
+            stdout=self._talk,
+            stderr=self._talk,
         )
         self._ending = _ending_of(self._process.pid)
 
@@ -79,3 +89,10 @@ def _ending_of(pid: int) -> int | None:
     with contextlib.suppress(AttributeError, OSError):
         return os.pidfd_open(pid)
     return None
+
+
+if __name__ == "__main__":
+    quick_start()
+    _, module, *words = sys.argv
+    sys.argv = [module, *words]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)

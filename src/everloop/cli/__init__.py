@@ -5,8 +5,7 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 refused or alert, 4 undecided.
 
 from __future__ import annotations
 
-import atexit
-import gc
+from everloop.quick_start import quick_start
 
 __all__ = ["INTERRUPTED", "main"]
 
@@ -16,7 +15,7 @@ INTERRUPTED = 130
 
 def main() -> None:
     """The program `everloop`; Ctrl-C ends it in one sentence from the first import on."""
-    atexit.register(gc.freeze)  # what is left goes with the process: to search it for garbage takes a fifth of a second
+    quick_start()
     try:
         from everloop.cli.program import run
 

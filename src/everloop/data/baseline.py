@@ -15,7 +15,7 @@ import polars as pl
 from everloop.clock import from_us
 from everloop.cores import usable_cores
 from everloop.data.contract import Contract
-from everloop.data.ordered import Ordered
+from everloop.data.ordered import Ordered, between, distinct
 from everloop.data.profile import Profile
 from everloop.data.translate import EVENT_TIME
 from everloop.data.tree import FeatureTree
@@ -354,19 +354,7 @@ def _edges(numbers: np.ndarray, weight: np.ndarray, most: int) -> np.ndarray:
     order = np.argsort(kept, kind="stable")
     cumulative = np.cumsum(weight[known][order])
     steps = np.arange(1, most + 1) / (most + 1) * cumulative[-1]
-    return _distinct(kept[order], np.minimum(np.searchsorted(cumulative, steps, side="right"), len(kept) - 1), most)
-
-
-def _distinct(ordered: np.ndarray, places: np.ndarray, most: int) -> np.ndarray:
-    edges: np.ndarray = np.unique(np.concatenate([ordered[:1], ordered[places]])).astype(np.float64)
-    return edges if len(edges) <= most else edges[1:]
-
-
-def _between(ordered: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """How many of the sorted values lie between edges: the few edges are looked up, not the many values."""
-    below = np.searchsorted(ordered, edges.astype(ordered.dtype), side="left")
-    counts: np.ndarray = np.diff(below, prepend=0, append=len(ordered)).astype(np.int64)
-    return counts
+    return distinct(kept[order], np.minimum(np.searchsorted(cumulative, steps, side="right"), len(kept) - 1), most)
 
 
 def _counted(values: pl.Series, column: BaselineColumn, weight: np.ndarray | None) -> tuple[np.ndarray, float]:
@@ -377,7 +365,7 @@ def _counted(values: pl.Series, column: BaselineColumn, weight: np.ndarray | Non
     edges = np.asarray(column.edges, dtype=numbers.dtype)
     known = ~np.isnan(numbers)
     if weight is None:
-        return _between(np.sort(numbers[known]), edges), int((~known).sum())
+        return between(np.sort(numbers[known]), edges), int((~known).sum())
     bins = np.searchsorted(edges, numbers[known], side="right")
     return np.bincount(bins, weights=weight[known], minlength=len(edges) + 1), float(weight[~known].sum())
 
