@@ -158,6 +158,17 @@ def test_it_says_that_a_model_is_fitted_while_there_is_more_to_do(tmp_path: Path
     assert told == [True]
 
 
+def test_it_says_what_came_out_before_the_last_while_its_graph_is_made(
+    fitted: dict[str, FitResult], tmp_path: Path
+) -> None:
+    told: list[bytes] = []
+    large = request("xgboost", params={"n_estimators": 1_000})
+    fit_all(
+        [request("constant"), large], scratch=tmp_path, fitted=lambda found: told.extend(one.graph for one in found)
+    )
+    assert told == [fitted["constant"].graph]
+
+
 def test_what_a_killed_parent_left_is_swept(tmp_path: Path) -> None:
     program = f"""
 import os, signal

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
+from threading import Event
+from typing import Any
 
-from everloop.production.judged import REPORTED, estimates
+import numpy as np
+import polars as pl
+import pytest
+
+from everloop.data import FeatureTree, Split
+from everloop.data.node import Node
+from everloop.production.judged import REPORTED, HeldOut, JudgedBeside, estimates
 from everloop.tasks import Evaluation
 
 Y = np.array([1, 0, 0, 1, 0, 0, 0, 1])
@@ -28,3 +35,33 @@ def test_what_one_class_cannot_give_is_left_out() -> None:
     found = estimates(Evaluation(y=np.zeros(8), score=SCORE, threshold=0.5), seed=0)
     assert "recall" not in found
     assert "accuracy" in found
+
+
+def held_out() -> HeldOut:
+    frame = pl.DataFrame({"x": [1.0, 2.0, None]})
+    tree = FeatureTree(names=("x",), nodes=(Node(op="column", name="x"),))
+    return HeldOut.made(Split(train=frame.clear(), validation=frame, test=frame), tree)
+
+
+def test_several_are_judged_on_the_same_rows_beside_what_else_is_done() -> None:
+    rows, may_go_on = held_out(), Event()
+
+    def judge(found: HeldOut, name: str) -> Any:
+        assert found is rows
+        assert may_go_on.wait(30)
+        return name.upper(), {}
+
+    beside = JudgedBeside(rows, ["first", "second"], judge)
+    may_go_on.set()
+    assert beside.results() == {"first": ("FIRST", {}), "second": ("SECOND", {})}
+    beside.close()
+
+
+def test_what_judging_came_upon_is_raised_where_it_is_asked_for() -> None:
+    def judge(_rows: HeldOut, _name: str) -> Any:
+        raise ValueError("no such graph")
+
+    beside = JudgedBeside(held_out(), ["first"], judge)
+    with pytest.raises(ValueError, match="no such graph"):
+        beside.results()
+    beside.close()

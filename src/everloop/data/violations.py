@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import numpy as np
 import polars as pl
 
 from everloop.data.column import Column, polars_type
@@ -149,7 +150,12 @@ def _typed(values: pl.Series, column: Column, contract: Contract) -> pl.Series:
     if column.type == "datetime":
         return utc_times(values, contract)
     typed = values.cast(polars_type(column))
-    return typed.fill_nan(None) if column.type == "float" else typed
+    return typed.fill_nan(None) if column.type == "float" and not _is_finite(typed) else typed
+
+
+def _is_finite(values: pl.Series) -> bool:
+    """Whether these are floats that are all known and finite: most columns are, and need no closer look or copy."""
+    return values.dtype.is_float() and not values.null_count() and bool(np.isfinite(values.to_numpy()).all())
 
 
 def _violation(frame: pl.DataFrame, column: Column, contract: Contract) -> Violation | None:
@@ -212,7 +218,7 @@ def _accepts(dtype: pl.DataType, column: Column) -> bool:
 
 
 def _null_violation(values: pl.Series, column: Column, _: Contract) -> Violation | None:
-    if column.nullable or column.role == "target":
+    if column.nullable or column.role == "target" or _is_finite(values):
         return None
     missing = values.is_null()
     if values.dtype.is_float():
@@ -223,12 +229,15 @@ def _null_violation(values: pl.Series, column: Column, _: Contract) -> Violation
 def _number_violation(values: pl.Series, column: Column, _: Contract) -> Violation | None:
     if column.type not in ("int", "float") or not values.dtype.is_numeric():
         return None
-    if values.dtype.is_float():
+    if values.dtype.is_float() and not _is_finite(values):
         found = _told(values, values.is_infinite().fill_null(False), column, "is infinite")
         if found is not None:
             return found
-        values = values.fill_nan(None)
     low, high = column.minimum, column.maximum
+    if low is None and high is None:
+        return None
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
     outside = pl.Series([False]).new_from_index(0, len(values))
     if low is not None:
         outside = outside | (values < low).fill_null(False)

@@ -54,7 +54,7 @@ def fit_all(
     scratch: Path | None = None,
     clock: Clock | None = None,
     process: FitProcess | None = None,
-    fitted: Callable[[], None] | None = None,
+    fitted: Callable[[list[FitResult]], None] | None = None,
 ) -> list[FitResult]:
     """Fit one after another in a single child process, which loads each library once, and bring back the graphs.
 
@@ -63,15 +63,16 @@ def fit_all(
     stopped: asked ten times a second; once true, the child is killed and FitFailed raised.
     scratch: as `FitProcess` has it; nothing is left in it afterwards.
     process: one that was begun before, and has ended afterwards; None begins one in `scratch`.
-    fitted: called here when the last model is fitted and its graph is made, which takes one core and some time; not
-        where that is over before it is seen, nor for a blend.
+    fitted: called here with what came out before the last one, when that is fitted and its graph is made, which takes
+        one core and some time; not where that is over before it is seen, nor for a blend.
     Raises what `fit_here` raises for the first that fails, and FitFailed where the child gave nothing.
     """
     clock = SystemClock() if clock is None else clock
     deadline_s = None if time_limit_s is None else clock.monotonic_s() + time_limit_s
     with FitProcess(scratch=scratch) if process is None else process as child:
         sent = [child.send(request) for request in requests]
-        child.wait(sent, time_limit_s=time_limit_s, deadline_s=deadline_s, stopped=stopped, clock=clock, fitted=fitted)
+        ready = None if fitted is None else lambda: fitted([one.received() for one in sent[:-1]])
+        child.wait(sent, time_limit_s=time_limit_s, deadline_s=deadline_s, stopped=stopped, clock=clock, fitted=ready)
         return [one.received() for one in sent]
 
 

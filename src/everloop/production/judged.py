@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
 from everloop.bundle import Bundle, Graph
+from everloop.cores import usable_cores
 from everloop.data import TARGET, WEIGHT, FeatureTree, Split
 from everloop.errors import ContractViolation, NotEnoughData
 from everloop.project import Objective, quantile_level
 from everloop.tasks import Evaluated, Evaluation, NumericEvaluation, Task
 
-__all__ = ["Estimates", "HeldOut", "JudgedModel", "estimates", "judge_bundle", "judge_graph"]
+__all__ = ["Estimates", "HeldOut", "JudgedBeside", "JudgedModel", "estimates", "judge_bundle", "judge_graph"]
 
 REPORTED: Mapping[str, tuple[str, ...]] = {
     "classification": ("recall", "precision", "accuracy", "f1", "average_precision", "roc_auc", "log_loss", "brier"),
@@ -67,8 +69,25 @@ class HeldOut:
             judged_on=features.matrix(test),
         )
 
+
+class JudgedBeside:
+    """Models that are judged on the same rows beside what else is done, by all cores but one."""
+
+    def __init__(
+        self, rows: HeldOut, names: Sequence[str], judge: Callable[[HeldOut, str], tuple[JudgedModel, Estimates]]
+    ) -> None:
+        """judge: gives of a name the model and its metrics on the test rows."""
+        self.rows = rows
+        self._pool = ThreadPoolExecutor(max(1, usable_cores() - 1))
+        self._begun = {name: self._pool.submit(judge, rows, name) for name in names}
+
+    def results(self) -> dict[str, tuple[JudgedModel, Estimates]]:
+        """Each by its name, once all are judged. Raises what that came upon."""
+        return {name: one.result() for name, one in self._begun.items()}
+
     def close(self) -> None:
-        """There is nothing to end: what is at hand and not asked for is let go."""
+        """End with what is being judged now."""
+        self._pool.shutdown(cancel_futures=True)
 
 
 def judge_graph(

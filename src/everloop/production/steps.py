@@ -6,8 +6,9 @@ A step may run twice after a crash; it writes files whole, by rename, and facts 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,6 @@ import numpy as np
 import polars as pl
 
 from everloop.bundle import BundleParts, Graph
-from everloop.cores import usable_cores
 from everloop.data import TARGET, WEIGHT, Rows, read_contract
 from everloop.errors import Refused
 from everloop.ledger import DataSpan, Estimate, RoutingState, SegmentEstimate, VerdictRecord, VersionRegistered
@@ -26,7 +26,15 @@ from everloop.pages import write_whole
 from everloop.production.baseline import baseline_of, begin_baseline
 from everloop.production.fit_requests import FitRequests, learners_content
 from everloop.production.gating import held_out
-from everloop.production.judged import Estimates, HeldOut, JudgedModel, estimates, judge_bundle, judge_graph
+from everloop.production.judged import (
+    Estimates,
+    HeldOut,
+    JudgedBeside,
+    JudgedModel,
+    estimates,
+    judge_bundle,
+    judge_graph,
+)
 from everloop.production.provenance import EVIDENCE, Reading, origin_of, registered_origin
 from everloop.production.rows import everything_known
 from everloop.production.run_state import (
@@ -72,10 +80,10 @@ def snapshot(context: RunContext, state: State) -> State:
         resources_of(context).log(model.name),
         as_of=datetime.fromisoformat(state["as_of"]),
     )
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(2) as pool:
         described = pool.submit(_described, rows)
-        freeze_rows(context, rows.frame)
-        origin = origin_of(
+        origin = pool.submit(
+            origin_of,
             model,
             spec_of(context, state),
             root=project.root,
@@ -83,7 +91,8 @@ def snapshot(context: RunContext, state: State) -> State:
             approval=context.ledger.fact(state["approval"]) if state.get("approval") else None,
             workdir=context.workdir,
         )
-        return {"data": described.result(), "origin": origin}
+        freeze_rows(context, rows.frame)
+        return {"data": described.result(), "origin": origin.result()}
 
 
 def _begin_fitting(context: RunContext, model: Model, spec: Spec) -> None:
@@ -144,25 +153,37 @@ def fit(context: RunContext, state: State) -> State:
         process=process,
         fitted=partial(_look_ahead, context, state),
     )
-    for name, found in zip((*yardsticks_of(model), CANDIDATE), results, strict=True):
-        write_whole(context.workdir / f"{name}.onnx", found.graph)
     result = results[-1]
+    _keep_graphs(context, (*yardsticks_of(model), CANDIDATE), results)
     if learners_content(model, spec) != content:
         raise Refused(f"{model.name}/{_LEARNERS} was changed while {spec.learner} was fitted; start another run")
     return {"fit": _fitted(result) | ({} if content is None else {"own_learners": content})}
 
 
-def _look_ahead(context: RunContext, state: State) -> None:
-    """While one core makes the graph: the baseline is begun, and what the graph will be judged on is read."""
-    begin_baseline(context, state)
-    tree = features_of(model_of(context, state), spec_of(context, state))
-    context.at_hand.keep(HELD_OUT, HeldOut.made(split_of(context, state, held_out=True), tree))
+def _keep_graphs(context: RunContext, names: Sequence[str], results: Sequence[FitResult]) -> None:
+    for name, found in zip(names, results, strict=True):
+        write_whole(context.workdir / f"{name}.onnx", found.graph)
+
+
+def _look_ahead(context: RunContext, state: State, yardsticks: Sequence[FitResult]) -> None:
+    """While one core makes the candidate's graph: what it is judged on is read, and the yardsticks are judged on it."""
+    _keep_graphs(context, yardsticks_of(model_of(context, state)), yardsticks)
+    context.at_hand.keep(HELD_OUT, _yardsticks_beside(context, state))
+
+
+def _yardsticks_beside(context: RunContext, state: State) -> JudgedBeside:
+    model, spec = model_of(context, state), spec_of(context, state)
+    rows = HeldOut.made(split_of(context, state, held_out=True), features_of(model, spec))
+    return JudgedBeside(rows, yardsticks_of(model), partial(_judged, context, spec, get_task(model.task)))
 
 
 def _fit_requests(
     context: RunContext, state: State, model: Model, spec: Spec, process: FitProcess
 ) -> Iterator[FitRequest]:
-    """One at a time: the few rows of the yardsticks first, which are fitted by the time all of them are made."""
+    """One at a time: the few rows of the yardsticks first, which are fitted by the time all of them are made.
+
+    Once all are sent the baseline is begun: a fit begins with what only one core can do.
+    """
     tree = features_of(model, spec)
     requests = FitRequests(
         model, spec, split_of(context, state, columns=[*tree.columns, TARGET, WEIGHT]), tree, process
@@ -170,6 +191,7 @@ def _fit_requests(
     context.at_hand.drop(ROWS)  # those that the fit needs are held by the requests
     yield from requests.yardsticks(yardsticks_of(model))
     yield from requests.candidates([spec.seed])
+    begin_baseline(context, state)
 
 
 def _keep_learners(context: RunContext, model: Model, spec: Spec) -> str | None:
@@ -194,14 +216,15 @@ def evaluate(context: RunContext, state: State) -> State:
     """Threshold on validation rows; metrics on test rows, beside yardsticks and champion on the same rows."""
     model, spec = model_of(context, state), spec_of(context, state)
     task, tree = get_task(model.task), features_of(model, spec)
-    names = (CANDIDATE, *yardsticks_of(model))
-    rows: HeldOut | None = context.at_hand.take(HELD_OUT)
-    if rows is None or rows.features != tree:
-        rows = HeldOut.made(split_of(context, state, held_out=True), tree)
+    beside: JudgedBeside | None = context.at_hand.take(HELD_OUT)
+    if beside is not None and beside.rows.features != tree:
+        beside.close()
+        beside = None
+    with closing(beside or _yardsticks_beside(context, state)) as others:
+        rows = others.rows
+        judged, metrics = _judged(context, spec, task, rows, CANDIDATE)
+        yardsticks = others.results()
 
-    with ThreadPoolExecutor(usable_cores()) as pool:  # a model's intervals are found beside another's scores
-        (judged, metrics), *others = pool.map(partial(_judged, context, rows, spec, task), names)
-    yardsticks = dict(zip(names[1:], others, strict=True))
     champion = champion_of(context, state)
     against = None
     if champion is not None:
@@ -217,7 +240,7 @@ def evaluate(context: RunContext, state: State) -> State:
     }
 
 
-def _judged(context: RunContext, rows: HeldOut, spec: Spec, task: Task, name: str) -> tuple[JudgedModel, Estimates]:
+def _judged(context: RunContext, spec: Spec, task: Task, rows: HeldOut, name: str) -> tuple[JudgedModel, Estimates]:
     """The graph of this name, and its metrics on the test rows."""
     objective, graph = Objective.parse(spec.objective), Graph(graph_of(context, name))
     judged = judge_graph(graph, rows, objective, task, quantiles=spec.quantiles)
