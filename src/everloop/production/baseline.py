@@ -1,4 +1,4 @@
-"""A run's baseline: its columns are summed up while the fit makes its graph on one core, and the score last."""
+"""A run's baseline: its columns are summed up as the fit begins, which one core does, and the score last."""
 
 from __future__ import annotations
 
