@@ -128,7 +128,7 @@ def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:
                 ("linear, random_forest, xgboost, lightgbm, neural_network", "lightgbm"),
                 ("delay: 7d", "delay: 1d"),
                 ("recall >= 0.60", "recall >= 0.30"),
-                ("trials: 40", "trials: 8"),
+                ("trials: 40", "trials: 5"),
             ):
                 text = text.replace(before, after)
             model.write_text(text)

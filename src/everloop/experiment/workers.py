@@ -16,6 +16,7 @@ from everloop.errors import ConfigurationError, IntegrationError
 from everloop.experiment.search_plan import libraries
 from everloop.experiment.trial_fit import TrialResult, TrialTask, run_trial, run_trial_at
 from everloop.experiment.trial_rows import TrialRows, write_trial_rows
+from everloop.quick_start import ONE_BLAS_THREAD, quick_start
 
 __all__ = ["PATIENCE_S", "DaskWorkers", "LokyWorkers", "Workers"]
 
@@ -82,7 +83,10 @@ class LokyWorkers:
     def _executor(self, **options: Any) -> Any:
         from joblib.externals.loky import get_reusable_executor
 
-        return get_reusable_executor(max_workers=self._jobs, timeout=60, **options)
+        # loky loads NumPy before anything of ours is called there
+        return get_reusable_executor(
+            max_workers=self._jobs, timeout=60, initializer=quick_start, env=ONE_BLAS_THREAD, **options
+        )
 
     def __enter__(self) -> Self:
         return self
