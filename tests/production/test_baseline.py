@@ -16,6 +16,7 @@ from everloop.data import SCORE, BaselineSums
 from everloop.ledger import Ledger
 from everloop.production import baseline as tested
 from everloop.production.baseline import baseline_of, begin_baseline
+from everloop.production.run_state import run_rows
 from everloop.project import Project
 from everloop.workflows import RunContext, State
 
@@ -70,7 +71,7 @@ def test_what_was_begun_is_used_and_gives_the_same_bytes(
     trained: tuple[Project, State], context: RunContext, packaged: bytes, summed: list[list[str]]
 ) -> None:
     state = trained[1]
-    begin_baseline(context, state)
+    begin_baseline(context, state, run_rows(context))
     assert baseline_of(context, state).to_json() == packaged
     names = [name for names in summed for name in names]
     assert names[-1] == SCORE
@@ -88,7 +89,7 @@ def test_of_a_contract_that_was_changed_meanwhile_it_is_summed_up_anew(
     trained: tuple[Project, State], context: RunContext, tmp_path: Path, summed: list[list[str]]
 ) -> None:
     project, state = trained
-    begin_baseline(context, state)
+    begin_baseline(context, state, run_rows(context))
     begun: Any = context.at_hand.look("baseline")
     begun.sums()
     path = project.model().contract_path
@@ -107,6 +108,6 @@ def test_of_a_contract_that_was_changed_meanwhile_it_is_summed_up_anew(
 
 
 def test_what_is_not_asked_for_ends_with_the_run(trained: tuple[Project, State], context: RunContext) -> None:
-    begin_baseline(context, trained[1])
+    begin_baseline(context, trained[1], run_rows(context))
     context.at_hand.close()
     assert context.at_hand.take("baseline") is None

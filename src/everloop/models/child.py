@@ -8,7 +8,6 @@ then. An empty line is the last.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import queue
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from everloop.memory import give_back
 from everloop.models.fitting import FitRequest, fit_here
 from everloop.models.learner import Validation
 from everloop.models.process import FITTED, REHEARSE
@@ -55,7 +55,7 @@ def main() -> None:
         del answer["graph"], answer["held"]
         answer["calibration"] = None if result.calibration is None else result.calibration.to_dict()
         _write(folder, answer)
-        _give_back()
+        give_back()
 
 
 def _request(folder: Path) -> FitRequest:
@@ -76,14 +76,7 @@ def _write(folder: Path, answer: dict[str, object]) -> None:
 
 def _say_fitted(folder: Path) -> None:
     (folder / FITTED).touch()
-    _give_back()
-
-
-def _give_back() -> None:
-    """Let the system have what was freed, so that the next thing is no more on top of the last."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):  # glibc's
-        libc.malloc_trim(0)
+    give_back()
 
 
 def _listen(heard: queue.SimpleQueue[str]) -> None:

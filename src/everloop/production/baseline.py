@@ -1,8 +1,10 @@
-"""A run's baseline: its columns are summed up as the fit begins, which one core does, and the score last."""
+"""A run's baseline: its columns are summed up as soon as the rows are there, and the score once they are judged."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -20,6 +22,7 @@ from everloop.data import (
     read_contract,
     watched_columns,
 )
+from everloop.memory import give_back
 from everloop.production.run_state import (
     CANDIDATE,
     JUDGED,
@@ -40,10 +43,13 @@ _AT_ONCE = 2
 """Columns that a thread reads before it sums them up: of all of them the memory is not there."""
 
 
-def begin_baseline(context: RunContext, state: State) -> None:
-    """Sum up all but the score, on all cores but one, beside what the run does until it asks for the baseline."""
+def begin_baseline(context: RunContext, state: State, rows: pl.DataFrame) -> None:
+    """Sum up all but the score, on all cores but one, beside what the run does until it asks for the baseline.
+
+    rows: those of the run. Each column is let go once it is summed up.
+    """
     contract, tree = _watched(context, state)
-    begun = _Columns(context, state, contract, tree, threads=max(1, usable_cores() - 1))
+    begun = _Columns(context, state, contract, tree, rows=rows, threads=max(1, usable_cores() - 1))
     context.at_hand.keep(_BEGUN, begun)
 
 
@@ -73,22 +79,33 @@ class _Columns:
     """The columns of a baseline without its score, being summed up."""
 
     def __init__(
-        self, context: RunContext, state: State, contract: Contract, tree: FeatureTree, *, threads: int
+        self,
+        context: RunContext,
+        state: State,
+        contract: Contract,
+        tree: FeatureTree,
+        *,
+        threads: int,
+        rows: pl.DataFrame | None = None,
     ) -> None:
-        self._context, self.contract, self.tree = context, contract, tree
+        """rows: those of the run; None reads them again, a few columns at a time."""
+        self.contract, self.tree = contract, tree
         model, (raw, derived) = model_of(context, state), watched_columns(contract, tree)
         weighted = model.data.weight is not None
-        rows = run_rows(context, [EVENT_TIME, *([WEIGHT] if weighted else [])])
+        read = partial(_reader, context, rows)
+        times = read([EVENT_TIME, *([WEIGHT] if weighted else [])])()
         self._sums = BaselineSums(
-            rows[EVENT_TIME],
+            times[EVENT_TIME],
             window=model.monitor.every,
-            weight=rows[WEIGHT].to_numpy() if weighted else None,
+            weight=times[WEIGHT].to_numpy() if weighted else None,
             names=[*raw, *derived, SCORE],
         )
         self._pool = ThreadPoolExecutor(threads)
         groups = (raw[at : at + _AT_ONCE] for at in range(0, len(raw), _AT_ONCE))
-        self._added = [self._pool.submit(self._add_raw, names) for names in groups]
-        self._added += [self._pool.submit(self._add_derived, name) for name in derived]
+        self._added = [self._pool.submit(self._add_raw, read(names)) for names in groups]
+        trees = (tree.only([name]) for name in derived)
+        self._added += [self._pool.submit(self._add_derived, one, read(one.columns)) for one in trees]
+        self._pool.submit(give_back)
 
     def sums(self) -> BaselineSums:
         """Once they are summed up. Raises what that came upon."""
@@ -100,12 +117,19 @@ class _Columns:
         """End with what is being done now."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _add_raw(self, names: list[str]) -> None:
-        self._sums.add(run_rows(self._context, names), threads=1)
+    def _add_raw(self, read: Callable[[], pl.DataFrame]) -> None:
+        self._sums.add(read(), threads=1)
 
-    def _add_derived(self, name: str) -> None:
-        tree = self.tree.only([name])
-        self._sums.add(tree.frame(run_rows(self._context, tree.columns)), threads=1)
+    def _add_derived(self, tree: FeatureTree, read: Callable[[], pl.DataFrame]) -> None:
+        self._sums.add(tree.frame(read()), threads=1)
+
+
+def _reader(context: RunContext, rows: pl.DataFrame | None, names: Sequence[str]) -> Callable[[], pl.DataFrame]:
+    """What gives these columns of the run's rows: those that are here, of which it holds no others, or the file's."""
+    if rows is None:
+        return partial(run_rows, context, names)
+    columns = rows.select(names)
+    return lambda: columns
 
 
 def _held_out_scores(context: RunContext, state: State, tree: FeatureTree) -> np.ndarray:

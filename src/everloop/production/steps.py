@@ -91,6 +91,7 @@ def snapshot(context: RunContext, state: State) -> State:
             approval=context.ledger.fact(state["approval"]) if state.get("approval") else None,
             workdir=context.workdir,
         )
+        begin_baseline(context, state, rows.frame)
         freeze_rows(context, rows.frame)
         return {"data": described.result(), "origin": origin.result()}
 
@@ -180,10 +181,7 @@ def _yardsticks_beside(context: RunContext, state: State) -> JudgedBeside:
 def _fit_requests(
     context: RunContext, state: State, model: Model, spec: Spec, process: FitProcess
 ) -> Iterator[FitRequest]:
-    """One at a time: the few rows of the yardsticks first, which are fitted by the time all of them are made.
-
-    Once all are sent the baseline is begun: a fit begins with what only one core can do.
-    """
+    """One at a time: the few rows of the yardsticks first, which are fitted by the time all of them are made."""
     tree = features_of(model, spec)
     requests = FitRequests(
         model, spec, split_of(context, state, columns=[*tree.columns, TARGET, WEIGHT]), tree, process
@@ -191,7 +189,6 @@ def _fit_requests(
     context.at_hand.drop(ROWS)  # those that the fit needs are held by the requests
     yield from requests.yardsticks(yardsticks_of(model))
     yield from requests.candidates([spec.seed])
-    begin_baseline(context, state)
 
 
 def _keep_learners(context: RunContext, model: Model, spec: Spec) -> str | None:
