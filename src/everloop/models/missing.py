@@ -23,8 +23,6 @@ __all__ = ["NO_CATEGORY", "filled", "fills"]
 NO_CATEGORY: Final = -1.0
 _COLUMNS: Final = 4  # at once for each thread: a few copies of a column, not a copy of all rows
 _BLOCK_ROWS: Final = 4096
-_MANY: Final = 100_000
-_FEW: Final = 4096
 
 
 def fills(
@@ -70,23 +68,16 @@ def _fill(column: np.ndarray, reads_missing: bool, holds_categories: bool, one_h
     if holds_categories:
         is_told = one_hot or len(present) < len(column)
         return NO_CATEGORY if is_told else float(np.bincount(present.astype(np.int64)).argmax())
-    return _median(present) if len(present) else 0.0
-
-
-def _median(numbers: np.ndarray) -> float:
-    """The upper one of the two in the middle. Of many, a few tell where it lies, and only those near it are ordered."""
-    place = len(numbers) // 2
-    if len(numbers) >= _MANY:
-        few = np.sort(numbers[:: len(numbers) // _FEW])
-        low, high = few[len(few) * 47 // 100], few[len(few) * 53 // 100]
-        near = numbers[(numbers >= low) & (numbers <= high)]
-        at = place - np.count_nonzero(numbers < low)
-        if 0 <= at < len(near):
-            return float(np.partition(near, at)[at])
-    return float(np.partition(numbers, place)[place])
+    if len(present) == 0:
+        return 0.0
+    place = len(present) // 2  # the upper one of the two in the middle
+    return float(np.partition(present, place)[place])
 
 
 def filled(X: np.ndarray, fill: np.ndarray) -> np.ndarray:
     """`X` with what is not finite replaced by its column's fill; float32, shape (n, k). `X` itself if that is none."""
-    stays = np.isfinite(X) | (np.isnan(X) & np.isnan(fill))
+    stays = np.isfinite(X)
+    if stays.all():
+        return X
+    stays |= np.isnan(X) & np.isnan(fill)
     return X if stays.all() else np.where(stays, X, fill).astype(np.float32, copy=False)
