@@ -5,8 +5,8 @@ reads, fits and evaluates the same XGBoost on the same 1,000,000 x 30 rows (`ben
 whole processes and cold; they take turns, and `time_ratio` is the median of the pairs' ratios, as a machine that is
 slower for a while is so for both of a pair. `fixed_s` is the difference on 1,000 rows, where the script also imports
 every library that the pipeline's process does. Memory is the largest sum over a process and its children, of pages
-counted once (PSS) and looked at all the time; who looks takes of the cores, so memory has runs of its own. What
-a pair has read and written is removed before the next, so that all find as much of the memory free.
+counted once (PSS) and looked at all the time; who looks takes of the cores, so memory has runs of its own. What a pair
+has read and written is removed before the next, so that all find as much of the memory free.
 Held: 1.25 times the time, 1.3 times the memory, 2 s.
 """
 
