@@ -7,13 +7,10 @@ import gc
 import os
 from typing import Final
 
-__all__ = ["ONE_BLAS_THREAD", "quick_start"]
+__all__ = ["quick_start"]
 
 _OBJECTS: Final = 100_000
 """How many more there are before they are searched for garbage, where Python says 700."""
-
-ONE_BLAS_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1"}
-"""The variables of a process in which BLAS, when it is loaded, has one thread."""
 
 
 def quick_start() -> None:
@@ -24,5 +21,4 @@ def quick_start() -> None:
     """
     gc.set_threshold(_OBJECTS)
     atexit.register(gc.freeze)
-    for name, value in ONE_BLAS_THREAD.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -259,6 +259,17 @@ def test_an_own_learner_that_is_gone_fails_in_a_sentence(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+def test_features_that_cannot_be_read_are_told_once_the_rows_are_frozen(tmp_path: Path) -> None:
+    found, model = shop(tmp_path / "shop")
+    model.features_path.write_text(
+        "import polars as pl\nfrom everloop import features\n\n\n"
+        '@features\ndef derived():\n    yield "d", pl.col("nosuch") * 1\n'
+    )
+    result = train(found, run_id="r-first")
+    assert (result.status, result.step, result.error) == ("failed", "check", "FeatureRefused"), result.sentence
+    assert (found.paths.runs / "r-first" / "snapshot.parquet").exists()  # for a retry from there
+
+
 def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(trained: Project, tmp_path: Path) -> None:
     """Laws 9 and 11: killed -9 in each step, its work done and not yet recorded; the same bundle and the same facts."""
     with Ledger.open(trained, clock=SimulatedClock(NOW)) as ledger:

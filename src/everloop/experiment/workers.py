@@ -16,7 +16,7 @@ from everloop.errors import ConfigurationError, IntegrationError
 from everloop.experiment.search_plan import libraries
 from everloop.experiment.trial_fit import TrialResult, TrialTask, run_trial, run_trial_at
 from everloop.experiment.trial_rows import TrialRows, write_trial_rows
-from everloop.quick_start import ONE_BLAS_THREAD, quick_start
+from everloop.quick_start import quick_start
 
 __all__ = ["PATIENCE_S", "DaskWorkers", "LokyWorkers", "Workers"]
 
@@ -83,10 +83,7 @@ class LokyWorkers:
     def _executor(self, **options: Any) -> Any:
         from joblib.externals.loky import get_reusable_executor
 
-        # loky loads NumPy before anything of ours is called there
-        return get_reusable_executor(
-            max_workers=self._jobs, timeout=60, initializer=quick_start, env=ONE_BLAS_THREAD, **options
-        )
+        return get_reusable_executor(max_workers=self._jobs, timeout=60, initializer=quick_start, **options)
 
     def __enter__(self) -> Self:
         return self

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ import polars as pl
 
 from everloop.bundle import BundleParts, Graph
 from everloop.data import TARGET, WEIGHT, Rows, read_contract
-from everloop.errors import Refused
+from everloop.errors import EverloopError, Refused
 from everloop.ledger import DataSpan, Estimate, RoutingState, SegmentEstimate, VerdictRecord, VersionRegistered
 from everloop.models import FitProcess, FitRequest, FitResult, fit_all, fitted_learners, learners
 from everloop.pages import write_whole
@@ -91,7 +91,8 @@ def snapshot(context: RunContext, state: State) -> State:
             approval=context.ledger.fact(state["approval"]) if state.get("approval") else None,
             workdir=context.workdir,
         )
-        begin_baseline(context, state, rows.frame)
+        with suppress(EverloopError):  # of the model's files: the next step tells it
+            begin_baseline(context, state, rows.frame)
         freeze_rows(context, rows.frame)
         return {"data": described.result(), "origin": origin.result()}
 
