@@ -22,7 +22,6 @@ __all__ = ["ChildProcess"]
 _POLL_S: Final = 0.1
 _LAST_CHARACTERS: Final = 300
 _LAST_BYTES: Final = 4 * _LAST_CHARACTERS
-_LAUNCHER: Final = "everloop.child_process"
 
 
 class ChildProcess:
@@ -31,7 +30,7 @@ class ChildProcess:
     def __init__(self, module: str, words: Sequence[str] = ()) -> None:
         self._talk = tempfile.TemporaryFile()  # noqa: SIM115, closed with the process
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", _LAUNCHER, module, *words],
+            [sys.executable, "-P", "-m", __name__, module, *words],
             stdin=subprocess.PIPE,
             stdout=self._talk,
             stderr=self._talk,

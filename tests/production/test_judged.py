@@ -46,22 +46,22 @@ def held_out() -> HeldOut:
 def test_several_are_judged_on_the_same_rows_beside_what_else_is_done() -> None:
     rows, may_go_on = held_out(), Event()
 
-    def judge(found: HeldOut, name: str) -> Any:
+    def judge(found: HeldOut, graph: bytes) -> Any:
         assert found is rows
         assert may_go_on.wait(30)
-        return name.upper(), {}
+        return graph.upper(), {}
 
-    beside = JudgedBeside(rows, ["first", "second"], judge)
+    beside = JudgedBeside(rows, {"first": b"one", "second": b"two"}, judge)
     may_go_on.set()
-    assert beside.results() == {"first": ("FIRST", {}), "second": ("SECOND", {})}
+    assert beside.results() == {"first": (b"ONE", {}), "second": (b"TWO", {})}
     beside.close()
 
 
 def test_what_judging_came_upon_is_raised_where_it_is_asked_for() -> None:
-    def judge(_rows: HeldOut, _name: str) -> Any:
+    def judge(_rows: HeldOut, _graph: bytes) -> Any:
         raise ValueError("no such graph")
 
-    beside = JudgedBeside(held_out(), ["first"], judge)
+    beside = JudgedBeside(held_out(), {"first": b"one"}, judge)
     with pytest.raises(ValueError, match="no such graph"):
         beside.results()
     beside.close()

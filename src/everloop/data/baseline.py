@@ -15,7 +15,7 @@ import polars as pl
 from everloop.clock import from_us
 from everloop.cores import usable_cores
 from everloop.data.contract import Contract
-from everloop.data.ordered import Ordered, between, distinct
+from everloop.data.ordered import Ordered, between, distinct, known_in_order
 from everloop.data.profile import Profile
 from everloop.data.translate import EVENT_TIME
 from everloop.data.tree import FeatureTree
@@ -363,9 +363,10 @@ def _counted(values: pl.Series, column: BaselineColumn, weight: np.ndarray | Non
         return _counted_texts(values, column.categories or (), weight)
     numbers = _numbers(values)
     edges = np.asarray(column.edges, dtype=numbers.dtype)
-    known = ~np.isnan(numbers)
     if weight is None:
-        return between(np.sort(numbers[known]), edges), int((~known).sum())
+        ordered = known_in_order(numbers)
+        return between(ordered, edges), len(numbers) - len(ordered)
+    known = ~np.isnan(numbers)
     bins = np.searchsorted(edges, numbers[known], side="right")
     return np.bincount(bins, weights=weight[known], minlength=len(edges) + 1), float(weight[~known].sum())
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-__all__ = ["Ordered", "between", "distinct"]
+__all__ = ["Ordered", "between", "distinct", "known_in_order"]
 
 
 class Ordered:
@@ -20,7 +20,7 @@ class Ordered:
     def __init__(self, numbers: np.ndarray) -> None:
         """numbers: Float32 or Float64, shape (n,)."""
         self._numbers = numbers
-        self._known = _known(numbers)
+        self._known = known_in_order(numbers)
         self.missing = len(numbers) - len(self._known)
 
     def even_edges(self, most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +46,7 @@ class Ordered:
         numbers = self._numbers[span]
         found = np.empty((len(windows) - 1, len(edges) + 2), dtype=np.int64)
         for place, (begin, end) in enumerate(pairwise(windows.tolist())):
-            known = _known(numbers[begin:end])
+            known = known_in_order(numbers[begin:end])
             found[place, :-1] = between(known, edges)
             found[place, -1] = end - begin - len(known)
         return found
@@ -65,7 +65,7 @@ def between(ordered: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.diff(below, prepend=0, append=len(ordered))
 
 
-def _known(numbers: np.ndarray) -> np.ndarray:
-    """Those that are not missing, sorted."""
+def known_in_order(numbers: np.ndarray) -> np.ndarray:
+    """Those that are not missing, sorted: shape (k,) with k ≤ n."""
     ordered = np.sort(numbers)
     return ordered[: np.searchsorted(ordered, np.nan, side="left")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -74,12 +74,15 @@ class JudgedBeside:
     """Models that are judged on the same rows beside what else is done, by all cores but one."""
 
     def __init__(
-        self, rows: HeldOut, names: Sequence[str], judge: Callable[[HeldOut, str], tuple[JudgedModel, Estimates]]
+        self,
+        rows: HeldOut,
+        graphs: Mapping[str, bytes],
+        judge: Callable[[HeldOut, bytes], tuple[JudgedModel, Estimates]],
     ) -> None:
-        """judge: gives of a name the model and its metrics on the test rows."""
+        """graphs: name → what is judged. judge: gives of a graph the model and its metrics on the test rows."""
         self.rows = rows
         self._pool = ThreadPoolExecutor(max(1, usable_cores() - 1))
-        self._begun = {name: self._pool.submit(judge, rows, name) for name in names}
+        self._begun = {name: self._pool.submit(judge, rows, graph) for name, graph in graphs.items()}
 
     def results(self) -> dict[str, tuple[JudgedModel, Estimates]]:
         """Each by its name, once all are judged. Raises what that came upon."""

@@ -153,30 +153,27 @@ def fit(context: RunContext, state: State) -> State:
         stopped=context.should_stop,
         clock=context.clock,
         process=process,
-        fitted=partial(_look_ahead, context, state),
+        fitted=partial(_look_ahead, context, state, model, spec),
     )
+    for name, found in zip((*yardsticks_of(model), CANDIDATE), results, strict=True):
+        write_whole(context.workdir / f"{name}.onnx", found.graph)
     result = results[-1]
-    _keep_graphs(context, (*yardsticks_of(model), CANDIDATE), results)
     if learners_content(model, spec) != content:
         raise Refused(f"{model.name}/{_LEARNERS} was changed while {spec.learner} was fitted; start another run")
     return {"fit": _fitted(result) | ({} if content is None else {"own_learners": content})}
 
 
-def _keep_graphs(context: RunContext, names: Sequence[str], results: Sequence[FitResult]) -> None:
-    for name, found in zip(names, results, strict=True):
-        write_whole(context.workdir / f"{name}.onnx", found.graph)
-
-
-def _look_ahead(context: RunContext, state: State, yardsticks: Sequence[FitResult]) -> None:
+def _look_ahead(context: RunContext, state: State, model: Model, spec: Spec, found: Sequence[FitResult]) -> None:
     """While one core makes the candidate's graph: what it is judged on is read, and the yardsticks are judged on it."""
-    _keep_graphs(context, yardsticks_of(model_of(context, state)), yardsticks)
-    context.at_hand.keep(HELD_OUT, _yardsticks_beside(context, state))
+    graphs = {name: one.graph for name, one in zip(yardsticks_of(model), found, strict=True)}
+    context.at_hand.keep(HELD_OUT, _judged_beside(context, state, model, spec, graphs))
 
 
-def _yardsticks_beside(context: RunContext, state: State) -> JudgedBeside:
-    model, spec = model_of(context, state), spec_of(context, state)
+def _judged_beside(
+    context: RunContext, state: State, model: Model, spec: Spec, graphs: Mapping[str, bytes]
+) -> JudgedBeside:
     rows = HeldOut.made(split_of(context, state, held_out=True), features_of(model, spec))
-    return JudgedBeside(rows, yardsticks_of(model), partial(_judged, context, spec, get_task(model.task)))
+    return JudgedBeside(rows, graphs, partial(_judged, spec, get_task(model.task)))
 
 
 def _fit_requests(
@@ -218,9 +215,12 @@ def evaluate(context: RunContext, state: State) -> State:
     if beside is not None and beside.rows.features != tree:
         beside.close()
         beside = None
-    with closing(beside or _yardsticks_beside(context, state)) as others:
+    if beside is None:
+        graphs = {name: graph_of(context, name) for name in yardsticks_of(model)}
+        beside = _judged_beside(context, state, model, spec, graphs)
+    with closing(beside) as others:
         rows = others.rows
-        judged, metrics = _judged(context, spec, task, rows, CANDIDATE)
+        judged, metrics = _judged(spec, task, rows, graph_of(context, CANDIDATE))
         yardsticks = others.results()
 
     champion = champion_of(context, state)
@@ -238,10 +238,9 @@ def evaluate(context: RunContext, state: State) -> State:
     }
 
 
-def _judged(context: RunContext, spec: Spec, task: Task, rows: HeldOut, name: str) -> tuple[JudgedModel, Estimates]:
-    """The graph of this name, and its metrics on the test rows."""
-    objective, graph = Objective.parse(spec.objective), Graph(graph_of(context, name))
-    judged = judge_graph(graph, rows, objective, task, quantiles=spec.quantiles)
+def _judged(spec: Spec, task: Task, rows: HeldOut, graph: bytes) -> tuple[JudgedModel, Estimates]:
+    """The graph, and its metrics on the test rows."""
+    judged = judge_graph(Graph(graph), rows, Objective.parse(spec.objective), task, quantiles=spec.quantiles)
     return judged, estimates(judged.test, seed=spec.seed)
 
 
