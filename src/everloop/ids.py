@@ -9,9 +9,10 @@ from typing import Final
 
 from everloop.clock import Clock, to_us
 
-__all__ = ["content_id", "is_prediction_id", "new_run_id", "routing_unit", "uuid7"]
+__all__ = ["content_id", "is_prediction_id", "new_run_id", "routing_unit", "uuid7", "uuids7"]
 
 _PREDICTION_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_VARIANT: Final = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -22,13 +23,18 @@ def is_prediction_id(text: str) -> bool:
 
 def uuid7(clock: Clock) -> str:
     """A new UUIDv7 (RFC 9562): sorts by time of birth."""
-    milliseconds = to_us(clock.now()) // 1000
-    tail = int.from_bytes(os.urandom(10), "big")
-    number = (milliseconds << 80) | tail
-    number = (number & ~(0xF << 76)) | (0x7 << 76)
-    number = (number & ~(0x3 << 62)) | (0x2 << 62)
-    text = f"{number:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return uuids7(clock, 1)[0]
+
+
+def uuids7(clock: Clock, count: int) -> list[str]:
+    """So many new UUIDv7 of this moment."""
+    milliseconds = f"{to_us(clock.now()) // 1000:012x}"
+    head = f"{milliseconds[:8]}-{milliseconds[8:]}-7"
+    drawn = os.urandom(10 * count).hex()
+    return [
+        f"{head}{drawn[at : at + 3]}-{_VARIANT[drawn[at + 3]]}{drawn[at + 4 : at + 7]}-{drawn[at + 7 : at + 19]}"
+        for at in range(0, 20 * count, 20)
+    ]
 
 
 def new_run_id(seed: str | None = None) -> str:

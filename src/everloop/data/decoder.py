@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,9 +22,10 @@ from everloop.project import did_you_mean
 
 __all__ = ["Decoded", "Decoder", "RowProblem", "decode_rows"]
 
-_LONGEST_TEXT: Final = 10_000  # characters; a longer text is no value of a column
-_LONGEST_TIME: Final = 64
-_INT_LOW, _INT_HIGH = -(2**63), 2**63 - 1
+LONGEST_TEXT: Final = 10_000  # characters; a longer text is no value of a column
+LONGEST_TIME: Final = 64
+INT_LOW, INT_HIGH = -(2**63), 2**63 - 1
+_LARGEST: Final = sys.float_info.max
 _EARLIEST_US: Final = 0
 _AHEAD: Final = timedelta(days=1)  # how far a caller's clock, or a misread time zone, may be ahead of ours
 _HINTS: Final = 20  # rows whose missing columns are compared with the names they do have: it is slow
@@ -49,13 +51,15 @@ class Decoded:
     """The good rows by column, and what is wrong with the others.
 
     columns: name → values, one per good row, None where missing; times are microseconds since 1970 UTC, also
-      `event_time`. kept: the good rows' places in the request.
+      `event_time`. kept: the good rows' places in the request. arrived: of the good rows those that brought no time, and
+      have that of their arrival.
     """
 
     columns: Mapping[str, Sequence[Any]]
     kept: Sequence[int]
     problems: tuple[RowProblem, ...]
     schema: Mapping[str, pl.DataType]
+    arrived: Sequence[int] = ()
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -114,12 +118,12 @@ class Decoder:
         if problems:
             rows = [row if type(row) is dict else {} for row in rows]
         bad = {problem.index for problem in problems}
-        columns: dict[str, list[Any]] = {}
+        columns: dict[str, Sequence[Any]] = {}
         for column in self._columns:
             values = self._values(column, rows, now)
             columns[column.name], found = self._decoded(column, values, rows)
             problems += [problem for problem in found if problem.index not in bad]
-        columns[EVENT_TIME], found = self._event_times(columns, rows, now)
+        columns[EVENT_TIME], found = self.event_times(columns, now, rows)
         problems += [problem for problem in found if problem.index not in bad]
         kept: Sequence[int] = range(len(rows))
         if problems:
@@ -127,7 +131,13 @@ class Decoder:
             bad = {problem.index for problem in problems}
             kept = [index for index in kept if index not in bad]
             columns = {name: [values[index] for index in kept] for name, values in columns.items()}
-        return Decoded(columns=columns, kept=kept, problems=tuple(problems), schema=self.schema)
+        return Decoded(
+            columns=columns, kept=kept, problems=tuple(problems), schema=self.schema, arrived=self._arrived(rows, kept)
+        )
+
+    def _arrived(self, rows: Sequence[dict[str, Any]], kept: Sequence[int]) -> Sequence[int]:
+        time = self._time
+        return () if time is None else [n for n, index in enumerate(kept) if rows[index].get(time.name) is None]
 
     def _values(self, column: Column, rows: Sequence[dict[str, Any]], now: datetime | None) -> list[Any]:
         name = column.name
@@ -135,12 +145,12 @@ class Decoder:
             return [row.get("id") if (value := row.get(name)) is None else value for row in rows]
         values = [row.get(name) for row in rows]
         if column.role == "time" and now is not None and None in values:
-            arrival = self._arrival(column, now)
+            arrival = self.arrival(column, now)
             values = [arrival if value is None else value for value in values]
         return values
 
-    def _arrival(self, column: Column, now: datetime) -> Any:
-        """The time of arrival as the time column would write it."""
+    def arrival(self, column: Column, now: datetime) -> Any:
+        """The time of arrival as the time column `column` would write it."""
         if column.type == "datetime":
             return now.isoformat()
         origin = self._contract.time_origin
@@ -181,15 +191,15 @@ class Decoder:
         if column.type == "bool" and kinds <= {bool}:
             return values
         plain = column.type == "string" and kinds <= {str} and column.role not in ("id", "entity")
-        return values if plain and all(value is None or len(value) <= _LONGEST_TEXT for value in values) else None
+        return values if plain and all(value is None or len(value) <= LONGEST_TEXT for value in values) else None
 
     @staticmethod
     def _all_inside(column: Column, values: Sequence[Any]) -> bool:
         known = [value for value in values if value is not None]
         if not known:
             return True
-        low = _INT_LOW if column.minimum is None else column.minimum
-        high = _INT_HIGH if column.maximum is None else column.maximum
+        low = INT_LOW if column.minimum is None else max(INT_LOW, column.minimum)
+        high = INT_HIGH if column.maximum is None else min(INT_HIGH, column.maximum)
         # a NaN among the values makes one of the two comparisons false for its own place only, so it is asked by sum
         return low <= min(known) and max(known) <= high and (column.type == "int" or isfinite(sum(known)))
 
@@ -211,13 +221,17 @@ class Decoder:
         return _truth if column.type == "bool" else _text
 
     def _instant(self, value: Any) -> int:
-        if not isinstance(value, str) or len(value) > _LONGEST_TIME:
+        if not isinstance(value, str) or len(value) > LONGEST_TIME:
             raise ValueError(f"{_shown(value)} is not an ISO-8601 time such as 2024-05-01T12:30:00Z")
         return to_us(parse_time(value, self._contract.timezone))
 
-    def _event_times(
-        self, columns: Mapping[str, list[Any]], rows: Sequence[Any], now: datetime | None
-    ) -> tuple[list[Any], list[RowProblem]]:
+    def event_times(
+        self, columns: Mapping[str, Sequence[Any]], now: datetime | None, rows: Sequence[Any]
+    ) -> tuple[Sequence[Any], list[RowProblem]]:
+        """The event time of each row, in microseconds since 1970, and what is wrong with some of them.
+
+        rows: the rows as they came, for what is said of a bad one; they are only counted where none is bad.
+        """
         time = self._time
         if time is None:
             arrival = None if now is None else to_us(now)
@@ -236,7 +250,7 @@ class Decoder:
                 _refuse_distant(at_us, latest_us)
                 found[index] = at_us
             except ValueError as error:
-                given = rows[index].get(time.name)
+                given = rows[index].get(time.name) if isinstance(rows[index], dict) else value
                 sentence = f"row {index}: {time.name}: {error}"
                 problems.append(RowProblem(index=index, column=time.name, value=given, sentence=sentence))
         return found, problems
@@ -283,8 +297,10 @@ def _number(column: Column, value: Any) -> float | int:
         raise ValueError(f"{_shown(value)} is not a {wanted}")
     if isinstance(value, float) and not isfinite(value):
         raise ValueError(f"{_shown(value)} is not finite")
-    if (column.type == "int" or isinstance(value, int)) and not _INT_LOW <= value <= _INT_HIGH:
+    if column.type == "int" and not INT_LOW <= value <= INT_HIGH:
         raise ValueError(f"{_shown(value)} has more than 64 bits")
+    if abs(value) > _LARGEST:
+        raise ValueError(f"{_shown(value)} is too large: a number has at most 64 bits, as 1e300 is written")
     if column.type == "int" and value != int(value):
         raise ValueError(f"{_shown(value)} is not a whole number")
     if (column.minimum is not None and value < column.minimum) or (
@@ -305,8 +321,8 @@ def _truth(value: Any) -> bool:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{_shown(value)} is not a text")
-    if len(value) > _LONGEST_TEXT:
-        raise ValueError(f"the text is longer than {_LONGEST_TEXT:,} characters")
+    if len(value) > LONGEST_TEXT:
+        raise ValueError(f"the text is longer than {LONGEST_TEXT:,} characters")
     return value
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from everloop.clock import from_us
+from everloop.traffic.answers import remove_ids
 from everloop.traffic.spool import KEEP_S, connect, databases, file_lock, is_held, try_lock
 
 __all__ = ["IdleSpool", "idle_spools", "remove_spool"]
@@ -69,6 +70,7 @@ def remove_spool(folder: Path, name: str, *, since: datetime) -> bool:
             path.unlink()
             for end in ("-wal", "-shm"):
                 path.with_name(f"{name}{end}").unlink(missing_ok=True)
+            remove_ids(path)
             return True
         finally:
             os.close(held)

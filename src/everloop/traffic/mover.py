@@ -43,7 +43,7 @@ _COMMIT_BYTES: Final = 64 * 1024 * 1024
 _WAL_TRUNCATE_BYTES: Final = 16 * 1024 * 1024
 _SMALL_BYTES: Final = 32 * 1024 * 1024
 _FORGET_EVERY: Final = 64
-_FORGET_ROWS: Final = 2_000
+_FORGET_BLOCKS: Final = 2_000
 _VACUUM_EVERY: Final = 32
 
 _log = logging.getLogger(__name__)
@@ -109,14 +109,17 @@ class _Source:
             tx.execute("DELETE FROM block WHERE model = ? AND kind = ? AND seq <= ?", (model, kind, up_to))
 
     def forget(self, *, before_us: int, keep_rows: int) -> None:
-        """Let go of ids beyond the horizon, a few at a time so that the worker never waits for long."""
+        """Let go of answers beyond the horizon, a few at a time so that the worker never waits for long."""
         with self.connection as tx:
-            (last,) = tx.execute("SELECT coalesce(max(n), 0) FROM answered").fetchone()
-            tx.execute(
-                "DELETE FROM answered WHERE n IN (SELECT n FROM answered ORDER BY n LIMIT ?) "
-                "AND (recorded_at_us < ? OR n <= ?)",
-                (_FORGET_ROWS, before_us, last - keep_rows),
-            )
+            (surplus,) = tx.execute("SELECT coalesce(sum(rows), 0) FROM answered").fetchone()
+            surplus -= keep_rows
+            last = 0
+            oldest = tx.execute("SELECT seq, rows, recorded_at_us FROM answered ORDER BY seq LIMIT ?", (_FORGET_BLOCKS,))
+            for seq, rows, recorded_at_us in oldest.fetchall():
+                if recorded_at_us >= before_us and surplus < rows:
+                    break
+                last, surplus = seq, surplus - rows
+            tx.execute("DELETE FROM answered WHERE seq <= ?", (last,))
 
     def checkpoint(self) -> None:
         """Fold the WAL into the database, where no one is in the way; shrink it where it has grown."""

@@ -5,11 +5,11 @@ the next one, with everything in it. Each append is one commit: `synchronous=NOR
 any process, `durability="full"` the loss of power. Blocks wait here for the mover, which deletes them once they are
 read back from the log.
 
-A prediction id is recorded once. Beside the blocks every slot keeps, for each id, the sha256 of its row and the answer
+A prediction id is recorded once. Beside the blocks every slot keeps, for each id, the digest of its row and the answer
 that was given, also after the block has moved: for `keep_s` seconds of recorded time (48 hours) and at most `keep_rows`
-ids per slot (2,000,000). Within that horizon the same id with the same row gets the recorded answer, with another row
-`IdConflict`. Look-up and commit happen under one lock for all the slots of a machine, so that two workers cannot record
-one id.
+ids per slot (2,000,000, of which at least the last million are found; see `known_ids`). Within that horizon the same id
+with the same row gets the recorded answer, with another row `IdConflict`. Look-up and commit happen under one lock for
+all the slots of a machine, so that two workers cannot record one id.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import logging
 import os
 import sqlite3
@@ -27,13 +26,15 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, Self
+from typing import Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from everloop.clock import Clock, to_us
 from everloop.errors import IdConflict, StorageFull, TrafficError, no_room
+from everloop.traffic.answers import ANSWERS_SCHEMA, Answered, Answers, encode_answers, make_ids
+from everloop.traffic.known_ids import places_of
 from everloop.traffic.records import OutcomeRecord, PredictionBatch, encode_outcomes, encode_predictions
 
 __all__ = ["Answered", "Durability", "Recorded", "Spool", "file_lock", "pending_rows"]
@@ -54,24 +55,8 @@ CREATE TABLE IF NOT EXISTS block (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, model TEXT NOT NULL,
   rows INTEGER NOT NULL, body BLOB NOT NULL
 );
-CREATE TABLE IF NOT EXISTS answered (
-  n INTEGER PRIMARY KEY AUTOINCREMENT, prediction_id TEXT NOT NULL, model TEXT NOT NULL,
-  recorded_at_us INTEGER NOT NULL, digest BLOB NOT NULL, answer BLOB NOT NULL
-);
-CREATE UNIQUE INDEX IF NOT EXISTS answered_id ON answered (prediction_id, model);
 """
-_REMEMBER: Final = "INSERT INTO answered (prediction_id, model, recorded_at_us, digest, answer) VALUES (?, ?, ?, ?, ?)"
-_LOOK_UP: Final = (
-    "SELECT prediction_id, digest, answer FROM answered "
-    "WHERE prediction_id IN (SELECT value FROM json_each(?)) AND model = ?"
-)
-
-
-class Answered(NamedTuple):
-    """What was answered for an id: the sha256 of its row, and the bytes given."""
-
-    digest: bytes
-    answer: bytes
+_REMEMBER: Final = "INSERT INTO answered VALUES (?, ?, ?, ?, ?)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +105,8 @@ class Spool:
         self._inode = os.stat(self._path).st_ino
         self._clock = clock
         self._append_lock = os.open(folder / "append.lock", os.O_RDWR | os.O_CREAT, 0o644)
-        self._others: dict[str, tuple[int, sqlite3.Connection]] = {}
+        self._answers = self._own_answers()
+        self._last_seq = self._answers.last_seq
         self._closed = False
 
     @classmethod
@@ -148,6 +134,7 @@ class Spool:
         with _writing(folder), file_lock(folder / "slots.lock"):
             taken, lock = _take_slot(folder, slot)
             try:
+                _tell_ids_of_the_dead(folder)
                 _set_aside_if_damaged(_database(folder, taken))
                 return cls(folder=folder, slot=taken, lock=lock, connect=connected, clock=clock)
             except BaseException:
@@ -165,20 +152,23 @@ class Spool:
         if self._closed:
             return
         self._closed = True
-        for connection in (*(other for _, other in self._others.values()), self._connection):
-            connection.close()
+        self._answers.close()
+        self._connection.close()
         for handle in (self._append_lock, self._lock):
             os.close(handle)
 
     def answers_for(self, model: str, ids: Sequence[str]) -> dict[str, Answered]:
         """What any slot of this machine has answered for these ids within the horizon."""
-        asked = (json.dumps(list(ids)), model)
-        found: dict[str, Answered] = {}
         with _writing(self._folder):
-            for connection in (self._connection, *self._neighbours()):
-                for prediction_id, digest, answer in connection.execute(_LOOK_UP, asked):
-                    found[prediction_id] = Answered(digest, answer)
-        return found
+            return self._answers.found(model, ids, places_of(model, ids))
+
+    def _own_answers(self) -> Answers:
+        return Answers(
+            self._path,
+            self._connection,
+            connect=lambda path: connect(path, durability="process", read_only=True),
+            list_databases=databases,
+        )
 
     def _stay_in_place(self) -> None:
         """Begin a new database where the one that is open is no longer the file of its name."""
@@ -186,9 +176,8 @@ class Spool:
             if os.stat(self._path).st_ino == self._inode:
                 return
         _log.error("%s was deleted while it was in use; a new one is begun", self._path)
-        for connection in (*(other for _, other in self._others.values()), self._connection):
-            connection.close()
-        self._others = {}
+        self._answers.close()
+        self._connection.close()
         with _writing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             with file_lock(self._folder / "slots.lock"):
@@ -205,6 +194,8 @@ class Spool:
                         self._path.with_name(f"{self._path.name}{end}").unlink(missing_ok=True)
                 self._connection = self._connect()
                 self._inode = os.stat(self._path).st_ino
+                self._answers = self._own_answers()
+                self._last_seq = self._answers.last_seq
 
     def append_predictions(self, batch: PredictionBatch) -> Recorded:
         """Record a batch durably, in one commit, each id once.
@@ -213,25 +204,29 @@ class Spool:
         """
         _check_times("event_time", batch.event_time_us)
         self._stay_in_place()
-        recorded_at_us = to_us(self._clock.now())
+        places = places_of(batch.model, batch.ids)
         fcntl.flock(self._append_lock, fcntl.LOCK_EX)
         try:
-            fresh, earlier, conflicts = self._sorted_out(batch)
-            if fresh:
-                part = batch if len(fresh) == len(batch) else batch.take(fresh)
-                body = encode_predictions(part, recorded_at_us=recorded_at_us)
-                with _writing(self._folder), self._connection as tx:
-                    _insert(tx, "predictions", part.model, len(part), body)
-                    tx.executemany(
-                        _REMEMBER,
-                        [
-                            (i, part.model, recorded_at_us, digest, answer)
-                            for i, digest, answer in zip(part.ids, part.digests, part.answers, strict=True)
-                        ],
-                    )
+            with _writing(self._folder):
+                fresh, earlier, conflicts = self._sorted_out(batch, places)
+                if len(fresh) == len(batch):
+                    self._commit(batch, places)
+                elif fresh:
+                    self._commit(batch.take(fresh), [places[row] for row in fresh])
         finally:
             fcntl.flock(self._append_lock, fcntl.LOCK_UN)
         return Recorded(rows=len(fresh), earlier=earlier, conflicts=conflicts)
+
+    def _commit(self, part: PredictionBatch, places: Sequence[int]) -> None:
+        recorded_at_us = to_us(self._clock.now())
+        body = encode_predictions(part, recorded_at_us=recorded_at_us)
+        answers = encode_answers(part.layout, part.ids, part.digests, part.answers)
+        seq = self._last_seq + 1
+        self._answers.enter(places, seq)
+        with self._connection as tx:
+            _insert(tx, seq, "predictions", part.model, len(part), body)
+            tx.execute(_REMEMBER, (seq, part.model, recorded_at_us, len(part), answers))
+        self._last_seq = seq
 
     def append_outcomes(self, model: str, outcomes: Sequence[OutcomeRecord]) -> None:
         """Record outcomes durably, in one commit. Raises StorageFull with nothing written."""
@@ -240,12 +235,18 @@ class Spool:
         _check_times("observed_at", np.array([outcome.observed_at_us for outcome in outcomes]))
         self._stay_in_place()
         body = encode_outcomes(outcomes, recorded_at_us=to_us(self._clock.now()))
+        seq = self._last_seq + 1
         with _writing(self._folder), self._connection as tx:
-            _insert(tx, "outcomes", model, len(outcomes), body)
+            _insert(tx, seq, "outcomes", model, len(outcomes), body)
+        self._last_seq = seq
 
-    def _sorted_out(self, batch: PredictionBatch) -> tuple[list[int], dict[int, bytes], dict[int, IdConflict]]:
+    def _sorted_out(
+        self, batch: PredictionBatch, places: Sequence[int]
+    ) -> tuple[Sequence[int], dict[int, bytes], dict[int, IdConflict]]:
         """Rows to record now, rows answered before, rows whose id is another row's."""
-        known = self.answers_for(batch.model, batch.ids)
+        known = self._answers.found(batch.model, batch.ids, places)
+        if not known and len(set(batch.ids)) == len(batch):
+            return range(len(batch)), {}, {}
         fresh: list[int] = []
         earlier: dict[int, bytes] = {}
         conflicts: dict[int, IdConflict] = {}
@@ -253,8 +254,9 @@ class Spool:
             before = known.get(prediction_id)
             if before is None:
                 fresh.append(row)
-                known[prediction_id] = Answered(digest, batch.answers[row])
-            elif before.digest == digest:
+                known[prediction_id] = Answered(digest, batch.answers[row], batch.layout)
+            elif before.digest == digest or before.layout != batch.layout:
+                # read by another contract, a row cannot be told from itself: it is taken for the one that was answered
                 earlier[row] = before.answer
             else:
                 conflicts[row] = IdConflict(
@@ -262,21 +264,6 @@ class Spool:
                     "one id names one row. Send this row under an id of its own"
                 )
         return fresh, earlier, conflicts
-
-    def _neighbours(self) -> Iterator[sqlite3.Connection]:
-        for path in databases(self._folder):
-            if path == self._path:
-                continue
-            try:
-                inode = os.stat(path).st_ino
-                known = self._others.get(path.name)
-                if known is None or known[0] != inode:  # an old spool was removed, and its slot taken anew
-                    if known is not None:
-                        known[1].close()
-                    self._others[path.name] = (inode, connect(path, durability="process", read_only=True))
-            except FileNotFoundError:  # taken away since it was listed
-                continue
-            yield self._others[path.name][1]
 
 
 def connect(path: Path, *, durability: Durability, read_only: bool = False) -> sqlite3.Connection:
@@ -309,9 +296,9 @@ def _create(path: Path) -> None:
     connection = sqlite3.connect(aside)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.executescript(_SCHEMA)
+        connection.executescript(_SCHEMA + ANSWERS_SCHEMA)
         with connection as tx:
-            tx.execute("INSERT INTO meta VALUES ('uuid', ?), ('format', '1')", (str(uuid.uuid4()),))
+            tx.execute("INSERT INTO meta VALUES ('uuid', ?), ('format', '2')", (str(uuid.uuid4()),))
     finally:
         connection.close()
     aside.rename(path)
@@ -330,7 +317,7 @@ def _set_aside_if_damaged(path: Path) -> None:
         with closing(connect(path, durability="process", read_only=True)) as connection:
             connection.execute("SELECT value FROM meta WHERE key = 'uuid'").fetchone()
             connection.execute("SELECT max(seq), sum(rows) FROM block").fetchone()
-            connection.execute("SELECT max(n) FROM answered").fetchone()
+            connection.execute("SELECT max(seq), sum(rows) FROM answered").fetchone()
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:
@@ -402,8 +389,21 @@ def try_lock(path: Path) -> int | None:
     return handle
 
 
-def _insert(tx: sqlite3.Connection, kind: str, model: str, rows: int, body: bytes) -> None:
-    tx.execute("INSERT INTO block (kind, model, rows, body) VALUES (?, ?, ?, ?)", (kind, model, rows, body))
+def _insert(tx: sqlite3.Connection, seq: int, kind: str, model: str, rows: int, body: bytes) -> None:
+    tx.execute("INSERT INTO block VALUES (?, ?, ?, ?, ?)", (seq, kind, model, rows, body))
+
+
+def _tell_ids_of_the_dead(folder: Path) -> None:
+    """See that slots whose processes are gone have their tables of ids; the lock of all slots is held."""
+    for path in databases(folder):
+        if (held := try_lock(path.with_suffix(".lock"))) is None:
+            continue
+        try:
+            make_ids(path, connect(path, durability="process", read_only=True))
+        except (FileNotFoundError, sqlite3.DatabaseError):  # damaged: whoever takes the slot sets it aside
+            pass
+        finally:
+            os.close(held)
 
 
 def _check_times(name: str, us: npt.NDArray[np.int64]) -> None:
