@@ -86,10 +86,10 @@ class Patient(Protocol):
 
 
 @asynccontextmanager
-async def listening(app, protocol):
+async def listening(app, protocol, *, keep_alive_s=75):
     """The port of a real server for `app`, and its state."""
     state = ServerState()
-    config = uvicorn.Config(app, lifespan="off", log_config=None)
+    config = uvicorn.Config(app, lifespan="off", log_config=None, timeout_keep_alive=keep_alive_s)
 
     def connection():
         return protocol(config=config, server_state=state, app_state={})
@@ -136,7 +136,7 @@ def test_a_whole_request_has_no_limit_and_is_answered_before_a_late_one_behind_i
 
     async def one_behind_the_other():
         with ThreadPoolExecutor(max_workers=1) as executor:
-            app = App(batcher=Batcher(scored, executor), pages=Told())
+            app = App(batcher=Batcher(scored, executor, inline_bytes=0), pages=Told())
             async with listening(app, Hasty) as (port, state):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.write(written(b"[1]") + written(b"[2", length=10))
@@ -181,15 +181,11 @@ def test_an_end_leaves_a_body_on_its_way_little_time_and_is_orderly_whenever_it_
 )
 def test_bytes_that_begin_no_request_leave_no_connection_open_for_ever(app, before, after):
     async def idle():
-        async with listening(app, Protocol) as (port, state):
+        async with listening(app, Protocol, keep_alive_s=1) as (port, _):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             if before:
                 writer.write(before)
                 assert await status_and_type(reader) == (404, "not-found")
-            while not state.connections:
-                await asyncio.sleep(0)
-            (connection,) = state.connections
-            connection.timeout_keep_alive = 0  # from the next time on that it is set
             writer.write(after)
             ended = await asyncio.wait_for(reader.read(), 10)
             writer.close()

@@ -54,6 +54,7 @@ class CompiledTree:
         self._rest = rest
         self._reference = tree.only(tree.names[place] for place in rest)
         self._schema = {name: compiler.schema[name] for name in self._reference.columns}
+        self._categories = [(at, tree.nodes[at].args[0].name or "") for at in tree.categories()]
         self.slow_names = self._reference.names
 
     def matrix(self, columns: Columns, rows: int) -> np.ndarray:
@@ -73,6 +74,15 @@ class CompiledTree:
             matrix[:, self._rest] = self._reference.matrix(self._frame(columns))
         matrix[~np.isfinite(matrix)] = np.nan
         return matrix
+
+    def unseen(self, columns: Columns, matrix: np.ndarray) -> dict[str, int]:
+        """What `FeatureTree.unseen` counts, of rows given by column."""
+        found: dict[str, int] = {}
+        for at, name in self._categories:
+            gone = np.flatnonzero(np.isnan(matrix[:, at]))
+            rows = sum(columns[name][row] is not None for row in gone.tolist())
+            found |= {name: rows} if rows else {}
+        return found
 
     def _frame(self, columns: Columns) -> pl.DataFrame:
         series = []

@@ -51,8 +51,8 @@ class Decoded:
     """The good rows by column, and what is wrong with the others.
 
     columns: name → values, one per good row, None where missing; times are microseconds since 1970 UTC, also
-      `event_time`. kept: the good rows' places in the request. arrived: of the good rows those that brought no time, and
-      have that of their arrival.
+      `event_time`. kept: the good rows' places in the request. arrived: of the good rows those that brought no time,
+      and have that of their arrival.
     """
 
     columns: Mapping[str, Sequence[Any]]
@@ -60,6 +60,17 @@ class Decoded:
     problems: tuple[RowProblem, ...]
     schema: Mapping[str, pl.DataType]
     arrived: Sequence[int] = ()
+
+    def take(self, rows: Sequence[int]) -> Decoded:
+        """These of the good rows alone; problems stay."""
+        places = {row: n for n, row in enumerate(rows)}
+        return Decoded(
+            columns={name: [values[row] for row in rows] for name, values in self.columns.items()},
+            kept=[self.kept[row] for row in rows],
+            problems=self.problems,
+            schema=self.schema,
+            arrived=[places[row] for row in self.arrived if row in places],
+        )
 
     @property
     def frame(self) -> pl.DataFrame:

@@ -71,7 +71,7 @@ class TypedDecoder:
         Where the contract has no column of ids, those that the rows give stand in `columns` as `id`.
         rows: one or more, as `read` gives them.
         """
-        columns = list(zip(*rows, strict=True))
+        columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
         found: dict[str, Sequence[Any]] = {}
         arrived: Sequence[int] = ()
         try:
@@ -90,9 +90,7 @@ class TypedDecoder:
         found[EVENT_TIME], problems = self._decoder.event_times(found, now, rows)
         if problems:
             return None
-        return Decoded(
-            columns=found, kept=range(len(rows)), problems=(), schema=self._decoder.schema, arrived=arrived
-        )
+        return Decoded(columns=found, kept=range(len(rows)), problems=(), schema=self._decoder.schema, arrived=arrived)
 
     def _values(self, column: Column, values: Sequence[Any]) -> Sequence[Any]:
         if column.role == "id":

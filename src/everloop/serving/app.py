@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, Literal, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from functools import partial
+from typing import Any, Protocol, get_args
 
-from everloop.serving.batcher import Ask, Batcher, Reply
+from everloop.serving.batcher import Ask, Batcher, Done, Kind, Reply
+from everloop.serving.direct import always
 from everloop.serving.problem import Problem
 
 __all__ = ["App", "Pages"]
@@ -14,8 +16,12 @@ __all__ = ["App", "Pages"]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+Headers = Sequence[tuple[bytes, bytes]]
+
 _LOG = logging.getLogger("everloop.serving")
 _PREFIX = "/v1/models/"
+_FAST_BYTES = 64_000
+_ASKS_MORE = frozenset({b"content-encoding", b"expect", b"transfer-encoding"})
 
 
 class Pages(Protocol):
@@ -50,10 +56,11 @@ class App:
         *,
         batcher: Batcher,
         pages: Pages,
+        models: Iterable[str] = (),
         max_body_bytes: int = 64_000_000,
         held_bytes: int = 256_000_000,
     ) -> None:
-        """max_body_bytes: of one request. held_bytes: of all those together that are not whole yet.
+        """models: whose small requests take the fast lane. max_body_bytes: of one request. held_bytes: of all those together that are not whole yet.
 
         A body that comes in one piece is never turned away for the others.
         """
@@ -61,6 +68,9 @@ class App:
         self._max_body_bytes = max_body_bytes
         self._held_limit = held_bytes
         self._held_bytes = 0
+        self._fast = {
+            f"{_PREFIX}{name}/{kind}".encode(): partial(_ask, name, kind) for name in models for kind in get_args(Kind)
+        }
         self._pages: Mapping[str, Callable[[], Reply]] = {
             "/healthz": pages.healthz,
             "/metrics": pages.metrics,
@@ -69,25 +79,54 @@ class App:
             "/v1/models": pages.models,
         }
 
+    def begin(self, method: bytes, url: bytes, headers: Headers) -> Callable[[bytes], Ask] | None:
+        """What makes an ask of a small JSON body; None where the request is not plainly one."""
+        route = self._fast.get(url)
+        if route is None or method != b"POST":
+            return None
+        length = b""
+        for name, value in headers:
+            if name == b"content-length":
+                length = value
+            elif name in _ASKS_MORE or (name == b"content-type" and b"json" not in value):
+                return None
+        if not length.isdigit() or len(length) > 5 or int(length) > _FAST_BYTES:
+            return None
+        return route
+
+    def submit(self, ask: Ask, done: Done) -> None:
+        """Have an ask of the fast lane answered."""
+
+        def answered(reply: Reply | BaseException) -> None:
+            done(self._told(reply, ask.model) if isinstance(reply, BaseException) else reply)
+
+        try:
+            self._batcher.submit(ask, answered)
+        except Problem as problem:
+            done(Reply.of(problem))
+
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
         try:
             reply = await self._reply(scope, receive)
-        except Problem as problem:
-            reply = Reply.of(problem)
-        except Exception as error:
-            _LOG.error("a request to %.200s failed", scope["path"], exc_info=error)
-            detail = f"an error of everloop's own: {type(error).__name__}; the endpoint's log has it"
-            reply = Reply.of(Problem(500, "not-answered", detail))
+        except Exception as error:  # whatever it is, there is an answer
+            reply = self._told(error, scope["path"])
         headers = [(b"content-type", reply.content_type.encode()), (b"content-length", b"%d" % len(reply.body))]
-        if reply.status == 503:
-            headers.append((b"retry-after", b"1"))
+        headers += always(reply.status)
         if reply.status == 405:
             headers.append((b"allow", _allowed(scope["path"]).encode()))
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
+
+    @staticmethod
+    def _told(error: BaseException, where: str) -> Reply:
+        if isinstance(error, Problem):
+            return Reply.of(error)
+        _LOG.error("a request to %.200s failed", where, exc_info=error)
+        detail = f"an error of everloop's own: {type(error).__name__}; the endpoint's log has it"
+        return Reply.of(Problem(500, "not-answered", detail))
 
     async def _reply(self, scope: MutableMapping[str, Any], receive: Receive) -> Reply:
         path, method = scope["path"], scope["method"]
@@ -149,6 +188,10 @@ class App:
         return Problem(413, "too-large", f"the body is larger than {limit}; send the rows in several requests")
 
 
+def _ask(model: str, kind: Kind, body: bytes) -> Ask:
+    return Ask(model=model, kind=kind, body=body)
+
+
 def _header(scope: MutableMapping[str, Any], name: bytes) -> bytes:
     return next((value for one, value in scope["headers"] if one == name), b"")
 
@@ -163,7 +206,7 @@ def _require(method: str, path: str) -> None:
         raise Problem(405, "method-not-allowed", f"{path:.100} is asked with {allowed}, not {method}")
 
 
-def _action(path: str) -> tuple[str, Literal["predict", "outcomes"]]:
+def _action(path: str) -> tuple[str, Kind]:
     model, _, kind = path.removeprefix(_PREFIX).partition("/")
     if path.startswith(_PREFIX) and model and kind == "predict":
         return model, "predict"

@@ -1,4 +1,4 @@
-"""Requests that arrive while a batch is computed are computed together as the next: no timers, one thread."""
+"""Requests that arrive while a batch is computed are computed together as the next: no timers, one batch at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 from everloop.serving.problem import Problem
 
-__all__ = ["Ask", "Batcher", "Reply"]
+__all__ = ["Ask", "Batcher", "Kind", "Reply"]
 
 Kind = Literal["predict", "outcomes"]
 
@@ -38,8 +38,17 @@ class Reply:
         return cls(status=problem.status, body=problem.body(), content_type="application/problem+json")
 
 
+Done = Callable[["Reply | BaseException"], None]
+"""Is given the reply, or why there is none; on the event loop."""
+
+
 class Batcher:
-    """Hands whatever has arrived to one executor thread, batch after batch; lives on one event loop."""
+    """Takes whatever has arrived, batch after batch; lives on one event loop.
+
+    A small batch is computed on the loop itself, after everything that could be read in this turn of it: to hand it to
+    a thread and back would take as long as scoring it, and nobody is kept waiting who would not wait anyway. A large
+    one is computed in a thread, so that health and metrics answer meanwhile.
+    """
 
     def __init__(
         self,
@@ -48,54 +57,74 @@ class Batcher:
         *,
         batch_bytes: int = 8_000_000,
         waiting_bytes: int = 256_000_000,
+        inline_bytes: int = 128_000,
     ) -> None:
-        """compute: one reply for each ask, in their order; runs in `executor`, never twice at once.
+        """compute: one reply for each ask, in their order; never called twice at once, though by several threads.
 
         batch_bytes: bodies that go together at most (one may be larger). waiting_bytes: more are turned away.
+        inline_bytes: what is at most computed on the loop; 0 for nothing.
         """
         self._compute = compute
         self._executor = executor
         self._batch_bytes = batch_bytes
         self._waiting_limit = waiting_bytes
-        self._waiting: list[tuple[Ask, asyncio.Future[Reply]]] = []
+        self._inline_bytes = inline_bytes
+        self._waiting: list[tuple[Ask, Done]] = []
         self._waiting_bytes = 0
-        self._running = False
+        self._begun = False
 
     async def answer(self, ask: Ask) -> Reply:
         """The reply to `ask`. Raises Problem (503) where too much is waiting already."""
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+        def done(reply: Reply | BaseException) -> None:
+            if future.done():  # its client has gone
+                return
+            if isinstance(reply, BaseException):
+                future.set_exception(reply)
+            else:
+                future.set_result(reply)
+
+        self.submit(ask, done)
+        return await future
+
+    def submit(self, ask: Ask, done: Done) -> None:
+        """Take `ask` into the next batch. Raises Problem (503) where too much is waiting already."""
         if self._waiting_bytes + len(ask.body) > self._waiting_limit:
             raise Problem(503, "busy", "too many rows are waiting to be scored; send this request again in a second")
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._waiting.append((ask, future))
+        self._waiting.append((ask, done))
         self._waiting_bytes += len(ask.body)
-        if not self._running:
-            self._start()
-        return await future
+        if not self._begun:
+            self._begun = True
+            asyncio.get_running_loop().call_soon(self._start)
 
     def _start(self) -> None:
         size, count = 0, 0
         for ask, _ in self._waiting:
-            size += len(ask.body)
-            if count and size > self._batch_bytes:
+            if count and size + len(ask.body) > self._batch_bytes:
                 break
+            size += len(ask.body)
             count += 1
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
-        self._waiting_bytes -= sum(len(ask.body) for ask, _ in batch)
-        self._running = True
-        computed = asyncio.get_running_loop().run_in_executor(self._executor, self._compute, [ask for ask, _ in batch])
-        computed.add_done_callback(lambda done: self._finish(batch, done))
+        self._waiting_bytes -= size
+        asks = [ask for ask, _ in batch]
+        if size > self._inline_bytes:
+            computed = asyncio.get_running_loop().run_in_executor(self._executor, self._compute, asks)
+            computed.add_done_callback(lambda future: self._finish(batch, future.exception() or future.result()))
+            return
+        try:
+            replies: Sequence[Reply] | BaseException = self._compute(asks)
+        except Exception as error:  # these requests are told so, and the next batch is computed
+            replies = error
+        self._finish(batch, replies)
 
-    def _finish(
-        self, batch: Sequence[tuple[Ask, asyncio.Future[Reply]]], computed: asyncio.Future[Sequence[Reply]]
-    ) -> None:
-        self._running = False
-        if self._waiting:
-            self._start()
-        error = computed.exception()
-        for place, (_, future) in enumerate(batch):
-            if future.done():  # its client has gone
-                continue
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(computed.result()[place])
+    def _finish(self, batch: Sequence[tuple[Ask, Done]], replies: Sequence[Reply] | BaseException) -> None:
+        self._begun = bool(self._waiting)
+        if self._begun:
+            asyncio.get_running_loop().call_soon(self._start)
+        if isinstance(replies, BaseException):
+            for _, done in batch:
+                done(replies)
+            return
+        for (_, done), reply in zip(batch, replies, strict=True):
+            done(reply)

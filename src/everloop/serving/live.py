@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from types import MappingProxyType
 
 import msgspec
 import polars as pl
 
 from everloop.bundle import Bundle
-from everloop.data import Column, Contract, Decoder
+from everloop.data import Column, CompiledTree, Contract, Decoder, TypedDecoder
 from everloop.errors import DataError, EverloopError
 from everloop.rollout import Routing
 from everloop.tasks import get_task
@@ -27,13 +28,18 @@ class LiveModel:
 
     contract: what a row is decoded by; the champion's, and what challengers ask for besides, which may be left out.
     bundles: every loaded version's, by number; all of `routing.loaded`.
+    typed, compiled: the fast twins of the decoder and of each live version's features.
+    layout: what of the contract tells rows apart that come with the same id; another one has other digests.
     """
 
     name: str
     routing: Routing
     contract: Contract
     decoder: Decoder
+    typed: TypedDecoder
+    compiled: Mapping[int, CompiledTree]
     bundles: Mapping[int, Bundle]
+    layout: str
 
     @property
     def champion(self) -> Bundle:
@@ -81,13 +87,22 @@ def live_model(routing: Routing, load: Callable[[int], Bundle], *, before: LiveM
         except EverloopError as error:
             _LOG.warning("v%d, the champion before, cannot be loaded for a rollback: %s", version, error)
     contract = joined_contract([bundles[version].contract for version in routing.live])
+    decoder = Decoder(contract)
     return LiveModel(
         name=routing.model,
         routing=routing,
         contract=contract,
-        decoder=Decoder(contract),
+        decoder=decoder,
+        typed=TypedDecoder(decoder, contract),
+        compiled={version: CompiledTree(bundles[version].features, contract) for version in routing.live},
         bundles=MappingProxyType(bundles),
+        layout=_layout(contract),
     )
+
+
+def _layout(contract: Contract) -> str:
+    read = [(column.name, column.type, column.role) for column in contract.columns if column.at_prediction]
+    return blake2b(msgspec.json.encode(read), digest_size=8).hexdigest()
 
 
 def joined_contract(contracts: list[Contract]) -> Contract:

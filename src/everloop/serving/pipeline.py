@@ -13,7 +13,7 @@ from everloop.serving.batcher import Ask, Reply
 from everloop.serving.counters import Counters
 from everloop.serving.live import Live, LiveModel
 from everloop.serving.outcomes import read_outcomes
-from everloop.serving.predict import Predictor
+from everloop.serving.predict import Answers, Predictor
 from everloop.serving.problem import MANY_ERRORS, Problem, RowError
 from everloop.serving.rows import Request, read_request, rows_reply
 from everloop.traffic import OutcomeRecord, Spool
@@ -45,15 +45,14 @@ class Pipeline:
         groups: dict[tuple[str, str], list[tuple[int, Request]]] = {}
         for place, ask in enumerate(asks):
             try:
-                _served(live, ask.model)
-                request = read_request(ask.body, max_rows=self._max_rows)
-                groups.setdefault((ask.model, ask.kind), []).append((place, request))
+                how, request = self._read(_served(live, ask.model), ask)
+                groups.setdefault((ask.model, how), []).append((place, request))
             except Exception as error:  # whatever one body does to its reader, the others are answered
                 replies[place] = Reply.of(_told(error, ask.model))
-        for (name, kind), members in groups.items():
-            model = _served(live, name)
+        ways = {"typed": self._typed_predictions, "predict": self._predictions, "outcomes": self._outcomes}
+        for (name, how), members in groups.items():
+            model, answer = _served(live, name), ways[how]
             requests = [request for _, request in members]
-            answer = self._predictions if kind == "predict" else self._outcomes
             for (place, _), reply in zip(members, _guarded(answer, model, requests), strict=True):
                 replies[place] = reply
         for place, ask in enumerate(asks):
@@ -61,17 +60,28 @@ class Pipeline:
             self._counters.request(model_name, ask.kind, replies[place].status)
         return [replies[place] for place in range(len(asks))]
 
+    def _read(self, model: LiveModel, ask: Ask) -> tuple[str, Request]:
+        """A request's rows, typed where nothing is wrong with them at first sight, and the way they are answered."""
+        if ask.kind == "predict":
+            typed = model.typed.read(ask.body, max_rows=self._max_rows)
+            if typed is not None:
+                rows, alone = typed
+                return "typed", Request(rows=rows, alone=alone, body=ask.body)
+        return ask.kind, read_request(ask.body, max_rows=self._max_rows)
+
+    def _typed_predictions(self, model: LiveModel, requests: Sequence[Request]) -> list[Reply]:
+        answers = self._predictor.answer_typed(model, [row for request in requests for row in request.rows])
+        if answers is not None:
+            return _replies(model, requests, answers)
+        if len(requests) > 1:
+            return [reply for request in requests for reply in _guarded(self._typed_predictions, model, [request])]
+        body = requests[0].body
+        assert body is not None
+        return self._predictions(model, [read_request(body, max_rows=self._max_rows)])
+
     def _predictions(self, model: LiveModel, requests: Sequence[Request]) -> list[Reply]:
         answers = self._predictor.answer(model, [row for request in requests for row in request.rows])
-        replies, start = [], 0
-        for request in requests:
-            own = answers[start : start + len(request.rows)]
-            start += len(request.rows)
-            errors = _indexed([answer if isinstance(answer, list) else [] for answer in own])
-            refused = _refused_alone(request, errors)
-            results = [answer for answer in own if isinstance(answer, bytes)]
-            replies.append(refused or Reply(status=200, body=rows_reply(model.name, results, errors)))
-        return replies
+        return _replies(model, requests, answers)
 
     def _outcomes(self, model: LiveModel, requests: Sequence[Request]) -> list[Reply]:
         records: list[OutcomeRecord] = []
@@ -89,6 +99,22 @@ class Pipeline:
             replies.append(_refused_alone(request, told_errors) or Reply(status=200, body=body))
         self._spool.append_outcomes(model.name, records)
         return replies
+
+
+def _replies(model: LiveModel, requests: Sequence[Request], answers: Answers) -> list[Reply]:
+    """The answers told apart again: one reply for each request."""
+    replies, start = [], 0
+    for request in requests:
+        own = answers[start : start + len(request.rows)]
+        start += len(request.rows)
+        results = [answer for answer in own if isinstance(answer, bytes)]
+        if len(results) == len(own):
+            replies.append(Reply(status=200, body=rows_reply(model.name, results, [])))
+            continue
+        errors = _indexed([answer if isinstance(answer, list) else [] for answer in own])
+        refused = _refused_alone(request, errors)
+        replies.append(refused or Reply(status=200, body=rows_reply(model.name, results, errors)))
+    return replies
 
 
 def _served(live: Live, name: str) -> LiveModel:

@@ -1,20 +1,23 @@
 """HTTP/1.1 as the endpoint takes it: uvicorn's protocol, bounded, and with problems for answers.
 
-Three things differ. A request's head has a largest size, and head and body a longest time each, so that no caller can
+Four things differ. A request's head has a largest size, and head and body a longest time each, so that no caller can
 fill the memory or hold connections with them; what comes whole at once costs no timer. What is no HTTP is answered with
 a problem. And an `Upgrade` to what is not spoken here (Java's client asks every server for `h2c`) is ignored, as
-RFC 9110 allows, where uvicorn would lose the body.
+RFC 9110 allows, where uvicorn would lose the body. What the fast lane takes goes past ASGI.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from everloop.serving.batcher import Ask
+from everloop.serving.direct import Cycle, Lane, reply_head
 from everloop.serving.problem import PROBLEM_TYPE, Problem
 
 __all__ = ["Protocol"]
@@ -33,27 +36,36 @@ class Protocol(HttpToolsProtocol):
     head_s = 20.0
     body_s = 60.0
     late_body_s = 2.0
+    lane: Lane | None = None
+    cycle: Any  # uvicorn's, or one of the fast lane
+
+    @classmethod
+    def over(cls, lane: Lane) -> type[Protocol]:
+        """Connections whose small requests this lane takes."""
+        return type("Protocol", (cls,), {"lane": lane})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; a connection that stays silent is closed as one between two requests is."""
         super().connection_made(transport)
         self._idle_bytes = 0
+        self._idle_since_s = self.loop.time()
         self._unfinished: Literal["head", "body"] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
+        self._heads: tuple[object, dict[tuple[int, str], bytes]] = (None, {})
         self._set_keepalive()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._unset_timer()
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes as they came."""
         if self.transport.is_closing():
             return
-        self._unset_keepalive_if_required()
         self._idle_bytes += len(data)
         try:
             self.parser.feed_data(data)
@@ -81,30 +93,88 @@ class Protocol(HttpToolsProtocol):
         super().shutdown()
 
     def on_message_begin(self) -> None:
-        """A request's first line begins."""
+        """A request's first line begins. What ASGI wants to know of it is put together where it is asked."""
         self._unfinished = "head"
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
 
     def on_headers_complete(self) -> None:
         """The head is whole; the request is answered from here on."""
         self._progressed()
         self._unfinished = "body"
         self._unset_timer()
-        if not self.parser.should_upgrade():
+        if self.parser.should_upgrade():
+            return
+        begin = self._fast_lane()
+        if begin is None or self.lane is None:
+            url, headers, expected = self.url, self.headers, self.expect_100_continue
+            super().on_message_begin()
+            self.url, self.headers, self.expect_100_continue = url, headers, expected
+            self.scope["headers"] = headers
             super().on_headers_complete()
+        else:
+            self.cycle = Cycle(self.lane, begin, self, keep_alive=self.parser.should_keep_alive())
+
+    def _fast_lane(self) -> Callable[[bytes], Ask] | None:
+        """What takes the request, if it is one of the fast lane and none before it is unanswered."""
+        if self.lane is None or not (self.cycle is None or self.cycle.response_complete) or self.pipeline:
+            return None
+        return self.lane.begin(self.parser.get_method(), self.url, self.headers)
+
+    def head(self, status: int, content_type: str) -> bytes:
+        """The head of a fast reply; those of one second are alike."""
+        headers = self.server_state.default_headers
+        if self._heads[0] is not headers:
+            self._heads = (headers, {})
+        known = self._heads[1]
+        if (status, content_type) not in known:
+            known[status, content_type] = reply_head(status, content_type, headers)
+        return known[status, content_type]
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         self._progressed()
-        super().on_body(body)
+        cycle = self.cycle
+        if type(cycle) is Cycle:
+            cycle.body = cycle.body + body if cycle.body else body
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._progressed()
         self._unfinished = None
         self._unset_timer()
-        if not self.parser.should_upgrade():
+        if self.parser.should_upgrade():
+            return
+        if type(self.cycle) is Cycle:
+            self.cycle.begin()
+        else:
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """A request was answered; the next may begin. The connection's one timer goes on where it is."""
+        self._idle_since_s = self.loop.time()
+        if self.pipeline or self.flow.read_paused:
+            super().on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+        self._set_keepalive()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that has been idle for so long; one that was not is looked at again."""
+        self.timeout_keep_alive_task = None
+        if self._unfinished is not None or not (self.cycle is None or self.cycle.response_complete):
+            return
+        left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Nothing: the timer looks for itself whether the connection was idle."""
 
     def _set_keepalive_if_idle(self) -> None:
         """Bytes that begin no request, or end one that was answered before, leave no connection without a timer."""
@@ -113,7 +183,9 @@ class Protocol(HttpToolsProtocol):
             self._set_keepalive()
 
     def _set_keepalive(self) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        if self.timeout_keep_alive_task is None and not self.transport.is_closing():
+            wait_s = self.timeout_keep_alive
+            self.timeout_keep_alive_task = self.loop.call_later(wait_s, self.timeout_keep_alive_handler)
 
     def _stay(self, rest: bytes) -> None:
         """Read the request once more, without the wish to speak something else; its body is the rest of the bytes."""

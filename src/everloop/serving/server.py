@@ -104,7 +104,7 @@ def serve(
         count.start()
         try:
             with ThreadPoolExecutor(max_workers=1, thread_name_prefix="everloop-score") as executor:
-                app = App(batcher=Batcher(pipeline, executor), pages=status)
+                app = App(batcher=Batcher(pipeline, executor), pages=status, models=project.models)
                 _Server(app, announce).run(sockets=[listener])
         finally:
             count.stop()
@@ -148,7 +148,8 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 loop="uvloop" if os.name == "posix" else "asyncio",
-                http=Protocol,
+                http=Protocol.over(app),
+                proxy_headers=False,
                 ws="none",
                 lifespan="off",
                 log_config=None,

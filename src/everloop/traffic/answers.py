@@ -1,4 +1,4 @@
-"""What was answered for an id: a block of answers beside each block of predictions, and the search through all slots."""
+"""What was answered for an id: a block of answers beside each block of predictions, and the search for it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from everloop.traffic.known_ids import KnownIds, places_of
+from everloop.traffic.known_ids import KnownIds
 
 __all__ = ["ANSWERS_SCHEMA", "Answered", "Answers", "encode_answers", "ids_path", "make_ids", "remove_ids"]
 
 ANSWERS_SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS answered (
-  seq INTEGER PRIMARY KEY, model TEXT NOT NULL, recorded_at_us INTEGER NOT NULL, rows INTEGER NOT NULL, body BLOB NOT NULL
+  seq INTEGER PRIMARY KEY, model TEXT NOT NULL, recorded_at_us INTEGER NOT NULL,
+  rows INTEGER NOT NULL, body BLOB NOT NULL
 );
 """
 _RESCAN_NS: Final = 50_000_000  # how coarse a folder's time of change may be
@@ -202,4 +203,3 @@ class _Slot:
     def _blocks(self) -> Iterator[tuple[int, str, Sequence[str]]]:
         for seq, model, body in self.connection.execute("SELECT seq, model, body FROM answered ORDER BY seq"):
             yield seq, model, _decode(body).ids
-

@@ -117,7 +117,7 @@ class _Table:
 
     @classmethod
     def make(cls, path: Path, owner: str) -> None:
-        """An empty table's file, with all the room it will ever need: a full disk must not be found by writing there."""
+        """An empty table's file, with all the room it will ever need: writing into it must never find the disk full."""
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
             if hasattr(os, "posix_fallocate"):

@@ -114,8 +114,8 @@ class _Source:
             (surplus,) = tx.execute("SELECT coalesce(sum(rows), 0) FROM answered").fetchone()
             surplus -= keep_rows
             last = 0
-            oldest = tx.execute("SELECT seq, rows, recorded_at_us FROM answered ORDER BY seq LIMIT ?", (_FORGET_BLOCKS,))
-            for seq, rows, recorded_at_us in oldest.fetchall():
+            oldest = "SELECT seq, rows, recorded_at_us FROM answered ORDER BY seq LIMIT ?"
+            for seq, rows, recorded_at_us in tx.execute(oldest, (_FORGET_BLOCKS,)).fetchall():
                 if recorded_at_us >= before_us and surplus < rows:
                     break
                 last, surplus = seq, surplus - rows

@@ -57,8 +57,8 @@ def row_digest(row: Mapping[str, Any]) -> bytes:
 class InputColumns:
     """Rows by column as plain values: of a few rows this costs a tenth of a frame.
 
-    schema: Float64, Int64, Boolean, String or Datetime("us", "UTC"). values: one sequence a column, in the schema's order,
-    None where missing; times are microseconds since 1970 UTC.
+    schema: Float64, Int64, Boolean, String or Datetime("us", "UTC"). values: one sequence a column, in the schema's
+        order, None where missing; times are microseconds since 1970 UTC.
     """
 
     schema: Mapping[str, pl.DataType]
@@ -81,8 +81,8 @@ class InputColumns:
 class PredictionBatch:
     """The rows of one answer: `n` rows, scored by `v` live versions, `k` features.
 
-    ids, digests, answers, entities, sides: length n. `digests` tell rows apart that come with the same id; `answers` are
-        the bytes that were (or will be) given for each row, and are given again when the same row comes with the same id.
+    ids, digests, answers, entities, sides: length n. `digests` tell rows apart that come with the same id; `answers`
+        are the bytes that were (or will be) given for each row, and are given again when the same row comes again.
     layout: what the digests were made over; two of different layouts cannot be compared, and count as the same row.
     event_time_us: shape (n,), int64, microseconds since 1970 UTC.
     versions, thresholds: length v; the version numbers that scored the rows, and their decision thresholds.

@@ -1,0 +1,92 @@
+"""Rows scored by every live version, the champion first; versions with the same features share them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from everloop.data import Decoded
+from everloop.serving.live import LiveModel
+from everloop.serving.problem import Problem
+
+__all__ = ["Scored", "scored_rows"]
+
+_LOG = logging.getLogger("everloop.serving")
+# Up to so many rows plain Python makes the features sooner than a frame and its expressions do: bench/features.py.
+_FEW_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """shape (n, versions); NaN where a version gave no score. features: the champion's, shape (n, k).
+
+    quantiles: each version's, shape (n, q); None of one that gives none.
+    """
+
+    versions: tuple[int, ...]
+    scores: np.ndarray[Any, np.dtype[np.float32]]
+    decisions: np.ndarray[Any, np.dtype[np.bool_]]
+    features: np.ndarray[Any, np.dtype[np.float32]]
+    took_s: tuple[float, ...]
+    quantiles: tuple[np.ndarray[Any, np.dtype[np.float32]] | None, ...]
+
+
+def scored_rows(model: LiveModel, decoded: Decoded) -> Scored:
+    """Every live version on the same rows, the champion first. Raises Problem where the champion cannot score."""
+    versions, rows = model.routing.live, len(decoded.kept)
+    scores = np.full((rows, len(versions)), np.nan, dtype=np.float32)
+    decisions = np.zeros((rows, len(versions)), dtype=bool)
+    took_s = []
+    quantiles: list[np.ndarray[Any, np.dtype[np.float32]] | None] = [None] * len(versions)
+    features = _Features(model, decoded)
+    for column, version in enumerate(versions):
+        began_s, shared_s = time.perf_counter(), 0.0
+        try:
+            matrix, shared_s = features.of(version)
+            began_s = time.perf_counter()
+            scored = model.bundles[version].score_matrix(matrix)
+        except Exception as error:  # a challenger may fail in any way: that is counted, and costs nobody an answer
+            _LOG.exception("v%d of %s cannot score %d rows", version, model.name, rows)
+            if column == 0:
+                raise Problem(500, "cannot-score", f"v{version} of {model.name} cannot score: {error}") from error
+        else:
+            finite = np.isfinite(scored.score)
+            scores[:, column] = np.where(finite, scored.score, np.nan)
+            decisions[:, column] = scored.decision & finite
+            quantiles[column] = scored.quantiles
+        took_s.append(shared_s + time.perf_counter() - began_s)
+    return Scored(
+        versions=versions,
+        scores=scores,
+        decisions=decisions,
+        features=features.of(versions[0])[0],
+        took_s=tuple(took_s),
+        quantiles=tuple(quantiles),
+    )
+
+
+class _Features:
+    """The features of some rows, made once for all versions that have the same."""
+
+    def __init__(self, model: LiveModel, decoded: Decoded) -> None:
+        self._model = model
+        self._decoded = decoded
+        self._frame = decoded.frame if len(decoded.kept) > _FEW_ROWS else None
+        self._made: dict[str, tuple[np.ndarray[Any, np.dtype[np.float32]], float]] = {}
+
+    def of(self, version: int) -> tuple[np.ndarray[Any, np.dtype[np.float32]], float]:
+        """A version's features, shape (n, k), and how long they took, in seconds."""
+        bundle = self._model.bundles[version]
+        features = bundle.manifest.files["features.json"]
+        if features not in self._made:
+            began_s = time.perf_counter()
+            if self._frame is None:
+                values = self._model.compiled[version].matrix(self._decoded.columns, len(self._decoded.kept))
+            else:
+                values = bundle.features.matrix(self._frame)
+            self._made[features] = values, time.perf_counter() - began_s
+        return self._made[features]
