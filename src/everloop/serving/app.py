@@ -60,9 +60,10 @@ class App:
         max_body_bytes: int = 64_000_000,
         held_bytes: int = 256_000_000,
     ) -> None:
-        """models: whose small requests take the fast lane. max_body_bytes: of one request. held_bytes: of all those together that are not whole yet.
+        """models: whose small requests take the fast lane. max_body_bytes: of one request.
 
-        A body that comes in one piece is never turned away for the others.
+        held_bytes: of all those together that are not whole yet. A body that comes in one piece is never turned away
+        for the others.
         """
         self._batcher = batcher
         self._max_body_bytes = max_body_bytes

@@ -109,12 +109,17 @@ class Answers:
         self._others = {}
 
     def enter(self, places: Sequence[int], seq: int) -> None:
-        """Say, before it is committed, that block `seq` of this slot holds the ids of these places. Raises OSError."""
-        self._own.make_ids()
+        """Say, before it is committed, that block `seq` of this slot holds the ids of these places; after `found`.
+
+        Raises OSError where a new table has no room.
+        """
         self._own.ids.add(places, seq)
 
     def found(self, model: str, ids: Sequence[str], places: Sequence[int]) -> dict[str, Answered]:
-        """What any slot has answered for these ids; places: as `places_of` gives them."""
+        """What any slot has answered for these ids; places: as `places_of` gives them.
+
+        Raises OSError where a lost table of this slot cannot be made anew: then nothing can be said.
+        """
         answered: dict[str, Answered] = {}
         blocks: dict[tuple[str, int], Mapping[str, Answered]] = {}
         for slot in self._slots():
@@ -129,6 +134,7 @@ class Answers:
 
     def _slots(self) -> Iterator[_Slot]:
         self._look_around()
+        self._own.make_ids()
         yield self._own
         for slot in self._others.values():
             slot.ids.refresh()

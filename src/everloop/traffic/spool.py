@@ -417,12 +417,10 @@ def _writing(folder: Path) -> Iterator[None]:
     """Translate what SQLite and the file system say into the tree; the transaction has been rolled back."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         if no_room(error):
             raise StorageFull(
                 f"no room to record traffic in {folder} ({error}); nothing of it was written. "
                 "Free some space there, or start the mover ('everloop up'), and send it again"
             ) from error
         raise TrafficError(f"the spool in {folder} cannot be used: {error}") from error
-    except OSError as error:
-        raise TrafficError(f"the spool in {folder} cannot be opened: {error}") from error
