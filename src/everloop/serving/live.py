@@ -12,10 +12,11 @@ import msgspec
 import polars as pl
 
 from everloop.bundle import Bundle
-from everloop.data import Column, CompiledTree, Contract, Decoder, TypedDecoder
+from everloop.data import EVENT_TIME, Column, CompiledTree, Contract, Decoder, TypedDecoder
 from everloop.errors import DataError, EverloopError
 from everloop.rollout import Routing
 from everloop.tasks import get_task
+from everloop.traffic import InputColumns
 
 _LOG = logging.getLogger("everloop.serving")
 
@@ -29,6 +30,7 @@ class LiveModel:
     contract: what a row is decoded by; the champion's, and what challengers ask for besides, which may be left out.
     bundles: every loaded version's, by number; all of `routing.loaded`.
     typed, compiled: the fast twins of the decoder and of each live version's features.
+    inputs, input_kinds: the columns that are captured as they came, and what they hold.
     layout: what of the contract tells rows apart that come with the same id; another one has other digests.
     """
 
@@ -39,6 +41,8 @@ class LiveModel:
     typed: TypedDecoder
     compiled: Mapping[int, CompiledTree]
     bundles: Mapping[int, Bundle]
+    inputs: tuple[str, ...]
+    input_kinds: tuple[str, ...]
     layout: str
 
     @property
@@ -88,6 +92,7 @@ def live_model(routing: Routing, load: Callable[[int], Bundle], *, before: LiveM
             _LOG.warning("v%d, the champion before, cannot be loaded for a rollback: %s", version, error)
     contract = joined_contract([bundles[version].contract for version in routing.live])
     decoder = Decoder(contract)
+    inputs = {name: dtype for name, dtype in decoder.schema.items() if name != EVENT_TIME}
     return LiveModel(
         name=routing.model,
         routing=routing,
@@ -96,6 +101,8 @@ def live_model(routing: Routing, load: Callable[[int], Bundle], *, before: LiveM
         typed=TypedDecoder(decoder, contract),
         compiled={version: CompiledTree(bundles[version].features, contract) for version in routing.live},
         bundles=MappingProxyType(bundles),
+        inputs=tuple(inputs),
+        input_kinds=InputColumns.kinds_of(inputs.values()),
         layout=_layout(contract),
     )
 

@@ -175,7 +175,11 @@ class Predictor:
             answered=np.array(columns, dtype=np.int64),
             sides=[one.side for one in picked],
             propensities=np.array([one.propensity for one in picked], dtype=np.float64),
-            inputs=_inputs(good.decoded),
+            inputs=InputColumns(
+                names=model.inputs,
+                kinds=model.input_kinds,
+                values=[good.decoded.columns[name] for name in model.inputs],
+            ),
             feature_names=model.champion.features.names,
             features=scored.features,
             layout=model.layout,
@@ -197,11 +201,6 @@ class Predictor:
                 answered=int((batch.answered == column).sum()),
                 took_s=scored.took_s[column],
             )
-
-
-def _inputs(decoded: Decoded) -> InputColumns:
-    schema = {name: dtype for name, dtype in decoded.schema.items() if name != EVENT_TIME}
-    return InputColumns(schema=schema, values=[decoded.columns[name] for name in schema])
 
 
 def _errors_of(answers: Answers, place: int) -> list[RowError]:

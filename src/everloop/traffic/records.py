@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Final
@@ -57,12 +57,18 @@ def row_digest(row: Mapping[str, Any]) -> bytes:
 class InputColumns:
     """Rows by column as plain values: of a few rows this costs a tenth of a frame.
 
-    schema: Float64, Int64, Boolean, String or Datetime("us", "UTC"). values: one sequence a column, in the schema's
-        order, None where missing; times are microseconds since 1970 UTC.
+    kinds: as `kinds_of` gives them. values: one sequence a column, None where missing; times are microseconds since
+        1970 UTC.
     """
 
-    schema: Mapping[str, pl.DataType]
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
     values: Sequence[Sequence[Any]]
+
+    @staticmethod
+    def kinds_of(dtypes: Iterable[pl.DataType]) -> tuple[str, ...]:
+        """float, int, bool, string or time, for Float64, Int64, Boolean, String and Datetime("us", "UTC")."""
+        return tuple(_KIND_OF[dtype] for dtype in dtypes)
 
     def __len__(self) -> int:
         return len(self.values[0]) if self.values else 0
@@ -73,8 +79,8 @@ class InputColumns:
 
     def frame(self) -> pl.DataFrame:
         """The same as a frame."""
-        columns = zip(self.schema.items(), self.values, strict=True)
-        return pl.DataFrame([_series(name, dtype, values) for (name, dtype), values in columns])
+        columns = zip(self.names, self.kinds, self.values, strict=True)
+        return pl.DataFrame([_series(name, _KINDS[kind], values) for name, kind, values in columns])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +124,7 @@ class PredictionBatch:
         assert all(len(part) == n for part in sized)
         assert len(self.propensities) == n
         if isinstance(self.inputs, InputColumns):
-            assert len(self.inputs) == n or not self.inputs.schema
+            assert len(self.inputs) == n or not self.inputs.names
         else:
             assert self.inputs.height == n or self.inputs.width == 0
         assert self.scores.shape == self.decisions.shape == (n, v)
@@ -252,8 +258,7 @@ def encode_predictions(batch: PredictionBatch, *, recorded_at_us: int) -> bytes:
 
 def _stored_inputs(inputs: pl.DataFrame | InputColumns) -> bytes | _Columns:
     if isinstance(inputs, InputColumns):
-        kinds = tuple(_KIND_OF[dtype] for dtype in inputs.schema.values())
-        return _Columns(tuple(inputs.schema), kinds, inputs.values)  # type: ignore[arg-type]
+        return _Columns(inputs.names, inputs.kinds, inputs.values)  # type: ignore[arg-type]
     stream = io.BytesIO()
     inputs.write_ipc_stream(stream)
     return stream.getvalue()
@@ -406,9 +411,8 @@ def _read_run(run: Sequence[bytes | _Columns]) -> list[pl.DataFrame]:
     if not isinstance(first, _Columns):
         return _read([stream for stream in run if isinstance(stream, bytes)])
     columns = [block.values for block in run if isinstance(block, _Columns)]
-    schema = {name: _KINDS[kind] for name, kind in zip(first.names, first.kinds, strict=True)}
     values = [list(chain.from_iterable(parts)) for parts in zip(*columns, strict=True)]
-    return [InputColumns(schema=schema, values=values).frame()]
+    return [InputColumns(names=first.names, kinds=first.kinds, values=values).frame()]
 
 
 def _series(name: str, dtype: pl.DataType, values: Sequence[Any]) -> pl.Series:
