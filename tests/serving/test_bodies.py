@@ -192,3 +192,23 @@ def test_bytes_that_begin_no_request_leave_no_connection_open_for_ever(app, befo
             return ended
 
     assert asyncio.run(idle()) == b""
+
+
+def test_a_connection_too_many_is_told_to_come_again(app):
+    class Few(Protocol):
+        most = 1
+
+    async def two():
+        async with listening(app, Few) as (port, state):
+            first = await asyncio.open_connection("127.0.0.1", port)
+            while not state.connections:
+                await asyncio.sleep(0)
+            second = await asyncio.open_connection("127.0.0.1", port)
+            refused = await status_and_type(second[0]), await second[0].read()
+            first[1].write(written(b"[1]"))
+            answered = await status_and_type(first[0])
+            for _, writer in (first, second):
+                writer.close()
+            return refused, answered
+
+    assert asyncio.run(two()) == (((503, "busy"), b""), (200, None))

@@ -93,6 +93,9 @@ class Endpoint(Section):
     port: Port = Field(8080, description="0 takes a free one and prints it")
     workers: Annotated[StrictInt, Field(ge=1, le=256)] = Field(1, description="processes that answer")
     max_rows: Annotated[StrictInt, Field(ge=1)] = Field(10_000, description="rows in one request, at most")
+    queue: Annotated[StrictInt, Field(ge=1)] = Field(
+        2_000, description="requests that wait in one process, at most; who comes then is told to come again (503)"
+    )
     durability: Literal["process", "full"] = Field(
         "process", description="what an acknowledged row survives: a killed process, or (full) a power failure too"
     )

@@ -56,18 +56,21 @@ class Batcher:
         executor: Executor,
         *,
         batch_bytes: int = 8_000_000,
+        waiting: int = 2_000,
         waiting_bytes: int = 256_000_000,
         inline_bytes: int = 128_000,
     ) -> None:
         """compute: one reply for each ask, in their order; never called twice at once, though by several threads.
 
-        batch_bytes: bodies that go together at most (one may be larger). waiting_bytes: more are turned away.
-        inline_bytes: what is at most computed on the loop; 0 for nothing.
+        batch_bytes: bodies that go together at most (one may be larger). waiting, waiting_bytes: asks, and their
+        bodies, that wait at most; more are turned away, so that who is taken is answered soon.
+        inline_bytes: what is at most computed on the loop at once; 0 for nothing.
         """
         self._compute = compute
         self._executor = executor
         self._batch_bytes = batch_bytes
-        self._waiting_limit = waiting_bytes
+        self._most = waiting
+        self._most_bytes = waiting_bytes
         self._inline_bytes = inline_bytes
         self._waiting: list[tuple[Ask, Done]] = []
         self._waiting_bytes = 0
@@ -89,9 +92,9 @@ class Batcher:
         return await future
 
     def submit(self, ask: Ask, done: Done) -> None:
-        """Take `ask` into the next batch. Raises Problem (503) where too much is waiting already."""
-        if self._waiting_bytes + len(ask.body) > self._waiting_limit:
-            raise Problem(503, "busy", "too many rows are waiting to be scored; send this request again in a second")
+        """Take `ask` into one of the next batches. Raises Problem (503) where too much is waiting already."""
+        if len(self._waiting) >= self._most or self._waiting_bytes + len(ask.body) > self._most_bytes:
+            raise Problem(503, "busy", "too many requests are waiting to be scored; send this one again in a second")
         self._waiting.append((ask, done))
         self._waiting_bytes += len(ask.body)
         if not self._begun:
@@ -100,15 +103,17 @@ class Batcher:
 
     def _start(self) -> None:
         size, count = 0, 0
+        inline = len(self._waiting[0][0].body) <= self._inline_bytes
+        most_bytes = self._inline_bytes if inline else self._batch_bytes
         for ask, _ in self._waiting:
-            if count and size + len(ask.body) > self._batch_bytes:
+            if count and size + len(ask.body) > most_bytes:
                 break
             size += len(ask.body)
             count += 1
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
         self._waiting_bytes -= size
         asks = [ask for ask, _ in batch]
-        if size > self._inline_bytes:
+        if not inline:
             computed = asyncio.get_running_loop().run_in_executor(self._executor, self._compute, asks)
             computed.add_done_callback(lambda future: self._finish(batch, future.exception() or future.result()))
             return

@@ -30,19 +30,20 @@ class Protocol(HttpToolsProtocol):
     """One connection.
 
     head_s, body_s: the longest time of each, from the first of its bytes that leave it unfinished. late_body_s: what a
-    body has left when the endpoint stops.
+    body has left when the endpoint stops. most: connections at once; a further one is told to come again.
     """
 
     head_s = 20.0
     body_s = 60.0
     late_body_s = 2.0
+    most = 10_000
     lane: Lane | None = None
     cycle: Any  # uvicorn's, or one of the fast lane
 
     @classmethod
-    def over(cls, lane: Lane) -> type[Protocol]:
-        """Connections whose small requests this lane takes."""
-        return type("Protocol", (cls,), {"lane": lane})
+    def over(cls, lane: Lane, *, most: int) -> type[Protocol]:
+        """Connections whose small requests this lane takes; so many at once."""
+        return type("Protocol", (cls,), {"lane": lane, "most": most})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; a connection that stays silent is closed as one between two requests is."""
@@ -54,6 +55,9 @@ class Protocol(HttpToolsProtocol):
         self._stopping = False
         self._heads: tuple[object, dict[tuple[int, str], bytes]] = (None, {})
         self._set_keepalive()
+        if len(self.connections) > self.most:
+            detail = f"{self.most:,} connections are open, which is the most at once; use one for several requests"
+            self._refuse(Problem(503, "busy", detail))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""

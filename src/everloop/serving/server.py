@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,8 @@ from everloop.traffic import Spool, pending_rows
 __all__ = ["bind", "serve"]
 
 _GRACE_S = 30
+_OTHER_FILES = 200
+_INLINE_BYTES = 128_000
 _WRITE_EVERY_S = 1.0
 _LAST_PORT = 65_535
 
@@ -104,7 +107,14 @@ def serve(
         count.start()
         try:
             with ThreadPoolExecutor(max_workers=1, thread_name_prefix="everloop-score") as executor:
-                app = App(batcher=Batcher(pipeline, executor), pages=status, models=project.models)
+                batcher = Batcher(
+                    pipeline,
+                    executor,
+                    waiting=settings.queue,
+                    # to wait for the disk would keep everybody waiting, health included
+                    inline_bytes=_INLINE_BYTES if settings.durability == "process" else 0,
+                )
+                app = App(batcher=batcher, pages=status, models=project.models)
                 _Server(app, announce).run(sockets=[listener])
         finally:
             count.stop()
@@ -140,6 +150,20 @@ class _SlotWriter:
                 write_slot(self._folder, self.status.record())
 
 
+def _most_connections() -> int:
+    """How many connections there may be: each is a file, and where files run out nothing else can be opened either."""
+    if sys.platform == "win32":
+        return Protocol.most
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = Protocol.most + _OTHER_FILES
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(1, min(Protocol.most, soft - _OTHER_FILES))
+
+
 class _Server(uvicorn.Server):
     """uvicorn, told when it answers and left without its own end by signal."""
 
@@ -148,7 +172,7 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 loop="uvloop" if os.name == "posix" else "asyncio",
-                http=Protocol.over(app),
+                http=Protocol.over(app, most=_most_connections()),
                 proxy_headers=False,
                 ws="none",
                 lifespan="off",
