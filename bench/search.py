@@ -27,7 +27,7 @@ from typing import Any, Final
 import numpy as np
 from bench.cases import CASES, DATA, FEW, Case, lay_out, made_project
 from bench.difference import difference
-from bench.peers.environment import CACHE, flaml_python, ran
+from bench.peers.environment import CACHE, FLAML, peer_python, ran
 
 from everloop.experiment.judging import better_by, evaluated, judged
 from everloop.experiment.rows import SearchRows
@@ -101,7 +101,7 @@ def peers(
     data: Path, scratch: Path, cache: Path, *, cases: Sequence[str], seeds: int, minutes: float
 ) -> dict[str, Any]:
     """Every side on every data set and seed, one after another."""
-    python = flaml_python(cache)
+    python = peer_python(FLAML, cache)
     found: dict[str, Any] = {"vs_flaml": {}, "vs_optuna": {}, "vs_flaml_cheapest": {}, "vs_optuna_cheapest": {}}
     found["runs"] = []
     for name in cases:

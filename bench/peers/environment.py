@@ -1,8 +1,9 @@
-"""An environment of its own for a peer, made once outside the repository, and a run in it."""
+"""Environments of their own for peers, each made once outside the repository, and a run in one."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -10,25 +11,29 @@ import venv
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["CACHE", "FLAML", "flaml_python", "ran"]
+__all__ = ["BENTOML", "CACHE", "FLAML", "MLFLOW", "peer_python", "ran"]
 
 CACHE: Final = Path.home() / ".cache" / "everloop-bench"
-FLAML: Final = "flaml[automl]==2.7.0"
+FLAML: Final = ("flaml[automl]==2.7.0",)
+_XGBOOST: Final = "xgboost-cpu==3.2.0"
+MLFLOW: Final = ("mlflow==3.17.2", _XGBOOST)
+BENTOML: Final = ("bentoml==1.4.40", _XGBOOST)
 _ROOT: Final = Path(__file__).resolve().parents[2]
 
 
-def flaml_python(cache: Path) -> Path:
-    """The interpreter of FLAML's environment below `cache`; made where it is not there yet.
+def peer_python(packages: tuple[str, ...], cache: Path) -> Path:
+    """The interpreter of an environment with these packages, named by the first; made where it is not there yet.
 
+    packages: as pip takes them. cache: the folder that all of them are below.
     Raises subprocess.CalledProcessError where pip cannot.
     """
-    folder = cache / FLAML.replace("[", "-").replace("]", "").replace("==", "-")
+    folder = cache / re.sub(r"[^\w.]+", "-", packages[0])
     python, done = folder / "bin" / "python", folder / ".installed"
     if not done.exists():
-        print(f"installing {FLAML} into {folder}", file=sys.stderr, flush=True)
+        print(f"installing {' '.join(packages)} into {folder}", file=sys.stderr, flush=True)
         venv.create(folder, with_pip=True, clear=True)
         subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", FLAML],
+            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages],
             check=True,
             stdout=sys.stderr,
         )
