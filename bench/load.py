@@ -47,7 +47,7 @@ class Steady:
     """What `steady` saw.
 
     rate: requests a second. p50_ms, p99_ms: from when a request was due to when its answer was whole. late_p99_ms: how
-    late requests went out, which is the generator's own doing or a server's that holds every connection.
+    late requests went out though they were due and had a connection, which is the generator's own doing.
     """
 
     answers: int
@@ -128,14 +128,15 @@ def _request(url: str, body: bytes) -> bytes:
 
 
 class _Connection:
-    """One request after the other. number: of the request that is on its way."""
+    """One request after the other. number: of the request that is on its way. free_s: since when there is none."""
 
-    __slots__ = ("_read", "number", "socket")
+    __slots__ = ("_read", "free_s", "number", "socket")
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.socket = socket.create_connection(address, timeout=_SILENT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.number = -1
+        self.free_s = 0.0
         self._read = b""
 
     def fileno(self) -> int:
@@ -171,18 +172,17 @@ def _steady(url: str, bodies: Sequence[bytes], *, rate: float, connections: int,
     assert at.port is not None
     free = deque(_Connection((at.hostname, at.port)) for _ in range(connections))
     due = np.arange(int(rate * seconds)) / rate
-    sent, answered = _exchanged([_request(url, body) for body in bodies], due.tolist(), free)
+    late, answered = _exchanged([_request(url, body) for body in bodies], due.tolist(), free)
     p50, p99 = quantiles_ms(answered - due)
-    late = quantiles_ms(sent - due)[1]
-    return Steady(answers=len(due), rate=rate, p50_ms=p50, p99_ms=p99, late_p99_ms=late)
+    return Steady(answers=len(due), rate=rate, p50_ms=p50, p99_ms=p99, late_p99_ms=quantiles_ms(late)[1])
 
 
 def _exchanged(
     requests: Sequence[bytes], due: Sequence[float], free: deque[_Connection]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """When each request that is due went out, and when it was answered: seconds from the beginning, shape (n,)."""
+    """How late each request went out though it had a connection, and when it was answered: seconds, shape (n,)."""
     count = len(due)
-    sent, answered = [0.0] * count, [0.0] * count
+    late, answered = [0.0] * count, [0.0] * count
     busy: dict[int, _Connection] = {}
     following = whole = 0
     # A pause of the collector's would be one of the server's, to the numbers.
@@ -194,7 +194,7 @@ def _exchanged(
             connection = free.popleft()
             connection.send(following, requests[following % len(requests)])
             busy[connection.fileno()] = connection
-            sent[following] = now
+            late[following] = now - max(due[following], connection.free_s)
             following += 1
         # `select` waits in microseconds where `poll` and event loops do in milliseconds
         pause = max(0.0, due[following] - now) if following < count and free else _SILENT_S
@@ -204,10 +204,10 @@ def _exchanged(
         for descriptor in readable:
             connection = busy[descriptor]
             if connection.is_answered():
-                answered[connection.number] = time.perf_counter() - began
+                answered[connection.number] = connection.free_s = time.perf_counter() - began
                 free.append(busy.pop(descriptor))
                 whole += 1
-    return np.array(sent), np.array(answered)
+    return np.array(late), np.array(answered)
 
 
 def main() -> int:

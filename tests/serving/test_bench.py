@@ -101,7 +101,7 @@ def test_a_pause_of_the_server_is_counted_for_all_that_were_due_meanwhile(bodies
     # 40 of 50 were due while the first was answered, and waited 0.2 s by the middle of it
     assert found.p50_ms > 100
     assert found.p99_ms > 350
-    assert found.late_p99_ms > 350
+    assert found.late_p99_ms < found.p99_ms / 2  # it was the server that had the only connection
 
 
 def test_what_wrk_printed_is_read_and_trouble_is_refused() -> None:
