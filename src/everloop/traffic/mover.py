@@ -14,7 +14,9 @@ import fcntl
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +29,7 @@ from everloop.errors import AlreadyRunning, Conflict, IntegrationError, StorageF
 from everloop.traffic.delta import DataFile, DeltaLog
 from everloop.traffic.place import TrafficRoot, tables_of
 from everloop.traffic.records import decode_outcomes, decode_predictions
-from everloop.traffic.spool import KEEP_ROWS, KEEP_S, Durability, connect, databases, is_held
+from everloop.traffic.spool import APPEND_LOCK, KEEP_ROWS, KEEP_S, Durability, connect, databases, file_lock, is_held
 from everloop.traffic.tables import OUTCOMES, PREDICTIONS, fit, open_table
 
 __all__ = ["CRASH_POINTS", "Moved", "Mover", "Stop"]
@@ -40,8 +42,10 @@ _DECODE: Final[dict[str, Callable[[Sequence[bytes]], pl.DataFrame]]] = {
 _TABLES: Final = {"predictions": PREDICTIONS, "outcomes": OUTCOMES}
 # One commit takes at most this much of a backlog into memory.
 _COMMIT_BYTES: Final = 64 * 1024 * 1024
-_WAL_TRUNCATE_BYTES: Final = 16 * 1024 * 1024
+_WAL_BYTES: Final = 64 * 1024 * 1024
 _SMALL_BYTES: Final = 32 * 1024 * 1024
+_DELETE_BLOCKS: Final = 16
+_BREATH_S: Final = 0.0005  # in which whoever waits to record comes in
 _FORGET_EVERY: Final = 64
 _FORGET_BLOCKS: Final = 2_000
 _VACUUM_EVERY: Final = 32
@@ -105,12 +109,18 @@ class _Source:
         return taken
 
     def delete(self, model: str, kind: str, *, up_to: int) -> None:
-        with self.connection as tx:
-            tx.execute("DELETE FROM block WHERE model = ? AND kind = ? AND seq <= ?", (model, kind, up_to))
+        """A few blocks at a time: whoever records meanwhile waits for one such step at most."""
+        which = "SELECT seq FROM block WHERE model = ? AND kind = ? AND seq <= ? ORDER BY seq LIMIT ?"
+        gone = _DELETE_BLOCKS
+        while gone == _DELETE_BLOCKS:
+            with self._among_appends(), self.connection as tx:
+                asked = (model, kind, up_to, _DELETE_BLOCKS)
+                gone = tx.execute(f"DELETE FROM block WHERE seq IN ({which})", asked).rowcount  # noqa: S608
+            time.sleep(_BREATH_S)
 
     def forget(self, *, before_us: int, keep_rows: int) -> None:
         """Let go of answers beyond the horizon, a few at a time so that the worker never waits for long."""
-        with self.connection as tx:
+        with self._among_appends(), self.connection as tx:
             (surplus,) = tx.execute("SELECT coalesce(sum(rows), 0) FROM answered").fetchone()
             surplus -= keep_rows
             last = 0
@@ -122,10 +132,19 @@ class _Source:
             tx.execute("DELETE FROM answered WHERE seq <= ?", (last,))
 
     def checkpoint(self) -> None:
-        """Fold the WAL into the database, where no one is in the way; shrink it where it has grown."""
+        """Fold the WAL into the database where it has grown, before the worker would have to.
+
+        To begin it anew keeps the worker out: so what can be folded beside it is folded first, and little is left then.
+        """
         wal = self.path.with_name(f"{self.path.name}-wal")
-        mode = "TRUNCATE" if wal.exists() and wal.stat().st_size > _WAL_TRUNCATE_BYTES else "PASSIVE"
-        self.connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+        if wal.exists() and wal.stat().st_size > _WAL_BYTES:
+            self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            with self._among_appends():
+                self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _among_appends(self) -> AbstractContextManager[None]:
+        """In turn with who records: a queue of the kernel's, where SQLite's own waiting sleeps ever longer."""
+        return file_lock(self.path.with_name(APPEND_LOCK))
 
 
 class Mover:
@@ -346,11 +365,12 @@ class Mover:
         for table in self._tables.values():
             if table.checkpoint():
                 self._compact(table, older=4, newest=16)
+        for source in sources:
+            source.checkpoint()
         if self._moves % _FORGET_EVERY == 0:
             before_us = to_us(self._clock.now()) - int(self._keep_s * 1_000_000)
             for source in sources:
                 source.forget(before_us=before_us, keep_rows=self._keep_rows)
-                source.checkpoint()
 
     def _compact(self, table: DeltaLog, *, older: int, newest: int) -> int:
         """Merge a day's small files where there are so many, on the newest day and on those before."""

@@ -47,8 +47,9 @@ _FIRST_US: Final = to_us(datetime.min.replace(tzinfo=UTC))
 _LAST_US: Final = to_us(datetime.max.replace(tzinfo=UTC)) - 1000
 _PAGE_BYTES: Final = 4096
 _BUSY_S: Final = 30.0
-# The mover checkpoints the WAL, off the hot path; the worker itself only when 64 MB have piled up.
-_WAL_PAGES: Final = 16_384
+# The mover checkpoints the WAL, off the hot path; the worker itself only when 256 MB have piled up.
+_WAL_PAGES: Final = 65_536
+APPEND_LOCK: Final = "append.lock"
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS block (
@@ -104,7 +105,7 @@ class Spool:
         self._connection = connect()
         self._inode = os.stat(self._path).st_ino
         self._clock = clock
-        self._append_lock = os.open(folder / "append.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        self._append_lock = os.open(folder / APPEND_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         self._answers = self._own_answers()
         self._last_seq = self._answers.last_seq
         self._closed = False
@@ -186,7 +187,7 @@ class Spool:
                 if held is not None:
                     held, self._lock = self._lock, held
                     os.close(held)
-                append_lock = os.open(self._folder / "append.lock", os.O_RDWR | os.O_CREAT, 0o644)
+                append_lock = os.open(self._folder / APPEND_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
                 append_lock, self._append_lock = self._append_lock, append_lock
                 os.close(append_lock)
                 if not self._path.exists():
@@ -205,16 +206,12 @@ class Spool:
         _check_times("event_time", batch.event_time_us)
         self._stay_in_place()
         places = places_of(batch.model, batch.ids)
-        fcntl.flock(self._append_lock, fcntl.LOCK_EX)
-        try:
-            with _writing(self._folder):
-                fresh, earlier, conflicts = self._sorted_out(batch, places)
-                if len(fresh) == len(batch):
-                    self._commit(batch, places)
-                elif fresh:
-                    self._commit(batch.take(fresh), [places[row] for row in fresh])
-        finally:
-            fcntl.flock(self._append_lock, fcntl.LOCK_UN)
+        with self._alone(), _writing(self._folder):
+            fresh, earlier, conflicts = self._sorted_out(batch, places)
+            if len(fresh) == len(batch):
+                self._commit(batch, places)
+            elif fresh:
+                self._commit(batch.take(fresh), [places[row] for row in fresh])
         return Recorded(rows=len(fresh), earlier=earlier, conflicts=conflicts)
 
     def _commit(self, part: PredictionBatch, places: Sequence[int]) -> None:
@@ -236,9 +233,18 @@ class Spool:
         self._stay_in_place()
         body = encode_outcomes(outcomes, recorded_at_us=to_us(self._clock.now()))
         seq = self._last_seq + 1
-        with _writing(self._folder), self._connection as tx:
+        with self._alone(), _writing(self._folder), self._connection as tx:
             _insert(tx, seq, "outcomes", model, len(outcomes), body)
         self._last_seq = seq
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One at a time, of all who write to the spools of this machine."""
+        fcntl.flock(self._append_lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._append_lock, fcntl.LOCK_UN)
 
     def _sorted_out(
         self, batch: PredictionBatch, places: Sequence[int]
