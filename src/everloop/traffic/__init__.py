@@ -9,11 +9,12 @@ from everloop.traffic.log import Absent, AnsweredRows, TrafficLog, known_rows
 from everloop.traffic.mover import CRASH_POINTS, Moved, Mover, Stop
 from everloop.traffic.place import TrafficRoot, traffic_root
 from everloop.traffic.records import InputColumns, OutcomeRecord, PredictionBatch, row_digest
-from everloop.traffic.spool import Answered, Durability, Recorded, Spool, pending_rows
+from everloop.traffic.spool import SPOOL_CRASH_POINTS, Answered, Durability, Recorded, Spool, pending_rows
 from everloop.traffic.windows import Window, windows
 
 __all__ = [
     "CRASH_POINTS",
+    "SPOOL_CRASH_POINTS",
     "Absent",
     "Answered",
     "AnsweredRows",

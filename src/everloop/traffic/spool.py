@@ -37,7 +37,7 @@ from everloop.traffic.answers import ANSWERS_SCHEMA, Answered, Answers, encode_a
 from everloop.traffic.known_ids import places_of
 from everloop.traffic.records import OutcomeRecord, PredictionBatch, encode_outcomes, encode_predictions
 
-__all__ = ["Answered", "Durability", "Recorded", "Spool", "file_lock", "pending_rows"]
+__all__ = ["SPOOL_CRASH_POINTS", "Answered", "Durability", "Recorded", "Spool", "file_lock", "pending_rows"]
 
 Durability = Literal["process", "full"]
 _log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ _BUSY_S: Final = 30.0
 # The mover checkpoints the WAL, off the hot path; the worker itself only when 256 MB have piled up.
 _WAL_PAGES: Final = 65_536
 APPEND_LOCK: Final = "append.lock"
+SPOOL_CRASH_POINTS: Final = ("ids entered", "predictions written", "predictions committed", "outcomes committed")
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS block (
@@ -96,6 +97,7 @@ class Spool:
         lock: int,
         connect: Callable[[], sqlite3.Connection],
         clock: Clock,
+        crash: Callable[[str], None],
     ) -> None:
         self.slot = slot
         self._folder = folder
@@ -105,6 +107,7 @@ class Spool:
         self._connection = connect()
         self._inode = os.stat(self._path).st_ino
         self._clock = clock
+        self._crash = crash
         self._append_lock = os.open(folder / APPEND_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         self._answers = self._own_answers()
         self._last_seq = self._answers.last_seq
@@ -119,10 +122,12 @@ class Spool:
         slot: int | None = None,
         durability: Durability = "process",
         limit_bytes: int | None = None,
+        crash: Callable[[str], None] = lambda point: None,
     ) -> Self:
         """Take a free slot of the folder, or the one asked for; raises TrafficError where that is held.
 
         limit_bytes: the most this slot's database may grow to; then appends raise StorageFull, as on a full disk.
+        crash: called with each of `SPOOL_CRASH_POINTS` as it is reached, for tests that die there.
         """
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -137,7 +142,7 @@ class Spool:
             try:
                 _tell_ids_of_the_dead(folder)
                 _set_aside_if_damaged(_database(folder, taken))
-                return cls(folder=folder, slot=taken, lock=lock, connect=connected, clock=clock)
+                return cls(folder=folder, slot=taken, lock=lock, connect=connected, clock=clock, crash=crash)
             except BaseException:
                 os.close(lock)
                 raise
@@ -220,10 +225,13 @@ class Spool:
         answers = encode_answers(part.layout, part.ids, part.digests, part.answers)
         seq = self._last_seq + 1
         self._answers.enter(places, seq)
+        self._crash("ids entered")
         with self._connection as tx:
             _insert(tx, seq, "predictions", part.model, len(part), body)
+            self._crash("predictions written")
             tx.execute(_REMEMBER, (seq, part.model, recorded_at_us, len(part), answers))
         self._last_seq = seq
+        self._crash("predictions committed")
 
     def append_outcomes(self, model: str, outcomes: Sequence[OutcomeRecord]) -> None:
         """Record outcomes durably, in one commit. Raises StorageFull with nothing written."""
@@ -236,6 +244,7 @@ class Spool:
         with self._alone(), _writing(self._folder), self._connection as tx:
             _insert(tx, seq, "outcomes", model, len(outcomes), body)
         self._last_seq = seq
+        self._crash("outcomes committed")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
