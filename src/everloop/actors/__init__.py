@@ -11,10 +11,12 @@ from everloop.actors.authority import ACTIONS, Action, authorise
 from everloop.actors.authors import authors_of
 from everloop.actors.commit import signed_approval
 from everloop.actors.credential import given_key
-from everloop.actors.keys import KeyState, MadeKey, create_key, key_states, proven_by, revoke_key
+from everloop.actors.keys import KEY_KINDS, KeyState, MadeKey, create_key, key_states, proven_by, revoke_key
+from everloop.actors.secret import text_hash
 
 __all__ = [
     "ACTIONS",
+    "KEY_KINDS",
     "Action",
     "Actor",
     "KeyState",
@@ -33,4 +35,5 @@ __all__ = [
     "refuse_unfit_approver",
     "revoke_key",
     "signed_approval",
+    "text_hash",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from everloop.actors.actor import Actor
 from everloop.actors.authority import Action, authorise
 from everloop.actors.credential import given_key
-from everloop.actors.keys import proven_by
+from everloop.actors.keys import nobody_has_a_key, proven_by
 from everloop.errors import Refused
 from everloop.ledger import Ledger, RolesChanged
 from everloop.project import Project
@@ -31,7 +31,7 @@ def admit(
     roles = project.settings.roles
     if is_open(project, action):
         actor = Actor.named(login)
-    elif action == "key" and ledger.last("key.created") is None:
+    elif action == "key" and nobody_has_a_key(ledger):
         return Actor.named(login)  # nobody can prove anything yet: the first key
     else:
         proven = proven_by(ledger, given_key(environment))

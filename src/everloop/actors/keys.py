@@ -1,30 +1,53 @@
-"""Keys: made, listed, revoked, and taken as proof. They are facts; no table beside the chain knows them."""
+"""Keys: made, listed, revoked, and taken as proof. They are facts; no table beside the chain knows them.
+
+A key shows who someone is, or, where it has scopes, lets a program ask the endpoint, and is never both: an endpoint's
+key lies on machines that nobody should be able to operate the project from.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from everloop.actors.actor import Actor, check_name
 from everloop.actors.authority import authorise
 from everloop.actors.secret import Secret, key_hash, new_secret, same
 from everloop.errors import Conflict, NotFound, Refused, UsageError
 from everloop.ledger import Fact, KeyCreated, KeyRevoked, Ledger, Transaction, holds_key
-from everloop.project import named_in
+from everloop.project import SCOPES, Rate, Scope, named_in
 
-__all__ = ["KeyState", "MadeKey", "create_key", "key_states", "proven_by", "revoke_key"]
+__all__ = [
+    "KEY_KINDS",
+    "KeyState",
+    "MadeKey",
+    "create_key",
+    "key_states",
+    "nobody_has_a_key",
+    "proven_by",
+    "revoke_key",
+]
 
 Roles = Mapping[str, tuple[str, ...]]
+
+KEY_KINDS: Final = ("key.created", "key.revoked")
+"""The facts that keys are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyState:
-    """A key as the ledger has it: whose, made and revoked when and by whom."""
+    """A key as the ledger has it: whose, made and revoked when and by whom.
+
+    sha256: of its text, as `key_hash` gives it. scopes: what it may ask of the endpoint; none for a key that shows who
+    someone is. rate: of its requests.
+    """
 
     key: str
     name: str
+    sha256: str = field(repr=False)
+    scopes: tuple[Scope, ...] = ()
+    rate: Rate | None = None
     made_at: datetime
     made_by: str
     first: bool
@@ -48,28 +71,47 @@ class MadeKey:
     fact: Fact
 
 
-def create_key(ledger: Ledger, name: str, *, by: Actor, roles: Roles) -> MadeKey:
-    """A key for `name`. The first key of a project with roles asks for no key, and is an operator's.
+def create_key(
+    ledger: Ledger,
+    name: str,
+    *,
+    by: Actor,
+    roles: Roles,
+    scopes: Iterable[Scope] = (),
+    rate: Rate | None = None,
+) -> MadeKey:
+    """A key for `name`: one that shows who they are, or where it has scopes, one for the endpoint.
 
-    There is nobody yet who could prove anything: whoever can write the ledger may begin, once, and the fact says that
-    it was so. Raises Refused where `by` is no operator later, UsageError for a name that is none.
+    The first of those that show who someone is asks in a project with roles for no key, and is an operator's: there is
+    nobody yet who could prove anything, so whoever can write the ledger may begin, once, and the fact says that it was
+    so. Raises Refused where `by` is no operator otherwise, UsageError for a name that is none, and for a rate of what
+    never asks the endpoint.
     """
+    may = [scope for scope in SCOPES if scope in set(scopes)]
+    if rate is not None and not may:
+        raise UsageError("a rate is of requests to the endpoint, and this key makes none; say --scope too")
     try:
         check_name(name)
     except ValueError as error:
         raise UsageError(str(error)) from None
     secret = new_secret(name)
     with ledger.transaction() as transaction:
-        first = transaction.last("key.created") is None
+        first = not may and nobody_has_a_key(transaction)
         if not first:
             authorise(by, "key", roles)
         elif roles and not named_in(name, roles.get("operator", ())):
             raise Refused(_first_sentence(name, roles))
-        payload = KeyCreated(name=name, key=secret.key, sha256=key_hash(secret), first=first)
+        told = None if rate is None else str(rate)
+        payload = KeyCreated(name=name, key=secret.key, sha256=key_hash(secret), first=first, scopes=may, rate=told)
         if transaction.facts(kind="key.created", subject=secret.key, limit=1):
             raise Conflict(f"another key was given the id {secret.key} at the same time; make it again")
         fact = transaction.append("key.created", secret.key, payload, actor=by.name)
     return MadeKey(secret=secret.text, key=secret.key, name=name, fact=fact)
+
+
+def nobody_has_a_key(ledger: Ledger | Transaction) -> bool:
+    """Whether no key was ever made that shows who someone is; those for the endpoint show nobody."""
+    return all(fact.payload.get("scopes") for fact in ledger.facts(kind="key.created"))
 
 
 def _first_sentence(name: str, roles: Roles) -> str:
@@ -106,7 +148,7 @@ def revoke_key(ledger: Ledger, which: str, *, by: Actor, roles: Roles, reason: s
 
 
 def _operators(states: Iterable[KeyState], roles: Roles) -> bool:
-    return any(named_in(state.name, roles.get("operator", ())) for state in states)
+    return any(not state.scopes and named_in(state.name, roles.get("operator", ())) for state in states)
 
 
 def _none_to_revoke(which: str, named: list[KeyState]) -> str:
@@ -118,11 +160,16 @@ def _none_to_revoke(which: str, named: list[KeyState]) -> str:
 def key_states(ledger: Ledger | Transaction) -> tuple[KeyState, ...]:
     """Every key, oldest first."""
     found: dict[str, dict[str, Any]] = {}
-    for fact in ledger.facts(kind=("key.created", "key.revoked")):
+    for fact in ledger.facts(kind=KEY_KINDS):
         payload = fact.payload
         if fact.kind == "key.created":
-            made = {"key": payload["key"], "name": payload["name"], "made_at": fact.at, "made_by": fact.actor}
-            found[payload["key"]] = made | {"first": payload["first"]}
+            rate = payload.get("rate")  # facts of earlier versions have neither this nor scopes
+            found[payload["key"]] = {name: payload[name] for name in ("key", "name", "sha256", "first")} | {
+                "made_at": fact.at,
+                "made_by": fact.actor,
+                "scopes": tuple(payload.get("scopes", ())),
+                "rate": None if rate is None else Rate.parse(rate),
+            }
         elif payload["key"] in found:
             ended = {"revoked_at": fact.at, "revoked_by": fact.actor, "reason": payload["reason"]}
             found[payload["key"]] |= ended
@@ -137,7 +184,7 @@ def proven_by(ledger: Ledger | Transaction, secrets: Iterable[Secret]) -> Actor 
     """
     unknown = []
     for secret in secrets:
-        facts = ledger.facts(kind=("key.created", "key.revoked"), subject=secret.key)
+        facts = ledger.facts(kind=KEY_KINDS, subject=secret.key)
         if not facts:
             unknown.append(secret.key)
             continue
@@ -149,6 +196,11 @@ def proven_by(ledger: Ledger | Transaction, secrets: Iterable[Secret]) -> Actor 
             raise Refused(
                 f"the key {secret.key} of {made['name']} was revoked at {gone.at:%Y-%m-%d %H:%M} by {gone.actor}; "
                 "ask an operator for a new one"
+            )
+        if made.get("scopes"):
+            raise Refused(
+                f"the key {secret.key} of {made['name']} is for the endpoint ({', '.join(made['scopes'])}) and shows "
+                "nobody here; 'everloop key create NAME' without --scope makes one that does"
             )
         return Actor(name=made["name"], proof="key", evidence={"proof": "key", "key": secret.key})
     if unknown:

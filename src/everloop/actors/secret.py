@@ -14,7 +14,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["Secret", "key_hash", "new_secret", "read_secret", "same"]
+__all__ = ["Secret", "key_hash", "new_secret", "read_secret", "same", "text_hash"]
 
 _PREFIX: Final = "evl_"
 _DOMAIN: Final = b"everloop key 1\n"
@@ -44,7 +44,12 @@ def read_secret(text: str) -> Secret | None:
 
 def key_hash(secret: Secret) -> str:
     """What the ledger keeps of it."""
-    return hashlib.sha256(_DOMAIN + secret.text.encode()).hexdigest()
+    return text_hash(secret.text.encode()).hex()
+
+
+def text_hash(text: bytes) -> bytes:
+    """The 32 bytes that `key_hash` writes in letters, of a key's text as it came over a wire, whatever it is."""
+    return hashlib.sha256(_DOMAIN + text).digest()
 
 
 def same(secret: Secret, kept: str) -> bool:

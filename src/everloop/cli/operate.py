@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from everloop.control import Running
     from everloop.monitoring import WindowReport
+    from everloop.project import Project
 
 __all__ = ["add_to"]
 
@@ -25,6 +26,9 @@ REFUSED = 3
 Host = Annotated[str | None, typer.Option(help="Where to listen; everloop.yaml's where left out.")]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one and prints it.")]
 Workers = Annotated[int | None, typer.Option(min=1, max=256, help="Processes that answer.")]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Ask no caller for a key, wherever it listens.")]
+TlsCert = Annotated[Path | None, typer.Option(help="PEM file of the certificate to answer https with.")]
+TlsKey = Annotated[Path | None, typer.Option(help="PEM file of its key.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,7 +37,15 @@ def add_to(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def up(host: Host = None, port: Port = None, workers: Workers = None, as_json: AsJson = False) -> None:
+def up(
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = None,
+    insecure: Insecure = False,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    as_json: AsJson = False,
+) -> None:
     """Run the project: endpoint, mover and worker, until Ctrl-C."""
     from everloop.control import up as run_up
 
@@ -45,9 +57,19 @@ def up(host: Host = None, port: Port = None, workers: Workers = None, as_json: A
             say(f"{project.name} is up; Ctrl-C stops it")
             _tell_undeployed()
 
-    project = project_here(may="operate")
+    project = _to_answer(insecure, tls_cert, tls_key)
     run_up(project, say=say, announce=announce, host=host, port=port, workers=workers)
     say(f"{project.name} is stopped")
+
+
+def _to_answer(insecure: bool, tls_cert: Path | None, tls_key: Path | None) -> Project:
+    """The project here, with what its endpoint was told; a path on the command line is one of here."""
+    return project_here(
+        may="operate",
+        endpoint__keys="open" if insecure else None,
+        endpoint__tls__certificate=None if tls_cert is None else str(tls_cert.absolute()),
+        endpoint__tls__key=None if tls_key is None else str(tls_key.absolute()),
+    )
 
 
 def _tell_undeployed() -> None:
@@ -59,7 +81,15 @@ def _tell_undeployed() -> None:
                 )
 
 
-def serve(host: Host = None, port: Port = None, workers: Workers = None, as_json: AsJson = False) -> None:
+def serve(
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = None,
+    insecure: Insecure = False,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    as_json: AsJson = False,
+) -> None:
     """The endpoint alone, until Ctrl-C. Its traffic waits in the spool for a mover."""
     import os
 
@@ -71,7 +101,7 @@ def serve(host: Host = None, port: Port = None, workers: Workers = None, as_json
         else:
             lines(url)
 
-    run(project_here(may="operate"), host=host, port=port, workers=workers, listening=listening)
+    run(_to_answer(insecure, tls_cert, tls_key), host=host, port=port, workers=workers, listening=listening)
 
 
 def worker(

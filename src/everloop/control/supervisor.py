@@ -14,12 +14,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from everloop.control.extras import require_extra
 from everloop.control.stopping import told_to_stop
 from everloop.errors import AlreadyRunning, EverloopError, UsageError
 from everloop.ledger import Ledger
 from everloop.project import Project, ProjectLock
+
+if TYPE_CHECKING:
+    from everloop.serving.launch import Launch
 
 __all__ = ["Running", "up"]
 
@@ -61,10 +65,13 @@ def up(
     announce: called once, when requests are answered. host, port, workers: as everloop.yaml says unless given.
     The port stays open while an endpoint process is started again, so a request waits and is not refused.
     Raises AlreadyRunning where the project is up already or the port is in use, LedgerUnreadable where the ledger
-    cannot be opened, EverloopError where the endpoint does not start or a library of it is not installed; nothing is
-    left running then.
+    cannot be opened, Refused where callers must show a key and there is none, ProjectError where the files of TLS
+    cannot be used, EverloopError where the endpoint does not start or a library of it is not installed; nothing is left
+    running then.
     """
     require_extra("serve")
+    from everloop.serving import launch
+
     endpoint = project.settings.endpoint
     assert project.state.is_dir()
     host = endpoint.host if host is None else host
@@ -72,7 +79,8 @@ def up(
     count = endpoint.workers if workers is None else workers
     with ProjectLock(project.paths.lock), told_to_stop() as stop, _listening(host, port) as listener:
         Ledger.open(project, clock=project.clock()).close()  # said once here, not by each process
-        _Supervisor(project.root, listener, workers=count, say=say).run(stop, announce)
+        ready = launch(project, listener, workers=count)
+        _Supervisor(project.root, listener, ready, workers=count, say=say).run(stop, announce)
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -103,11 +111,6 @@ def _bound(host: str, port: int) -> socket.socket:
             f"port {port} of {host} is in use; stop what holds it, or take another with --port (0 takes a free one)"
         ) from error
     return listener
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @dataclass(slots=True)
@@ -162,13 +165,13 @@ class _Child:
 class _Supervisor:
     """The processes of one `up`."""
 
-    def __init__(self, root: Path, listener: socket.socket, *, workers: int, say: Say) -> None:
-        self._url = _url(listener)
+    def __init__(self, root: Path, listener: socket.socket, ready: Launch, *, workers: int, say: Say) -> None:
+        self._url = ready.url
         self._say = say
         self._stop_within_s = _GRACE_S
         common = ["--project", str(root), "--parent", str(os.getpid())]
         fd = listener.fileno()
-        endpoint = [sys.executable, "-m", "everloop.serving", *common, "--fd", str(fd)]
+        endpoint = [sys.executable, "-m", "everloop.serving", *common, *ready.arguments]
         names = ["endpoint"] if workers == 1 else [f"endpoint {place + 1}" for place in range(workers)]
         self._endpoints = [_Child(name, endpoint, (fd,), says_when_ready=True) for name in names]
         self._mover = _Child("mover", [sys.executable, "-m", "everloop.control.mover_process", *common])

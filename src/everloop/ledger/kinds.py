@@ -334,13 +334,16 @@ class InvestigationMade(Payload, frozen=True, kw_only=True):
 class KeyCreated(Payload, frozen=True, kw_only=True):
     """Someone got a key that shows who they are. sha256: of its secret, which stands nowhere.
 
-    first: there was no key before, so nobody had to show one.
+    first: there was no key before, so nobody had to show one. scopes: what a key for the endpoint may ask of it; such
+    a key shows nobody elsewhere, and a key without any is one of those that do. rate: of its requests, such as 100/s.
     """
 
     name: Name
     key: Name
     sha256: Name
     first: bool = False
+    scopes: list[Literal["predict", "outcomes", "operate"]] = msgspec.field(default_factory=list)
+    rate: Name | None = None
 
 
 class KeyRevoked(Payload, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ from everloop.ledger.records import AlertState, Approval, RolloutState, RoutingS
 __all__ = ["Queries", "head_of", "rows_of"]
 
 _ROUTING_REVISION = sa.text("SELECT revision FROM routing WHERE model = :model")
+_LAST_OF_KIND = sa.text("SELECT max(seq) FROM fact WHERE kind = :kind")
 
 
 def rows_of(connection: sa.Connection, *, after: int = 0, kinds: Collection[str] | None = None) -> Iterator[Row]:
@@ -118,6 +119,11 @@ class Queries(ABC):
         """The newest fact of a kind, or None."""
         found = self.facts(kind=kind, subject=subject, limit=1, newest_first=True)
         return found[0] if found else None
+
+    def last_seq(self, kinds: Sequence[str]) -> int:
+        """The seq of the newest fact of these kinds, 0 where there is none: one indexed read for each, for a poll."""
+        with self._reading() as connection:
+            return max(int(connection.execute(_LAST_OF_KIND, {"kind": kind}).scalar() or 0) for kind in kinds)
 
     def fact(self, seq: int) -> Fact:
         """One fact. Raises NotFound."""

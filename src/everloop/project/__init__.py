@@ -51,8 +51,10 @@ from everloop.project.own_gate import own_gate_path
 from everloop.project.paths import Paths
 from everloop.project.project import PROJECT_FILE, Project
 from everloop.project.quantiles import QUANTILES, parse_quantiles, quantile_level
+from everloop.project.rate import Rate
 from everloop.project.roles import EVERYONE, ROLES, RoleName, named_in, roles_of
 from everloop.project.schedule import EXTERNAL, check_schedule, due_times, last_due, next_due
+from everloop.project.scopes import SCOPES, Scope, parse_scopes
 from everloop.project.settings import KEY_VARIABLE, Address, Endpoint, Retention, Runs, Settings, key_place
 from everloop.project.shares import format_share, parse_share
 from everloop.project.spec import Approval, Source, Spec, parse_spec, read_spec, spec_text, write_spec
@@ -74,6 +76,7 @@ __all__ = [
     "PROJECT_FILE",
     "QUANTILES",
     "ROLES",
+    "SCOPES",
     "TASK_LEARNERS",
     "Acts",
     "Address",
@@ -106,10 +109,12 @@ __all__ = [
     "PredictedGate",
     "Project",
     "ProjectLock",
+    "Rate",
     "Retention",
     "RoleName",
     "RolloutPlan",
     "Runs",
+    "Scope",
     "ScoreSection",
     "SearchChoice",
     "SearchMethod",
@@ -156,6 +161,7 @@ __all__ = [
     "parse_model",
     "parse_moment",
     "parse_quantiles",
+    "parse_scopes",
     "parse_share",
     "parse_spec",
     "parse_step",

@@ -9,15 +9,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, StrictInt, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, StrictInt, ValidationError, model_validator
 
 from everloop.clock import open_clock
 from everloop.project.document import Document, KeyPath, parse_document, read_document
 from everloop.project.durations import parse_duration
 from everloop.project.metrics import did_you_mean
 from everloop.project.notify import Channel, channels, parse_notify
+from everloop.project.rate import Rate
 from everloop.project.roles import check_roles
 from everloop.project.section import Section, keys_of, sentences
+from everloop.project.size import Size
 
 __all__ = [
     "KEY_VARIABLE",
@@ -27,6 +29,7 @@ __all__ = [
     "Runs",
     "Settings",
     "SettingsResult",
+    "Tls",
     "key_place",
     "read_settings",
 ]
@@ -36,6 +39,8 @@ KEY_VARIABLE: Final = "EVERLOOP_KEY"
 _PREFIX: Final = "EVERLOOP_"
 _REMOTE: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s?#]+")
 _RESERVED: Final = ("EVERLOOP_TEST_", KEY_VARIABLE)
+_LEAST_BODY_BYTES: Final = 1_000
+_MOST_BODY_BYTES: Final = 256_000_000  # as many bytes as may wait together: a larger one could never be answered
 _FILE_ONLY: Final = ("roles", "signers")  # who may do what is reviewed, and is no word of whoever wants to do it
 
 
@@ -86,6 +91,31 @@ class Address(Section):
     port: Port = Field(8081, description="0 takes a free one and prints it")
 
 
+def _rate(value: object) -> Rate | None:
+    return None if value is None else Rate.parse(value)
+
+
+def _body_size(value: object) -> Size:
+    size = Size.parse(value)
+    if not _LEAST_BODY_BYTES <= size.bytes <= _MOST_BODY_BYTES:
+        allowed = f"{_LEAST_BODY_BYTES // 1_000}kB ≤ max_body ≤ {_MOST_BODY_BYTES // 1_000_000}MB"
+        raise ValueError(f"{size} is out of range (allowed: {allowed})")
+    return size
+
+
+class Tls(Section):
+    """The certificate that the endpoint shows. Paths are the project's unless they are absolute."""
+
+    certificate: str | None = Field(None, description="PEM file, with the chain; left out: http, not https")
+    key: str | None = Field(None, description="PEM file of its key; left out: in the same file")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Tls:
+        if self.key is not None and self.certificate is None:
+            raise ValueError("a key without its certificate; say both, tls: {certificate: FILE, key: FILE}")
+        return self
+
+
 class Endpoint(Section):
     """Where predictions are answered, and how."""
 
@@ -96,9 +126,20 @@ class Endpoint(Section):
     queue: Annotated[StrictInt, Field(ge=1)] = Field(
         2_000, description="requests that wait in one process, at most; who comes then is told to come again (503)"
     )
+    max_body: Annotated[Size, BeforeValidator(_body_size)] = Field(
+        Size(text="64MB", bytes=64_000_000), description="a request's body, at most"
+    )
     durability: Literal["process", "full"] = Field(
         "process", description="what an acknowledged row survives: a killed process, or (full) a power failure too"
     )
+    keys: Literal["auto", "required", "open"] = Field(
+        "auto",
+        description="whether callers show a key: auto (where other machines reach it), required, or open (nobody does)",
+    )
+    rate: Annotated[Rate | None, BeforeValidator(_rate)] = Field(
+        None, description="requests of one key, at most, e.g. 100/s, where the key says nothing; left out: no limit"
+    )
+    tls: Tls = Field(default_factory=lambda: Tls(), description="to answer https")
 
 
 class Runs(Section):

@@ -11,12 +11,14 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from everloop.project import Project
     from everloop.serving.counters import SlotRecord, VersionCounts
+    from everloop.serving.launch import Launch
 
-__all__ = ["read_counters", "read_slots", "run"]
+__all__ = ["launch", "read_counters", "read_slots", "run"]
 
 
 def run(
@@ -26,15 +28,17 @@ def run(
     port: int | None = None,
     workers: int | None = None,
     fd: int | None = None,
+    of: int = 1,
     parent: int | None = None,
     listening: Callable[[str], None] | None = None,
 ) -> None:
     """Answer until SIGTERM or SIGINT.
 
-    listening: called once with `http://HOST:PORT`; None prints it on stdout.
+    listening: called once with `http://HOST:PORT`, or https; None prints it on stdout.
     host, port, workers: as everloop.yaml says unless given; port 0 takes a free one.
-    fd: a bound socket to answer on instead. parent: a process whose death ends this one too.
-    Raises AlreadyRunning where the port is in use, LedgerUnreadable where the ledger cannot be opened.
+    fd: a bound socket to answer on instead, one process `of` several. parent: one whose death ends this one too.
+    Raises AlreadyRunning where the port is in use, LedgerUnreadable where the ledger cannot be opened, Refused where
+    callers must show a key and there is none, ProjectError where the files of TLS cannot be used.
     """
     # Rows come few at a time: Polars's pool would only take turns with the event loop. Read when Polars loads.
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
@@ -49,9 +53,8 @@ def run(
     else:
         listener = socket.socket(fileno=fd)
     count = endpoint.workers if workers is None else workers
-    url = server.address(listener)
 
-    def announce() -> None:
+    def announce(url: str) -> None:
         if listening is not None:
             listening(url)
             return
@@ -59,11 +62,28 @@ def run(
         sys.stdout.flush()
 
     with listener:
-        if count > 1 and fd is None:
+        if fd is not None:  # whoever started this one asked whether it may answer, and says where
+            server.serve(project, listener, announce=lambda: announce("ready"), parent=parent, processes=of)
+            return
+        ready = launch(project, listener, workers=count)
+        if count > 1:
             listener.listen(2048)
-            several.supervise(project.root, listener, workers=count, announce=announce)
+            several.supervise(
+                project.root,
+                listener,
+                workers=count,
+                arguments=ready.arguments,
+                announce=lambda: announce(ready.url),
+            )
         else:
-            server.serve(project, listener, announce=announce, parent=parent)
+            server.serve(project, listener, announce=lambda: announce(ready.url), parent=parent)
+
+
+def launch(project: Project, listener: socket.socket, *, workers: int) -> Launch:
+    """How `workers` endpoint processes answer on a socket; see `everloop.serving.launch`, as to what it raises."""
+    from everloop.serving.launch import launch as prepared
+
+    return prepared(project, listener, workers=workers)
 
 
 def read_counters(project: Project, model: str) -> dict[int, VersionCounts]:

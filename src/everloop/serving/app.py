@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from functools import partial
 from typing import Any, Protocol, get_args
 
 from everloop.serving.batcher import Ask, Batcher, Done, Kind, Reply
+from everloop.serving.callers import Callers, Headers, Need, need_of
 from everloop.serving.direct import always
 from everloop.serving.problem import Problem
 
@@ -15,8 +16,6 @@ __all__ = ["App", "Pages"]
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-Headers = Sequence[tuple[bytes, bytes]]
 
 _LOG = logging.getLogger("everloop.serving")
 _PREFIX = "/v1/models/"
@@ -33,6 +32,10 @@ class Pages(Protocol):
 
     def readyz(self) -> Reply:
         """Whether it serves what the ledger says, and which routing revisions it serves."""
+        ...
+
+    def bare_readyz(self) -> Reply:
+        """The same for those who may not know more than whether."""
         ...
 
     def metrics(self) -> Reply:
@@ -56,6 +59,7 @@ class App:
         *,
         batcher: Batcher,
         pages: Pages,
+        callers: Callers,
         models: Iterable[str] = (),
         max_body_bytes: int = 64_000_000,
         held_bytes: int = 256_000_000,
@@ -66,12 +70,16 @@ class App:
         for the others.
         """
         self._batcher = batcher
+        self._callers = callers
+        self._bare_readyz = pages.bare_readyz
         self._max_body_bytes = max_body_bytes
         self._held_limit = held_bytes
         self._held_bytes = 0
-        self._fast = {
-            f"{_PREFIX}{name}/{kind}".encode(): partial(_ask, name, kind) for name in models for kind in get_args(Kind)
-        }
+        self._fast: dict[bytes, tuple[Need | None, Callable[[bytes], Ask]]] = {}
+        for name in models:
+            for kind in get_args(Kind):
+                path = f"{_PREFIX}{name}/{kind}"
+                self._fast[path.encode()] = (need_of("POST", path), partial(_ask, name, kind))
         self._pages: Mapping[str, Callable[[], Reply]] = {
             "/healthz": pages.healthz,
             "/metrics": pages.metrics,
@@ -93,7 +101,9 @@ class App:
                 return None
         if not length.isdigit() or len(length) > 5 or int(length) > _FAST_BYTES:
             return None
-        return route
+        need, ask = route
+        # last, for it takes of the caller's rate; whoever is refused is told so by the other lane
+        return ask if self._callers.admits(headers, need) else None
 
     def submit(self, ask: Ask, done: Done) -> None:
         """Have an ask of the fast lane answered."""
@@ -116,6 +126,7 @@ class App:
             reply = self._told(error, scope["path"])
         headers = [(b"content-type", reply.content_type.encode()), (b"content-length", b"%d" % len(reply.body))]
         headers += always(reply.status)
+        headers += reply.headers
         if reply.status == 405:
             headers.append((b"allow", _allowed(scope["path"]).encode()))
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
@@ -131,7 +142,10 @@ class App:
 
     async def _reply(self, scope: MutableMapping[str, Any], receive: Receive) -> Reply:
         path, method = scope["path"], scope["method"]
+        self._callers.admit(scope["headers"], need_of(method, path))
         page = self._pages.get(path)
+        if path == "/readyz" and not self._callers.shows(scope["headers"], "operate"):
+            page = self._bare_readyz
         if page is not None:
             _require(method, path)
             return page()

@@ -26,16 +26,22 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """An answer: the status and the body's bytes."""
+    """An answer: the status and the body's bytes. headers: besides those that every answer has."""
 
     status: int
     body: bytes
     content_type: str = "application/json"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
     @classmethod
     def of(cls, problem: Problem) -> Reply:
         """The reply that tells a problem."""
-        return cls(status=problem.status, body=problem.body(), content_type="application/problem+json")
+        return cls(
+            status=problem.status,
+            body=problem.body(),
+            content_type="application/problem+json",
+            headers=problem.headers,
+        )
 
 
 Done = Callable[["Reply | BaseException"], None]

@@ -77,7 +77,7 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One worker's file.
 
     batches: by model, batches by their number of rows, one bin more than `_BATCH_EDGES`. unseen: by model and column,
-    rows whose category no training row had.
+    rows whose category no training row had. refused: by the kind of problem, requests that were not let in.
     """
 
     slot: int
@@ -88,10 +88,11 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, dict[str, VersionCounts]] = {}
     batches: dict[str, tuple[int, ...]] = {}
     unseen: dict[str, dict[str, int]] = {}
+    refused: dict[str, int] = {}
 
 
 class Counters:
-    """A worker's counts. Written by the scoring thread alone, read by any."""
+    """A worker's counts. Written by the scoring thread alone, `refused` by the event loop's, read by any."""
 
     def __init__(self, before: SlotRecord | None = None) -> None:
         """before: what the slot's last worker left."""
@@ -99,6 +100,7 @@ class Counters:
         self._requests: dict[str, int] = {}
         self._batches: dict[str, tuple[int, ...]] = {}
         self._unseen: dict[tuple[str, str], int] = {}
+        self._refused: dict[str, int] = {} if before is None else dict(before.refused)
         if before is not None:
             self._requests, self._batches = dict(before.requests), dict(before.batches)
             for model, versions in before.versions.items():
@@ -111,6 +113,10 @@ class Counters:
         """Count a request that was answered."""
         key = f"{model} {kind} {status}"
         self._requests[key] = self._requests.get(key, 0) + 1
+
+    def refused(self, kind: str) -> None:
+        """Count a request that was not let in, by the kind of its problem."""
+        self._refused[kind] = self._refused.get(kind, 0) + 1
 
     def batch(self, model: str, *, rows: int) -> None:
         """Count one batch of rows that were scored together."""
@@ -148,6 +154,7 @@ class Counters:
             versions=versions,
             batches=dict(self._batches),
             unseen=unseen,
+            refused=dict(self._refused),
         )
 
 
@@ -211,8 +218,11 @@ def slot_metrics(records: list[SlotRecord]) -> Iterator[Metric]:
     unseen = CounterMetricFamily(
         "everloop_unseen_categories", "Rows with a category unknown to training", labels=["slot", "model", "column"]
     )
+    refused = CounterMetricFamily("everloop_refused", "Requests that were not let in", labels=["slot", "problem"])
     for record in records:
         slot = str(record.slot)
+        for kind, count in record.refused.items():
+            refused.add_metric([slot, kind], count)
         for model, columns in record.unseen.items():
             for column, count in columns.items():
                 unseen.add_metric([slot, model, column], count)
@@ -227,7 +237,7 @@ def slot_metrics(records: list[SlotRecord]) -> Iterator[Metric]:
                 for name, family in counters.items():
                     family.add_metric([slot, model, version], getattr(counts, name))
                 latency.add_metric([slot, model, version], _buckets(counts.latency, _LATENCY_EDGES_S), None)
-    yield from (*counters.values(), latency, batches, requests, revision, unseen)
+    yield from (*counters.values(), latency, batches, requests, revision, unseen, refused)
 
 
 def spool_metric(rows: int) -> Metric:

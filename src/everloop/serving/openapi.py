@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from everloop.data import Column, Contract
+from everloop.serving.callers import need_of
 from everloop.serving.outcomes import named_outcomes
 from everloop.serving.rows import id_column
 
@@ -27,8 +28,18 @@ _PAGES = {
 }
 
 
-def openapi(models: Iterable[tuple[str, Contract, bool]]) -> dict[str, Any]:
-    """The document for these models: name, contract, and whether the model decides anything."""
+_REFUSED = {"401": "No key that is known", "403": "The key is for something else", "429": "Its rate is used up"}
+_KEYS = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "evl_…, from 'everloop key create --scope …'"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+
+def openapi(models: Iterable[tuple[str, Contract, bool]], *, keyed: bool = False) -> dict[str, Any]:
+    """The document for these models: name, contract, and whether the model decides anything.
+
+    keyed: callers show a key.
+    """
     paths: dict[str, Any] = {path: {"get": _page(path, *said)} for path, said in _PAGES.items()}
     schemas: dict[str, Any] = dict(_COMMON)
     for name, contract, decides in models:
@@ -36,12 +47,27 @@ def openapi(models: Iterable[tuple[str, Contract, bool]]) -> dict[str, Any]:
         schemas[f"{name}.outcome"] = _outcome_schema(contract, decides=decides)
         paths[f"/v1/models/{name}/predict"] = {"post": _post(f"predict_{name}", f"{name}.row", "predictions")}
         paths[f"/v1/models/{name}/outcomes"] = {"post": _post(f"outcomes_{name}", f"{name}.outcome", "recorded")}
-    return {
+    document = {
         "openapi": "3.1.0",
         "info": {"title": "everloop endpoint", "version": "1"},
         "paths": paths,
         "components": {"schemas": schemas},
     }
+    return _with_keys(document) if keyed else document
+
+
+def _with_keys(document: dict[str, Any]) -> dict[str, Any]:
+    """The document, saying how a key is shown and where none is needed."""
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/problem"}}}
+    refused = {status: {"description": text, "content": problem} for status, text in _REFUSED.items()}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if need_of(method.upper(), path) is None:
+                operation["security"] = []
+            else:
+                operation["responses"] = operation["responses"] | refused
+    components = document["components"] | {"securitySchemes": _KEYS}
+    return document | {"components": components, "security": [{name: []} for name in _KEYS]}
 
 
 def row_schema(contract: Contract) -> dict[str, Any]:

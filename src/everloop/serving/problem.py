@@ -37,14 +37,26 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Problem(Exception):
-    """A request that is answered with a problem. kind: the last word of its type, `urn:everloop:problem:KIND`."""
+    """A request that is answered with a problem. kind: the last word of its type, `urn:everloop:problem:KIND`.
 
-    def __init__(self, status: int, kind: str, detail: str, *, errors: Sequence[RowError] = ()) -> None:
+    headers: of the answer, besides those that every answer has.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        *,
+        errors: Sequence[RowError] = (),
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.kind = kind
         self.detail = detail
         self.errors = tuple(errors)
+        self.headers = tuple(headers)
 
     def body(self) -> bytes:
         """The problem as JSON."""

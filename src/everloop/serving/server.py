@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,12 +21,16 @@ from everloop.ledger import Ledger
 from everloop.project import Project
 from everloop.serving.app import App
 from everloop.serving.batcher import Batcher
+from everloop.serving.callers import Callers
 from everloop.serving.counters import Counters, read_slot, slot_path, write_slot
+from everloop.serving.key_watch import KeyWatch
+from everloop.serving.launch import keys_needed
 from everloop.serving.live import Live, warmed
 from everloop.serving.pipeline import Pipeline
 from everloop.serving.protocol import Protocol
 from everloop.serving.spool_count import SpoolCount
 from everloop.serving.status import Status
+from everloop.serving.tls import tls_context, tls_files
 from everloop.serving.watcher import Watcher
 from everloop.traffic import Spool, pending_rows
 
@@ -61,23 +66,18 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def address(listener: socket.socket) -> str:
-    """The URL of a bound socket."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 def serve(
     project: Project,
     listener: socket.socket,
     *,
     announce: Callable[[], None],
     parent: int | None = None,
+    processes: int = 1,
 ) -> None:
     """Answer on `listener` until SIGTERM or SIGINT; every accepted request is answered first.
 
     announce: called once, when requests are answered.
-    parent: a process whose death ends this one too.
+    parent: a process whose death ends this one too. processes: that answer on this socket, this one among them.
     """
     clock = project.clock()
     ledger = Ledger.open(project, clock=clock)
@@ -91,6 +91,13 @@ def serve(
         watcher = Watcher(
             ledger=ledger, load=lambda name: warmed(store.load(name)), models=project.models, on_look=writer.look
         )
+        callers = Callers(
+            required=keys_needed(project, listener),
+            rate=settings.rate,
+            processes=processes,
+            refused=counters.refused,
+        )
+        keys = KeyWatch(ledger=ledger, callers=callers)
         count = SpoolCount(lambda: pending_rows(project.paths.spool))
         status = Status(
             live=lambda: watcher.live,
@@ -98,11 +105,14 @@ def serve(
             slot=spool.slot,
             clock=clock,
             spool_rows=lambda: count.rows,
+            keyed=callers.required,
         )
         writer.status = status
         pipeline = Pipeline(
             live=lambda: watcher.live, spool=spool, clock=clock, counters=counters, max_rows=settings.max_rows
         )
+        files = tls_files(project)
+        keys.start()
         watcher.start()
         count.start()
         try:
@@ -114,10 +124,18 @@ def serve(
                     # to wait for the disk would keep everybody waiting, health included
                     inline_bytes=_INLINE_BYTES if settings.durability == "process" else 0,
                 )
-                app = App(batcher=batcher, pages=status, models=project.models)
-                _Server(app, announce).run(sockets=[listener])
+                app = App(
+                    batcher=batcher,
+                    pages=status,
+                    callers=callers,
+                    models=project.models,
+                    max_body_bytes=settings.max_body.bytes,
+                )
+                tls = None if files is None else tls_context(*files)
+                _Server(app, announce, tls=tls).run(sockets=[listener])
         finally:
             count.stop()
+            keys.stop()
             watcher.stop()
             writer.write()
 
@@ -167,23 +185,24 @@ def _most_connections() -> int:
 class _Server(uvicorn.Server):
     """uvicorn, told when it answers and left without its own end by signal."""
 
-    def __init__(self, app: App, announce: Callable[[], None]) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                loop="uvloop" if os.name == "posix" else "asyncio",
-                http=Protocol.over(app, most=_most_connections()),
-                proxy_headers=False,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_keep_alive=75,
-                timeout_graceful_shutdown=_GRACE_S,
-                backlog=2048,
-            )
+    def __init__(self, app: App, announce: Callable[[], None], *, tls: ssl.SSLContext | None) -> None:
+        config = uvicorn.Config(
+            app,
+            loop="uvloop" if os.name == "posix" else "asyncio",
+            http=Protocol.over(app, most=_most_connections()),
+            proxy_headers=False,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=_GRACE_S,
+            backlog=2048,
         )
+        config.load()
+        config.ssl = tls  # ours, whose mistakes are told: uvicorn's own would ask a terminal for a passphrase
+        super().__init__(config)
         self._announce = announce
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

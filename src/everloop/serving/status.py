@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -27,13 +27,18 @@ class Status:
         slot: int,
         clock: Clock,
         spool_rows: Callable[[], int | None] = lambda: None,
+        keyed: bool = False,
     ) -> None:
-        """spool_rows: how many recorded rows are not in the log yet, as last counted; it must not read files."""
+        """spool_rows: how many recorded rows are not in the log yet, as last counted; it must not read files.
+
+        keyed: whether callers show a key.
+        """
         self._live = live
         self._spool_rows = spool_rows
         self._counters = counters
         self._slot = slot
         self._clock = clock
+        self._keyed = keyed
 
     def record(self) -> SlotRecord:
         """This worker's counts and routings, as its slot's file holds them."""
@@ -51,12 +56,18 @@ class Status:
         """
         live = self._live()
         routing = slot_routing(live)
-        served = all(name in live.models for name, one in routing.items() if one.problem is not None)
+        served = _is_ready(live, routing)
         models = {
             name: msgspec.to_builtins(one) | {"current": one.revision == one.wanted} for name, one in routing.items()
         }
         body = {"ready": served, "slot": self._slot, "ledger": live.ledger, "models": models}
         return _json(200 if served else 503, body)
+
+    def bare_readyz(self) -> Reply:
+        """The same status, and no more than that."""
+        live = self._live()
+        ready = _is_ready(live, slot_routing(live))
+        return _json(200 if ready else 503, {"ready": ready})
 
     def metrics(self) -> Reply:
         """Prometheus's text format; of this worker, whose slot is a label, and the spool of all as last counted."""
@@ -73,7 +84,8 @@ class Status:
     def openapi(self) -> Reply:
         """OpenAPI 3.1, with each served model's contract."""
         models = self._live().models
-        return _json(200, openapi((name, models[name].contract, models[name].decides) for name in sorted(models)))
+        served = ((name, models[name].contract, models[name].decides) for name in sorted(models))
+        return _json(200, openapi(served, keyed=self._keyed))
 
     def models(self) -> Reply:
         """The project's models, and what is served of each."""
@@ -81,6 +93,10 @@ class Status:
         routing = slot_routing(live)
         listed = [{"name": name} | msgspec.to_builtins(routing[name]) for name in sorted(routing)]
         return _json(200, {"models": listed})
+
+
+def _is_ready(live: Live, routing: Mapping[str, SlotRouting]) -> bool:
+    return all(name in live.models for name, one in routing.items() if one.problem is not None)
 
 
 class _Families:

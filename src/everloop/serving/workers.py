@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -17,10 +17,13 @@ from everloop.errors import EverloopError
 __all__ = ["supervise"]
 
 
-def supervise(root: Path, listener: socket.socket, *, workers: int, announce: Callable[[], None]) -> None:
+def supervise(
+    root: Path, listener: socket.socket, *, workers: int, arguments: Sequence[str], announce: Callable[[], None]
+) -> None:
     """Run `workers` processes on `listener`, start those again that die, end them all on SIGTERM or SIGINT.
 
-    announce: called once, when the first workers all answer. Raises EverloopError where one cannot start.
+    arguments: of each, as `launch` has them. announce: called once, when the first workers all answer.
+    Raises EverloopError where one cannot start.
     """
     stopping = threading.Event()
 
@@ -30,14 +33,14 @@ def supervise(root: Path, listener: socket.socket, *, workers: int, announce: Ca
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     running: list[subprocess.Popen[bytes]] = []
     try:
-        running = [_worker(root, listener) for _ in range(workers)]
+        running = [_worker(root, listener, arguments) for _ in range(workers)]
         for worker in running:
             _wait_for_first_line(worker)
         announce()
         while not stopping.wait(0.1):
             for place, worker in enumerate(running):
                 if worker.poll() is not None and not stopping.is_set():
-                    running[place] = _worker(root, listener)
+                    running[place] = _worker(root, listener, arguments)
                     _wait_for_first_line(running[place])
     finally:
         for worker in running:
@@ -49,9 +52,9 @@ def supervise(root: Path, listener: socket.socket, *, workers: int, announce: Ca
             signal.signal(number, handler)
 
 
-def _worker(root: Path, listener: socket.socket) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "everloop.serving", "--project", str(root)]
-    command += ["--fd", str(listener.fileno()), "--parent", str(os.getpid())]
+def _worker(root: Path, listener: socket.socket, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "everloop.serving", "--project", str(root), "--parent", str(os.getpid())]
+    command += arguments
     return subprocess.Popen(command, pass_fds=[listener.fileno()], stdout=subprocess.PIPE)
 
 

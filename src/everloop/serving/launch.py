@@ -1,0 +1,79 @@
+"""Before an endpoint answers: whether it may on this address, by which URL, and what its processes are told."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+from dataclasses import dataclass
+
+from everloop.actors import key_states
+from everloop.errors import Refused
+from everloop.ledger import Ledger
+from everloop.project import Project
+from everloop.serving.tls import tls_context, tls_files
+
+__all__ = ["Launch", "keys_needed", "launch"]
+
+_LOG = logging.getLogger("everloop.serving")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """url: where it answers. arguments: of each of its processes, which all answer on the one socket."""
+
+    url: str
+    arguments: tuple[str, ...]
+
+
+def launch(project: Project, listener: socket.socket, *, workers: int) -> Launch:
+    """How `workers` processes answer on `listener`.
+
+    Raises Refused where callers must show a key and no live one lets anybody in, ProjectError for files of TLS that
+    cannot be used, LedgerUnreadable.
+    """
+    arguments = ["--fd", str(listener.fileno()), "--of", str(workers)]
+    files = tls_files(project)
+    if files is not None:
+        tls_context(*files)
+        arguments += ["--tls-cert", str(files[0]), "--tls-key", str(files[1])]
+    if project.settings.endpoint.keys == "open":
+        arguments.append("--insecure")
+    _refuse_unguarded(project, listener)
+    return Launch(url=_url(listener, tls=files is not None), arguments=tuple(arguments))
+
+
+def keys_needed(project: Project, listener: socket.socket) -> bool:
+    """Whether callers show a key: where everloop.yaml says so, and, unless it says otherwise, wherever other machines
+    can reach the endpoint.
+    """
+    said = project.settings.endpoint.keys
+    return said == "required" or (said == "auto" and not _is_loopback(listener))
+
+
+def _refuse_unguarded(project: Project, listener: socket.socket) -> None:
+    host = listener.getsockname()[0]
+    if not keys_needed(project, listener):
+        if not _is_loopback(listener):
+            _LOG.warning("whoever reaches %s may ask this endpoint anything: no key is asked for", host)
+        return
+    with Ledger.open(project, clock=project.clock()) as ledger:
+        if any(state.live and state.scopes for state in key_states(ledger)):
+            return
+    how = "make one with 'everloop key create --scope predict'"
+    if _is_loopback(listener):
+        raise Refused(f"callers must show a key (endpoint.keys: required), and no key lets anyone in; {how}")
+    raise Refused(
+        f"other machines reach {host}, and no key lets anyone in; {how}, or listen on 127.0.0.1, or say --insecure to "
+        "answer whoever asks"
+    )
+
+
+def _is_loopback(listener: socket.socket) -> bool:
+    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+
+
+def _url(listener: socket.socket, *, tls: bool) -> str:
+    host, port = listener.getsockname()[:2]
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
