@@ -21,11 +21,12 @@ import onnx
 import polars as pl
 from onnx import TensorProto, helper, numpy_helper
 
+from everloop.actors import Actor, create_key, revoke_key
 from everloop.bundle import BundleParts, BundleStore
 from everloop.clock import SystemClock
 from everloop.data import EVENT_TIME, Baseline, Column, Contract, FeatureTree
 from everloop.ledger import Ledger, VersionRegistered
-from everloop.project import Project
+from everloop.project import Project, Rate, Scope
 from everloop.rollout import deploy
 
 FOLDER = "payments"
@@ -129,6 +130,15 @@ class Place:
         version, _ = self.ledger.register_version("fraud", payload, actor="test")
         return version.number
 
+    def key(self, *scopes: Scope, rate: str | None = None) -> str:
+        """The text of a new key for the endpoint; without a scope it is one of a person."""
+        limit = None if rate is None else Rate.parse(rate)
+        actor = Actor.named("test")
+        return create_key(self.ledger, "shop", by=actor, roles={}, scopes=scopes, rate=limit).secret
+
+    def revoke(self, key: str) -> None:
+        revoke_key(self.ledger, key.split("_")[-2], by=Actor.named("test"), roles={})
+
     def deployed(self, *, bias: float = -2.0) -> int:
         number = self.version(bias=bias)
         deploy(self.ledger, "fraud", number, actor="alice", reason="test")
@@ -189,7 +199,7 @@ def endpoint(root: Path, *arguments: str, **environment: str) -> Iterator[Endpoi
     assert process.stdout is not None
     try:
         url = process.stdout.readline().strip()
-        assert url.startswith("http://"), log.read_text()
+        assert url.startswith(("http://", "https://")), log.read_text()
         yield Endpoint(process=process, url=url, log=log)
     finally:
         if process.poll() is None:

@@ -12,6 +12,7 @@ from uvicorn.server import ServerState
 
 from everloop.serving.app import App
 from everloop.serving.batcher import Batcher, Reply
+from everloop.serving.callers import Callers
 from everloop.serving.protocol import Protocol
 
 
@@ -21,7 +22,7 @@ class Told:
     def page(self) -> Reply:
         return Reply(status=200, body=b"")
 
-    healthz = readyz = metrics = openapi = models = page
+    healthz = readyz = bare_readyz = metrics = openapi = models = page
 
 
 SCOPE = {"type": "http", "path": "/v1/models/fraud/predict", "method": "POST", "headers": []}
@@ -50,7 +51,7 @@ async def answered(app: App, parts, *, last=None):
 def app():
     with ThreadPoolExecutor(max_workers=1) as executor:
         batcher = Batcher(lambda asks: [Reply(status=200, body=b"%d" % len(ask.body)) for ask in asks], executor)
-        yield App(batcher=batcher, pages=Told(), max_body_bytes=80, held_bytes=100)
+        yield App(batcher=batcher, pages=Told(), callers=Callers(required=False), max_body_bytes=80, held_bytes=100)
 
 
 def test_unfinished_bodies_share_a_room_and_leave_it(app):
@@ -136,7 +137,8 @@ def test_a_whole_request_has_no_limit_and_is_answered_before_a_late_one_behind_i
 
     async def one_behind_the_other():
         with ThreadPoolExecutor(max_workers=1) as executor:
-            app = App(batcher=Batcher(scored, executor, inline_bytes=0), pages=Told())
+            batcher = Batcher(scored, executor, inline_bytes=0)
+            app = App(batcher=batcher, pages=Told(), callers=Callers(required=False))
             async with listening(app, Hasty) as (port, state):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.write(written(b"[1]") + written(b"[2", length=10))

@@ -23,7 +23,7 @@ from everloop.ledger import Ledger
 from everloop.project import Project, ProjectLock
 
 if TYPE_CHECKING:
-    from everloop.serving.launch import Launch
+    from everloop.serving.entrance import Entrance
 
 __all__ = ["Running", "up"]
 
@@ -70,7 +70,7 @@ def up(
     running then.
     """
     require_extra("serve")
-    from everloop.serving import launch
+    from everloop.serving import entrance_of
 
     endpoint = project.settings.endpoint
     assert project.state.is_dir()
@@ -79,7 +79,7 @@ def up(
     count = endpoint.workers if workers is None else workers
     with ProjectLock(project.paths.lock), told_to_stop() as stop, _listening(host, port) as listener:
         Ledger.open(project, clock=project.clock()).close()  # said once here, not by each process
-        ready = launch(project, listener, workers=count)
+        ready = entrance_of(project, listener, workers=count)
         _Supervisor(project.root, listener, ready, workers=count, say=say).run(stop, announce)
 
 
@@ -165,7 +165,7 @@ class _Child:
 class _Supervisor:
     """The processes of one `up`."""
 
-    def __init__(self, root: Path, listener: socket.socket, ready: Launch, *, workers: int, say: Say) -> None:
+    def __init__(self, root: Path, listener: socket.socket, ready: Entrance, *, workers: int, say: Say) -> None:
         self._url = ready.url
         self._say = say
         self._stop_within_s = _GRACE_S

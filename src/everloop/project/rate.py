@@ -27,7 +27,7 @@ class Rate:
             return value
         match = _TEXT.fullmatch(value.strip()) if isinstance(value, str) else None
         if match is None:
-            raise ValueError(f"{str(value)[:20]!r} is no rate (a number of requests in s, min or h, such as 100/s)")
+            raise ValueError(f"{str(value)[:12]!r} is no rate (a number of requests in s, min or h, such as 100/s)")
         per_s = float(match[1]) / _SECONDS[match[2]]
         if not 0.0 < per_s <= _MOST_PER_S:
             raise ValueError(f"{match[0]} is out of range (allowed: 0 < rate ≤ {_MOST_PER_S:,.0f}/s)")

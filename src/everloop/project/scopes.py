@@ -22,6 +22,6 @@ def parse_scopes(texts: Iterable[str]) -> tuple[Scope, ...]:
     for word in words:
         if word not in SCOPES:
             hint = did_you_mean(word, SCOPES) or ""
-            # cut, for whatever was pasted here may be a secret, and a secret is longer
-            raise ValueError(f"there is no scope {word[:20]!r}{hint} (the scopes are {', '.join(SCOPES)})")
+            # cut before the secret of a key that was pasted here would begin
+            raise ValueError(f"there is no scope {word[:12]!r}{hint} (the scopes are {', '.join(SCOPES)})")
     return tuple(scope for scope in SCOPES if scope in words)

@@ -27,7 +27,7 @@ class Size:
         text = str(value).strip()
         match = None if isinstance(value, bool) else _TEXT.fullmatch(text)
         if match is None:
-            raise ValueError(f"{text[:20]!r} is no size (a number of bytes, kB, MB or GB, such as 64MB)")
+            raise ValueError(f"{text[:12]!r} is no size (a number of bytes, kB, MB or GB, such as 64MB)")
         return cls(text=text, bytes=round(float(match[1]) * _UNITS[(match[2] or "b").lower()]))
 
     def __str__(self) -> str:

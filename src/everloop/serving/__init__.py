@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from everloop.project import Project
     from everloop.serving.counters import SlotRecord, VersionCounts
-    from everloop.serving.launch import Launch
+    from everloop.serving.entrance import Entrance
 
-__all__ = ["launch", "read_counters", "read_slots", "run"]
+__all__ = ["entrance_of", "read_counters", "read_slots", "run"]
 
 
 def run(
@@ -65,7 +65,7 @@ def run(
         if fd is not None:  # whoever started this one asked whether it may answer, and says where
             server.serve(project, listener, announce=lambda: announce("ready"), parent=parent, processes=of)
             return
-        ready = launch(project, listener, workers=count)
+        ready = entrance_of(project, listener, workers=count)
         if count > 1:
             listener.listen(2048)
             several.supervise(
@@ -79,11 +79,11 @@ def run(
             server.serve(project, listener, announce=lambda: announce(ready.url), parent=parent)
 
 
-def launch(project: Project, listener: socket.socket, *, workers: int) -> Launch:
-    """How `workers` endpoint processes answer on a socket; see `everloop.serving.launch`, as to what it raises."""
-    from everloop.serving.launch import launch as prepared
+def entrance_of(project: Project, listener: socket.socket, *, workers: int) -> Entrance:
+    """How `workers` endpoint processes answer on a socket; see `everloop.serving.entrance`, as to what it raises."""
+    from everloop.serving.entrance import entrance_of as found
 
-    return prepared(project, listener, workers=workers)
+    return found(project, listener, workers=workers)
 
 
 def read_counters(project: Project, model: str) -> dict[int, VersionCounts]:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from functools import partial
 from typing import Any, Protocol, get_args
 
+from everloop.ledger import holds_key
 from everloop.serving.batcher import Ask, Batcher, Done, Kind, Reply
 from everloop.serving.callers import Callers, Headers, Need, need_of
 from everloop.serving.direct import always
@@ -142,6 +143,9 @@ class App:
 
     async def _reply(self, scope: MutableMapping[str, Any], receive: Receive) -> Reply:
         path, method = scope["path"], scope["method"]
+        if holds_key(path):  # so that no problem, no log and no counter repeats it
+            detail = "a key stands in the address, where proxies keep it: revoke it, and send another in a header"
+            raise Problem(404, "key-in-address", detail)
         self._callers.admit(scope["headers"], need_of(method, path))
         page = self._pages.get(path)
         if path == "/readyz" and not self._callers.shows(scope["headers"], "operate"):

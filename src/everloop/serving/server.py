@@ -23,8 +23,8 @@ from everloop.serving.app import App
 from everloop.serving.batcher import Batcher
 from everloop.serving.callers import Callers
 from everloop.serving.counters import Counters, read_slot, slot_path, write_slot
+from everloop.serving.entrance import keys_needed
 from everloop.serving.key_watch import KeyWatch
-from everloop.serving.launch import keys_needed
 from everloop.serving.live import Live, warmed
 from everloop.serving.pipeline import Pipeline
 from everloop.serving.protocol import Protocol

@@ -22,7 +22,7 @@ def supervise(
 ) -> None:
     """Run `workers` processes on `listener`, start those again that die, end them all on SIGTERM or SIGINT.
 
-    arguments: of each, as `launch` has them. announce: called once, when the first workers all answer.
+    arguments: of each, as `entrance_of` has them. announce: called once, when the first workers all answer.
     Raises EverloopError where one cannot start.
     """
     stopping = threading.Event()

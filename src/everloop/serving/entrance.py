@@ -13,20 +13,20 @@ from everloop.ledger import Ledger
 from everloop.project import Project
 from everloop.serving.tls import tls_context, tls_files
 
-__all__ = ["Launch", "keys_needed", "launch"]
+__all__ = ["Entrance", "entrance_of", "keys_needed"]
 
 _LOG = logging.getLogger("everloop.serving")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
+class Entrance:
     """url: where it answers. arguments: of each of its processes, which all answer on the one socket."""
 
     url: str
     arguments: tuple[str, ...]
 
 
-def launch(project: Project, listener: socket.socket, *, workers: int) -> Launch:
+def entrance_of(project: Project, listener: socket.socket, *, workers: int) -> Entrance:
     """How `workers` processes answer on `listener`.
 
     Raises Refused where callers must show a key and no live one lets anybody in, ProjectError for files of TLS that
@@ -40,7 +40,7 @@ def launch(project: Project, listener: socket.socket, *, workers: int) -> Launch
     if project.settings.endpoint.keys == "open":
         arguments.append("--insecure")
     _refuse_unguarded(project, listener)
-    return Launch(url=_url(listener, tls=files is not None), arguments=tuple(arguments))
+    return Entrance(url=_url(listener, tls=files is not None), arguments=tuple(arguments))
 
 
 def keys_needed(project: Project, listener: socket.socket) -> bool:
