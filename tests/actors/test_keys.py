@@ -15,7 +15,7 @@ from everloop.actors.secret import Secret, key_hash, new_secret, read_secret, sa
 from everloop.clock import SimulatedClock
 from everloop.errors import Conflict, EverloopError, NotFound, Refused, UsageError
 from everloop.ledger import Ledger
-from everloop.project import Project
+from everloop.project import Project, Rate
 
 ROLES = {"operator": ("olga",), "approver": ("alice",), "scientist": ("bob",)}
 LOGIN = Actor.named("somebody")
@@ -205,6 +205,46 @@ def test_where_a_key_is_looked_for(tmp_path: Path) -> None:
         with pytest.raises(Refused, match="others may read"):
             given_key(home)
     assert given_key({"HOME": "/nowhere", "XDG_CONFIG_HOME": str(tmp_path / "xdg")}) == ()
+
+
+def test_a_key_for_the_endpoint_shows_nobody(ledger: Ledger) -> None:
+    """It lies on machines from which the project is not operated, whatever its name is and whoever made it."""
+    early = create_key(ledger, "olga", by=LOGIN, roles={}, scopes=["outcomes", "predict"], rate=Rate.parse("100/s"))
+    with pytest.raises(Refused, match=r"is for the endpoint \(predict, outcomes\) and shows nobody here"):
+        proven_by(ledger, [secret_of(early.secret)])
+    # with roles it is an operator who makes one, also where there is no other key yet, and that one is not the first
+    with pytest.raises(Refused, match="nothing shows who you are: to make or revoke keys give a key"):
+        create_key(ledger, "checkout", by=LOGIN, roles=ROLES, scopes=["predict"])
+    secret, olga = operator(ledger)
+    plain = create_key(ledger, "checkout", by=olga, roles=ROLES, scopes=["predict"])
+    assert [fact.payload["first"] for fact in ledger.facts(kind="key.created")] == [False, True, False]
+    assert [(one.scopes, one.rate) for one in key_states(ledger)] == [
+        (("predict", "outcomes"), Rate.parse("100/s")), ((), None), (("predict",), None)
+    ]  # fmt: skip
+    # nor does it count as the key that an operator has left
+    with pytest.raises(Refused, match="the last key of an operator"):
+        revoke_key(ledger, secret_of(secret).key, by=olga, roles=ROLES)
+    (gone,) = revoke_key(ledger, plain.key, by=olga, roles=ROLES)
+    assert (gone.name, gone.live) == ("checkout", False)
+    with pytest.raises(UsageError, match="a rate is of requests to the endpoint"):
+        create_key(ledger, "alice", by=olga, roles=ROLES, rate=Rate.parse("1/s"))
+
+
+def test_a_key_for_the_endpoint_takes_nobody_the_first_one(project: Project, ledger: Ledger) -> None:
+    create_key(ledger, "checkout", by=LOGIN, roles={}, scopes=["predict"])
+    first = admit(project, ledger, "key", login="somebody", environment={"HOME": "/nowhere"})
+    made = create_key(ledger, "olga", by=first, roles=project.settings.roles)
+    assert made.fact.payload["first"] is True
+    with pytest.raises(Refused, match="nothing shows who you are"):
+        admit(project, ledger, "key", login="somebody", environment={"HOME": "/nowhere"})
+
+
+def test_a_key_of_an_earlier_version_is_one_of_a_person(ledger: Ledger) -> None:
+    secret = new_secret("olga")
+    ledger.append("key.created", secret.key, {"name": "olga", "key": secret.key, "sha256": key_hash(secret)}, actor="x")
+    (state,) = key_states(ledger)
+    assert (state.scopes, state.rate) == ((), None)
+    assert proven_by(ledger, [secret]) is not None
 
 
 def test_two_first_keys_at_once_are_one(tmp_path: Path, clock: SimulatedClock) -> None:

@@ -228,6 +228,37 @@ def test_a_key_is_made_shown_once_listed_and_revoked(place: Place) -> None:
     assert record["secret"].rpartition("_")[2] not in everything
 
 
+def test_a_key_for_the_endpoint_is_made_by_an_operator_and_opens_no_command(place: Place) -> None:
+    olga = place.secrets["operator"]
+    assert is_shut(place.say("key create --scope predict", key=place.secrets["scientist"]))
+    made = place.say("key create checkout --scope predict --scope outcomes --rate 100/s --json", key=olga)
+    assert isinstance(made, str)
+    record = json.loads(made)
+    assert (record["name"], record["scopes"], record["rate"], record["roles"]) == (
+        "checkout", ["predict", "outcomes"], "100/s", []
+    )  # fmt: skip
+    named = place.say("key create --scope outcomes,predict --json", key=olga)
+    assert isinstance(named, str)
+    assert json.loads(named)["name"] == "predict+outcomes"
+    operating = place.say("key create olga --scope operate --json", key=olga)
+    assert isinstance(operating, str)
+    before = place.head
+    for words in ("rollback", "key create mallory", "up", "score --new"):
+        ended = place.say(words, key=json.loads(operating)["secret"])
+        assert isinstance(ended, Refused)
+        assert "is for the endpoint (operate) and shows nobody here" in str(ended)
+    assert place.head == before
+    shown = place.say("key list", key=olga)
+    assert isinstance(shown, str)
+    assert "endpoint:" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    listed = place.say("key list --json", key=olga)
+    assert isinstance(listed, str)
+    by_key = {one["key"]: one for one in json.loads(listed)}
+    assert (by_key[record["key"]]["scopes"], by_key[record["key"]]["rate"]) == (["predict", "outcomes"], "100/s")
+    assert by_key[json.loads(operating)["key"]]["roles"] == []
+
+
 def test_a_signed_commit_approves_where_no_key_is_given(place: Place, tmp_path: Path) -> None:
     """The refusal of an unsigned one; tests of the room sign with real keys."""
     subprocess.run(["git", "init", "-q", str(place.root)], check=True)

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from everloop.rollout import deploy
 from everloop.traffic import TrafficLog
 
 from ..serving.place import Place, row, wait_until
+from ..serving.test_tls import Files
 
 PROGRAM = [sys.executable, "-c", "from everloop.cli import main; main()"]
 
@@ -97,6 +99,23 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 def moved(place: Place) -> int:
     return TrafficLog(place.project.paths.traffic, "fraud").count()[0]
+
+
+def test_up_asks_for_keys_where_other_machines_reach_it_and_shows_a_certificate(place: Place, tmp_path: Path) -> None:
+    root, files = place.project.root, Files.write(tmp_path / "tls")
+    options = ["--host", "0.0.0.0", "--workers", "2", "--tls-cert", "../tls/cert.pem", "--tls-key", "../tls/key.pem"]
+    refused = everloop(root, "up", "--port", "0", *options)
+    assert (refused.returncode, refused.stdout) == (3, "")
+    assert "other machines reach 0.0.0.0, and no key lets anyone in" in refused.stderr
+    key = place.key("predict")
+    trusted = ssl.create_default_context(cafile=str(files.certificate))
+    with up(root, *options) as running, httpx.Client(verify=trusted) as client:
+        assert running.url.startswith("https://0.0.0.0:")
+        url = running.url.replace("0.0.0.0", "127.0.0.1")
+        assert client.post(f"{url}/v1/models/fraud/predict", json=row(1)).status_code == 401
+        shown = {"authorization": f"Bearer {key}"}
+        assert client.post(f"{url}/v1/models/fraud/predict", json=row(1), headers=shown).status_code == 200
+        assert client.get(f"{url}/readyz").json() == {"ready": True}
 
 
 def test_it_answers_rolls_back_within_two_seconds_and_stops_cleanly(place: Place) -> None:

@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from everloop.actors import ACTIONS
-from everloop.project import NOTICES, Project, Retention, check_schedule, parse_document, parse_model
+from everloop.project import NOTICES, SCOPES, Project, Retention, check_schedule, parse_document, parse_model
 from everloop.templates.arrival import Trips
 
 from ..cli.terminal import environment, everloop
@@ -189,6 +189,21 @@ def test_the_page_on_audits_shows_what_runs(audited: Place) -> None:
         told = {"train": "train", "approve": "approve specs", "search": "search", "rollback": "rollback", "key": "keys"}
         for action, word in told.items():
             assert (word in actions) == (role in ACTIONS[action]), (role, action)
+
+
+def test_the_page_on_the_endpoint_shows_what_runs(tmp_path: Path) -> None:
+    """Its commands make and revoke keys, its settings can be read, its scopes are all there are."""
+    text = (ROOT / "docs" / "http.md").read_text()
+    (tmp_path / "everloop.yaml").write_text("{}\n")
+    shown = commands("docs/http.md")
+    assert len(shown) == 5
+    for line in shown:
+        run(line, tmp_path)
+    (settings,) = re.findall(r"```yaml\n(.*?)```", text, re.S)
+    (tmp_path / "everloop.yaml").write_text(settings)
+    endpoint = Project.open(tmp_path, environment={}).settings.endpoint
+    assert (endpoint.max_body.bytes, str(endpoint.rate), endpoint.tls.key) == (16_000_000, "50/s", "tls/key.pem")
+    assert tuple(re.findall(r"^\| `(predict|outcomes|operate)` \|", text, re.M)) == SCOPES
 
 
 def test_the_page_on_notices_shows_what_runs(tmp_path: Path) -> None:

@@ -131,6 +131,16 @@ def test_routing_changes_only_from_the_revision_that_was_read(ledger: Ledger) ->
         ledger.change_routing("fraud", expected_revision=2, **(change | {"champion": 9}))
 
 
+def test_the_newest_fact_of_some_kinds_is_found_by_its_seq(ledger: Ledger) -> None:
+    kinds = ("key.created", "key.revoked")
+    assert ledger.last_seq(kinds) == 0
+    made = ledger.append("key.created", "k", {"name": "a", "key": "k", "sha256": "0"}, actor="x")
+    scenes.register(ledger)
+    assert ledger.last_seq(kinds) == made.seq < ledger.head().seq
+    gone = ledger.append("key.revoked", "k", {"name": "a", "key": "k"}, actor="x")
+    assert ledger.last_seq(kinds) == gone.seq
+
+
 def test_a_rollout_goes_step_by_step_to_one_end(ledger: Ledger, clock: SimulatedClock) -> None:
     act(ledger, "expose", 2)
     with pytest.raises(Conflict, match="being rolled out already"):

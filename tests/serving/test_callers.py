@@ -188,6 +188,7 @@ def test_who_is_not_let_in_sends_what_they_like_and_the_connection_goes_on(guard
         assert client.post(PREDICT, content=b"x" * 3_000_000).status_code == 401
         reply = client.post(PREDICT, json=row(2), headers={"x-api-key": guarded.keys["predict"]})
         assert reply.status_code == 200
+        assert client.post(PREDICT, json=row(2)).status_code == 401  # nor does a connection remember a key
 
 
 def test_a_key_counts_soon_after_it_is_made_and_no_longer_soon_after_it_is_revoked(guarded: Guarded) -> None:

@@ -53,7 +53,7 @@ def key_create(
         show(record | {"rate": rate, "fact": made.fact.seq})
         return
     lines(made.secret)
-    told = f"it may {_may(scopes, limit)} at the endpoint" if scopes else _told(held)
+    told = f"for the {_endpoint(scopes, limit)}" if scopes else _told(held)
     say(f"the key {made.key} of {name}: {told}. It is shown this once; hand it to nobody else")
     if scopes:
         say("callers send it as 'Authorization: Bearer evl_…'; running endpoints know it within 2 s")
@@ -79,8 +79,8 @@ def _rate(text: str | None) -> Rate | None:
         raise typer.BadParameter(f"--rate: {error}") from None
 
 
-def _may(scopes: tuple[Scope, ...], rate: Rate | None) -> str:
-    return ", ".join(scopes) + ("" if rate is None else f" up to {rate}")
+def _endpoint(scopes: tuple[Scope, ...], rate: Rate | None) -> str:
+    return f"endpoint: {', '.join(scopes)}" + ("" if rate is None else f", at most {rate}")
 
 
 def _roles(roles: Mapping[str, tuple[str, ...]], name: str) -> list[str]:
@@ -110,12 +110,11 @@ def key_list(as_json: AsJson = False) -> None:
         ])  # fmt: skip
         return
     rows = [
-        (one.key, one.name, ", ".join(_held(one, roles)) or None, _may(one.scopes, one.rate) or None,
+        (one.key, one.name, _endpoint(one.scopes, one.rate) if one.scopes else ", ".join(_held(one, roles)) or None,
          f"{when(one.made_at)} by {one.made_by}", None if one.live else f"{when(one.revoked_at)} by {one.revoked_by}")
         for one in found
     ]  # fmt: skip
-    columns = ("key", "name", "roles", "endpoint", "made", "revoked")
-    table(columns, rows, empty="no key yet: 'everloop key create NAME' makes one")
+    table(("key", "name", "for", "made", "revoked"), rows, empty="no key yet: 'everloop key create NAME' makes one")
 
 
 def _held(one: KeyState, roles: Mapping[str, tuple[str, ...]]) -> list[str]:

@@ -190,6 +190,24 @@ def _channels(project: Project) -> Iterator[Finding]:
                 )
 
 
+def _callers(project: Project) -> Iterator[Finding]:
+    """Whether the endpoint starts as everloop.yaml has it, as to keys and certificate; if not, that is said."""
+    from everloop.serving.entrance import keys_needed, refuse_unguarded
+    from everloop.serving.tls import tls_context, tls_files
+
+    host, files = project.settings.endpoint.host, tls_files(project)
+    if files is not None:
+        tls_context(*files)
+    refuse_unguarded(project, host)
+    speaks = "http" if files is None else "https"
+    if not keys_needed(project, host):
+        yield _ok("callers", f"nobody is asked for a key on {host}, by {speaks}")
+    elif files is None:
+        yield _note("callers", f"they show a key on {host}, by http: what is in front of it should speak https")
+    else:
+        yield _ok("callers", f"they show a key on {host}, by https")
+
+
 def _disk(project: Project) -> Iterator[Finding]:
     free = shutil.disk_usage(project.root).free
     shown = f"{free / 1e9:,.1f} GB free"
@@ -215,6 +233,7 @@ _QUESTIONS: dict[str, Callable[[Project], Iterator[Finding]]] = {
     "bundles": _bundles,
     "spool": _spool,
     "channels": _channels,
+    "callers": _callers,
     "disk": _disk,
     "port": _port,
 }

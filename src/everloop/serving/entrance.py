@@ -13,7 +13,7 @@ from everloop.ledger import Ledger
 from everloop.project import Project
 from everloop.serving.tls import tls_context, tls_files
 
-__all__ = ["Entrance", "entrance_of", "keys_needed"]
+__all__ = ["Entrance", "entrance_of", "keys_needed", "refuse_unguarded"]
 
 _LOG = logging.getLogger("everloop.serving")
 
@@ -32,6 +32,7 @@ def entrance_of(project: Project, listener: socket.socket, *, workers: int) -> E
     Raises Refused where callers must show a key and no live one lets anybody in, ProjectError for files of TLS that
     cannot be used, LedgerUnreadable.
     """
+    host = listener.getsockname()[0]
     arguments = ["--fd", str(listener.fileno()), "--of", str(workers)]
     files = tls_files(project)
     if files is not None:
@@ -39,29 +40,26 @@ def entrance_of(project: Project, listener: socket.socket, *, workers: int) -> E
         arguments += ["--tls-cert", str(files[0]), "--tls-key", str(files[1])]
     if project.settings.endpoint.keys == "open":
         arguments.append("--insecure")
-    _refuse_unguarded(project, listener)
+    refuse_unguarded(project, host)
+    if not keys_needed(project, host) and not _is_loopback(host):
+        _LOG.warning("whoever reaches %s may ask this endpoint anything: no key is asked for", host)
     return Entrance(url=_url(listener, tls=files is not None), arguments=tuple(arguments))
 
 
-def keys_needed(project: Project, listener: socket.socket) -> bool:
+def keys_needed(project: Project, host: str) -> bool:
     """Whether callers show a key: where everloop.yaml says so, and, unless it says otherwise, wherever other machines
     can reach the endpoint.
     """
     said = project.settings.endpoint.keys
-    return said == "required" or (said == "auto" and not _is_loopback(listener))
+    return said == "required" or (said == "auto" and not _is_loopback(host))
 
 
-def _refuse_unguarded(project: Project, listener: socket.socket) -> None:
-    host = listener.getsockname()[0]
-    if not keys_needed(project, listener):
-        if not _is_loopback(listener):
-            _LOG.warning("whoever reaches %s may ask this endpoint anything: no key is asked for", host)
+def refuse_unguarded(project: Project, host: str) -> None:
+    """Raise Refused where callers must show a key and no live one lets anybody in."""
+    if not keys_needed(project, host) or _has_keys(project):
         return
-    with Ledger.open(project, clock=project.clock()) as ledger:
-        if any(state.live and state.scopes for state in key_states(ledger)):
-            return
     how = "make one with 'everloop key create --scope predict'"
-    if _is_loopback(listener):
+    if _is_loopback(host):
         raise Refused(f"callers must show a key (endpoint.keys: required), and no key lets anyone in; {how}")
     raise Refused(
         f"other machines reach {host}, and no key lets anyone in; {how}, or listen on 127.0.0.1, or say --insecure to "
@@ -69,8 +67,18 @@ def _refuse_unguarded(project: Project, listener: socket.socket) -> None:
     )
 
 
-def _is_loopback(listener: socket.socket) -> bool:
-    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+def _has_keys(project: Project) -> bool:
+    if project.settings.ledger is None and not project.paths.ledger_db.exists():
+        return False
+    with Ledger.open(project, clock=project.clock()) as ledger:
+        return any(state.live and state.scopes for state in key_states(ledger))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:  # a name: of an address that is bound there is none
+        return host == "localhost"
 
 
 def _url(listener: socket.socket, *, tls: bool) -> str:

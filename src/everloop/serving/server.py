@@ -92,7 +92,7 @@ def serve(
             ledger=ledger, load=lambda name: warmed(store.load(name)), models=project.models, on_look=writer.look
         )
         callers = Callers(
-            required=keys_needed(project, listener),
+            required=keys_needed(project, listener.getsockname()[0]),
             rate=settings.rate,
             processes=processes,
             refused=counters.refused,
