@@ -264,12 +264,16 @@ def test_where_other_machines_reach_it_a_key_is_asked_for(place: Place) -> None:
         assert httpx.post(f"{url}{PREDICT}", json=row(1), headers={"authorization": "Bearer x"}).status_code == 200
         assert "models" in httpx.get(f"{url}/readyz").json()
         assert "no key is asked for" in running.log.read_text()
-    key = place.key("predict")
+    key, slow = place.key("predict"), place.key("predict", rate="4/h")
     with endpoint(root, "--host", "0.0.0.0", "--workers", "2") as running:
         url = running.url.replace("0.0.0.0", "127.0.0.1")
         for _ in range(8):  # connections of their own, so of both workers
             assert httpx.post(f"{url}{PREDICT}", json=row(1)).status_code == 401
             assert httpx.post(f"{url}{PREDICT}", json=row(1), headers={"x-api-key": key}).status_code == 200
+        replies = [httpx.post(f"{url}{PREDICT}", json=row(1), headers={"x-api-key": slow}) for _ in range(3)]
+        assert 1 <= sum(reply.status_code == 200 for reply in replies) <= 2  # one of each process
+        waits_s = {int(reply.headers["retry-after"]) for reply in replies if reply.status_code == 429}
+        assert all(1700 < wait_s <= 1800 for wait_s in waits_s), "each grants its share, two an hour"
         place.revoke(key)
 
         def refused() -> bool:
