@@ -112,6 +112,10 @@ def test_what_is_wrong_with_a_key_is_not_told(guarded: Guarded) -> None:
     assert len(told) == 1
 
 
+LANES = (b"accept: */*", b"content-encoding: identity")
+"""Header lines: a small JSON body takes the fast lane, and one that says how it is encoded the other."""
+
+
 def spoken(running: Endpoint, *lines: bytes) -> bytes:
     """The answer's first line and head, for a prediction with these header lines."""
     body = b'{"payment_id": "x"}'
@@ -130,9 +134,10 @@ def spoken(running: Endpoint, *lines: bytes) -> bytes:
     b"authorization: Bearer %s  ", b"X-API-Key:   %s  ", b"authorization: Basic x\r\nx-api-key: %s",
 ])  # fmt: skip
 def test_the_ways_to_send_a_key(guarded: Guarded, form: bytes) -> None:
-    answer = spoken(guarded.running, form.replace(b"%s", guarded.keys["predict"].encode()))
-    assert not answer.startswith((b"HTTP/1.1 401", b"HTTP/1.1 403"))
-    assert answer.startswith(b"HTTP/1.1 4"), "the row itself has a mistake, which only who is let in is told"
+    for lane in LANES:
+        answer = spoken(guarded.running, form.replace(b"%s", guarded.keys["predict"].encode()), lane)
+        assert not answer.startswith((b"HTTP/1.1 401", b"HTTP/1.1 403"))
+        assert answer.startswith(b"HTTP/1.1 4"), "the row itself has a mistake, which only who is let in is told"
 
 
 @pytest.mark.parametrize("form", [
@@ -150,10 +155,11 @@ def test_the_ways_to_send_a_key(guarded: Guarded, form: bytes) -> None:
 ])  # fmt: skip
 def test_what_is_no_key_lets_nobody_in(guarded: Guarded, form: bytes) -> None:
     key = guarded.keys["predict"].encode()
-    answer = spoken(guarded.running, form.replace(b"%s", key))
-    assert answer.startswith(b"HTTP/1.1 401 "), answer[:200]
-    assert b"www-authenticate: Bearer" in answer
-    assert key not in answer
+    for lane in LANES:
+        answer = spoken(guarded.running, form.replace(b"%s", key), lane)
+        assert answer.startswith(b"HTTP/1.1 401 "), answer[:200]
+        assert b"www-authenticate: Bearer" in answer
+        assert key not in answer
 
 
 @pytest.mark.parametrize("form", [
@@ -259,30 +265,30 @@ def test_where_other_machines_reach_it_a_key_is_asked_for(place: Place) -> None:
     with bind("::", 0) as everywhere, pytest.raises(Refused, match=re.escape(told.replace("HOST", "::"))):
         entrance_of(place.project, everywhere, workers=1)
     root = place.project.root
-    with endpoint(root, "--host", "0.0.0.0", "--insecure") as running:
+    each_its_own = httpx.Limits(max_keepalive_connections=0)
+    with endpoint(root, "--host", "0.0.0.0", "--insecure") as running, httpx.Client() as client:
         url = running.url.replace("0.0.0.0", "127.0.0.1")
-        assert httpx.post(f"{url}{PREDICT}", json=row(1), headers={"authorization": "Bearer x"}).status_code == 200
-        assert "models" in httpx.get(f"{url}/readyz").json()
+        assert client.post(f"{url}{PREDICT}", json=row(1), headers={"authorization": "Bearer x"}).status_code == 200
+        assert "models" in client.get(f"{url}/readyz").json()
         assert "no key is asked for" in running.log.read_text()
     key, slow = place.key("predict"), place.key("predict", rate="4/h")
-    with endpoint(root, "--host", "0.0.0.0", "--workers", "2") as running:
+    with (
+        endpoint(root, "--host", "0.0.0.0", "--workers", "2") as running,
+        httpx.Client(limits=each_its_own) as client,  # so that both workers are asked
+    ):
         url = running.url.replace("0.0.0.0", "127.0.0.1")
-        for _ in range(8):  # connections of their own, so of both workers
-            assert httpx.post(f"{url}{PREDICT}", json=row(1)).status_code == 401
-            assert httpx.post(f"{url}{PREDICT}", json=row(1), headers={"x-api-key": key}).status_code == 200
-        replies = [httpx.post(f"{url}{PREDICT}", json=row(1), headers={"x-api-key": slow}) for _ in range(3)]
+
+        def ask(*keys: str) -> httpx.Response:
+            return client.post(f"{url}{PREDICT}", json=row(1), headers=[("x-api-key", one) for one in keys])
+
+        assert {(ask().status_code, ask(key).status_code) for _ in range(8)} == {(401, 200)}
+        replies = [ask(slow) for _ in range(3)]
         assert 1 <= sum(reply.status_code == 200 for reply in replies) <= 2  # one of each process
         waits_s = {int(reply.headers["retry-after"]) for reply in replies if reply.status_code == 429}
         assert all(1700 < wait_s <= 1800 for wait_s in waits_s), "each grants its share, two an hour"
         place.revoke(key)
-
-        def refused() -> bool:
-            sent = {
-                httpx.post(f"{url}{PREDICT}", json=row(1), headers={"x-api-key": key}).status_code for _ in range(8)
-            }
-            return sent == {401}
-
-        assert wait_until(refused, within_s=10) < 2.0
+        refused = wait_until(lambda: {ask(key).status_code for _ in range(8)} == {401}, within_s=10)
+        assert refused < 2.0
     place.ledger.close()
 
 
@@ -330,6 +336,22 @@ def test_who_is_admitted_is_known_by_id_and_name_and_never_by_secret() -> None:
     assert all(hidden not in repr(caller) for hidden in (text, text[-52:], one.sha256))
     assert callers.admit([], None) is None
     assert Callers(required=False).admit(bearer("x"), "operate") is None
+
+
+def test_a_lane_that_only_asks_whether_takes_and_counts_as_the_other_does() -> None:
+    refused: list[str] = []
+    callers = Callers(required=True, refused=refused.append, now_s=lambda: 0.0)
+    text, one = state("predict", rate="2/s")
+    callers.know([one])
+    assert [callers.admits(bearer(text), "predict") for _ in range(3)] == [True, True, False]
+    assert not callers.admits(bearer(text), "outcomes")
+    assert not callers.admits([], "predict")
+    assert refused == [], "the lane that tells the problem counts it"
+    with pytest.raises(Problem, match="used up its rate"):
+        callers.admit(bearer(text), "predict")
+    assert refused == ["too-many-requests"]
+    assert callers.admits([], None)
+    assert Callers(required=False).admits([], "operate")
 
 
 def test_nothing_that_guesses_bring_is_kept() -> None:
