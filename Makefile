@@ -7,7 +7,7 @@ SHELL := /bin/bash
 export PYTHONDONTWRITEBYTECODE :=
 LOCK := uv pip compile pyproject.toml --extra all --group build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q
 
-.PHONY: help setup demo test lint types imports unit chaos lock bench-demo bench-search bench-startup bench-ledger bench-pipeline bench-explore bench-card bench-serving clean
+.PHONY: help setup demo test lint types imports unit chaos lock bench-demo bench-search bench-startup bench-ledger bench-pipeline bench-score bench-explore bench-card bench-serving clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -69,6 +69,9 @@ bench-ledger: $(VENV)/.installed ## facts written a second, rows verified a seco
 
 bench-pipeline: $(VENV)/.installed-dev ## a training beside a bare script, in time and memory
 	@$(BIN)/python -m bench.pipeline --json $(ARGS)
+
+bench-score: $(VENV)/.installed-dev ## batch scoring beside a bare loop, in time and memory (5 GB of disk for a while)
+	@$(BIN)/python -m bench.score --json $(ARGS)
 
 bench-explore: $(VENV)/.installed ## how long a first look takes, and in how much memory
 	@$(BIN)/python -m bench.explore --json $(ARGS)

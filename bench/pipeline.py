@@ -36,7 +36,7 @@ HYPERPARAMETERS: Final = {"max_depth": 6, "learning_rate": 0.1}
 COLUMNS: Final = 30
 RULES: Final = "train: {holdout: 10%}\nsearch: {calibration: none}\n"
 STABLE: Final = ", recall stable within 0.10 over 3 seeds"
-_PEERS: Final = Path(__file__).parent / "peers"
+PEERS: Final = Path(__file__).parent / "peers"
 _EVERY_S: Final = 0.01
 
 
@@ -52,8 +52,11 @@ def made_rows(rows: int, *, seed: int = 1) -> pl.DataFrame:
     return pl.DataFrame({"at": times, **columns, "fraud": fraud})
 
 
-def made_project(folder: Path, rows: int, *, trees: int, gates: str = "") -> None:
-    """A project on these rows with an approved spec of so many trees. gates: further ones, as model.yaml has them."""
+def made_project(folder: Path, rows: int, *, trees: int, gates: str = "", features: str = "") -> None:
+    """A project on these rows with an approved spec of so many trees.
+
+    gates: further ones, as model.yaml has them. features: what features.py holds, where there is to be one.
+    """
     from everloop.clock import SystemClock
     from everloop.data import write_first_contract
     from everloop.experiment import approve
@@ -68,6 +71,8 @@ def made_project(folder: Path, rows: int, *, trees: int, gates: str = "") -> Non
     text = f"task: classification\ndata: {data}\n{outcome}\nobjective: recall at precision >= 0.80\n{RULES}"
     text += f"gates: [recall >= 0.10, beats yardstick, not worse than champion by 0.02{gates}]\n"
     (folder / "fraud" / "model.yaml").write_text(text)
+    if features:
+        (folder / "fraud" / "features.py").write_text(features)
     write_first_contract(Project.open(folder, environment={}).model(), root=folder)
     project = Project.open(folder, environment={})
     model = project.model()
@@ -85,10 +90,16 @@ def made_project(folder: Path, rows: int, *, trees: int, gates: str = "") -> Non
 
 
 def measured(script: str, folder: Path, *, watched: bool) -> dict[str, Any]:
-    """Run one of the peers on a folder: wall_s, core_s, peak_mb where it is watched, and what it says itself."""
+    """Run one of the peers on a folder: as `costs` has it, and what it says itself."""
+    taken = costs([sys.executable, str(PEERS / f"{script}.py"), str(folder)], folder, watched=watched)
+    return taken | json.loads((folder / "result.json").read_text())
+
+
+def costs(command: list[str], folder: Path, *, watched: bool) -> dict[str, Any]:
+    """Run a command in a folder, which must end well: wall_s, core_s, and peak_mb where it is watched."""
     os.sync()  # what was written before is no work of this one's
     began_s, before_s = time.perf_counter(), _children_core_s()
-    process = subprocess.Popen([sys.executable, str(_PEERS / f"{script}.py"), str(folder)], cwd=folder)
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
     peak, done = [0], threading.Event()
     watcher = threading.Thread(target=_watch, args=(process.pid, peak, done))
     if watched:
@@ -99,11 +110,8 @@ def measured(script: str, folder: Path, *, watched: bool) -> dict[str, Any]:
         done.set()
         watcher.join()
     if code:
-        raise SystemExit(f"{script} ended with {code}")
-    core_s = _children_core_s() - before_s
-    return {"wall_s": wall_s, "core_s": core_s, "peak_mb": peak[0] / 1e6} | json.loads(
-        (folder / "result.json").read_text()
-    )
+        raise SystemExit(f"{' '.join(command)} ended with {code}")
+    return {"wall_s": wall_s, "core_s": _children_core_s() - before_s, "peak_mb": peak[0] / 1e6}
 
 
 def _children_core_s() -> float:

@@ -9,9 +9,11 @@ from typing import Final
 
 from everloop.clock import Clock, to_us
 
-__all__ = ["content_id", "is_prediction_id", "new_run_id", "routing_unit", "uuid7", "uuids7"]
+__all__ = ["PREDICTION_ID", "content_id", "is_prediction_id", "new_run_id", "routing_unit", "uuid7", "uuids7"]
 
-_PREDICTION_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+PREDICTION_ID: Final = r"[A-Za-z0-9._:-]{1,64}"
+"""What a caller's prediction id is: a regular expression of the whole of it."""
+_PREDICTION_ID: Final = re.compile(PREDICTION_ID)
 _VARIANT: Final = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 

@@ -42,6 +42,14 @@ def test_silence_is_negative_or_left_out_and_only_when_due(world: World) -> None
     assert labels(log, START + DELAY + hours(1)) == {"a": 1.0, "b": 0.0, "young": 0.0}
 
 
+def test_which_of_some_ids_are_recorded_is_asked_of_a_window(world: World) -> None:
+    log = recorded(world, [row("a"), row("b", at=START + hours(30)), row("late", at=START + hours(99))])
+    asked = pl.Series(["late", "b", "a", "none"])
+    found = log.recorded_ids(asked, start=START, end=START + hours(99))
+    assert sorted(found) == ["a", "b"]
+    assert TrafficLog(world.root / "nowhere", MODEL).recorded_ids(asked, start=START, end=START + hours(1)).is_empty()
+
+
 def test_the_newest_correction_known_by_then_wins_in_any_order_of_arrival(world: World) -> None:
     log = recorded(
         world,

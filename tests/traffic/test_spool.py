@@ -4,13 +4,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from everloop.errors import IdConflict, StorageFull, TrafficError
 from everloop.traffic import PredictionBatch, pending_rows, row_digest
+from everloop.traffic.records import row_digests
 from everloop.traffic.spool import connect
 
-from .world import MODEL, World, batch, row
+from .world import MODEL, START, World, batch, hours, row
 
 
 def test_the_same_id_with_the_same_row_gets_the_recorded_answer(world: World) -> None:
@@ -51,6 +53,25 @@ def test_ids_are_known_on_every_slot_after_the_move_and_to_a_new_owner(world: Wo
         assert heir.append_predictions(batch([row("a")], answer="heir")).earlier == {0: b"a first"}
     with world.spool(slot=5) as far:
         assert far.append_predictions(batch([row("a")], answer="far")).earlier == {0: b"a first"}
+
+
+def test_the_digests_of_a_frame_are_those_of_its_rows() -> None:
+    """The fast twin: whole numbers as such, whatever the names and the types."""
+    floats = [0.0, -0.0, 7.0, 7.5, 2.0**53, -(2.0**53) + 1, 1e300, None, 0.1, float(np.float32(0.1))]
+    n = len(floats)
+    frame = pl.DataFrame(
+        {
+            "z": floats,
+            "a": pl.Series(floats, dtype=pl.Float32),
+            "\u00e9": range(n),
+            'Z "quoted"': [None, "", "x", "\u00fc", '"', "7", "7.0", "a/b", "\n", "\U0001f600"],
+            "\U0001f600": [True, None] * (n // 2),
+            "\uffee": [START + hours(at) for at in range(n)],
+        }
+    )
+    assert row_digests(frame) == [row_digest(one) for one in frame.iter_rows(named=True)]
+    assert row_digests(frame.reverse()[:1]) == [row_digest(frame.row(n - 1, named=True))]
+    assert row_digests(frame.clear()) == row_digests(pl.DataFrame()) == []
 
 
 def test_models_do_not_share_ids(world: World) -> None:

@@ -18,12 +18,13 @@ import numpy as np
 import polars as pl
 
 from everloop.bundle import Bundle
-from everloop.data import EVENT_TIME, Contract, conform, refuse_columns, row_reasons
+from everloop.data import EVENT_TIME, conform, refuse_columns, row_reasons
 from everloop.errors import ContractViolation, DataError, StorageFull, no_room
-from everloop.ids import is_prediction_id
+from everloop.ids import PREDICTION_ID
 from everloop.ledger import RefusedInput, ScoredInput
 from everloop.pages import write_whole
 from everloop.production.inputs import Input, read_input, row_key
+from everloop.production.seen_ids import SeenIds
 from everloop.tasks import get_task
 
 __all__ = ["BLOCK_ROWS", "MANIFEST", "Batch", "Part", "read_batch", "result_columns", "score_inputs"]
@@ -34,6 +35,8 @@ _PART_ROWS: Final = 4 * BLOCK_ROWS
 _ROW: Final = "__row"
 _REASON: Final = "__reason"
 _UTC: Final = pl.Datetime("us", "UTC")
+_ODD: Final = pl.lit("its id is not 1 to 64 of A-Z a-z 0-9 . _ : -")
+_REPEATED: Final = pl.lit("its id is that of an earlier row of the file")
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,18 +236,20 @@ def _blocks(
     columns = lazy.collect_schema()
     known = _columns_to_read(bundle, columns)
     refuse_columns(columns, contract, source=item.name, names=known)
-    key, seen, first = row_key(plan.model, item), pl.Series("id", [], dtype=pl.String), 0
+    key, first, column = row_key(plan.model, item), 0, contract.only("id")
+    own, seen = column.name if column is not None and column.name in columns else None, SeenIds()
     for block in lazy.collect_batches(chunk_size=block_rows, maintain_order=True):
-        ids = _ids(block, contract, key, first)
-        reasons = _reasons(block, contract, known, ids, seen)
-        seen = pl.concat([seen, ids])
-        numbered = block.with_columns(
-            pl.Series("__id", ids), pl.Series(_REASON, reasons), pl.Series(_ROW, range(first, first + block.height))
-        )
+        places = pl.int_range(first, first + block.height, eager=True)
+        ids = _ids(block, own, key, places)
+        reasons = row_reasons(block, contract, names=known)
+        if own is not None:  # ids that follow from the place are right, and no two the same
+            reasons = _with_id_reasons(reasons, ids, seen)
+        numbered = block.with_columns(ids.alias("__id"), reasons.alias(_REASON), places.alias(_ROW))
         first += block.height
-        kept = numbered.filter(pl.col(_REASON).is_null())
+        broken = reasons.is_not_null()
+        kept = numbered.filter(~broken) if broken.any() else numbered
         good, unscored = _scored(bundle, plan, item, kept, known)
-        bad = pl.concat([numbered.filter(pl.col(_REASON).is_not_null()), unscored])
+        bad = pl.concat([numbered.filter(broken), unscored])
         yield good, _rejected(plan, item, bad)
 
 
@@ -256,30 +261,19 @@ def _columns_to_read(bundle: Bundle, columns: pl.Schema) -> list[str]:
     return [name for name in bundle.contract.names_at_prediction() if name in columns or name in read]
 
 
-def _ids(block: pl.DataFrame, contract: Contract, key: str, first: int) -> pl.Series:
-    """Each row's id: its own, else one that follows from the file and its place there."""
-    column = contract.only("id")
-    made = pl.Series("id", [f"{key}-{first + at}" for at in range(block.height)], dtype=pl.String)
-    if column is None or column.name not in block.columns:
+def _ids(block: pl.DataFrame, own: str | None, key: str, places: pl.Series) -> pl.Series:
+    """Each row's id: its own, from the column `own`, else one that follows from the file and its place there."""
+    made = pl.select(pl.concat_str(pl.lit(f"{key}-"), places.cast(pl.String))).to_series().alias("id")
+    if own is None:
         return made
-    return block[column.name].cast(pl.String).zip_with(block[column.name].is_not_null(), made).alias("id")
+    return block[own].cast(pl.String).zip_with(block[own].is_not_null(), made).alias("id")
 
 
-def _reasons(
-    block: pl.DataFrame, contract: Contract, known: Sequence[str], ids: pl.Series, seen: pl.Series
-) -> pl.Series:
-    """Why a row is not scored; null where it is."""
-    broken = row_reasons(block, contract, names=known)
-    repeated = ids.is_in(seen.implode()) | ~ids.is_first_distinct()
-    odd = [one is not None and not is_prediction_id(one) for one in ids.to_list()]
-    frame = pl.DataFrame({"broken": broken, "repeated": repeated, "odd": odd})
-    return frame.select(
-        pl.coalesce(
-            "broken",
-            pl.when("odd").then(pl.lit("its id is not 1 to 64 of A-Z a-z 0-9 . _ : -")),
-            pl.when("repeated").then(pl.lit("its id is that of an earlier row of the file")),
-        )
-    ).to_series()
+def _with_id_reasons(reasons: pl.Series, ids: pl.Series, seen: SeenIds) -> pl.Series:
+    """Why a row is not scored, what its id gives cause for too; null where it is. The ids are seen then."""
+    frame = pl.DataFrame({"broken": reasons, "id": ids, "repeated": seen.repeated(ids)})
+    odd = ~pl.col("id").str.contains(rf"\A(?:{PREDICTION_ID})\z")
+    return frame.select(pl.coalesce("broken", pl.when(odd).then(_ODD), pl.when("repeated").then(_REPEATED))).to_series()
 
 
 def _scored(
@@ -300,14 +294,16 @@ def _scored(
         "decided": scores.decision,
         "entity": typed[entity.name].cast(pl.String)
         if entity is not None and entity.name in typed.columns
-        else pl.Series([None] * kept.height, dtype=pl.String),
-        "source": pl.Series([item.name] * kept.height, dtype=pl.String),
+        else pl.Series([None], dtype=pl.String).new_from_index(0, kept.height),
+        "source": pl.Series([item.name], dtype=pl.String).new_from_index(0, kept.height),
     }
     if scores.quantiles is not None:
         columns |= {f"q_{name}": scores.quantiles[:, at] for at, name in enumerate(bundle.quantiles)}
     columns |= {f"in_{name}": typed[name] for name in typed.columns if name != EVENT_TIME}
     columns |= {f"f_{name}": scores.features[:, at] for at, name in enumerate(bundle.features.names)}
     finite = pl.Series(np.isfinite(scores.score))
+    if finite.all():
+        return pl.DataFrame(columns), kept.clear()
     none = f"v{plan.version} gives no number for this row"
     unscored = kept.filter(~finite).with_columns(pl.lit(none).alias(_REASON))
     return pl.DataFrame(columns).filter(finite), unscored

@@ -127,7 +127,8 @@ def _scored(
 def _told(bundle: Bundle, scores: Scores) -> list[pl.Series]:
     """What comes beside a score: decisions, or quantiles, or nothing."""
     if _decides(bundle):
-        return [pl.Series("decision", [bundle.label(bool(one)) for one in scores.decision], dtype=pl.String)]
+        labels = pl.Series([bundle.label(False), bundle.label(True)], dtype=pl.String)
+        return [labels.gather(scores.decision.astype(np.uint32)).alias("decision")]
     if scores.quantiles is None:
         return []
     return [

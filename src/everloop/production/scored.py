@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -16,9 +17,9 @@ from everloop.bundle import Bundle
 from everloop.clock import Clock
 from everloop.data import EVENT_TIME, is_remote
 from everloop.errors import AlreadyRunning, SourceError, StorageFull, WorkflowError, no_room
-from everloop.production.batch import Batch, Part, result_columns
+from everloop.production.batch import Batch, result_columns
 from everloop.tasks import get_task
-from everloop.traffic import Durability, Mover, PredictionBatch, Spool, TrafficLog, TrafficRoot, row_digest
+from everloop.traffic import Durability, Mover, PredictionBatch, Spool, TrafficLog, TrafficRoot, row_digests
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -30,6 +31,7 @@ SIDE: Final = "batch"
 REJECTS: Final = "-rejected"
 """What the name of the table of rejects ends in."""
 _SLICE: Final = 10_000
+_encode = msgspec.json.Encoder().encode
 Crash = Callable[[str], None]
 
 
@@ -135,7 +137,8 @@ def _holds(table: DeltaTable | None, application: str, number: int) -> bool:
 
 def _results(bundle: Bundle, batch: Batch, path: Path) -> pl.DataFrame:
     """A file's rows as the result has them."""
-    frame = pl.read_parquet(path)
+    held = ["id", EVENT_TIME, "score", "decided", "source", *(f"q_{name}" for name in bundle.quantiles)]
+    frame = pl.read_parquet(path, columns=held)
     labels = pl.when("decided").then(pl.lit(bundle.label(True))).otherwise(pl.lit(bundle.label(False)))
     return frame.with_columns(
         labels.cast(pl.String).alias("decision"),
@@ -158,34 +161,37 @@ def capture(
 ) -> None:
     """Record the batch's rows as predictions, each id once: what the log has, or has on its way, is left as it is.
 
-    Where no mover runs, what was recorded is moved here.
+    Where no mover runs, what was recorded is moved here, a file at a time, so that the spool never holds them all.
     """
     log = TrafficLog(traffic, batch.model)
-    with Spool.open(spool, clock=clock, durability=durability) as opened:
-        for number, part in enumerate(batch.parts, start=1):
-            for rows in _unrecorded(log, folder, part):
+    for number, part in enumerate(batch.parts, start=1):
+        with Spool.open(spool, clock=clock, durability=durability) as opened:
+            for predictions in _new_predictions(batch, bundle, log, folder / part.file):
                 crash(f"recording {number}")
-                opened.append_predictions(_predictions(batch, bundle, rows))
+                opened.append_predictions(predictions)
                 crash(f"recorded {number}")
-    try:
-        with Mover.open(spool=spool, traffic=traffic, clock=clock, durability=durability) as mover:
-            mover.move_once()
-    except AlreadyRunning:
-        return
+        _move(spool, traffic, clock, durability)
 
 
-def _unrecorded(log: TrafficLog, folder: Path, part: Part) -> Iterator[pl.DataFrame]:
+def _move(spool: Path, traffic: TrafficRoot, clock: Clock, durability: Durability) -> None:
+    with (
+        suppress(AlreadyRunning),
+        Mover.open(spool=spool, traffic=traffic, clock=clock, durability=durability) as mover,
+    ):
+        mover.move_once()
+
+
+def _new_predictions(batch: Batch, bundle: Bundle, log: TrafficLog, path: Path) -> Iterator[PredictionBatch]:
     """The rows of a file whose ids the log does not have yet, some thousand at a time."""
-    # By time, so that a look at the log is one at few of its rows.
-    frame = pl.read_parquet(folder / part.file).sort(EVENT_TIME, "id")
+    # By time, so that a commit of the log has few days, and a day few files.
+    frame = pl.read_parquet(path).sort(EVENT_TIME, "id")
+    # What the mover took away may no longer be known to the spool; it has the event time it was recorded with.
+    times: Any = frame[EVENT_TIME]
+    known = log.recorded_ids(frame["id"], start=times.min(), end=times.max() + timedelta(microseconds=1))
+    if len(known):
+        frame = frame.filter(~pl.col("id").is_in(known.implode()))
     for rows in frame.iter_slices(_SLICE):
-        # What the mover took away may no longer be known to the spool; it has the event time it was recorded with.
-        times: Any = rows[EVENT_TIME]
-        window = log.predictions(times.min(), times.max() + timedelta(microseconds=1)).select("prediction_id")
-        known = window.filter(pl.col("prediction_id").is_in(rows["id"].implode())).collect()
-        left = rows.filter(~pl.col("id").is_in(known["prediction_id"].implode()))
-        if left.height:
-            yield left
+        yield _predictions(batch, bundle, rows)
 
 
 def _predictions(batch: Batch, bundle: Bundle, rows: pl.DataFrame) -> PredictionBatch:
@@ -198,8 +204,8 @@ def _predictions(batch: Batch, bundle: Bundle, rows: pl.DataFrame) -> Prediction
         model=batch.model,
         routing_revision=batch.revision,
         ids=rows["id"].to_list(),
-        digests=[row_digest(row) for row in inputs.iter_rows(named=True)],
-        answers=[_answer(bundle, batch, row) for row in rows.iter_rows(named=True)],
+        digests=row_digests(inputs),
+        answers=_answers(bundle, batch, rows),
         event_time_us=rows[EVENT_TIME].to_physical().to_numpy(),
         entities=rows["entity"].to_list(),
         versions=(batch.version,),
@@ -215,11 +221,17 @@ def _predictions(batch: Batch, bundle: Bundle, rows: pl.DataFrame) -> Prediction
     )
 
 
-def _answer(bundle: Bundle, batch: Batch, row: dict[str, Any]) -> bytes:
-    """What the endpoint would say where the same row is sent to it later."""
-    told: dict[str, Any] = {"id": row["id"], "score": row["score"]}
-    if bundle.quantiles:
-        told["quantiles"] = {name: row[f"q_{name}"] for name in bundle.quantiles}
-    if get_task(bundle.manifest.task).decides:
-        told["decision"] = bundle.label(row["decided"])
-    return msgspec.json.encode(told | {"version": batch.version, "side": SIDE})
+def _answers(bundle: Bundle, batch: Batch, rows: pl.DataFrame) -> list[bytes]:
+    """What the endpoint would say where the same row is sent to it later, a row each."""
+    decides = get_task(bundle.manifest.task).decides
+    labels = {decided: bundle.label(decided) for decided in (True, False)}
+    columns = rows.select("id", "score", "decided", *(f"q_{name}" for name in bundle.quantiles))
+    answers = []
+    for prediction_id, score, decided, *quantiles in columns.iter_rows():
+        told: dict[str, Any] = {"id": prediction_id, "score": score}
+        if quantiles:
+            told["quantiles"] = dict(zip(bundle.quantiles, quantiles, strict=True))
+        if decides:
+            told["decision"] = labels[decided]
+        answers.append(_encode(told | {"version": batch.version, "side": SIDE}))
+    return answers

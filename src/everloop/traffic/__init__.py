@@ -8,7 +8,7 @@ from everloop.traffic.idle import IdleSpool, idle_spools, remove_spool
 from everloop.traffic.log import Absent, AnsweredRows, TrafficLog, known_rows
 from everloop.traffic.mover import CRASH_POINTS, Moved, Mover, Stop
 from everloop.traffic.place import TrafficRoot, traffic_root
-from everloop.traffic.records import InputColumns, OutcomeRecord, PredictionBatch, row_digest
+from everloop.traffic.records import InputColumns, OutcomeRecord, PredictionBatch, row_digest, row_digests
 from everloop.traffic.spool import SPOOL_CRASH_POINTS, Answered, Durability, Recorded, Spool, pending_rows
 from everloop.traffic.windows import Window, windows
 
@@ -36,6 +36,7 @@ __all__ = [
     "pending_rows",
     "remove_spool",
     "row_digest",
+    "row_digests",
     "traffic_root",
     "windows",
 ]

@@ -47,6 +47,14 @@ class TrafficLog:
             "prediction_id", keep="first", maintain_order=True
         )
 
+    def recorded_ids(self, ids: pl.Series, *, start: datetime, end: datetime) -> pl.Series:
+        """Those of the ids whose prediction is here with `start ≤ event_time < end`; one that is there twice, twice.
+
+        Unlike `predictions` it keeps no more in memory than it gives, however many rows the window has.
+        """
+        rows = _window(self._predictions, start, end).select("prediction_id")
+        return rows.filter(pl.col("prediction_id").is_in(ids.implode())).collect()["prediction_id"]
+
     def outcomes(self, as_of: datetime | None = None, *, name: str | None = None) -> pl.LazyFrame:
         """Every outcome known at `as_of` (`observed_at ≤ as_of`), corrections included, repeats dropped.
 

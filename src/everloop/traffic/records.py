@@ -21,12 +21,13 @@ import polars as pl
 
 from everloop.errors import TrafficError
 
-__all__ = ["InputColumns", "OutcomeRecord", "PredictionBatch", "row_digest"]
+__all__ = ["InputColumns", "OutcomeRecord", "PredictionBatch", "row_digest", "row_digests"]
 
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 # Below it a float and a whole number of the same value are one number.
 _WHOLE = 2.0**53
 _canonical = msgspec.json.Encoder(order="deterministic").encode
+_as_given = msgspec.json.Encoder().encode
 _UTC: Final = pl.Datetime("us", "UTC")
 _KINDS: Final[Mapping[str, pl.DataType]] = {
     "float": pl.Float64(),
@@ -51,6 +52,27 @@ def row_digest(row: Mapping[str, Any]) -> bytes:
                 written = dict(row)
             written[name] = int(value)
     return hashlib.sha256(_canonical(row if written is None else written)).digest()
+
+
+def row_digests(rows: pl.DataFrame) -> list[bytes]:
+    """`row_digest` of each row of a frame, in order: its fast twin, which looks at columns and sorts them once."""
+    names = sorted(rows.columns)
+    if not names:
+        return [row_digest({})] * rows.height
+    columns = [_whole_as_int(rows[name]) for name in names]
+    return [
+        hashlib.sha256(_as_given(dict(zip(names, row, strict=True)))).digest() for row in zip(*columns, strict=True)
+    ]
+
+
+def _whole_as_int(values: pl.Series) -> list[Any]:
+    """A column's values, floats that are whole numbers as such."""
+    found = values.to_list()
+    if values.dtype.is_float():
+        numbers = values.to_numpy()
+        for place in np.flatnonzero((np.floor(numbers) == numbers) & (np.abs(numbers) < _WHOLE)):
+            found[place] = int(found[place])
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
