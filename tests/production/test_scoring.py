@@ -20,8 +20,9 @@ from everloop.ledger import Ledger, RefusedInput
 from everloop.production import scoring_workflow
 from everloop.production.batch import Batch, read_batch, score_inputs
 from everloop.production.inputs import Known, news
-from everloop.production.scored import write_tables
+from everloop.production.scored import capture, write_tables
 from everloop.project import Project
+from everloop.traffic import pending_rows
 
 from .scorer import LATER, SCORE, copied, log_of, logged, new_rows, scored, table, told, trained_shop
 from .shop import run_context
@@ -237,6 +238,40 @@ def test_rows_without_an_id_get_one_from_their_file_and_place(root: Path) -> Non
     result = scored(root, "r-1")
     # the contract of a shop wants an id of every row
     assert (result.state["rows"], result.state["rejected"]) == (5, 5)
+
+
+def test_a_large_batch_is_moved_to_the_log_a_file_at_a_time_and_each_row_once(root: Path, tmp_path: Path) -> None:
+    """So the spool never holds it whole; and what is in the log is not recorded again, whatever the spool remembers."""
+    found, clock = Project.open(root, environment={}), SimulatedClock(LATER)
+    with Ledger.open(found, clock=clock) as ledger:
+        bundle = BundleStore(found.paths.bundles).load(ledger.version("fraud", 1).bundle)
+    new_rows(50, seed=1).write_parquet(root / "incoming" / "a.parquet")
+    items = news("incoming", Known(), root=root).inputs
+    plan = Batch(id="r-1", model="fraud", version=1, revision=1, source="incoming", target="scored", as_of=LATER)
+    folder, spool = tmp_path / "run", found.paths.spool
+    batch = score_inputs(bundle, plan, items, folder=folder, schema=None, block_rows=10, part_rows=20)
+    waiting: list[tuple[str, int]] = []
+
+    def recorded(spool: Path) -> None:
+        capture(
+            batch,
+            bundle,
+            folder=folder,
+            spool=spool,
+            traffic=root / ".everloop" / "traffic",
+            clock=clock,
+            durability="process",
+            crash=lambda point: waiting.append((point, pending_rows(spool))),
+        )
+
+    recorded(spool)
+    begun, done = (waiting[at::2] for at in (0, 1))
+    assert begun == [("recording 1", 0), ("recording 2", 0), ("recording 3", 0)]
+    assert done == [("recorded 1", 20), ("recorded 2", 20), ("recorded 3", 10)]
+    for place in (spool, tmp_path / "another spool"):
+        recorded(place)
+    assert len(waiting) == 6
+    assert logged(root).height == 50
 
 
 def test_a_large_file_comes_in_parts_and_a_broken_one_leaves_none(root: Path, tmp_path: Path) -> None:
