@@ -70,7 +70,7 @@ bench-ledger: $(VENV)/.installed ## facts written a second, rows verified a seco
 bench-pipeline: $(VENV)/.installed-dev ## a training beside a bare script, in time and memory
 	@$(BIN)/python -m bench.pipeline --json $(ARGS)
 
-bench-score: $(VENV)/.installed-dev ## batch scoring beside a bare loop, in time and memory (5 GB of disk for a while)
+bench-score: $(VENV)/.installed-dev ## batch scoring beside a bare loop, in time and memory (7 GB of disk for a while)
 	@$(BIN)/python -m bench.score --json $(ARGS)
 
 bench-explore: $(VENV)/.installed ## how long a first look takes, and in how much memory

@@ -137,7 +137,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.score", description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout, and nothing else")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of which the time is held")
-    parser.add_argument("--many", type=int, default=20_000_000, help="of which the memory is held; 5 GB of disk")
+    parser.add_argument("--many", type=int, default=20_000_000, help="of which the memory is held; 7 GB of disk")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--trees", type=int, default=200, help="of depth 6; how long the graph alone takes")
     parser.add_argument("--fitted", type=int, default=FITTED_ROWS, help="rows that the model is fitted on")
