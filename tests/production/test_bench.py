@@ -37,7 +37,7 @@ def test_its_rows_are_few_positives_that_can_be_told() -> None:
 
 @pytest.mark.slow
 def test_both_score_the_same_and_it_says_what_each_took() -> None:
-    sizes = ["--rows", "2000", "--many", "3000", "--fitted", "8000", "--trees", "60", "--pairs", "1"]
+    sizes = ["--rows", "2000", "--many", "3000", "--fitted", "20000", "--pairs", "1"]
     program = [sys.executable, "-m", "bench.score", "--json", *sizes]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout, done.stderr
