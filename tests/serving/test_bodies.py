@@ -22,7 +22,7 @@ class Told:
     def page(self) -> Reply:
         return Reply(status=200, body=b"")
 
-    healthz = readyz = bare_readyz = metrics = openapi = models = page
+    healthz = readyz = bare_readyz = metrics = docs = openapi = models = page
 
 
 SCOPE = {"type": "http", "path": "/v1/models/fraud/predict", "method": "POST", "headers": []}

@@ -222,8 +222,8 @@ def test_who_was_refused_is_counted_by_why(guarded: Guarded) -> None:
     guarded.ask(PREDICT)
     guarded.ask("/metrics", guarded.keys["predict"])
     text = guarded.ask("/metrics", guarded.keys["operate"]).text
-    assert 'everloop_refused_total{problem="key-needed",slot="0"}' in text
-    assert 'everloop_refused_total{problem="scope",slot="0"}' in text
+    assert 'everloop_refused_total{problem="key-needed"}' in text
+    assert 'everloop_refused_total{problem="scope"}' in text
 
 
 def test_the_description_says_how_a_key_is_shown(guarded: Guarded) -> None:

@@ -16,8 +16,10 @@ from everloop.serving.counters import Counters
 from everloop.serving.live import Live
 from everloop.serving.spool_count import SpoolCount
 from everloop.serving.status import Status
-from everloop.traffic import pending_rows
+from everloop.traffic import Pending, pending_rows
 from tests.serving.place import CONTRACT, row, wait_until
+
+THREE = Pending(rows=3, size_bytes=300, oldest_us=0)
 
 
 @pytest.fixture
@@ -155,9 +157,9 @@ def test_pages(served, post):
         "revision": 1, "champion": 1, "challengers": [], "wanted": 1, "problem": None, "current": True,
     }  # fmt: skip
     metrics = httpx.get(f"{running.url}/metrics").text
-    assert 'everloop_rows_total{model="fraud",slot="0",version="1"}' in metrics
+    assert 'everloop_scored_rows_total{model="fraud",role="champion",version="1"}' in metrics
     assert 'everloop_score_seconds_bucket{le="+Inf",model="fraud"' in metrics
-    assert 'everloop_batch_rows_bucket{le="10",model="fraud",slot="0"}' in metrics
+    assert 'everloop_batch_rows_bucket{le="10",model="fraud"}' in metrics
     pending = f"everloop_spool_rows {float(pending_rows(place.project.paths.spool))}"
     wait_until(lambda: pending in httpx.get(f"{running.url}/metrics").text)
     assert httpx.get(f"{running.url}/v1/models").json()["models"][0]["name"] == "fraud"
@@ -219,7 +221,7 @@ def test_what_waits_in_the_spool_is_counted_where_nobody_waits_for_it():
     def slow():
         begun.set()
         go_on.wait(10)
-        return 3
+        return THREE
 
     count = SpoolCount(slow, every_s=0.0)
     status = Status(
@@ -227,7 +229,7 @@ def test_what_waits_in_the_spool_is_counted_where_nobody_waits_for_it():
         counters=Counters(),
         slot=0,
         clock=SystemClock(),
-        spool_rows=lambda: count.rows,
+        pending=lambda: count.pending,
     )
     count.start()
     assert begun.wait(10)
@@ -244,12 +246,12 @@ def test_a_spool_that_cannot_be_counted_is_counted_again_when_it_can(error):
     def counted():
         if broken.is_set():
             raise error
-        return 3
+        return THREE
 
     count = SpoolCount(counted, every_s=0.0)
     count.start()
-    for rows in (3, None, 3):
-        wait_until(lambda rows=rows: count.rows == rows)
+    for waiting in (THREE, None, THREE):
+        wait_until(lambda waiting=waiting: count.pending == waiting)
         broken.clear() if broken.is_set() else broken.set()
     count.stop()
 
@@ -259,7 +261,7 @@ def test_an_unseen_category_is_answered_as_a_missing_one_and_counted(served, pos
 
     def counted() -> float:
         text = httpx.get(f"{running.url}/metrics").text
-        found = re.search(r'everloop_unseen_categories_total\{column="country",model="fraud",slot="0"\} (\S+)', text)
+        found = re.search(r'everloop_unseen_categories_total\{column="country",model="fraud"\} (\S+)', text)
         return float(found[1]) if found else 0.0
 
     same = {"amount": 50.0, "visits": 1}

@@ -43,16 +43,16 @@ _FRAME: Final = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ title }}</title>
 <style>body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }{{ style }}</style>
-<script>{{ scripts }}</script>
-</head>
+{% if specs %}<script>{{ scripts }}</script>
+{% endif %}</head>
 <body class="everloop">
 {{ body }}
 <p class="by">Made by everloop.</p>
-<script>
+{% if specs %}<script>
 const charts = {{ specs }};
 charts.forEach((spec, at) => vegaEmbed("#chart" + at, spec, {actions: false}));
 </script>
-</body>
+{% endif %}</body>
 </html>
 """
 
@@ -83,8 +83,9 @@ def html_page(title: str, body: str, charts: Mapping[str, Chart]) -> str:
     body: HTML of our own, values escaped, with an element `chart0`, `chart1` … for each of the charts.
     """
     specs = [chart.to_dict() for chart in charts.values()]
+    scripts = chart_scripts() if specs else ""
     # all are ours, and what they hold of the data is escaped, for HTML by the template and for a script above
-    parts = {"scripts": chart_scripts(), "style": STYLE, "specs": _in_script(specs), "body": body}
+    parts = {"scripts": scripts, "style": STYLE, "specs": _in_script(specs) if specs else "", "body": body}
     return str(template(_FRAME).render(title=title, **{name: Markup(part) for name, part in parts.items()}))  # noqa: S704
 
 

@@ -116,6 +116,16 @@ class Tls(Section):
         return self
 
 
+def _access_log(value: object) -> object:
+    if (
+        not isinstance(value, str)
+        or not value.strip()
+        or value.lower() in ("on", "yes", "no", "true", "false", "stdout")
+    ):
+        raise ValueError(f"{value!r} is no place for the access log (off, stderr, or a file's path)")
+    return value
+
+
 class Endpoint(Section):
     """Where predictions are answered, and how."""
 
@@ -140,6 +150,10 @@ class Endpoint(Section):
         None, description="requests of one key, at most, e.g. 100/s, where the key says nothing; left out: no limit"
     )
     tls: Tls = Field(default_factory=lambda: Tls(), description="to answer https")
+    access_log: Annotated[str, BeforeValidator(_access_log)] = Field(
+        "off",
+        description="where a line of JSON is written for each request: stderr, or a file in the project; else off",
+    )
 
 
 class Runs(Section):

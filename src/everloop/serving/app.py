@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from functools import partial
-from typing import Any, Protocol, get_args
+from typing import Any, NamedTuple, Protocol, get_args
 
 from everloop.ledger import holds_key
 from everloop.serving.batcher import Ask, Batcher, Done, Kind, Reply
 from everloop.serving.callers import Callers, Headers, Need, need_of
 from everloop.serving.direct import always
+from everloop.serving.exchange import REFUSED, Exchange, Exchanges
 from everloop.serving.problem import Problem
+from everloop.serving.requests import Requests
 
 __all__ = ["App", "Pages"]
 
@@ -47,9 +50,21 @@ class Pages(Protocol):
         """OpenAPI 3.1 of the models served."""
         ...
 
+    def docs(self) -> Reply:
+        """The same as a page."""
+        ...
+
     def models(self) -> Reply:
         """The models served."""
         ...
+
+
+class _Page(NamedTuple):
+    """A page's route, what makes it, and whether that takes longer than others should wait for."""
+
+    route: str
+    reply: Callable[[], Reply]
+    slow: bool = False
 
 
 class App:
@@ -62,13 +77,14 @@ class App:
         pages: Pages,
         callers: Callers,
         models: Iterable[str] = (),
+        exchanges: Exchanges | None = None,
         max_body_bytes: int = 64_000_000,
         held_bytes: int = 256_000_000,
     ) -> None:
         """models: whose small requests take the fast lane. max_body_bytes: of one request.
 
         held_bytes: of all those together that are not whole yet. A body that comes in one piece is never turned away
-        for the others.
+        for the others. exchanges: None counts for nobody.
         """
         self._batcher = batcher
         self._callers = callers
@@ -76,17 +92,19 @@ class App:
         self._max_body_bytes = max_body_bytes
         self._held_limit = held_bytes
         self._held_bytes = 0
-        self._fast: dict[bytes, tuple[Need | None, Callable[[bytes], Ask]]] = {}
+        self._fast: dict[bytes, tuple[Need | None, Callable[..., Ask]]] = {}
         for name in models:
             for kind in get_args(Kind):
                 path = f"{_PREFIX}{name}/{kind}"
                 self._fast[path.encode()] = (need_of("POST", path), partial(_ask, name, kind))
-        self._pages: Mapping[str, Callable[[], Reply]] = {
-            "/healthz": pages.healthz,
-            "/metrics": pages.metrics,
-            "/openapi.json": pages.openapi,
-            "/readyz": pages.readyz,
-            "/v1/models": pages.models,
+        self._exchanges = Exchanges(Requests(), models=frozenset) if exchanges is None else exchanges
+        self._pages: Mapping[str, _Page] = {
+            "/docs": _Page("docs", pages.docs, slow=True),
+            "/healthz": _Page("healthz", pages.healthz),
+            "/metrics": _Page("metrics", pages.metrics, slow=True),
+            "/openapi.json": _Page("openapi", pages.openapi, slow=True),
+            "/readyz": _Page("readyz", pages.readyz),
+            "/v1/models": _Page("models", pages.models),
         }
 
     def begin(self, method: bytes, url: bytes, headers: Headers) -> Callable[[bytes], Ask] | None:
@@ -104,7 +122,10 @@ class App:
             return None
         need, ask = route
         # last, for it takes of the caller's rate; whoever is refused is told so by the other lane
-        return ask if self._callers.admits(headers, need) else None
+        let_in, caller = self._callers.admitted(headers, need)
+        if not let_in:
+            return None
+        return ask if caller is None else partial(ask, caller=caller)
 
     def submit(self, ask: Ask, done: Done) -> None:
         """Have an ask of the fast lane answered."""
@@ -121,17 +142,19 @@ class App:
         """Answer one request."""
         if scope["type"] != "http":
             return
+        exchange = self._exchanges.begin(scope["method"], scope["headers"], client=scope.get("client"))
         try:
-            reply = await self._reply(scope, receive)
+            reply = await self._reply(exchange, scope, receive)
         except Exception as error:  # whatever it is, there is an answer
             reply = self._told(error, scope["path"])
         headers = [(b"content-type", reply.content_type.encode()), (b"content-length", b"%d" % len(reply.body))]
-        headers += always(reply.status)
-        headers += reply.headers
+        headers += (exchange.reply_header, *reply.headers, *always(reply.status))
         if reply.status == 405:
             headers.append((b"allow", _allowed(scope["path"]).encode()))
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
+        if not scope.get(REFUSED):
+            self._exchanges.end(exchange, reply)
 
     @staticmethod
     def _told(error: BaseException, where: str) -> Reply:
@@ -141,21 +164,27 @@ class App:
         detail = f"an error of everloop's own: {type(error).__name__}; the endpoint's log has it"
         return Reply.of(Problem(500, "not-answered", detail))
 
-    async def _reply(self, scope: MutableMapping[str, Any], receive: Receive) -> Reply:
+    async def _reply(self, exchange: Exchange, scope: MutableMapping[str, Any], receive: Receive) -> Reply:
         path, method = scope["path"], scope["method"]
         if holds_key(path):  # so that no problem, no log and no counter repeats it
             detail = "a key stands in the address, where proxies keep it: revoke it, and send another in a header"
             raise Problem(404, "key-in-address", detail)
-        self._callers.admit(scope["headers"], need_of(method, path))
+        caller = self._callers.admit(scope["headers"], need_of(method, path))
+        exchange.caller = None if caller is None else caller.name
         page = self._pages.get(path)
         if path == "/readyz" and not self._callers.shows(scope["headers"], "operate"):
-            page = self._bare_readyz
+            page = _Page("readyz", self._bare_readyz)
         if page is not None:
+            exchange.route = page.route
             _require(method, path)
-            return page()
+            if page.slow:
+                return await asyncio.get_running_loop().run_in_executor(None, page.reply)
+            return page.reply()
         model, kind = _action(path)
+        exchange.model, exchange.route = model, kind
         _require(method, path)
         body = await self._body(scope, receive)
+        exchange.request_bytes = len(body)
         return await self._batcher.answer(Ask(model=model, kind=kind, body=body))
 
     async def _body(self, scope: MutableMapping[str, Any], receive: Receive) -> bytes:
@@ -207,8 +236,8 @@ class App:
         return Problem(413, "too-large", f"the body is larger than {limit}; send the rows in several requests")
 
 
-def _ask(model: str, kind: Kind, body: bytes) -> Ask:
-    return Ask(model=model, kind=kind, body=body)
+def _ask(model: str, kind: Kind, body: bytes, caller: str | None = None) -> Ask:
+    return Ask(model=model, kind=kind, body=body, caller=caller)
 
 
 def _header(scope: MutableMapping[str, Any], name: bytes) -> bytes:
@@ -235,5 +264,5 @@ def _action(path: str) -> tuple[str, Kind]:
         404,
         "not-found",
         f"there is nothing at {path:.100}; there are {_PREFIX}NAME/predict, {_PREFIX}NAME/outcomes, /v1/models, "
-        "/healthz, /readyz, /metrics and /openapi.json",
+        "/docs, /healthz, /readyz, /metrics and /openapi.json",
     )

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Literal
 
-from everloop.serving.problem import Problem
+from everloop.serving.problem import PROBLEM_TYPE, Problem
 
 __all__ = ["Ask", "Batcher", "Kind", "Reply"]
 
@@ -17,21 +17,29 @@ Kind = Literal["predict", "outcomes"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """A request as it came: for which model, what, and the body's bytes."""
+    """A request as it came: for which model, what, and the body's bytes. caller: the name of its key."""
 
     model: str
     kind: Kind
     body: bytes
+    caller: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """An answer: the status and the body's bytes. headers: besides those that every answer has."""
+    """An answer: the status and the body's bytes.
+
+    headers: besides its type and length, names in lower case. problem: the kind of problem that it tells, if it does.
+    rows: how many the request held, where they were read; refused: those of them that were not taken.
+    """
 
     status: int
     body: bytes
     content_type: str = "application/json"
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    problem: str | None = None
+    rows: int | None = None
+    refused: int = 0
 
     @classmethod
     def of(cls, problem: Problem) -> Reply:
@@ -39,7 +47,8 @@ class Reply:
         return cls(
             status=problem.status,
             body=problem.body(),
-            content_type="application/problem+json",
+            content_type=PROBLEM_TYPE,
+            problem=problem.kind,
             headers=problem.headers,
         )
 
@@ -81,6 +90,11 @@ class Batcher:
         self._waiting: list[tuple[Ask, Done]] = []
         self._waiting_bytes = 0
         self._begun = False
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Requests that wait to be scored, and the size of their bodies in bytes; from any thread."""
+        return len(self._waiting), self._waiting_bytes
 
     async def answer(self, ask: Ask) -> Reply:
         """The reply to `ask`. Raises Problem (503) where too much is waiting already."""

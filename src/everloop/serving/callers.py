@@ -139,13 +139,16 @@ class Callers:
 
         For a lane that leaves it to another one to ask again and to tell the problem.
         """
+        return self.admitted(headers, need)[0]
+
+    def admitted(self, headers: Headers, need: Need | None) -> tuple[bool, str | None]:
+        """The same as `admits`, and the name of the key that was shown, where one is asked for."""
         if not self.required or need is None:
-            return True
+            return True, None
         try:
-            self._let_in(headers, need)
+            return True, self._let_in(headers, need).name
         except Problem:
-            return False
-        return True
+            return False, None
 
     def _let_in(self, headers: Headers, need: Need) -> Caller:
         caller = self._caller_of(headers)

@@ -1,41 +1,44 @@
-"""What each version did, counted: rows, errors, decisions, scoring time. For guardrails and for Prometheus.
+"""What each version did, counted: rows, errors, decisions, scores, scoring time. For guardrails and for Prometheus.
 
 Every worker slot writes `.everloop/serving/slot-N.json` once a second, whole and atomically, and starts from what
 its predecessor left; `read_counters` adds the slots up. Scores and decisions are in the traffic log as well; errors
-and times are only here.
+and times are only here. What is counted is counted once a batch.
 """
 
 from __future__ import annotations
 
 import os
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from everloop.errors import TrafficError
 from everloop.rollout import LATENCY_EDGES_MS, latency_bin
+from everloop.serving.histogram import Bins, Histogram
+from everloop.serving.requests import Requests
 
 if TYPE_CHECKING:
-    from prometheus_client.core import Metric
+    import numpy as np
 
 __all__ = [
+    "BATCH_EDGES",
     "Counters",
+    "Moment",
+    "ScoreBins",
     "SlotRecord",
     "SlotRouting",
     "VersionCounts",
     "read_counters",
     "read_slots",
-    "slot_metrics",
-    "spool_metric",
 ]
 
+Role = Literal["champion", "challenger"]
+
 _BINS = len(LATENCY_EDGES_MS) + 1
-_LATENCY_EDGES_S = tuple(edge / 1000 for edge in LATENCY_EDGES_MS)
-_BATCH_EDGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+BATCH_EDGES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 
 
 class VersionCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +46,7 @@ class VersionCounts(msgspec.Struct, frozen=True, kw_only=True):
 
     rows: rows it scored. answered: of them, those whose answer was its own. errors: rows it gave no score for.
     decisions: rows it decided positively. latency: shape (len(LATENCY_EDGES_MS) + 1,), rows by the time that the
-    batch they were in took to score, in the bins of `everloop.rollout.LATENCY_EDGES_MS`.
+    batch they were in took to score, in the bins of `everloop.rollout.LATENCY_EDGES_MS`; took_s: these times' sum.
     """
 
     rows: int = 0
@@ -51,6 +54,7 @@ class VersionCounts(msgspec.Struct, frozen=True, kw_only=True):
     errors: int = 0
     decisions: int = 0
     latency: tuple[int, ...] = (0,) * _BINS
+    took_s: float = 0.0
 
     def __add__(self, other: VersionCounts) -> VersionCounts:
         """Both together."""
@@ -60,7 +64,15 @@ class VersionCounts(msgspec.Struct, frozen=True, kw_only=True):
             errors=self.errors + other.errors,
             decisions=self.decisions + other.decisions,
             latency=tuple(one + two for one, two in zip(self.latency, other.latency, strict=True)),
+            took_s=self.took_s + other.took_s,
         )
+
+
+class ScoreBins(msgspec.Struct, frozen=True, kw_only=True):
+    """A version's scores by their size: the upper edges of the bins, and what is in them."""
+
+    edges: tuple[float, ...]
+    bins: Bins
 
 
 class SlotRouting(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,11 +85,28 @@ class SlotRouting(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None = None
 
 
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds of a worker just now, and means nothing once it has ended.
+
+    began_s: when its process began, seconds since 1970; with its number that names it. looked_s: its last look into the
+    ledger that was answered, on the machine's monotonic clock. waiting, waiting_bytes: requests that wait to be scored.
+    process: what Prometheus's client tells of a process, by name.
+    """
+
+    began_s: float
+    looked_s: float | None = None
+    waiting: int = 0
+    waiting_bytes: int = 0
+    process: dict[str, float] = {}
+
+
 class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One worker's file.
 
-    batches: by model, batches by their number of rows, one bin more than `_BATCH_EDGES`. unseen: by model and column,
-    rows whose category no training row had. refused: by the kind of problem, requests that were not let in.
+    requests, problems, refused_rows, durations: see `Requests`. versions: by model, then by version and role with a
+    space between (a file of earlier has the version alone). batch_rows: by model, batches by their number of rows.
+    unseen: by model and column, rows whose category no training row had. scores: by model and version. lost_lines: of
+    the access log. refused: by the kind of problem, requests that were not let in.
     """
 
     slot: int
@@ -85,34 +114,41 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     routing: dict[str, SlotRouting] = {}
     requests: dict[str, int] = {}
+    problems: dict[str, int] = {}
+    refused_rows: dict[str, int] = {}
+    durations: dict[str, Bins] = {}
     versions: dict[str, dict[str, VersionCounts]] = {}
-    batches: dict[str, tuple[int, ...]] = {}
+    batch_rows: dict[str, Bins] = {}
     unseen: dict[str, dict[str, int]] = {}
     refused: dict[str, int] = {}
+    scores: dict[str, dict[str, ScoreBins]] = {}
+    lost_lines: int = 0
+    moment: Moment | None = None
 
 
 class Counters:
-    """A worker's counts. Written by the scoring thread alone, `refused` by the event loop's, read by any."""
+    """A worker's counts. Written by whoever scores, `refused` by the event loop; read by any thread."""
 
     def __init__(self, before: SlotRecord | None = None) -> None:
         """before: what the slot's last worker left."""
-        self._versions: dict[tuple[str, int], VersionCounts] = {}
-        self._requests: dict[str, int] = {}
-        self._batches: dict[str, tuple[int, ...]] = {}
+        self._versions: dict[tuple[str, int, str], _Tally] = {}
+        self._batches: dict[str, Histogram] = {}
         self._unseen: dict[tuple[str, str], int] = {}
+        self._scores: dict[tuple[str, int], Histogram] = {}
         self._refused: dict[str, int] = {} if before is None else dict(before.refused)
-        if before is not None:
-            self._requests, self._batches = dict(before.requests), dict(before.batches)
-            for model, versions in before.versions.items():
-                for version, counts in versions.items():
-                    self._versions[model, int(version)] = counts
-            for model, columns in before.unseen.items():
-                self._unseen |= {(model, column): count for column, count in columns.items()}
-
-    def request(self, model: str, kind: str, status: int) -> None:
-        """Count a request that was answered."""
-        key = f"{model} {kind} {status}"
-        self._requests[key] = self._requests.get(key, 0) + 1
+        if before is None:
+            return
+        for model, bins in before.batch_rows.items():
+            self._batches[model] = Histogram(BATCH_EDGES, bins)
+        for model, versions in before.versions.items():
+            for key, counts in versions.items():
+                version, _, role = key.partition(" ")
+                self._versions[model, int(version), role] = _Tally(counts)
+        for model, scores in before.scores.items():
+            for version, found in scores.items():
+                self._scores[model, int(version)] = Histogram(found.edges, found.bins)
+        for model, columns in before.unseen.items():
+            self._unseen |= {(model, column): count for column, count in columns.items()}
 
     def refused(self, kind: str) -> None:
         """Count a request that was not let in, by the kind of its problem."""
@@ -120,41 +156,109 @@ class Counters:
 
     def batch(self, model: str, *, rows: int) -> None:
         """Count one batch of rows that were scored together."""
-        bins = list(self._batches.get(model, (0,) * (len(_BATCH_EDGES) + 1)))
-        bins[bisect_left(_BATCH_EDGES, rows)] += 1
-        self._batches[model] = tuple(bins)
+        found = self._batches.get(model)
+        if found is None:
+            found = self._batches[model] = Histogram(BATCH_EDGES)
+        found.add(rows)
 
     def unseen(self, model: str, column: str, *, rows: int) -> None:
         """Count rows whose value of `column` is a category that the champion's training rows did not have."""
         self._unseen[model, column] = self._unseen.get((model, column), 0) + rows
 
     def scored(
-        self, model: str, version: int, *, rows: int, errors: int, decisions: int, answered: int, took_s: float
+        self,
+        model: str,
+        version: int,
+        *,
+        role: Role = "champion",
+        rows: int,
+        errors: int,
+        decisions: int,
+        answered: int,
+        took_s: float,
     ) -> None:
-        """Count one batch that `version` scored."""
-        latency = [0] * _BINS
-        latency[latency_bin(took_s * 1000.0)] = rows
-        seen = VersionCounts(rows=rows, answered=answered, errors=errors, decisions=decisions, latency=tuple(latency))
-        self._versions[model, version] = self._versions.get((model, version), VersionCounts()) + seen
+        """Count one batch that `version` scored. role: which it had then."""
+        key = (model, version, role)
+        tally = self._versions.get(key)
+        if tally is None:
+            tally = self._versions[key] = _Tally(VersionCounts())
+        tally.rows += rows
+        tally.answered += answered
+        tally.errors += errors
+        tally.decisions += decisions
+        tally.latency[latency_bin(took_s * 1000.0)] += rows
+        tally.took_s += took_s * rows
 
-    def record(self, *, slot: int, at: datetime, routing: Mapping[str, SlotRouting]) -> SlotRecord:
-        """The counts as they are now."""
+    def scores(
+        self, model: str, version: int, values: np.ndarray[Any, np.dtype[Any]], *, edges: tuple[float, ...]
+    ) -> None:
+        """Count a batch's scores by their size. values: shape (n,), all finite. edges: always the same of a version."""
+        found = self._scores.get((model, version))
+        if found is None or (found.edges is not edges and found.edges != edges):
+            found = self._scores[model, version] = Histogram(edges)
+        found.add_many(values)
+
+    def record(
+        self,
+        *,
+        slot: int,
+        at: datetime,
+        routing: Mapping[str, SlotRouting],
+        requests: Requests | None = None,
+        lost_lines: int = 0,
+        moment: Moment | None = None,
+    ) -> SlotRecord:
+        """The counts as they are now, with those of the requests."""
         versions: dict[str, dict[str, VersionCounts]] = {}
-        for (model, version), counts in list(self._versions.items()):
-            versions.setdefault(model, {})[str(version)] = counts
+        for (model, version, role), tally in list(self._versions.items()):
+            versions.setdefault(model, {})[f"{version} {role}".rstrip()] = tally.counts()
+        scores: dict[str, dict[str, ScoreBins]] = {}
+        for (model, version), found in list(self._scores.items()):
+            scores.setdefault(model, {})[str(version)] = ScoreBins(edges=found.edges, bins=found.bins())
         unseen: dict[str, dict[str, int]] = {}
         for (model, column), rows in list(self._unseen.items()):
             unseen.setdefault(model, {})[column] = rows
+        asked = Requests() if requests is None else requests
         return SlotRecord(
             slot=slot,
             pid=os.getpid(),
             at=at,
             routing=dict(routing),
-            requests=dict(self._requests),
+            requests=asked.statuses(),
+            problems=asked.problems(),
+            refused_rows=asked.refused_rows(),
+            durations=asked.durations(),
             versions=versions,
-            batches=dict(self._batches),
+            batch_rows={model: found.bins() for model, found in list(self._batches.items())},
             unseen=unseen,
             refused=dict(self._refused),
+            scores=scores,
+            lost_lines=lost_lines,
+            moment=moment,
+        )
+
+
+class _Tally:
+    """A version's counts while they grow: lists that are written in place cost a tenth of records that are added."""
+
+    __slots__ = ("answered", "decisions", "errors", "latency", "rows", "took_s")
+
+    def __init__(self, before: VersionCounts) -> None:
+        self.rows = before.rows
+        self.answered = before.answered
+        self.errors = before.errors
+        self.decisions = before.decisions
+        self.latency = list(before.latency)
+        self.took_s = before.took_s
+
+    def counts(self) -> VersionCounts:
+        return VersionCounts(
+            rows=self.rows,
+            answered=self.answered,
+            errors=self.errors,
+            decisions=self.decisions,
+            latency=tuple(self.latency),
+            took_s=self.took_s,
         )
 
 
@@ -191,66 +295,7 @@ def read_counters(state: Path, model: str) -> dict[int, VersionCounts]:
     """Counts of each version of `model`, all slots together. state: the folder `.everloop`."""
     total: dict[int, VersionCounts] = {}
     for record in read_slots(state):
-        for version, counts in record.versions.get(model, {}).items():
-            total[int(version)] = total.get(int(version), VersionCounts()) + counts
+        for key, counts in record.versions.get(model, {}).items():
+            version = int(key.partition(" ")[0])
+            total[version] = total.get(version, VersionCounts()) + counts
     return total
-
-
-def slot_metrics(records: list[SlotRecord]) -> Iterator[Metric]:
-    """The slots' counts as Prometheus's families."""
-    # who reads the counts, such as `status`, needs no part of the endpoint
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-
-    labels = ["slot", "model", "version"]
-    counters = {
-        name: CounterMetricFamily(f"everloop_{name}", text, labels=labels)
-        for name, text in (
-            ("rows", "Rows a version scored"),
-            ("answered", "Rows a version answered"),
-            ("errors", "Rows a version gave no score for"),
-            ("decisions", "Rows a version decided positively"),
-        )
-    }
-    latency = HistogramMetricFamily("everloop_score_seconds", "Time of the batch a row was scored in", labels=labels)
-    requests = CounterMetricFamily("everloop_requests", "Requests", labels=["slot", "model", "route", "status"])
-    revision = GaugeMetricFamily("everloop_routing_revision", "Routing served", labels=["slot", "model"])
-    batches = HistogramMetricFamily("everloop_batch_rows", "Rows that were scored together", labels=["slot", "model"])
-    unseen = CounterMetricFamily(
-        "everloop_unseen_categories", "Rows with a category unknown to training", labels=["slot", "model", "column"]
-    )
-    refused = CounterMetricFamily("everloop_refused", "Requests that were not let in", labels=["slot", "problem"])
-    for record in records:
-        slot = str(record.slot)
-        for kind, count in record.refused.items():
-            refused.add_metric([slot, kind], count)
-        for model, columns in record.unseen.items():
-            for column, count in columns.items():
-                unseen.add_metric([slot, model, column], count)
-        for key, count in record.requests.items():
-            requests.add_metric([slot, *key.split(" ")], count)
-        for model, routing in record.routing.items():
-            revision.add_metric([slot, model], routing.revision)
-        for model, bins in record.batches.items():
-            batches.add_metric([slot, model], _buckets(bins, _BATCH_EDGES), None)
-        for model, versions in record.versions.items():
-            for version, counts in versions.items():
-                for name, family in counters.items():
-                    family.add_metric([slot, model, version], getattr(counts, name))
-                latency.add_metric([slot, model, version], _buckets(counts.latency, _LATENCY_EDGES_S), None)
-    yield from (*counters.values(), latency, batches, requests, revision, unseen, refused)
-
-
-def spool_metric(rows: int) -> Metric:
-    """How far the log is behind: rows of all slots that wait in the spool."""
-    from prometheus_client.core import GaugeMetricFamily
-
-    return GaugeMetricFamily("everloop_spool_rows", "Recorded rows on their way to the log, of all slots", value=rows)
-
-
-def _buckets(bins: Sequence[int], edges: Sequence[float]) -> list[Any]:
-    """bins: one more than there are edges, each up to and with its edge."""
-    total, buckets = 0, []
-    for edge, count in zip([*(f"{edge:g}" for edge in edges), "+Inf"], bins, strict=True):
-        total += count
-        buckets.append((edge, total))
-    return buckets

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Final, Protocol
 
 from everloop.serving.batcher import Ask, Done, Reply
+from everloop.serving.exchange import Exchange, Exchanges
 
 __all__ = ["Cycle", "Lane", "reply_head"]
 
@@ -40,13 +41,19 @@ class _Nobody:
 class Cycle:
     """A request of this lane and its reply, as uvicorn's protocol expects a cycle to be."""
 
-    __slots__ = ("_ask", "_lane", "_protocol", "body", "disconnected", "keep_alive", "more_body", "response_complete")
+    __slots__ = (
+        *("_ask", "_exchange", "_lane", "_protocol"),
+        *("body", "disconnected", "keep_alive", "more_body", "response_complete"),
+    )
 
     message_event: Final = _Nobody()
     response_started: Final = False
 
-    def __init__(self, lane: Lane, ask: Callable[[bytes], Ask], protocol: Connection, *, keep_alive: bool) -> None:
+    def __init__(
+        self, lane: Lane, ask: Callable[[bytes], Ask], protocol: Connection, exchange: Exchange, *, keep_alive: bool
+    ) -> None:
         self._lane = lane
+        self._exchange = exchange
         self._ask = ask
         self._protocol = protocol
         self.keep_alive = keep_alive
@@ -58,7 +65,10 @@ class Cycle:
     def begin(self) -> None:
         """The body is whole."""
         self.more_body = False
-        self._lane.submit(self._ask(self.body), self._answer)
+        ask, exchange = self._ask(self.body), self._exchange
+        exchange.model, exchange.route, exchange.request_bytes = ask.model, ask.kind, len(ask.body)
+        exchange.caller = ask.caller
+        self._lane.submit(ask, self._answer)
 
     def _answer(self, reply: Reply | BaseException) -> None:
         assert isinstance(reply, Reply)
@@ -66,10 +76,16 @@ class Cycle:
         if not self.disconnected and not transport.is_closing():
             close = b"" if self.keep_alive else b"connection: close\r\n"
             head = self._protocol.head(reply.status, reply.content_type)
-            transport.write(b"%b%d\r\n%b\r\n%b" % (head, len(reply.body), close, reply.body))
+            if reply.headers:
+                close = b"".join((close, *(b"%b: %b\r\n" % header for header in reply.headers)))
+            transport.write(
+                b"%b%d\r\nx-request-id: %b\r\n%b\r\n%b"
+                % (head, len(reply.body), self._exchange.request_id, close, reply.body)
+            )
         self.response_complete = True
         if not self.keep_alive:
             transport.close()
+        self._protocol.exchanges.end(self._exchange, reply)
         self._protocol.on_response_complete()
 
 
@@ -77,6 +93,7 @@ class Connection(Protocol):
     """What a cycle needs of its connection."""
 
     transport: asyncio.Transport
+    exchanges: Exchanges
 
     def head(self, status: int, content_type: str) -> bytes:
         """The reply's head up to the value of content-length."""

@@ -15,6 +15,7 @@ from everloop.bundle import Bundle
 from everloop.data import EVENT_TIME, Column, CompiledTree, Contract, Decoder, TypedDecoder
 from everloop.errors import DataError, EverloopError
 from everloop.rollout import Routing
+from everloop.serving.score_edges import score_edges
 from everloop.tasks import get_task
 from everloop.traffic import InputColumns
 
@@ -28,7 +29,7 @@ class LiveModel:
     """One model as it is served.
 
     contract: what a row is decoded by; the champion's, and what challengers ask for besides, which may be left out.
-    bundles: every loaded version's, by number; all of `routing.loaded`.
+    bundles: every loaded version's, by number; all of `routing.loaded`. score_edges: of each, see `score_edges`.
     typed, compiled: the fast twins of the decoder and of each live version's features.
     inputs, input_kinds: the columns that are captured as they came, and what they hold.
     layout: what of the contract tells rows apart that come with the same id; another one has other digests.
@@ -44,6 +45,7 @@ class LiveModel:
     inputs: tuple[str, ...]
     input_kinds: tuple[str, ...]
     layout: str
+    score_edges: Mapping[int, tuple[float, ...]]
 
     @property
     def champion(self) -> Bundle:
@@ -104,6 +106,14 @@ def live_model(routing: Routing, load: Callable[[int], Bundle], *, before: LiveM
         inputs=tuple(inputs),
         input_kinds=InputColumns.kinds_of(inputs.values()),
         layout=_layout(contract),
+        score_edges=MappingProxyType(
+            {
+                version: before.score_edges[version]
+                if before is not None and version in before.score_edges
+                else score_edges(bundle)
+                for version, bundle in bundles.items()
+            }
+        ),
     )
 
 

@@ -2,70 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 from everloop.data import Column, Contract
+from everloop.serving.api_words import COMMON, HEADERS, PARAMETERS, PROBLEMS, key_problems, problem_responses, reference
 from everloop.serving.callers import need_of
+from everloop.serving.examples import ID, example_outcome, example_row, example_value
+from everloop.serving.live import LiveModel
 from everloop.serving.outcomes import named_outcomes
 from everloop.serving.rows import id_column
 
-__all__ = ["openapi", "row_schema"]
+__all__ = ["Described", "openapi", "row_schema"]
 
-_JSON = "application/json"
-_TYPES = {"float": "number", "int": "integer", "bool": "boolean", "string": "string", "datetime": "string"}
-_ID = {
+_JSON: Final = "application/json"
+_TEXT_LENGTH: Final = 10_000
+_TIME_LENGTH: Final = 64
+_SOURCE_LENGTH: Final = 100
+_INT: Final = {"minimum": -(2**63), "maximum": 2**63 - 1}
+_TYPES: Final = {"float": "number", "int": "integer", "bool": "boolean", "string": "string", "datetime": "string"}
+_ID: Final = {
     "type": ["string", "integer", "null"],
     "pattern": "^[A-Za-z0-9._:-]{1,64}$",
-    "description": "Yours; a UUIDv7 where it is left out.",
+    "description": "Yours; a UUIDv7 where it is left out. The same id with the same row gets the recorded answer.",
 }
-_PAGES = {
-    "/healthz": ("The process lives", _JSON),
-    "/readyz": ("Every model that has a champion is served (503: one is not); what is wrong, if something is", _JSON),
-    "/metrics": ("Prometheus's text format", "text/plain"),
-    "/v1/models": ("The models, and what is served of each", _JSON),
-    "/openapi.json": ("This document", _JSON),
+_PAGES: Final[Mapping[str, tuple[str, str, str, str]]] = {
+    "/healthz": ("healthz", "Whether the process lives", _JSON, "health"),
+    "/readyz": (
+        "readyz",
+        "Whether every model that has a champion is served, and what is wrong if not",
+        _JSON,
+        "readiness",
+    ),
+    "/metrics": ("metrics", "Prometheus's text format, of all workers together", "text/plain", ""),
+    "/v1/models": ("models", "The models, and what is served of each", _JSON, "models"),
+    "/openapi.json": ("openapi", "This document", _JSON, ""),
+    "/docs": ("docs", "This document as a page, with a form to try it", "text/html", ""),
 }
 
 
-_REFUSED = {"401": "No key that is known", "403": "The key is for something else", "429": "Its rate is used up"}
 _KEYS = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "evl_…, from 'everloop key create --scope …'"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 
 
-def openapi(models: Iterable[tuple[str, Contract, bool]], *, keyed: bool = False) -> dict[str, Any]:
-    """The document for these models: name, contract, and whether the model decides anything.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """What is said of a model.
 
-    keyed: callers show a key.
+    decides: whether a score becomes a decision. decisions: the negative and the positive one, where it does.
+    quantiles: what is given beside a score.
     """
-    paths: dict[str, Any] = {path: {"get": _page(path, *said)} for path, said in _PAGES.items()}
-    schemas: dict[str, Any] = dict(_COMMON)
-    for name, contract, decides in models:
-        schemas[f"{name}.row"] = row_schema(contract)
-        schemas[f"{name}.outcome"] = _outcome_schema(contract, decides=decides)
-        paths[f"/v1/models/{name}/predict"] = {"post": _post(f"predict_{name}", f"{name}.row", "predictions")}
-        paths[f"/v1/models/{name}/outcomes"] = {"post": _post(f"outcomes_{name}", f"{name}.outcome", "recorded")}
+
+    name: str
+    contract: Contract
+    version: int
+    decides: bool
+    decisions: tuple[str, ...] = ()
+    quantiles: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, model: LiveModel) -> Self:
+        """The champion's words, and the contract of all that is served."""
+        champion = model.champion
+        assert model.routing.champion is not None
+        named = (champion.manifest.negative, champion.manifest.positive)
+        return cls(
+            name=model.name,
+            contract=model.contract,
+            version=model.routing.champion,
+            decides=model.decides,
+            decisions=tuple(name for name in named if name is not None),
+            quantiles=champion.quantiles,
+        )
+
+
+def openapi(models: Iterable[Described], *, max_rows: int = 10_000, keyed: bool = False) -> dict[str, Any]:
+    """The document for these models. max_rows: how many rows one request may hold. keyed: callers show a key."""
+    paths: dict[str, Any] = {}
+    schemas: dict[str, Any] = dict(COMMON)
+    tags = []
+    for model in models:
+        schemas[f"{model.name}.row"] = row_schema(model.contract)
+        schemas[f"{model.name}.outcome"] = _outcome_schema(model.contract, decides=model.decides)
+        paths[f"/v1/models/{model.name}/predict"] = {"post": _predict(model, max_rows)}
+        paths[f"/v1/models/{model.name}/outcomes"] = {"post": _outcomes(model, max_rows)}
+        tags.append({"name": model.name, "description": f"The model {model.name}; v{model.version} is its champion."})
+    paths |= {path: {"get": _page(*said)} for path, said in _PAGES.items()}
     document = {
         "openapi": "3.1.0",
-        "info": {"title": "everloop endpoint", "version": "1"},
+        "info": {
+            "title": "everloop endpoint",
+            "version": "1",
+            "description": "Predictions, and what turned out to be true. What is answered was recorded before.",
+        },
+        "tags": [*tags, {"name": "endpoint", "description": "The endpoint itself."}],
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "parameters": PARAMETERS, "headers": HEADERS, "responses": PROBLEMS},
     }
     return _with_keys(document) if keyed else document
 
 
 def _with_keys(document: dict[str, Any]) -> dict[str, Any]:
     """The document, saying how a key is shown and where none is needed."""
-    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/problem"}}}
-    refused = {status: {"description": text, "content": problem} for status, text in _REFUSED.items()}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             if need_of(method.upper(), path) is None:
                 operation["security"] = []
             else:
-                operation["responses"] = operation["responses"] | refused
+                operation["responses"] = operation["responses"] | key_problems()
     components = document["components"] | {"securitySchemes": _KEYS}
     return document | {"components": components, "security": [{name: []} for name in _KEYS]}
 
@@ -73,131 +120,174 @@ def _with_keys(document: dict[str, Any]) -> dict[str, Any]:
 def row_schema(contract: Contract) -> dict[str, Any]:
     """The JSON schema of a row to predict for."""
     columns = [column for column in contract.columns if column.at_prediction]
+    key = id_column(contract)
     properties = {"id": _ID} | {column.name: _column_schema(column) for column in columns}
     required = [column.name for column in columns if not column.nullable and column.role not in ("id", "time")]
-    return {"type": "object", "properties": properties, "required": required}
+    schema: dict[str, Any] = {"type": "object", "properties": properties, "required": required}
+    if key != "id":
+        properties["id"] = _standing_for(key)
+        schema["anyOf"] = [_given(key), {"properties": {"id": _ID}}]
+    return schema
 
 
 def _column_schema(column: Column) -> dict[str, Any]:
     if column.role == "id":
         return _ID
     kinds = [_TYPES[column.type]]
-    kinds += ["integer"] if column.role == "entity" else []
+    kinds += ["integer"] if column.role == "entity" and column.type != "int" else []
     kinds += ["null"] if column.nullable or column.role == "time" else []
     schema: dict[str, Any] = {"type": kinds if len(kinds) > 1 else kinds[0]}
     if column.role == "time":
-        schema["description"] = "When the row happened; arrival where it is left out."
+        schema["description"] = "When the row happened, from 1970 to a day ahead; its arrival where it is left out."
     if column.type == "datetime":
-        schema["format"] = "date-time"
+        schema |= {"format": "date-time", "maxLength": _TIME_LENGTH}
+    elif column.type == "string" or column.role == "entity":
+        schema["maxLength"] = _TEXT_LENGTH
+    elif column.type == "int":
+        schema |= _INT
     if column.minimum is not None:
         schema["minimum"] = column.minimum
     if column.maximum is not None:
         schema["maximum"] = column.maximum
     if column.categories is not None:
         schema["examples"] = list(column.categories)
+        schema["description"] = "Another text is answered as a missing value, and counted."
+    elif column.observed is not None:
+        low, high = column.observed
+        schema |= {"examples": [example_value(column)], "description": f"Seen from {low:g} to {high:g}."}
     return schema
 
 
 def _outcome_schema(contract: Contract, *, decides: bool) -> dict[str, Any]:
     columns, key = named_outcomes(contract), id_column(contract)
-    properties: dict[str, Any] = {key: {"type": "string"}, "id": {"type": "string"}}
+    properties: dict[str, Any] = {"id": _standing_for(key), key: _ID | {"description": "Of the prediction."}}
+    ids = [_given(key)] if key == "id" else [_given(key), _given("id", without=key)]
     for column in columns:
         kinds = {_TYPES[column.type], "null"} | ({"boolean"} if column.role == "target" and decides else set())
-        properties[column.name] = {"type": sorted(kinds)}
+        properties[column.name] = {"type": sorted(kinds)} | ({"maxLength": 1_000} if "string" in kinds else {})
         if column.role == "target" and column.type != "string" and contract.positive in (True, 1):
             properties[column.name] = {"enum": [0, 1, False, True, None]}
-    properties |= {"source": {"type": "string"}, "observed_at": {"type": "string", "format": "date-time"}}
+        said = "What turned out to be true" if column.role == "target" else "What was known or done later"
+        properties[column.name]["description"] = f"{said}; null takes back what was told."
+    properties |= {
+        "source": {"type": "string", "maxLength": _SOURCE_LENGTH, "description": "Who says so."},
+        "observed_at": {
+            "type": ["string", "null"],
+            "format": "date-time",
+            "maxLength": _TIME_LENGTH,
+            "description": "When it was known, from 1970 on; now where it is left out.",
+        },
+    }
     return {
         "type": "object",
         "properties": properties,
-        "allOf": [_one_of(dict.fromkeys([key, "id"])), _one_of(column.name for column in columns)],
+        "allOf": [{"anyOf": ids}, {"anyOf": [{"required": [column.name]} for column in columns]}],
         "additionalProperties": False,
     }
 
 
-def _one_of(names: Iterable[str]) -> dict[str, Any]:
-    """At least one of these."""
-    return {"anyOf": [{"required": [name]} for name in names]}
+def _given(name: str, *, without: str | None = None) -> dict[str, Any]:
+    """An id under this name, and no null; and none under the other."""
+    others = {} if without is None else {without: {"type": "null"}}
+    return {"required": [name], "properties": {name: _ID | {"type": ["string", "integer"]}} | others}
 
 
-def _page(path: str, what: str, content_type: str) -> dict[str, Any]:
-    responses = {"200": {"description": what, "content": {content_type: {}}}}
-    if path == "/readyz":
-        responses["503"] = responses["200"]
-    return {"operationId": path.strip("/").replace("/", "_").removesuffix(".json"), "responses": responses}
+def _standing_for(key: str) -> dict[str, Any]:
+    """`id` beside a column of the contract that holds it: read where that one is not there."""
+    return {"description": f"Stands for {key} where that is left out.", "examples": [ID]}
 
 
-def _post(operation: str, row: str, answer: str) -> dict[str, Any]:
-    one = {"$ref": f"#/components/schemas/{row}"}
-    many = {"type": "object", "properties": {"rows": {"type": "array", "items": one}}, "required": ["rows"]}
-    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/problem"}}}
-    statuses = {"400": "Not a request", "404": "No such model", "409": "The id belongs to another row"}
-    statuses |= {"408": "Too slow", "413": "Too large", "415": "Encoded", "422": "A bad row, sent alone"}
-    statuses |= {"503": "No champion yet, or busy: send it again later", "507": "Storage is full"}
-    answered = {"application/json": {"schema": {"$ref": f"#/components/schemas/{answer}"}}}
-    responses: dict[str, Any] = {"200": {"description": "Answered", "content": answered}}
-    responses |= {status: {"description": text, "content": problem} for status, text in statuses.items()}
-    content = {"application/json": {"schema": {"anyOf": [many, one]}}}
+def _predict(model: Described, max_rows: int) -> dict[str, Any]:
+    row = example_row(model.contract)
+    result: dict[str, Any] = {"id": ID, "score": 0.25 if model.decides else 12.5}
+    if model.quantiles:
+        result["quantiles"] = {name: 11.5 + place for place, name in enumerate(model.quantiles)}
+    if model.decides and model.decisions:
+        result["decision"] = model.decisions[0]
+    result |= {"version": model.version, "side": "champion"}
+    answered = {"model": model.name, "results": [result], "errors": []}
+    return _post(
+        model,
+        "predict",
+        f"Predict with {model.name}",
+        "A bad row stands in `errors`; its good neighbours are answered. An answer is given after it was recorded.",
+        rows=(f"{model.name}.row", row, max_rows),
+        answer=("predictions", answered),
+    )
+
+
+def _outcomes(model: Described, max_rows: int) -> dict[str, Any]:
+    outcome = example_outcome(model.contract, decides=model.decides)
+    answered = {"model": model.name, "recorded": 1, "errors": []}
+    return _post(
+        model,
+        "outcomes",
+        f"Tell {model.name} what turned out to be true",
+        "A repeat changes nothing; a different value later is a correction, and all are kept.",
+        rows=(f"{model.name}.outcome", outcome, max_rows),
+        answer=("recorded", answered),
+    )
+
+
+def _post(
+    model: Described,
+    kind: str,
+    summary: str,
+    description: str,
+    *,
+    rows: tuple[str, dict[str, Any], int],
+    answer: tuple[str, dict[str, Any]],
+) -> dict[str, Any]:
+    """rows: the schema of one, an example of one, and how many may come. answer: the schema and an example."""
+    schema, example, most = rows
+    one = reference("schemas", schema)
+    # a row that is sent alone is told from many by this name
+    alone = {"allOf": [one, {"not": {"required": ["rows"]}}]}
+    many = {
+        "type": "object",
+        "properties": {"rows": {"type": "array", "items": one, "minItems": 1, "maxItems": most}},
+        "required": ["rows"],
+        "additionalProperties": False,
+    }
+    examples = {
+        "rows": {"summary": "Rows", "value": {"rows": [example]}},
+        "alone": {"summary": "One row alone", "value": example},
+    }
+    content = {_JSON: {"schema": {"anyOf": [many, alone]}, "examples": examples}}
+    answered = {_JSON: {"schema": reference("schemas", answer[0]), "example": answer[1]}}
+    return {
+        "operationId": f"{kind}_{model.name}",
+        "summary": summary,
+        "description": description,
+        "tags": [model.name],
+        "parameters": [reference("parameters", name) for name in PARAMETERS],
+        "requestBody": {"required": True, "content": content},
+        "responses": {"200": _answered("Answered", answered)} | problem_responses("post"),
+    }
+
+
+def _page(operation: str, what: str, content_type: str, schema: str) -> dict[str, Any]:
+    shown: dict[str, Any] = {"schema": reference("schemas", schema)} if schema else {}
+    if not schema:
+        shown = {"schema": {"type": "object"}} if content_type == _JSON else {"schema": {"type": "string"}}
+    answered = _answered(what, {content_type: shown})
+    responses: dict[str, Any] = {"200": answered} | problem_responses("get")
+    if operation == "readyz":
+        again = {"retry-after": reference("headers", "retry-after")}
+        responses["503"] = {
+            **answered,
+            "description": "A model that has a champion is not served",
+            "headers": answered["headers"] | again,
+        }
     return {
         "operationId": operation,
-        "requestBody": {"required": True, "content": content},
+        "summary": what,
+        "tags": ["endpoint"],
+        "parameters": [reference("parameters", name) for name in PARAMETERS],
         "responses": responses,
     }
 
 
-_ERRORS = {"type": "array", "items": {"$ref": "#/components/schemas/row_error"}}
-_COMMON: dict[str, Any] = {
-    "prediction": {
-        "type": "object",
-        "properties": {
-            "id": {"type": "string"},
-            "score": {"type": "number"},
-            "quantiles": {
-                "type": "object",
-                "additionalProperties": {"type": "number"},
-                "description": "Of a regression: one outcome in ten lies below p10.",
-            },
-            "decision": {"type": "string", "description": "Of a classification."},
-            "version": {"type": "integer"},
-            "side": {"enum": ["champion", "challenger"]},
-        },
-        "required": ["id", "score", "version", "side"],
-    },
-    "predictions": {
-        "type": "object",
-        "properties": {
-            "model": {"type": "string"},
-            "results": {"type": "array", "items": {"$ref": "#/components/schemas/prediction"}},
-            "errors": _ERRORS,
-        },
-        "required": ["model", "results", "errors"],
-    },
-    "problem": {
-        "type": "object",
-        "properties": {
-            "type": {"type": "string"},
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "detail": {"type": "string"},
-            "errors": _ERRORS,
-        },
-        "required": ["type", "title", "status", "detail"],
-    },
-    "recorded": {
-        "type": "object",
-        "properties": {"model": {"type": "string"}, "recorded": {"type": "integer"}, "errors": _ERRORS},
-        "required": ["model", "recorded", "errors"],
-    },
-    "row_error": {
-        "type": "object",
-        "properties": {
-            "index": {"type": "integer"},
-            "id": {"type": ["string", "null"]},
-            "column": {"type": ["string", "null"]},
-            "value": {},
-            "detail": {"type": "string"},
-            "conflict": {"type": "boolean", "description": "Whether the id belongs to another row."},
-        },
-        "required": ["index", "id", "column", "value", "detail", "conflict"],
-    },
-}
+def _answered(description: str, content: dict[str, Any]) -> dict[str, Any]:
+    headers = {"x-request-id": reference("headers", "x-request-id")}
+    return {"description": description, "headers": headers, "content": content}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -34,7 +35,6 @@ class Pipeline:
         self._live = live
         self._spool = spool
         self._clock = clock
-        self._counters = counters
         self._max_rows = max_rows
         self._predictor = Predictor(spool=spool, clock=clock, counters=counters)
 
@@ -55,9 +55,6 @@ class Pipeline:
             requests = [request for _, request in members]
             for (place, _), reply in zip(members, _guarded(answer, model, requests), strict=True):
                 replies[place] = reply
-        for place, ask in enumerate(asks):
-            model_name = ask.model if ask.model in live.names else "-"
-            self._counters.request(model_name, ask.kind, replies[place].status)
         return [replies[place] for place in range(len(asks))]
 
     def _read(self, model: LiveModel, ask: Ask) -> tuple[str, Request]:
@@ -96,7 +93,8 @@ class Pipeline:
                 good += not wrong
             told_errors = _indexed(errors)
             body = msgspec.json.encode({"model": model.name, "recorded": good, "errors": told_errors})
-            replies.append(_refused_alone(request, told_errors) or Reply(status=200, body=body))
+            taken = Reply(status=200, body=body, rows=len(errors), refused=len(errors) - good)
+            replies.append(_refused_alone(request, told_errors) or taken)
         self._spool.append_outcomes(model.name, records)
         return replies
 
@@ -109,11 +107,12 @@ def _replies(model: LiveModel, requests: Sequence[Request], answers: Answers) ->
         start += len(request.rows)
         results = [answer for answer in own if isinstance(answer, bytes)]
         if len(results) == len(own):
-            replies.append(Reply(status=200, body=rows_reply(model.name, results, [])))
+            replies.append(Reply(status=200, body=rows_reply(model.name, results, []), rows=len(own)))
             continue
         errors = _indexed([answer if isinstance(answer, list) else [] for answer in own])
-        refused = _refused_alone(request, errors)
-        replies.append(refused or Reply(status=200, body=rows_reply(model.name, results, errors)))
+        body = rows_reply(model.name, results, errors)
+        taken = Reply(status=200, body=body, rows=len(own), refused=len(own) - len(results))
+        replies.append(_refused_alone(request, errors) or taken)
     return replies
 
 
@@ -175,6 +174,10 @@ def _refused_alone(request: Request, errors: Sequence[RowError]) -> Reply | None
     detail = "; ".join(error.detail for error in errors[:_FEW_ERRORS])
     if len(errors) > _FEW_ERRORS:
         detail += f"; and {len(errors) - _FEW_ERRORS:,} more, see errors"
-    if any(error.conflict for error in errors):
-        return Reply.of(Problem(409, "id-conflict", detail, errors=errors))
-    return Reply.of(Problem(422, "bad-row", detail, errors=errors))
+    conflict = any(error.conflict for error in errors)
+    problem = (
+        Problem(409, "id-conflict", detail, errors=errors)
+        if conflict
+        else Problem(422, "bad-row", detail, errors=errors)
+    )
+    return replace(Reply.of(problem), rows=1, refused=1)

@@ -191,10 +191,16 @@ class Predictor:
         for name, unseen in champion.unseen(good.decoded.columns, scored.features).items():
             self._counters.unseen(model.name, name, rows=unseen)
         for column, version in enumerate(scored.versions):
-            failed = int(np.isnan(scored.scores[:, column]).sum())
+            given = scored.scores[:, column]
+            missing = np.isnan(given)
+            failed = int(missing.sum())
+            self._counters.scores(
+                model.name, version, given[~missing] if failed else given, edges=model.score_edges[version]
+            )
             self._counters.scored(
                 model.name,
                 version,
+                role="champion" if column == 0 else "challenger",
                 rows=len(scored.scores) - failed,
                 errors=failed,
                 decisions=int(scored.decisions[:, column].sum()),

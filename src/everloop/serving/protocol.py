@@ -16,9 +16,11 @@ from typing import Any, Final, Literal
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from everloop.serving.batcher import Ask
+from everloop.serving.batcher import Ask, Reply
 from everloop.serving.direct import Cycle, Lane, reply_head
+from everloop.serving.exchange import REFUSED, Exchanges
 from everloop.serving.problem import PROBLEM_TYPE, Problem
+from everloop.serving.requests import Requests
 
 __all__ = ["Protocol"]
 
@@ -31,6 +33,7 @@ class Protocol(HttpToolsProtocol):
 
     head_s, body_s: the longest time of each, from the first of its bytes that leave it unfinished. late_body_s: what a
     body has left when the endpoint stops. most: connections at once; a further one is told to come again.
+    exchanges: where what does not reach ASGI is counted, and gets its name.
     """
 
     head_s = 20.0
@@ -38,12 +41,14 @@ class Protocol(HttpToolsProtocol):
     late_body_s = 2.0
     most = 10_000
     lane: Lane | None = None
+    exchanges = Exchanges(Requests(), models=frozenset)
     cycle: Any  # uvicorn's, or one of the fast lane
 
     @classmethod
-    def over(cls, lane: Lane, *, most: int) -> type[Protocol]:
-        """Connections whose small requests this lane takes; so many at once."""
-        return type("Protocol", (cls,), {"lane": lane, "most": most})
+    def over(cls, lane: Lane, *, most: int, exchanges: Exchanges | None = None) -> type[Protocol]:
+        """Connections whose small requests this lane takes; so many at once. exchanges: None counts for nobody."""
+        counted = cls.exchanges if exchanges is None else exchanges
+        return type("Protocol", (cls,), {"lane": lane, "most": most, "exchanges": counted})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; a connection that stays silent is closed as one between two requests is."""
@@ -118,7 +123,8 @@ class Protocol(HttpToolsProtocol):
             self.scope["headers"] = headers
             super().on_headers_complete()
         else:
-            self.cycle = Cycle(self.lane, begin, self, keep_alive=self.parser.should_keep_alive())
+            exchange = self.exchanges.begin("POST", self.headers, client=self.client)
+            self.cycle = Cycle(self.lane, begin, self, exchange, keep_alive=self.parser.should_keep_alive())
 
     def _fast_lane(self) -> Callable[[bytes], Ask] | None:
         """What takes the request, if it is one of the fast lane and none before it is unanswered."""
@@ -204,14 +210,19 @@ class Protocol(HttpToolsProtocol):
 
     def _refuse(self, problem: Problem) -> None:
         """Answer with a problem and close."""
-        body = problem.body()
+        exchange = self.exchanges.begin("-", self.headers or (), client=self.client)
+        reply = Reply.of(problem)
         again = "retry-after: 1\r\n" if problem.status == 503 else ""
         self.transport.write(
             f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\ncontent-type: {PROBLEM_TYPE}\r\n"
-            f"content-length: {len(body)}\r\n{again}connection: close\r\n\r\n".encode()
-            + body
+            f"content-length: {len(reply.body)}\r\nx-request-id: {exchange.request_id.decode()}\r\n"
+            f"{again}connection: close\r\n\r\n".encode()
+            + reply.body
         )
         self.transport.close()
+        if self._unfinished == "body" and type(self.cycle) is not Cycle:  # ASGI has begun with it, and hears of its end
+            self.scope[REFUSED] = True  # type: ignore[typeddict-unknown-key]
+        self.exchanges.end(exchange, reply)
 
     def _is_late(self) -> None:
         self._timer = None

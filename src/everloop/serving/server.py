@@ -8,38 +8,40 @@ import signal
 import socket
 import ssl
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
+import psutil
 import uvicorn
 
 from everloop.bundle import BundleStore
 from everloop.errors import AlreadyRunning, UsageError
 from everloop.ledger import Ledger
 from everloop.project import Project
+from everloop.serving.access_log import AccessLog
 from everloop.serving.app import App
 from everloop.serving.batcher import Batcher
 from everloop.serving.callers import Callers
-from everloop.serving.counters import Counters, read_slot, slot_path, write_slot
+from everloop.serving.counters import Counters, Moment, read_slot, slot_path
 from everloop.serving.entrance import keys_needed
+from everloop.serving.exchange import Exchanges
 from everloop.serving.key_watch import KeyWatch
-from everloop.serving.live import Live, warmed
+from everloop.serving.live import warmed
 from everloop.serving.pipeline import Pipeline
 from everloop.serving.protocol import Protocol
+from everloop.serving.requests import Requests
+from everloop.serving.slots import Slots, process_numbers
 from everloop.serving.spool_count import SpoolCount
 from everloop.serving.status import Status
 from everloop.serving.tls import tls_context, tls_files
 from everloop.serving.watcher import Watcher
-from everloop.traffic import Spool, pending_rows
+from everloop.traffic import Spool, pending
 
 __all__ = ["bind", "serve"]
 
 _GRACE_S = 30
 _OTHER_FILES = 200
 _INLINE_BYTES = 128_000
-_WRITE_EVERY_S = 1.0
 _LAST_PORT = 65_535
 
 
@@ -85,11 +87,13 @@ def serve(
     folder = project.state / "serving"
     folder.mkdir(parents=True, exist_ok=True)
     with Spool.open(project.paths.spool, clock=clock, durability=settings.durability) as spool:
-        counters = Counters(read_slot(slot_path(folder, spool.slot)))
-        writer = _SlotWriter(folder, parent=parent)
+        before = read_slot(slot_path(folder, spool.slot))
+        counters, requests = Counters(before), Requests(before)
         store = BundleStore.of(project)
+        log = _access_log(project)
+        slots = Slots(folder, lambda: status.record(), parent=parent)
         watcher = Watcher(
-            ledger=ledger, load=lambda name: warmed(store.load(name)), models=project.models, on_look=writer.look
+            ledger=ledger, load=lambda name: warmed(store.load(name)), models=project.models, on_look=slots.look
         )
         callers = Callers(
             required=keys_needed(project, listener.getsockname()[0]),
@@ -98,23 +102,26 @@ def serve(
             refused=counters.refused,
         )
         keys = KeyWatch(ledger=ledger, callers=callers)
-        count = SpoolCount(lambda: pending_rows(project.paths.spool))
+        count = SpoolCount(lambda: pending(project.paths.spool))
+        began_s = psutil.Process().create_time()
         status = Status(
             live=lambda: watcher.live,
             counters=counters,
+            requests=requests,
             slot=spool.slot,
             clock=clock,
-            spool_rows=lambda: count.rows,
             keyed=callers.required,
+            max_rows=settings.max_rows,
+            pending=lambda: count.pending,
+            moment=lambda: _moment(watcher, batcher, began_s=began_s),
+            lost_lines=lambda: (0 if before is None else before.lost_lines) + (0 if log is None else log.lost),
+            slots=slots.all,
         )
-        writer.status = status
+        exchanges = Exchanges(requests, models=lambda: watcher.live.names, log=log)
         pipeline = Pipeline(
             live=lambda: watcher.live, spool=spool, clock=clock, counters=counters, max_rows=settings.max_rows
         )
         files = tls_files(project)
-        keys.start()
-        watcher.start()
-        count.start()
         try:
             with ThreadPoolExecutor(max_workers=1, thread_name_prefix="everloop-score") as executor:
                 batcher = Batcher(
@@ -124,48 +131,53 @@ def serve(
                     # to wait for the disk would keep everybody waiting, health included
                     inline_bytes=_INLINE_BYTES if settings.durability == "process" else 0,
                 )
+                keys.start()
+                watcher.start()
+                count.start()
+                if log is not None:
+                    log.start()
                 app = App(
                     batcher=batcher,
                     pages=status,
                     callers=callers,
                     models=project.models,
+                    exchanges=exchanges,
                     max_body_bytes=settings.max_body.bytes,
                 )
                 tls = None if files is None else tls_context(*files)
-                _Server(app, announce, tls=tls).run(sockets=[listener])
+                _Server(app, exchanges, announce, tls=tls).run(sockets=[listener])
         finally:
             count.stop()
             keys.stop()
             watcher.stop()
-            writer.write()
+            if log is not None:
+                log.stop()
+            slots.write()
 
 
-class _SlotWriter:
-    """Keeps the slot's file fresh, from the watcher's thread."""
+def _moment(watcher: Watcher, batcher: Batcher, *, began_s: float) -> Moment:
+    """What holds of this process just now. began_s: when it began."""
+    waiting, waiting_bytes = batcher.waiting
+    return Moment(
+        began_s=began_s,
+        looked_s=watcher.looked_s,
+        waiting=waiting,
+        waiting_bytes=waiting_bytes,
+        process=process_numbers(),
+    )
 
-    def __init__(self, folder: Path, *, parent: int | None) -> None:
-        self._folder = folder
-        self._parent = parent
-        self._written_s = float("-inf")
-        self._revisions: dict[str, int] = {}
-        self.status: Status | None = None
 
-    def look(self, live: Live) -> None:
-        """Write once a second, and at once when another routing is served."""
-        revisions = {name: live.revision(name) for name in live.names}
-        if revisions != self._revisions or time.monotonic() - self._written_s >= _WRITE_EVERY_S:
-            self._revisions = revisions
-            self.write()
-        if self._parent is not None and os.getppid() != self._parent:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    def write(self) -> None:
-        """Write now."""
-        self._written_s = time.monotonic()
-        if self.status is not None:
-            # A full disk stops neither the watcher nor the answers; the next second tries again.
-            with contextlib.suppress(OSError):
-                write_slot(self._folder, self.status.record())
+def _access_log(project: Project) -> AccessLog | None:
+    """The log that everloop.yaml asks for. Raises UsageError where its file cannot be opened."""
+    place = project.settings.endpoint.access_log
+    if place == "off":
+        return None
+    try:
+        return AccessLog.to(None if place == "stderr" else project.root / place)
+    except OSError as error:
+        raise UsageError(
+            f"endpoint.access_log: {place} cannot be written ({error.strerror}); name a file that can be, stderr or off"
+        ) from error
 
 
 def _most_connections() -> int:
@@ -185,11 +197,13 @@ def _most_connections() -> int:
 class _Server(uvicorn.Server):
     """uvicorn, told when it answers and left without its own end by signal."""
 
-    def __init__(self, app: App, announce: Callable[[], None], *, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, app: App, exchanges: Exchanges, announce: Callable[[], None], *, tls: ssl.SSLContext | None
+    ) -> None:
         config = uvicorn.Config(
             app,
             loop="uvloop" if os.name == "posix" else "asyncio",
-            http=Protocol.over(app, most=_most_connections()),
+            http=Protocol.over(app, most=_most_connections(), exchanges=exchanges),
             proxy_headers=False,
             ws="none",
             lifespan="off",

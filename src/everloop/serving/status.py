@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
-from everloop.clock import Clock
+from everloop.clock import Clock, to_us
 from everloop.serving.batcher import Reply
-from everloop.serving.counters import Counters, SlotRecord, SlotRouting, slot_metrics, spool_metric
+from everloop.serving.counters import Counters, Moment, SlotRecord, SlotRouting
+from everloop.serving.docs_page import docs_page
 from everloop.serving.live import Live
-from everloop.serving.openapi import openapi
+from everloop.serving.metrics import metrics_text
+from everloop.serving.openapi import Described, openapi
+from everloop.serving.requests import Requests
+from everloop.serving.slots import is_living
+from everloop.traffic import Pending
 
 __all__ = ["Status", "slot_routing"]
 
@@ -26,15 +31,27 @@ class Status:
         counters: Counters,
         slot: int,
         clock: Clock,
-        spool_rows: Callable[[], int | None] = lambda: None,
         keyed: bool = False,
+        max_rows: int = 10_000,
+        requests: Requests | None = None,
+        pending: Callable[[], Pending | None] = lambda: None,
+        moment: Callable[[], Moment | None] = lambda: None,
+        lost_lines: Callable[[], int] = lambda: 0,
+        slots: Callable[[], list[SlotRecord]] | None = None,
     ) -> None:
-        """spool_rows: how many recorded rows are not in the log yet, as last counted; it must not read files.
+        """keyed: whether callers show a key. max_rows: of one request.
 
-        keyed: whether callers show a key.
+        pending: what is not in the log yet, as last counted; it must not read the spool. slots: every worker's record,
+        this one's among them; None: there is no other. lost_lines: of the access log.
         """
         self._live = live
-        self._spool_rows = spool_rows
+        self._max_rows = max_rows
+        self._pending = pending
+        self._requests = requests
+        self._moment = moment
+        self._lost_lines = lost_lines
+        self._slots = slots
+        self._described: tuple[object, dict[str, Any]] | None = None
         self._counters = counters
         self._slot = slot
         self._clock = clock
@@ -42,7 +59,14 @@ class Status:
 
     def record(self) -> SlotRecord:
         """This worker's counts and routings, as its slot's file holds them."""
-        return self._counters.record(slot=self._slot, at=self._clock.now(), routing=slot_routing(self._live()))
+        return self._counters.record(
+            slot=self._slot,
+            at=self._clock.now(),
+            routing=slot_routing(self._live()),
+            requests=self._requests,
+            lost_lines=self._lost_lines(),
+            moment=self._moment(),
+        )
 
     def healthz(self) -> Reply:
         """200 while the process answers at all."""
@@ -70,22 +94,29 @@ class Status:
         return _json(200 if ready else 503, {"ready": ready})
 
     def metrics(self) -> Reply:
-        """Prometheus's text format; of this worker, whose slot is a label, and the spool of all as last counted."""
-        from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-
-        registry = CollectorRegistry()
-        families = list(slot_metrics([self.record()]))
-        rows = self._spool_rows()
-        if rows is not None:
-            families.append(spool_metric(rows))
-        registry.register(_Families(families))
-        return Reply(status=200, body=generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+        """Prometheus's text format: of all workers together, and the spool of all as last counted."""
+        records = [self.record()] if self._slots is None else self._slots()
+        living = [record for record in records if record.slot == self._slot or is_living(record)]
+        text, content_type = metrics_text(records, living, pending=self._pending(), now_us=to_us(self._clock.now()))
+        return Reply(status=200, body=text, content_type=content_type)
 
     def openapi(self) -> Reply:
         """OpenAPI 3.1, with each served model's contract."""
+        return _json(200, self._description())
+
+    def docs(self) -> Reply:
+        """The same as a page, with a form to try it; it fetches nothing from elsewhere."""
+        page = docs_page(self._description())
+        return Reply(status=200, body=page.html.encode(), content_type="text/html; charset=utf-8", headers=page.headers)
+
+    def _description(self) -> dict[str, Any]:
+        """Made anew only where a model changed."""
         models = self._live().models
-        served = ((name, models[name].contract, models[name].decides) for name in sorted(models))
-        return _json(200, openapi(served, keyed=self._keyed))
+        key = tuple((name, models[name].routing.revision) for name in sorted(models))
+        if self._described is None or self._described[0] != key:
+            told = (Described.of(models[name]) for name in sorted(models))
+            self._described = (key, openapi(told, max_rows=self._max_rows, keyed=self._keyed))
+        return self._described[1]
 
     def models(self) -> Reply:
         """The project's models, and what is served of each."""
@@ -97,16 +128,6 @@ class Status:
 
 def _is_ready(live: Live, routing: Mapping[str, SlotRouting]) -> bool:
     return all(name in live.models for name, one in routing.items() if one.problem is not None)
-
-
-class _Families:
-    """Families as a Prometheus collector."""
-
-    def __init__(self, families: Sequence[Any]) -> None:
-        self._families = families
-
-    def collect(self) -> Any:
-        return self._families
 
 
 def slot_routing(live: Live) -> dict[str, SlotRouting]:

@@ -23,7 +23,8 @@ class Watcher:
     """Polls the routing revision of every model and keeps `live` up to date.
 
     What cannot be loaded is not served: the old routing answers on, and the problem is told in `live.problems`.
-    A ledger that cannot be reached changes nothing but `live.ledger`.
+    A ledger that cannot be reached changes nothing but `live.ledger`. looked_s: the last look that was answered, on
+    the machine's monotonic clock.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Watcher:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="everloop-watcher", daemon=True)
         self.live = Live(names=frozenset(models))
+        self.looked_s: float | None = None
 
     def start(self) -> None:
         """Look once, here, then go on in a thread."""
@@ -88,6 +90,8 @@ class Watcher:
                         _LOG.error("routing revision %d of %s is not served: %s", wanted[name], name, problem)
             elif wanted[name] == live.revision(name):
                 problems.pop(name, None)
+        if trouble is None:
+            self.looked_s = time.monotonic()
         if trouble != live.ledger:
             _LOG.warning(
                 "the ledger cannot be read: %s" if trouble else "the ledger can be read again%s", trouble or ""

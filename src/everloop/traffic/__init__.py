@@ -7,6 +7,7 @@ once; `TrafficLog` reads it: a window of predictions, a matured cohort with its 
 from everloop.traffic.idle import IdleSpool, idle_spools, remove_spool
 from everloop.traffic.log import Absent, AnsweredRows, TrafficLog, known_rows
 from everloop.traffic.mover import CRASH_POINTS, Moved, Mover, Stop
+from everloop.traffic.pending import Pending, pending
 from everloop.traffic.place import TrafficRoot, traffic_root
 from everloop.traffic.records import InputColumns, OutcomeRecord, PredictionBatch, row_digest, row_digests
 from everloop.traffic.spool import SPOOL_CRASH_POINTS, Answered, Durability, Recorded, Spool, pending_rows
@@ -24,6 +25,7 @@ __all__ = [
     "Moved",
     "Mover",
     "OutcomeRecord",
+    "Pending",
     "PredictionBatch",
     "Recorded",
     "Spool",
@@ -33,6 +35,7 @@ __all__ = [
     "Window",
     "idle_spools",
     "known_rows",
+    "pending",
     "pending_rows",
     "remove_spool",
     "row_digest",

@@ -291,6 +291,13 @@ def encode_outcomes(outcomes: Sequence[OutcomeRecord], *, recorded_at_us: int) -
     return _encoder.encode(_OutcomeBlock(recorded_at_us, list(outcomes)))
 
 
+def recorded_at_us(head: bytes) -> int:
+    """When a block was recorded, from its first 32 bytes: rows that wait may be many, and are not read for it."""
+    start = {0xDC: 3, 0xDD: 5}.get(head[0], 1)  # msgpack's array of 16 and more fields, of 65,536 and more, of few
+    size = {0xCC: 2, 0xD0: 2, 0xCD: 3, 0xD1: 3, 0xCE: 5, 0xD2: 5, 0xCF: 9, 0xD3: 9}.get(head[start], 1)
+    return msgspec.msgpack.decode(head[start : start + size], type=int)
+
+
 def decode_predictions(blocks: Sequence[bytes]) -> pl.DataFrame:
     """Blocks → the rows of the predictions table, in order; inputs as `in_NAME`, features as `f_NAME`."""
     frames = []
