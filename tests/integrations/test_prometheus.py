@@ -128,3 +128,12 @@ def test_the_files_are_copied_to_where_they_are_read(tmp_path):
     ended = subprocess.run([*command[:-1], str(tmp_path / "file" / "in")], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "name another folder" in ended.stderr
+
+
+def test_the_page_names_every_metric_and_every_alert(exposed):
+    page = (Path(__file__).parents[2] / "docs" / "monitoring-endpoint.md").read_text()
+    families = {re.sub("_(bucket|count|sum)$", "", name) for name in exposed if name.startswith("everloop_")}
+    assert set(re.findall(r"everloop_[a-z_]+", page)) - {"everloop_"} == families
+    rules = yaml.safe_load(RULES.read_text())
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule}
+    assert set(re.findall(r"Everloop[A-Za-z]+", page)) == alerts

@@ -16,6 +16,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from playwright.sync_api import sync_playwright
 
+import everloop.serving
 from everloop.data import Column, Contract, decode_rows
 from everloop.serving.docs_page import docs_page
 from everloop.serving.examples import example_outcome, example_row
@@ -180,3 +181,32 @@ def test_the_command_of_the_page_is_answered(served):
     command[1] = running.url + command[1].removeprefix("http://127.0.0.1:8080")
     ended = subprocess.run([*command, "--silent", "--noproxy", "*"], capture_output=True, text=True, check=True)
     assert json.loads(ended.stdout)["errors"] == []
+
+
+def test_every_kind_of_problem_is_described_and_stands_in_the_docs(document):
+    source = Path(everloop.serving.__file__).parent
+    raised = {
+        (status, kind)
+        for path in source.glob("*.py")
+        for status, kind in re.findall(r'Problem\(\s*(\d{3}),\s*"([a-z-]+)"', path.read_text())
+    }
+    described = {
+        (str(one["content"]["application/problem+json"]["example"]["status"]), kind)
+        for one in document["components"]["responses"].values()
+        for kind in re.findall(r"[a-z-]+", one["description"].rsplit("(", 1)[1])
+    }
+    page = (source.parents[2] / "docs" / "http.md").read_text()
+    written = {
+        (status, kind)
+        for status, kinds in re.findall(r"^\| (\d{3}) \| (.*) \|$", page, re.MULTILINE)
+        for kind in re.findall(r"`([a-z-]+)`", kinds)
+    }
+    assert len(raised) > 15
+    assert raised == described == written
+
+
+def test_a_wide_contract_is_shown_in_time():
+    columns = [Column(name=f"V{place}", type="float", role="feature", observed=(-2.5, 2.5)) for place in range(400)]
+    contract = Contract(columns=(*columns, Column(name="Class", type="int", role="target")), positive=1)
+    page = docs_page(openapi([Described(name="fraud", contract=contract, version=1, decides=True)]))
+    assert page.html.count('<td class="what">Seen from -2.5 to 2.5.</td>') == 400
