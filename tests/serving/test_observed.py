@@ -64,6 +64,13 @@ def scraped(running: Endpoint) -> dict:
     return samples(asked(running, "GET", "/metrics").text)
 
 
+def settled(place: Place, running: Endpoint) -> dict:
+    """A scrape that holds whatever either worker has done before: each writes its file once a second."""
+    since = datetime.now(UTC)
+    wait_until(lambda: all(record.at > since for record in read_slots(place.project.state)))
+    return scraped(running)
+
+
 def value(found: dict, name: str, **labels: str) -> float:
     """The sum of the samples that have these labels."""
     return sum(
@@ -83,16 +90,15 @@ def line_of(place: Place, request_id: str) -> dict:
 
 def test_a_scrape_gives_the_numbers_of_all_workers(observed):
     place, running = observed
-    before = scraped(running)
+    before = settled(place, running)
     with ThreadPoolExecutor(8) as pool:
         bodies = [{"rows": [row(number, payment_id=f"all-{number}-{at}") for at in range(20)]} for number in range(40)]
         replies = list(pool.map(lambda body: asked(running, "POST", "/v1/models/fraud/predict", json=body), bodies))
     assert {reply.status_code for reply in replies} == {200}
-    wait_until(lambda: value(scraped(running), "everloop_scored_rows_total", version="1") == 800 + value(
-        before, "everloop_scored_rows_total", version="1"
-    ))  # fmt: skip
+    found = settled(place, running)
     counts = {one.slot: one.requests.get("fraud predict 200", 0) for one in read_slots(place.project.state)}
-    found = scraped(running)
+    scored = value(found, "everloop_scored_rows_total", version="1")
+    assert scored == value(before, "everloop_scored_rows_total", version="1") + 800
     assert all(counts.values()), "both workers had their part"
     assert value(found, "everloop_requests_total", route="predict", model="fraud", status="200") == sum(counts.values())
     assert value(found, "everloop_request_duration_seconds_count", route="predict") == sum(counts.values())
@@ -109,9 +115,10 @@ def test_a_scrape_gives_the_numbers_of_all_workers(observed):
 
 
 def test_prometheus_finds_no_fault_in_it(observed):
-    _, running = observed
+    place, running = observed
     asked(running, "POST", "/v1/models/fraud/predict", json={"rows": [row(1, amount=-1), row(2)]})
     asked(running, "GET", "/nothing")
+    settled(place, running)
     texts: list[str] = []
 
     def counted() -> bool:  # each worker counts the spool by itself, once a second
@@ -193,7 +200,7 @@ def test_a_line_says_who_asked_for_what_and_nothing_of_what_was_in_it(observed):
 def test_both_lanes_name_count_and_log_what_they_answer(observed):
     """Chunks take a request through ASGI, and a length past it."""
     place, running = observed
-    before = scraped(running)
+    before = settled(place, running)
     body = json.dumps(row(90_001)).encode()
     for request_id, sent in (("fast-lane", body), ("other-lane", iter([body]))):
         headers = {"x-request-id": request_id, "content-type": "application/json"}
@@ -215,12 +222,8 @@ def test_both_lanes_name_count_and_log_what_they_answer(observed):
     assert {name: one[name] for name in alike} == {name: other[name] for name in alike}
     assert (one["rows"], one["request_bytes"], one["route"]) == (1, len(body), "predict")
     told = {"route": "predict", "model": "fraud", "status": "200"}
-    wait_until(
-        lambda: (
-            value(scraped(running), "everloop_requests_total", **told)
-            == value(before, "everloop_requests_total", **told) + 2
-        )
-    )
+    counted = value(settled(place, running), "everloop_requests_total", **told)
+    assert counted == value(before, "everloop_requests_total", **told) + 2
 
 
 def test_nobody_writes_into_a_line_what_is_not_theirs(observed):
