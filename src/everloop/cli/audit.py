@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from everloop.control import Served, ServedVersion
     from everloop.ledger import Fact, Head
 
-__all__ = ["audit"]
+__all__ = ["audit", "moment"]
 
 audit = group("audit", "The ledger: every fact, in a chain that can be verified.")
 
@@ -44,8 +44,8 @@ def audit_list(
             subject=subject,
             actor=actor,
             model=None if model is None else here.project.model(model).name,
-            since=_moment(since, "--since", now),
-            until=_moment(until, "--until", now),
+            since=moment(since, "--since", now),
+            until=moment(until, "--until", now),
             limit=last,
             newest_first=True,
         )[::-1]
@@ -73,7 +73,8 @@ def _kinds(said: list[str] | None) -> list[str] | None:
     return kinds
 
 
-def _moment(said: str | None, option: str, now: datetime) -> datetime | None:
+def moment(said: str | None, option: str, now: datetime) -> datetime | None:
+    """The instant that an option says, UTC; None where it was left out."""
     from everloop.project import parse_moment
 
     try:
@@ -165,7 +166,7 @@ def audit_served(
         raise typer.BadParameter("a span begins somewhere: --from")
     with opened() as here:
         now = here.clock.now()
-        asked, begin, stop = (_moment(*one, now) for one in ((at, "--at"), (start, "--from"), (end, "--to")))
+        asked, begin, stop = (moment(*one, now) for one in ((at, "--at"), (start, "--from"), (end, "--to")))
         where = (here.project, here.ledger, here.clock)
         found: tuple[Served, ...]
         if begin is None:

@@ -15,6 +15,7 @@ from everloop.cli.models import models
 from everloop.cli.output import draw, fields, lines, show, table, when
 from everloop.cli.runs import runs
 from everloop.cli.specs import specs
+from everloop.cli.traffic import traffic
 
 __all__ = ["add_to"]
 
@@ -25,7 +26,7 @@ rollouts = group("rollout", "Rollouts: how challengers are exposed.")
 
 def add_to(app: typer.Typer) -> None:
     """The nouns, as groups of commands."""
-    for noun in (models, specs, runs, alerts, rollouts, audit, keys):
+    for noun in (models, specs, runs, alerts, rollouts, traffic, audit, keys):
         app.add_typer(noun)
 
 

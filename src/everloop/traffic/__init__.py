@@ -4,13 +4,17 @@ A worker's answers go to its `Spool` before they are given; the project's one `M
 once; `TrafficLog` reads it: a window of predictions, a matured cohort with its outcomes, what was known when.
 """
 
+from everloop.traffic.export import Exported, OutcomesWanted, export
 from everloop.traffic.idle import IdleSpool, idle_spools, remove_spool
 from everloop.traffic.log import Absent, AnsweredRows, TrafficLog, known_rows
 from everloop.traffic.mover import CRASH_POINTS, Moved, Mover, Stop
+from everloop.traffic.overview import TableBooks, TrafficBooks, traffic_books
 from everloop.traffic.pending import Pending, pending
 from everloop.traffic.place import TrafficRoot, traffic_root
 from everloop.traffic.records import InputColumns, OutcomeRecord, PredictionBatch, row_digest, row_digests
 from everloop.traffic.spool import SPOOL_CRASH_POINTS, Answered, Durability, Recorded, Spool, pending_rows
+from everloop.traffic.spooled import Kind
+from everloop.traffic.tail import Tail, TailRow
 from everloop.traffic.windows import Window, windows
 
 __all__ = [
@@ -20,19 +24,27 @@ __all__ = [
     "Answered",
     "AnsweredRows",
     "Durability",
+    "Exported",
     "IdleSpool",
     "InputColumns",
+    "Kind",
     "Moved",
     "Mover",
     "OutcomeRecord",
+    "OutcomesWanted",
     "Pending",
     "PredictionBatch",
     "Recorded",
     "Spool",
     "Stop",
+    "TableBooks",
+    "Tail",
+    "TailRow",
+    "TrafficBooks",
     "TrafficLog",
     "TrafficRoot",
     "Window",
+    "export",
     "idle_spools",
     "known_rows",
     "pending",
@@ -40,6 +52,7 @@ __all__ = [
     "remove_spool",
     "row_digest",
     "row_digests",
+    "traffic_books",
     "traffic_root",
     "windows",
 ]

@@ -36,7 +36,10 @@ _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFile:
-    """One Parquet file of a table. path: relative to the table. min_us, max_us: its times, to the millisecond."""
+    """One Parquet file of a table. path: relative to the table. min_us, max_us: its times, to the millisecond.
+
+    added_ms: when it became part of the table, by the machine's own clock; None before.
+    """
 
     path: str
     day: dt.date
@@ -44,6 +47,7 @@ class DataFile:
     size_bytes: int
     min_us: int | None
     max_us: int | None
+    added_ms: int | None = None
 
     def overlaps(self, start_us: int | None, end_us: int | None) -> bool:
         """Whether a row in [start_us, end_us) may be in it."""
@@ -69,6 +73,11 @@ class DeltaLog:
         self._transactions: dict[str, int | None] = {}
         self._checkpoint = -1
         self._table: Any = None
+
+    @property
+    def address(self) -> str:
+        """The table as Delta's readers are told of it: a folder, or `s3://…`."""
+        return self._place.uri
 
     @property
     def exists(self) -> bool:
@@ -103,6 +112,15 @@ class DeltaLog:
             return
         while (actions := self._actions(self.version + 1)) is not None:
             self._apply(self.version + 1, actions)
+
+    def appended(self, after: int) -> list[DataFile]:
+        """The files with new rows of the versions after `after`, up to the one that was last read, in order.
+
+        What a compaction rewrote is none of them. Versions whose entries are no longer kept tell nothing.
+        """
+        found = [self._actions(version) for version in range(after + 1, self.version + 1)]
+        adds = [action["add"] for actions in found for action in actions or () if "add" in action]
+        return [self._file_added(add) for add in adds if add.get("dataChange", True)]
 
     def transaction(self, application: str) -> int | None:
         """The newest version an application has committed under its id, or None."""
@@ -238,6 +256,7 @@ class DeltaLog:
             size_bytes=row["size_bytes"],
             min_us=None if low is None else to_us(low),
             max_us=None if high is None else to_us(high),
+            added_ms=row["modification_time"],
         )
 
     @contextmanager
@@ -290,6 +309,7 @@ class DeltaLog:
             size_bytes=add["size"],
             min_us=None if low is None else to_us(dt.datetime.fromisoformat(low)),
             max_us=None if high is None else to_us(dt.datetime.fromisoformat(high)),
+            added_ms=add.get("modificationTime"),
         )
 
     def _write_day(self, day: dt.date, frame: pl.DataFrame) -> DataFile:

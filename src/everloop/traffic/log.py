@@ -40,9 +40,16 @@ class TrafficLog:
         self._predictions = open_table(root, model, PREDICTIONS)
         self._outcomes = open_table(root, model, OUTCOMES)
 
-    def predictions(self, start: datetime | None = None, end: datetime | None = None) -> pl.LazyFrame:
-        """The predictions with `start ≤ event_time < end`, each id once, sorted by event time and id."""
+    def predictions(
+        self, start: datetime | None = None, end: datetime | None = None, *, part: tuple[int, int] = (0, 1)
+    ) -> pl.LazyFrame:
+        """The predictions with `start ≤ event_time < end`, each id once, sorted by event time and id.
+
+        part: the n-th (from 0) of so many parts that the ids are dealt into, where all are too many to be read at once.
+        """
         rows = _window(self._predictions, start, end)
+        if part[1] > 1:
+            rows = rows.filter(pl.col("prediction_id").hash() % part[1] == part[0])
         return rows.sort("event_time", "prediction_id", "recorded_at").unique(
             "prediction_id", keep="first", maintain_order=True
         )
@@ -55,9 +62,12 @@ class TrafficLog:
         rows = _window(self._predictions, start, end).select("prediction_id")
         return rows.filter(pl.col("prediction_id").is_in(ids.implode())).collect()["prediction_id"]
 
-    def outcomes(self, as_of: datetime | None = None, *, name: str | None = None) -> pl.LazyFrame:
+    def outcomes(
+        self, as_of: datetime | None = None, *, name: str | None = None, ids: pl.Series | None = None
+    ) -> pl.LazyFrame:
         """Every outcome known at `as_of` (`observed_at ≤ as_of`), corrections included, repeats dropped.
 
+        ids: of these predictions alone.
         Sorted by prediction id, name, observed_at, recorded_at; a row that says what the one before said of the same
         thing is a repeat. Of several values with both times equal, the last in the order of their text is the newest.
         """
@@ -65,17 +75,19 @@ class TrafficLog:
         rows = _window(self._outcomes, None, end)
         if name is not None:
             rows = rows.filter(pl.col("name") == name)
+        if ids is not None:
+            rows = rows.join(ids.alias("prediction_id").to_frame().lazy(), on="prediction_id", how="semi")
         thing = ["prediction_id", "name"]
         first = pl.struct(thing).ne_missing(pl.struct(thing).shift())
         changed = pl.col("value").ne_missing(pl.col("value").shift())
         return rows.sort(*thing, "observed_at", "recorded_at", "value", nulls_last=False).filter(first | changed)
 
-    def known(self, as_of: datetime, *, name: str) -> pl.LazyFrame:
+    def known(self, as_of: datetime, *, name: str, ids: pl.Series | None = None) -> pl.LazyFrame:
         """What is known of `name` at `as_of`: `prediction_id, outcome, outcome_text, outcome_at`, one row per id.
 
         The newest `observed_at ≤ as_of` wins; what was withdrawn (a null) is not known.
         """
-        newest = self.outcomes(as_of, name=name).unique("prediction_id", keep="last", maintain_order=True)
+        newest = self.outcomes(as_of, name=name, ids=ids).unique("prediction_id", keep="last", maintain_order=True)
         return newest.filter(pl.col("value").is_not_null()).select(
             "prediction_id",
             outcome="number",
@@ -178,6 +190,19 @@ class TrafficLog:
     def days(self) -> list[date]:
         """The UTC days on which predictions happened, oldest first, from the table's own books."""
         return sorted({file.day for file in _fresh(self._predictions).files.values()})
+
+    def rows_by_day(self) -> dict[date, int]:
+        """How many predictions happened on each UTC day, repeats included, oldest first, from the table's own books."""
+        found: dict[date, int] = {}
+        for file in sorted(_fresh(self._predictions).files.values(), key=lambda one: one.day):
+            found[file.day] = found.get(file.day, 0) + file.rows
+        return found
+
+    def rows_by_second(self, start: datetime, end: datetime) -> pl.DataFrame:
+        """`second, rows` of the predictions with `start ≤ event_time < end`, repeats included, in order."""
+        second = pl.col("event_time").dt.truncate("1s").alias("second")
+        counted = _window(self._predictions, start, end).group_by(second).agg(rows=pl.len())
+        return counted.collect(engine="streaming").sort("second")
 
     def count(self) -> tuple[int, int]:
         """Rows of predictions and of outcomes, repeats included, from the tables' own books."""

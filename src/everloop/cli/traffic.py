@@ -1,0 +1,207 @@
+"""`traffic`: what was answered and what turned out to be true, as people take it in hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from everloop.cli.audit import moment
+from everloop.cli.commands import group
+from everloop.cli.context import project_here
+from everloop.cli.daily import AsJson, ModelName
+from everloop.cli.output import fields, json_text, lines, say, show, table, when, width
+
+if TYPE_CHECKING:
+    from everloop.project import Model
+    from everloop.traffic import Kind, TableBooks, TailRow
+
+__all__ = ["traffic"]
+
+traffic = group("traffic", "Traffic: what was answered, and what turned out to be true.")
+
+_FOLLOW_S = 0.25
+_DAYS = 14
+_ID = 22
+
+
+@traffic.command("list")
+def traffic_list(as_json: AsJson = False) -> None:
+    """Each model's traffic: how much, from when to when, what waits."""
+    from everloop.traffic import traffic_books, traffic_root
+
+    project = project_here()
+    root = traffic_root(project)
+    found = [traffic_books(root, project.paths.spool, name) for name in sorted(project.models)]
+    if as_json:
+        show([one.to_dict() for one in found])
+        return
+    rows = [
+        (one.model, f"{one.predictions.rows:,}", f"{one.outcomes.rows:,}", when(one.predictions.first),
+         when(one.predictions.last), f"{one.predictions.waiting + one.outcomes.waiting:,}")
+        for one in found
+    ]  # fmt: skip
+    table(("model", "predictions", "outcomes", "from", "to", "waiting"), rows, empty="no model here")
+
+
+@traffic.command("show")
+def traffic_show(
+    model: ModelName = None,
+    columns: Annotated[bool, typer.Option("--columns", help="Every column of both tables, with its type.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """One model's two tables: where, how many rows, on which days."""
+    from everloop.registry import size_text
+    from everloop.traffic import traffic_books, traffic_root
+
+    project = project_here()
+    found = traffic_books(traffic_root(project), project.paths.spool, project.model(model).name)
+    if as_json:
+        show(found.to_dict())
+        return
+    for one in (found.predictions, found.outcomes):
+        lines(f"{found.model}: {one.name}")
+        fields(
+            {
+                "  rows": f"{one.rows:,} in the log, {one.waiting:,} wait in spools",
+                "  from": when(one.first),
+                "  to": when(one.last),
+                "  size": f"{size_text(one.bytes)} in {one.files} file{'' if one.files == 1 else 's'}",
+                "  Delta table": one.address if one.version >= 0 else None,
+            }
+        )
+        if columns:
+            fields({f"    {name}": dtype for name, dtype in one.columns.items()})
+    _tell_days(found.predictions)
+
+
+def _tell_days(books: TableBooks) -> None:
+    """The newest days, with a bar."""
+    days = list(books.days.items())[-_DAYS:]
+    if not days:
+        say("nothing is in the log yet; traffic comes through 'everloop up', and history through "
+            "'everloop traffic import'")  # fmt: skip
+        return
+    most = max(rows for _, rows in days)
+    lines("rows by UTC day of the event" + (f", the newest {_DAYS}" if len(books.days) > _DAYS else ""))
+    for day, rows in days:
+        lines(f"  {day}  {rows:>12,}  {'▇' * max(1, round(30 * rows / most))}")
+
+
+@traffic.command("tail")
+def traffic_tail(
+    model: ModelName = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they come, until Ctrl-C.")] = False,
+    outcomes: Annotated[bool, typer.Option("--outcomes", help="Outcomes as well.")] = False,
+    last: Annotated[int, typer.Option("--last", "-n", min=0, help="How many of the newest.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """The newest predictions, as they were recorded: from the log, and from spools what is on its way there."""
+    import time
+
+    from everloop.traffic import Tail, traffic_root
+
+    project = project_here()
+    chosen = project.model(model)
+    kinds: tuple[Kind, ...] = ("predictions", "outcomes") if outcomes else ("predictions",)
+    tail = Tail(traffic_root(project), project.paths.spool, chosen.name, clock=project.clock(), kinds=kinds)
+    newest = tail.newest(last)
+    if not as_json and (newest or follow):
+        lines(_HEAD)
+    for one in newest:
+        lines(_json_line(one) if as_json else _line(one, chosen))
+    if not newest and last and not follow:
+        say(f"{chosen.name} has no traffic yet; it comes through 'everloop up', and history through "
+            "'everloop traffic import'")  # fmt: skip
+    while follow:
+        for one in tail.more():
+            lines(_json_line(one) if as_json else _line(one, chosen))
+        time.sleep(_FOLLOW_S)
+
+
+Moment = "ISO 8601, UTC where no zone stands, or how long ago: 7d."
+
+
+@traffic.command("export")
+def traffic_export(
+    model: ModelName = None,
+    out: Annotated[Path, typer.Option(help="The file: *.parquet, *.csv or *.ndjson.")] = ...,  # type: ignore[assignment]
+    start: Annotated[str | None, typer.Option("--from", help=f"Events from then on. {Moment}")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Events before then.")] = None,
+    outcomes: Annotated[bool, typer.Option("--outcomes", help="With what turned out to be true.")] = False,
+    as_of: Annotated[str | None, typer.Option(help="Outcomes as they were known then; now where left out.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Over a file that is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Predictions as one file, by event time, with their outcomes where asked; any number of rows."""
+    from everloop.errors import UsageError
+    from everloop.traffic import OutcomesWanted, TrafficLog, export, pending_rows, traffic_root
+
+    project = project_here()
+    chosen = project.model(model)
+    now = project.clock().now()
+    if as_of is not None and not outcomes:
+        raise UsageError("--as-of says which outcomes were known; add --outcomes, or for predictions alone --to")
+    wanted = OutcomesWanted(
+        target=chosen.data.target, as_of=moment(as_of, "--as-of", now) or now, delay=chosen.outcome.delay
+    )
+    done = export(
+        TrafficLog(traffic_root(project), chosen.name),
+        out,
+        start=moment(start, "--from", now),
+        end=moment(end, "--to", now),
+        outcomes=wanted if outcomes else None,
+        force=force,
+    )
+    waiting = pending_rows(project.paths.spool)
+    if as_json:
+        show(done.to_dict() | {"waiting": waiting})
+    else:
+        known = {} if done.known is None else {"outcomes": f"{done.known:,}"}
+        fields({"rows": f"{done.rows:,}", **known, "from": when(done.first), "to": when(done.last), "file": done.path})
+    if waiting:
+        say(f"{waiting:,} rows still wait in spools and are not in it; 'everloop up' moves them to the log")
+
+
+_HEAD = f"{'recorded, UTC':<15}{'id':<{_ID}}  {'by':<5}{'side':<11}{'score':>8}  decision"
+
+
+def _json_line(one: TailRow) -> str:
+    return json_text({"table": one.kind} | {name: _finite(value) for name, value in one.row.items()})
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no word for a score that is no number."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return {name: _finite(item) for name, item in value.items()} if isinstance(value, dict) else value
+
+
+def _line(one: TailRow, model: Model) -> str:
+    """At most as wide as the terminal."""
+    row = one.row
+    begin = f"{one.at:%m-%d %H:%M:%S} {_short(row['prediction_id']):<{_ID}}  "
+    if one.kind == "outcomes":
+        said = "withdrawn" if row["value"] is None else f"= {row['value']}"
+        source = f" ({row['source']})" if row["source"] else ""
+        rest = f"outcome {row['name']} {said}{source}"
+    else:
+        by = "–" if row["answered_version"] is None else f"v{row['answered_version']}"
+        score = "–" if row["score"] is None else f"{row['score']:.4g}"
+        rest = f"{by:<5}{row['side'] or '–':<11}{score:>8}  {_decision(row, model)}"
+    whole = begin + rest
+    return whole if len(whole) <= width() else f"{whole[: width() - 1]}…"
+
+
+def _short(identity: str) -> str:
+    """Ids made by the endpoint begin alike and differ at the end."""
+    return identity if len(identity) <= _ID else f"{identity[:8]}…{identity[len(identity) - _ID + 9 :]}"
+
+
+def _decision(row: Any, model: Model) -> str:
+    decided = row["decision"]
+    return "–" if decided is None else model.positive_label if decided else model.negative_label
