@@ -36,7 +36,7 @@ def test_a_role_may_what_the_table_says_and_nothing_else(role: str) -> None:
     assert may == {action for action in ACTIONS if role in ACTIONS[action]} | {"read"}
     expected = {
         "viewer": {"read"},
-        "scientist": {"read", "search", "put", "score", "train", "check", "alert"},
+        "scientist": {"read", "search", "put", "score", "train", "check", "alert", "import"},
         "approver": {"read", "approve"},
         "operator": set(ACTIONS) - {"search", "put", "approve"},
     }

@@ -13,8 +13,8 @@ from everloop.project import EVERYONE, RoleName, roles_of
 __all__ = ["ACTIONS", "Action", "authorise"]
 
 Action: TypeAlias = Literal[
-    "alert", "approve", "check", "key", "operate", "prune", "put", "read", "rollback", "rollout", "run", "schedule",
-    "score", "search", "train",
+    "alert", "approve", "check", "forget", "import", "key", "operate", "prune", "put", "read", "rollback", "rollout",
+    "run", "schedule", "score", "search", "train",
 ]  # fmt: skip
 
 ACTIONS: Final[Mapping[Action, tuple[RoleName, ...]]] = MappingProxyType(
@@ -22,6 +22,8 @@ ACTIONS: Final[Mapping[Action, tuple[RoleName, ...]]] = MappingProxyType(
         "alert": ("scientist", "operator"),
         "approve": ("approver",),
         "check": ("scientist", "operator"),
+        "forget": ("operator",),
+        "import": ("scientist", "operator"),
         "key": ("operator",),
         "operate": ("operator",),
         "prune": ("operator",),
@@ -43,6 +45,8 @@ _TOLD: Final[Mapping[Action, str]] = MappingProxyType(
         "alert": "close alerts",
         "approve": "approve specs",
         "check": "judge windows",
+        "forget": "forget people",
+        "import": "import traffic",
         "key": "make or revoke keys",
         "operate": "run the project's processes",
         "prune": "prune",

@@ -10,11 +10,12 @@ import typer
 
 from everloop.cli.audit import moment
 from everloop.cli.commands import group
-from everloop.cli.context import project_here
+from everloop.cli.context import me, opened, project_here
 from everloop.cli.daily import AsJson, ModelName
 from everloop.cli.output import fields, json_text, lines, say, show, table, when, width
 
 if TYPE_CHECKING:
+    from everloop.production import History
     from everloop.project import Model
     from everloop.traffic import Kind, TableBooks, TailRow
 
@@ -25,6 +26,7 @@ traffic = group("traffic", "Traffic: what was answered, and what turned out to b
 _FOLLOW_S = 0.25
 _DAYS = 14
 _ID = 22
+_ALIKE = 0.99
 
 
 @traffic.command("list")
@@ -163,6 +165,126 @@ def traffic_export(
         fields({"rows": f"{done.rows:,}", **known, "from": when(done.first), "to": when(done.last), "file": done.path})
     if waiting:
         say(f"{waiting:,} rows still wait in spools and are not in it; 'everloop up' moves them to the log")
+
+
+@traffic.command("import")
+def traffic_import(
+    file: Annotated[str, typer.Argument(help="Past predictions: CSV, Parquet or a Delta folder.")],
+    model: ModelName = None,
+    version: Annotated[str | None, typer.Option(help="Whose answers they count as: 3, v3; or the champion.")] = None,
+    identity: Annotated[str | None, typer.Option("--id", help="Column of each prediction's id.")] = None,
+    time: Annotated[str | None, typer.Option(help="Column of when it happened; model.yaml's where left out.")] = None,
+    entity: Annotated[str | None, typer.Option(help="Column of whom it is about.")] = None,
+    score: Annotated[str | None, typer.Option(help="Column of the score; guessed by name where left out.")] = None,
+    decision: Annotated[str | None, typer.Option(help="Column of what was decided.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Scores from it on were decided positive, where no column says.")
+    ] = None,
+    positive: Annotated[str | None, typer.Option(help="What the decision's column holds for yes.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="Column of what turned out to be true.")] = None,
+    observed_at: Annotated[
+        str | None, typer.Option(help="Column of when that was known; when it was due where left out.")
+    ] = None,
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", metavar="NAME=COLUMN", help="An input that is called otherwise.")
+    ] = None,
+    told: Annotated[str, typer.Option("--source", help="Who told the outcomes, for whoever reads them.")] = "import",
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out rows that cannot be used.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would come in, and write nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Past predictions of another system, so that windows of before can be judged.
+
+    A file adds its rows once, however often it is imported. Nothing is written where a row breaks the contract, or has
+    an id that is recorded with other content.
+    """
+    from everloop.production import SaidColumns, import_history, version_of_history
+
+    said = SaidColumns(
+        id=identity,
+        time=time,
+        entity=entity,
+        score=score,
+        decision=decision,
+        threshold=threshold,
+        positive=positive,
+        outcome=outcome,
+        observed_at=observed_at,
+        inputs=_pairs(inputs or []),
+    )
+    with opened(may="read" if dry_run else "import") as here:
+        chosen = here.project.model(model)
+        found = import_history(
+            here.project,
+            here.ledger,
+            here.clock,
+            model=chosen,
+            source=file,
+            said=said,
+            version=version_of_history(here.ledger, chosen.name, version),
+            actor="" if dry_run else me(),
+            told=told,
+            dry_run=dry_run,
+            skip_bad=skip_bad,
+        )
+    if as_json:
+        show(found.to_dict() | {"dry_run": dry_run})
+        return
+    _tell_import(found, dry_run=dry_run)
+
+
+def _pairs(said: list[str]) -> dict[str, str]:
+    """NAME=COLUMN, as often as it was given."""
+    pairs = {}
+    for text in said:
+        name, equals, column = text.partition("=")
+        if not (name and equals and column):
+            raise typer.BadParameter(f"{text!r} is no NAME=COLUMN, such as amount=TX_AMOUNT", param_hint="--input")
+        pairs[name] = column
+    return pairs
+
+
+def _tell_import(found: History, *, dry_run: bool) -> None:
+    """What came in, or would; as what; and what is judged of it."""
+    if found.again:
+        say(f"{found.source} was imported by {found.by} on {when(found.at)} UTC (fact {found.fact}); nothing was added")
+        return
+    columns = found.columns
+    decided = columns.decision or (None if columns.threshold is None else f"score >= {columns.threshold:.6g}")
+    left_out = {} if not found.left_out else {"left out": f"{found.left_out:,}"}
+    seen = columns.observed_at or "when they were due" if columns.outcome else None
+    fields(
+        {
+            "rows": f"{found.rows:,} in {found.source}",
+            "would be added" if dry_run else "added": f"{found.new:,} as answers of v{found.version}",
+            "there already": f"{found.repeated:,}",
+            **left_out,
+            "from": when(found.first),
+            "to": when(found.last),
+            "score": columns.score,
+            "decision": decided,
+            "id": columns.id or "made of the file and the row's place",
+            "outcomes": None if columns.outcome is None else f"{found.outcomes:,} of {columns.outcome}, known {seen}",
+        }
+    )
+    for problem in found.problems:
+        say(f"left out: {problem.sentence}")
+    _tell_agreement(found)
+    if found.judged_to is not None and found.first is not None and found.first < found.judged_to:
+        say(f"windows up to {when(found.judged_to)} UTC were judged already, and are not judged again; 'everloop check "
+            "FILE' judges a file by itself")  # fmt: skip
+    say("nothing was written; without --dry-run it is" if dry_run else "next: everloop check")
+
+
+def _tell_agreement(found: History) -> None:
+    like = found.agreement
+    if like is None:
+        return
+    alike = "" if like.decisions is None else f"; {like.decisions:.1%} are decided alike"
+    say(f"v{found.version} scores {like.rows:,} of them {like.off:.2g} from the file, in the median{alike}")
+    if (like.decisions is not None and like.decisions < _ALIKE) or (like.decisions is None and like.off > 0):
+        say(f"these are not v{found.version}'s own answers: its windows are judged by its baseline and its promise, "
+            "and tell how the other system did against them")  # fmt: skip
 
 
 _HEAD = f"{'recorded, UTC':<15}{'id':<{_ID}}  {'by':<5}{'side':<11}{'score':>8}  decision"

@@ -116,6 +116,8 @@ __all__ = [
     "SpecPut",
     "SpecWritten",
     "StepFailure",
+    "TrafficForgotten",
+    "TrafficImported",
     "VerdictRecord",
     "VersionRegistered",
     "Window",
@@ -394,6 +396,43 @@ class NoticeSet(Payload, frozen=True, kw_only=True):
     kinds: dict[str, int]
 
 
+class TrafficImported(Payload, frozen=True, kw_only=True):
+    """Predictions that another system made came to the log, as those of `version`; each row once.
+
+    source: the file as it was named. sha256: of its bytes; of a folder, of its files' names and theirs. rows: added;
+    repeated: that were there as they are; left_out: that could not be used, or are of someone who was forgotten.
+    outcomes: added. start, end: event times of the rows. columns: what was read as what.
+    """
+
+    model: Name
+    version: Number
+    source: Name
+    sha256: Name
+    rows: Count = 0
+    repeated: Count = 0
+    left_out: Count = 0
+    outcomes: Count = 0
+    start: datetime | None = None
+    end: datetime | None = None
+    columns: dict[str, JSON] = msgspec.field(default_factory=dict)
+
+
+class TrafficForgotten(Payload, frozen=True, kw_only=True):
+    """Someone's rows go from the traffic, written before they do; asked for again, what is left goes.
+
+    subject: HMAC-SHA256 of the entity's key, under a secret that lies with the traffic tables and not in the ledger.
+    predictions, outcomes: rows that were found, in the log and in the spools of one machine. unreached: what may hold
+    rows still, in words.
+    """
+
+    model: Name
+    subject: Name
+    reason: Name
+    predictions: Count = 0
+    outcomes: Count = 0
+    unreached: list[str] = msgspec.field(default_factory=list)
+
+
 KINDS: Final[Mapping[str, type[Payload]]] = {
     "alert.closed": AlertClosed,
     "alert.opened": AlertOpened,
@@ -437,6 +476,8 @@ KINDS: Final[Mapping[str, type[Payload]]] = {
     "spec.arrived": SpecArrived,
     "spec.put": SpecPut,
     "spec.written": SpecWritten,
+    "traffic.forgotten": TrafficForgotten,
+    "traffic.imported": TrafficImported,
     "version.registered": VersionRegistered,
 }
 

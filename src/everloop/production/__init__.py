@@ -6,6 +6,8 @@ from everloop.production.configuration import Configuration, Part
 from everloop.production.data_gates import DataEvidence, judge_data_gates
 from everloop.production.file_specs import FileSpecs
 from everloop.production.gates import GateEvidence, GateVerdict, judge_gates, refusal
+from everloop.production.history import Agreement, History, import_history, version_of_history
+from everloop.production.history_columns import SaidColumns
 from everloop.production.memory_specs import MemorySpecs
 from everloop.production.notebook_file import read_notebook_file
 from everloop.production.own_evidence import OwnGateEvidence
@@ -20,6 +22,7 @@ __all__ = [
     "GROUP",
     "PIPELINE",
     "SCORING",
+    "Agreement",
     "ApprovedSpec",
     "Arrival",
     "Configuration",
@@ -27,10 +30,12 @@ __all__ = [
     "FileSpecs",
     "GateEvidence",
     "GateVerdict",
+    "History",
     "MemorySpecs",
     "OwnGateEvidence",
     "Part",
     "PipelineResources",
+    "SaidColumns",
     "ScoredFile",
     "SpecStore",
     "SpecStoreKind",
@@ -39,6 +44,7 @@ __all__ = [
     "arrive",
     "as_spec",
     "everything_known",
+    "import_history",
     "judge_data_gates",
     "judge_gates",
     "modified_by",
@@ -53,5 +59,6 @@ __all__ = [
     "start_training",
     "training_workflow",
     "trains_the_same",
+    "version_of_history",
     "whole_spec",
 ]

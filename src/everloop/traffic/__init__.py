@@ -5,7 +5,9 @@ once; `TrafficLog` reads it: a window of predictions, a matured cohort with its 
 """
 
 from everloop.traffic.export import Exported, OutcomesWanted, export
+from everloop.traffic.forgotten_keys import ForgottenKeys, subject_of
 from everloop.traffic.idle import IdleSpool, idle_spools, remove_spool
+from everloop.traffic.imported import IMPORTED, IMPORT_POINTS, Differing, ImportLog, Sorted, prediction_rows
 from everloop.traffic.log import Absent, AnsweredRows, TrafficLog, known_rows
 from everloop.traffic.mover import CRASH_POINTS, Moved, Mover, Stop
 from everloop.traffic.overview import TableBooks, TrafficBooks, traffic_books
@@ -19,13 +21,18 @@ from everloop.traffic.windows import Window, windows
 
 __all__ = [
     "CRASH_POINTS",
+    "IMPORTED",
+    "IMPORT_POINTS",
     "SPOOL_CRASH_POINTS",
     "Absent",
     "Answered",
     "AnsweredRows",
+    "Differing",
     "Durability",
     "Exported",
+    "ForgottenKeys",
     "IdleSpool",
+    "ImportLog",
     "InputColumns",
     "Kind",
     "Moved",
@@ -35,6 +42,7 @@ __all__ = [
     "Pending",
     "PredictionBatch",
     "Recorded",
+    "Sorted",
     "Spool",
     "Stop",
     "TableBooks",
@@ -49,9 +57,11 @@ __all__ = [
     "known_rows",
     "pending",
     "pending_rows",
+    "prediction_rows",
     "remove_spool",
     "row_digest",
     "row_digests",
+    "subject_of",
     "traffic_books",
     "traffic_root",
     "windows",

@@ -172,11 +172,12 @@ class DeltaLog:
         add: Sequence[DataFile],
         remove: Sequence[DataFile] = (),
         transactions: Mapping[str, int] | None = None,
+        once: bool = False,
     ) -> int:
         """Make files part of the table, in one version; returns it once it has been read back.
 
         remove: files whose rows are all in `add` (a compaction). Raises Conflict where another process has
-        removed one of them meanwhile: then nothing is committed.
+        removed one of them meanwhile, or with `once` has committed one of the transactions: then nothing is committed.
         """
         # The age of files is real time, also where the calendar is simulated.
         at_ms = to_us(SystemClock().now()) // 1000
@@ -188,6 +189,8 @@ class DeltaLog:
             gone = [file.path for file in remove if file.path not in self.files]
             if gone:
                 raise Conflict(f"{self._place.uri} was compacted by another process; it holds no {gone[0]} any more")
+            if once and any((self.transaction(name) or 0) >= n for name, n in (transactions or {}).items()):
+                raise Conflict(f"another process has committed the same to {self._place.uri}")
         read_back = self._actions(self.version + 1)
         if read_back != actions:
             raise TrafficError(f"version {self.version + 1} of {self._place.uri} was not read back as it was written")

@@ -21,8 +21,8 @@ from everloop.traffic.log import TrafficLog
 __all__ = ["ENDINGS", "Exported", "OutcomesWanted", "export"]
 
 ENDINGS: Final = (".parquet", ".csv", ".ndjson")
-_SLICE_ROWS: Final = 200_000
-_CHAPTER_ROWS: Final = 1_000_000
+_SLICE_ROWS: Final = 100_000
+_CHAPTER_ROWS: Final = 500_000
 _SECOND: Final = timedelta(seconds=1)
 _US: Final = timedelta(microseconds=1)
 _TIME: Final = pl.Datetime("us", "UTC")

@@ -15,6 +15,7 @@ import polars as pl
 
 from everloop.clock import from_us, to_us
 from everloop.traffic.delta import DataFile, DeltaLog
+from everloop.traffic.imported import IMPORTED
 from everloop.traffic.place import TrafficRoot
 from everloop.traffic.tables import OUTCOMES, PREDICTIONS, open_table
 
@@ -160,13 +161,16 @@ class TrafficLog:
     def answered(self, spans: Sequence[tuple[datetime, datetime | None]]) -> list[list[AnsweredRows]]:
         """Who answered the rows that were recorded in each span [start, end), each id once, by version and revision.
 
+        Rows that another system answered, and that were imported, are none of them.
+
         spans: oldest first, none overlapping another; an end of None is open. It is the time of the answer that counts
         and not that of the event, so every file is opened, and of it three columns.
         """
         starts = pl.DataFrame({"at": [start for start, _ in spans]}, schema={"at": pl.Datetime("us", "UTC")})
         starts = starts.with_row_index("span").set_sorted("at")
         columns = ("prediction_id", "recorded_at", "answered_version", "routing_revision")
-        rows = _window(self._predictions, None, None).select(columns).sort("recorded_at")
+        ours = pl.col("side").ne_missing(IMPORTED)
+        rows = _window(self._predictions, None, None).filter(ours).select(columns).sort("recorded_at")
         placed = rows.unique("prediction_id", keep="first", maintain_order=True).join_asof(
             starts.lazy(), left_on="recorded_at", right_on="at", strategy="backward"
         )

@@ -27,6 +27,7 @@ import polars as pl
 from everloop.clock import Clock, to_us
 from everloop.errors import AlreadyRunning, Conflict, IntegrationError, StorageFull, TrafficError, no_room
 from everloop.traffic.delta import DataFile, DeltaLog
+from everloop.traffic.moving import alone_with_the_tables
 from everloop.traffic.place import TrafficRoot, tables_of
 from everloop.traffic.records import decode_outcomes, decode_predictions
 from everloop.traffic.spool import APPEND_LOCK, KEEP_ROWS, KEEP_S, Durability, connect, databases, file_lock, is_held
@@ -242,10 +243,11 @@ class Mover:
         """Move all that waits now. Raises StorageFull where the disk has no room; the spools keep their rows then."""
         rows = {"predictions": 0, "outcomes": 0}
         try:
-            sources = self._found()
-            for model, kind in sorted({stream for source in sources for stream in source.streams()}):
-                rows[kind] += self._move_stream(sources, model, kind)
-            self._keep_house(sources, moved=any(rows.values()))
+            with alone_with_the_tables(self._spool):
+                sources = self._found()
+                for model, kind in sorted({stream for source in sources for stream in source.streams()}):
+                    rows[kind] += self._move_stream(sources, model, kind)
+                self._keep_house(sources, moved=any(rows.values()))
         except (OSError, sqlite3.DatabaseError) as error:
             raise _as_ours(error, _where(self._traffic)) from error
         return Moved(**rows)

@@ -21,7 +21,14 @@ import polars as pl
 
 from everloop.errors import TrafficError
 
-__all__ = ["InputColumns", "OutcomeRecord", "PredictionBatch", "row_digest", "row_digests"]
+__all__ = [
+    "InputColumns",
+    "OutcomeRecord",
+    "PredictionBatch",
+    "row_digest",
+    "row_digests",
+    "storable",
+]
 
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 # Below it a float and a whole number of the same value are one number.
@@ -427,7 +434,7 @@ def _inputs(blocks: Sequence[_Block]) -> pl.DataFrame:
     frames = [frame for run in runs for frame in _read_run(run)]
     joined = frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed")
     # Series by series: an expression for each of many columns costs several times as much on frames this small.
-    return pl.DataFrame([_storable(column) for column in joined.get_columns() if column.dtype != pl.Null])
+    return pl.DataFrame([storable(column) for column in joined.get_columns() if column.dtype != pl.Null])
 
 
 def _shape(inputs: bytes | _Columns) -> object:
@@ -469,7 +476,7 @@ def _read(streams: Sequence[bytes]) -> list[pl.DataFrame]:
     return [pl.read_ipc_stream(b"".join((streams[0][:head], *batches, _END_OF_STREAM)))]
 
 
-def _storable(column: pl.Series) -> pl.Series:
+def storable(column: pl.Series) -> pl.Series:
     """An input as one of the few types the log holds, so that a contract's detail does not split a column."""
     dtype = column.dtype
     if dtype.is_integer():

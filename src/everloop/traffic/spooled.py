@@ -19,7 +19,7 @@ from everloop.traffic.records import decode_outcomes, decode_predictions
 from everloop.traffic.spool import connect, databases
 from everloop.traffic.tables import OUTCOMES, PREDICTIONS
 
-__all__ = ["Kind", "SpoolPlaces", "last_blocks", "waiting_count", "waiting_rows", "waiting_since"]
+__all__ = ["Kind", "SpoolPlaces", "each_waiting", "last_blocks", "waiting_count", "waiting_rows", "waiting_since"]
 
 Kind = Literal["predictions", "outcomes"]
 SpoolPlaces = dict[str, int]
@@ -30,6 +30,7 @@ _DECODE: Final[dict[Kind, Callable[[Sequence[bytes]], pl.DataFrame]]] = {
     "outcomes": decode_outcomes,
 }
 _EMPTY: Final = {"predictions": PREDICTIONS, "outcomes": OUTCOMES}
+_AT_ONCE: Final = 200
 _NEWEST: Final = "SELECT rows, body FROM block WHERE model = ? AND kind = ? ORDER BY seq DESC"
 _SINCE: Final = "SELECT seq, body FROM block WHERE model = ? AND kind = ? AND seq > ? ORDER BY seq"
 
@@ -56,6 +57,14 @@ def waiting_since(folder: Path, model: str, kind: Kind, seen: SpoolPlaces) -> pl
             bodies.append(body)
             seen[uuid] = seq
     return _decoded(kind, bodies)
+
+
+def each_waiting(folder: Path, model: str, kind: Kind) -> Iterator[pl.DataFrame]:
+    """The rows that wait, a few blocks at a time."""
+    for connection in _spools(folder):
+        blocks = connection.execute(_SINCE, (model, kind, -1))
+        while bodies := [body for _, body in blocks.fetchmany(_AT_ONCE)]:
+            yield _decoded(kind, bodies)
 
 
 def last_blocks(folder: Path) -> SpoolPlaces:

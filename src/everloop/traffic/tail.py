@@ -121,9 +121,19 @@ def _newest_of(log: DeltaLog, n: int, *, dated: bool) -> pl.DataFrame:
             best = pl.concat([best, times]).sort(descending=True).head(n)
     if not len(best):
         return _read(log, log.scan([]))
-    oldest = best[-1]
-    files = [file for file, newest in holding if newest >= oldest]
-    rows = _read(log, log.scan(files).filter(pl.col("recorded_at") >= oldest))
+    oldest, frames, left = best[-1], [], n
+    # Of files whose newest rows are just so old any will do, once there are enough.
+    for file, newest in sorted(holding, key=lambda one: one[1], reverse=True):
+        if newest < oldest or (newest == oldest and left <= 0):
+            break
+        frames.append(_end_of(log, file, oldest, n))
+        left -= frames[-1].height
+    return pl.concat(frames, how="diagonal_relaxed").sort("recorded_at", maintain_order=True).tail(n)
+
+
+def _end_of(log: DeltaLog, file: DataFile, oldest: datetime, n: int) -> pl.DataFrame:
+    """A file's last `n` rows of those recorded since `oldest`; an import has one time for all of its rows."""
+    rows = _read(log, log.scan([file]).filter(pl.col("recorded_at") >= oldest))
     return rows.sort("recorded_at", maintain_order=True).tail(n)
 
 
