@@ -45,6 +45,7 @@ CHANGES: dict[str, tuple[Action, str]] = {
     "serve": ("operate", ""),
     "spec get": ("put", "--from-mlflow r"),
     "spec put": ("put", "fraud-s1"),
+    "traffic forget": ("forget", "c1 --yes --reason asked"),
     "traffic import": ("import", "none.parquet"),
     "train": ("train", ""),
     "up": ("operate", ""),

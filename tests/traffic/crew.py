@@ -1,4 +1,4 @@
-"""Processes that tests start and kill: `crew.py record|move|starve|wait_out FOLDER …`."""
+"""Processes that tests start and kill: `crew.py record|move|forget|starve|wait_out FOLDER …`."""
 
 import itertools
 import logging
@@ -47,6 +47,11 @@ def move(world: World, point: str, arrival: int) -> None:
             print("moved", flush=True)
 
 
+def forget(world: World, entity: str, point: str, arrival: int) -> None:
+    """Forget someone, and die at a point."""
+    world.forgetting(entity, crash=dies_at(point, arrival)).erase()
+
+
 def starve(world: World, limit_bytes: int) -> None:
     """Move where no file may grow beyond a limit."""
     with world.mover() as mover:
@@ -81,5 +86,7 @@ if __name__ == "__main__":
         record(place, int(rest[0]))
     elif task == "move":
         move(place, rest[0], int(rest[1]))
+    elif task == "forget":
+        forget(place, rest[0], rest[1], int(rest[2]))
     else:
         {"starve": starve, "wait_out": wait_out}[task](place, int(rest[0]))

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from everloop.clock import SimulatedClock, to_us
-from everloop.traffic import Mover, OutcomeRecord, PredictionBatch, Spool, TrafficLog, row_digest
+from everloop.traffic import Forgetting, Mover, OutcomeRecord, PredictionBatch, Spool, TrafficLog, row_digest
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 MODEL = "fraud"
@@ -74,6 +74,9 @@ class World:
     def move(self) -> None:
         with self.mover() as mover:
             mover.move_once()
+
+    def forgetting(self, entity: str, **options: Any) -> Forgetting:
+        return Forgetting(self.traffic, self.spools, MODEL, entity, **{"alone": True} | options)
 
     @property
     def log(self) -> TrafficLog:

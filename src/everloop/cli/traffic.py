@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,7 @@ from everloop.cli.output import fields, json_text, lines, say, show, table, when
 if TYPE_CHECKING:
     from everloop.production import History
     from everloop.project import Model
-    from everloop.traffic import Kind, TableBooks, TailRow
+    from everloop.traffic import Kind, OfEntity, TableBooks, TailRow
 
 __all__ = ["traffic"]
 
@@ -267,6 +268,8 @@ def _tell_import(found: History, *, dry_run: bool) -> None:
             "outcomes": None if columns.outcome is None else f"{found.outcomes:,} of {columns.outcome}, known {seen}",
         }
     )
+    if found.forgotten:
+        say(f"left out: {found.forgotten:,} rows of people who were forgotten after they happened")
     for problem in found.problems:
         say(f"left out: {problem.sentence}")
     _tell_agreement(found)
@@ -285,6 +288,55 @@ def _tell_agreement(found: History) -> None:
     if (like.decisions is not None and like.decisions < _ALIKE) or (like.decisions is None and like.off > 0):
         say(f"these are not v{found.version}'s own answers: its windows are judged by its baseline and its promise, "
             "and tell how the other system did against them")  # fmt: skip
+
+
+@traffic.command("forget")
+def traffic_forget(
+    entity: Annotated[str, typer.Argument(help="Whose rows go, as the entity's column holds it.")],
+    model: ModelName = None,
+    reason: Annotated[str, typer.Option(help="Why, for whoever reads the audit; name nobody in it.")] = ...,  # type: ignore[assignment]
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete someone's rows from the traffic, for good: log, spools, outcomes and the files that held them."""
+    from everloop.registry import forget, theirs
+
+    with opened(may="forget") as here:
+        chosen = here.project.model(model)
+        if re.search(rf"(?<!\w){re.escape(entity)}(?!\w)", reason):
+            raise typer.BadParameter("the ledger is kept for good; say it without whose rows they are",
+                                     param_hint="--reason")  # fmt: skip
+        if not yes:
+            _ask(theirs(here.project, chosen, entity), chosen)
+        done = forget(here.project, here.ledger, model=chosen, entity=entity, reason=reason, actor=me())
+    if as_json:
+        show(done.to_dict())
+        return
+    fields(
+        {
+            "model": done.model,
+            "predictions": f"{done.predictions:,} deleted from the log",
+            "outcomes": f"{done.outcomes:,} deleted from the log",
+            "spools": f"{done.waiting:,} waiting rows deleted",
+            "stands in the ledger as": f"{done.subject[:16]}…",
+            "fact": "none more, as nothing was left" if done.fact is None else done.fact,
+        }
+    )
+    for one in done.unreached:
+        say(f"not reached: {one}")
+
+
+def _ask(found: OfEntity, model: Model) -> None:
+    """Say what goes, and go on only where someone says yes. Raises UsageError where nobody can be asked."""
+    import sys
+
+    from everloop.errors import Refused, UsageError
+
+    told = f"{found.predictions:,} predictions, {found.outcomes:,} outcomes and {found.waiting:,} waiting rows"
+    if not sys.stdin.isatty():
+        raise UsageError(f"{told} of {model.name} would go for good, and nobody is here to be asked; say --yes")
+    if not typer.confirm(f"{told} of {model.name} go for good. Go on?", err=True):
+        raise Refused("nothing was deleted")
 
 
 _HEAD = f"{'recorded, UTC':<15}{'id':<{_ID}}  {'by':<5}{'side':<11}{'score':>8}  decision"

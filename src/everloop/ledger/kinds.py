@@ -421,8 +421,8 @@ class TrafficForgotten(Payload, frozen=True, kw_only=True):
     """Someone's rows go from the traffic, written before they do; asked for again, what is left goes.
 
     subject: HMAC-SHA256 of the entity's key, under a secret that lies with the traffic tables and not in the ledger.
-    predictions, outcomes: rows that were found, in the log and in the spools of one machine. unreached: what may hold
-    rows still, in words.
+    predictions, outcomes: rows of the log that were found; waiting: rows in the spools of the machine. unreached: what
+    may hold rows still, in words.
     """
 
     model: Name
@@ -430,6 +430,7 @@ class TrafficForgotten(Payload, frozen=True, kw_only=True):
     reason: Name
     predictions: Count = 0
     outcomes: Count = 0
+    waiting: Count = 0
     unreached: list[str] = msgspec.field(default_factory=list)
 
 

@@ -8,8 +8,8 @@ on behind the last one, and the fact at its end is written once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -175,7 +175,7 @@ class _Import:
         self._repeats = self._repeated()
         differing: list[tuple[Differing, int]] = []
         begun = self._log.begun
-        for chapter in self._chapters():
+        for chapter in self._chapters(counted=True):
             if chapter.number == 1:
                 found.agreement = self._agreement(chapter)
             against = self._log.sort_out(chapter.predictions)
@@ -195,7 +195,7 @@ class _Import:
             return Repeats()
         return repeats(scan(self._source, root=self._root).select(columns.read), columns.id)
 
-    def _chapters(self) -> Any:
+    def _chapters(self, *, counted: bool = False) -> Iterator[Chapter]:
         rows = chapters(
             self._source,
             self.found.columns,
@@ -209,27 +209,29 @@ class _Import:
             chapter_rows=self._chapter_rows,
         )
         for chapter in rows:
-            yield self._usable(chapter)
+            usable, forgotten = self._usable(chapter)
+            if counted:
+                self.found.forgotten += forgotten
+            yield usable
 
-    def _usable(self, chapter: Chapter) -> Chapter:
-        """The chapter without rows that repeat others of the file, or are of someone who was forgotten."""
+    def _usable(self, chapter: Chapter) -> tuple[Chapter, int]:
+        """The chapter without rows that repeat others of the file, or are of someone who was forgotten; how many."""
         made = chapter.predictions
         kept = ~self._repeats.among(made["prediction_id"], chapter.places)
-        kept = kept & ~self._forgotten.among(made["entity"], made["event_time"])
+        forgotten = self._forgotten.among(made["entity"], made["event_time"])
+        kept = kept & ~forgotten
         if kept.all():
-            return chapter
+            return chapter, 0
         predictions = made.filter(kept)
         of_these = chapter.outcomes["prediction_id"].is_in(predictions["prediction_id"].implode())
-        return Chapter(
-            number=chapter.number,
-            first=chapter.first,
-            read=chapter.read,
+        usable = replace(
+            chapter,
             places=chapter.places.filter(kept),
             predictions=predictions,
             outcomes=chapter.outcomes.filter(of_these).unique("prediction_id", keep="first", maintain_order=True),
             typed=chapter.typed.filter(kept),
-            problems=chapter.problems,
         )
+        return usable, int(forgotten.sum())
 
     def _count(self, chapter: Chapter, against: Sorted, begun: int) -> None:
         found = self.found

@@ -1,12 +1,13 @@
 """The registry: what a version knows of itself, how two differ, where they come from, and what of them may go.
 
 `version_card` is a version's card, `difference` two of them side by side, `lineage` specs, versions and alerts as one
-graph; `prune` carries out the retention rule, which `removable` decides purely.
+graph; `prune` carries out the retention rule, which `removable` decides purely; `forget` deletes someone's traffic.
 """
 
 from everloop.registry.card import VersionCard, version_card
 from everloop.registry.card_page import card_page, made_of, write_card
 from everloop.registry.difference import Difference, difference
+from everloop.registry.forget import Forgotten, forget, theirs
 from everloop.registry.judged import PairedGain
 from everloop.registry.lineage import Edge, Lineage, Node, Stint, champion_stints, lineage, lineage_lines
 from everloop.registry.lineage_picture import lineage_svg
@@ -18,6 +19,7 @@ __all__ = [
     "BundlePlace",
     "Difference",
     "Edge",
+    "Forgotten",
     "Found",
     "History",
     "Lineage",
@@ -31,6 +33,7 @@ __all__ = [
     "card_page",
     "champion_stints",
     "difference",
+    "forget",
     "histories",
     "kept_versions",
     "last_pruning",
@@ -43,6 +46,7 @@ __all__ = [
     "removable",
     "removal_sentence",
     "size_text",
+    "theirs",
     "version_card",
     "what_may_go",
     "write_card",

@@ -5,9 +5,10 @@ once; `TrafficLog` reads it: a window of predictions, a matured cohort with its 
 """
 
 from everloop.traffic.export import Exported, OutcomesWanted, export
+from everloop.traffic.forget import FORGET_POINTS, Forgetting, OfEntity
 from everloop.traffic.forgotten_keys import ForgottenKeys, subject_of
 from everloop.traffic.idle import IdleSpool, idle_spools, remove_spool
-from everloop.traffic.imported import IMPORTED, IMPORT_POINTS, Differing, ImportLog, Sorted, prediction_rows
+from everloop.traffic.imported import IMPORT_POINTS, IMPORTED, Differing, ImportLog, Sorted, prediction_rows
 from everloop.traffic.log import Absent, AnsweredRows, TrafficLog, known_rows
 from everloop.traffic.mover import CRASH_POINTS, Moved, Mover, Stop
 from everloop.traffic.overview import TableBooks, TrafficBooks, traffic_books
@@ -21,6 +22,7 @@ from everloop.traffic.windows import Window, windows
 
 __all__ = [
     "CRASH_POINTS",
+    "FORGET_POINTS",
     "IMPORTED",
     "IMPORT_POINTS",
     "SPOOL_CRASH_POINTS",
@@ -30,6 +32,7 @@ __all__ = [
     "Differing",
     "Durability",
     "Exported",
+    "Forgetting",
     "ForgottenKeys",
     "IdleSpool",
     "ImportLog",
@@ -37,6 +40,7 @@ __all__ = [
     "Kind",
     "Moved",
     "Mover",
+    "OfEntity",
     "OutcomeRecord",
     "OutcomesWanted",
     "Pending",

@@ -14,7 +14,16 @@ import msgspec
 
 from everloop.traffic.known_ids import KnownIds
 
-__all__ = ["ANSWERS_SCHEMA", "Answered", "Answers", "encode_answers", "ids_path", "make_ids", "remove_ids"]
+__all__ = [
+    "ANSWERS_SCHEMA",
+    "Answered",
+    "Answers",
+    "answers_without",
+    "encode_answers",
+    "ids_path",
+    "make_ids",
+    "remove_ids",
+]
 
 ANSWERS_SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS answered (
@@ -49,6 +58,25 @@ _decode = msgspec.msgpack.Decoder(_Answers).decode
 def encode_answers(layout: str, ids: Sequence[str], digests: Sequence[bytes], answers: Sequence[bytes]) -> bytes:
     """The block of answers."""
     return _encode(_Answers(layout, list(ids), list(digests), list(answers)))
+
+
+def answers_without(body: bytes, ids: set[str]) -> tuple[bytes | None, int]:
+    """A block without what was answered for these ids (None where none is left), and how many these were.
+
+    The tables of ids go on saying that an id may be in it, which is looked up then, and not found.
+    """
+    block = _decode(body)
+    kept = [row for row, one in enumerate(block.ids) if one not in ids]
+    gone = len(block.ids) - len(kept)
+    if gone == 0:
+        return body, 0
+    left = _Answers(
+        block.layout,
+        [block.ids[row] for row in kept],
+        [block.digests[row] for row in kept],
+        [block.answers[row] for row in kept],
+    )
+    return (_encode(left) if kept else None), gone
 
 
 def make_ids(database: Path, connection: sqlite3.Connection) -> None:

@@ -116,11 +116,11 @@ class DeltaLog:
     def appended(self, after: int) -> list[DataFile]:
         """The files with new rows of the versions after `after`, up to the one that was last read, in order.
 
-        What a compaction rewrote is none of them. Versions whose entries are no longer kept tell nothing.
+        What was rewritten is none of them. Versions whose entries are no longer kept tell nothing.
         """
-        found = [self._actions(version) for version in range(after + 1, self.version + 1)]
-        adds = [action["add"] for actions in found for action in actions or () if "add" in action]
-        return [self._file_added(add) for add in adds if add.get("dataChange", True)]
+        found = [self._actions(version) or [] for version in range(after + 1, self.version + 1)]
+        brought = [actions for actions in found if not any("remove" in action for action in actions)]
+        return [self._file_added(action["add"]) for actions in brought for action in actions if "add" in action]
 
     def transaction(self, application: str) -> int | None:
         """The newest version an application has committed under its id, or None."""
@@ -173,24 +173,33 @@ class DeltaLog:
         remove: Sequence[DataFile] = (),
         transactions: Mapping[str, int] | None = None,
         once: bool = False,
+        deletes: bool = False,
     ) -> int:
         """Make files part of the table, in one version; returns it once it has been read back.
 
-        remove: files whose rows are all in `add` (a compaction). Raises Conflict where another process has
-        removed one of them meanwhile, or with `once` has committed one of the transactions: then nothing is committed.
+        remove: files whose rows are all in `add` (a compaction), or with `deletes` go for good but for those. Raises
+        Conflict where another process has removed one of them meanwhile, or with `once` has committed one of the
+        transactions: then nothing is committed, and the files of `add` are deleted.
         """
         # The age of files is real time, also where the calendar is simulated.
         at_ms = to_us(SystemClock().now()) // 1000
-        actions = list(self._commit_actions(add, remove, {} if transactions is None else transactions, at_ms))
+        marks = {} if transactions is None else transactions
+        operation = "DELETE" if deletes else "OPTIMIZE" if remove else "WRITE"
+        actions = list(self._commit_actions(add, remove, marks, at_ms, operation))
         body = "\n".join(json.dumps(action, separators=(",", ":")) for action in actions).encode()
         while not self._place.commit(_entry(self.version + 1), body):
             # Someone else's commit, say a vacuum's or another machine's: take it in, then ours is the next.
             self.refresh()
             gone = [file.path for file in remove if file.path not in self.files]
-            if gone:
-                raise Conflict(f"{self._place.uri} was compacted by another process; it holds no {gone[0]} any more")
-            if once and any((self.transaction(name) or 0) >= n for name, n in (transactions or {}).items()):
-                raise Conflict(f"another process has committed the same to {self._place.uri}")
+            done = once and any((self.transaction(name) or 0) >= number for name, number in marks.items())
+            if gone or done:
+                for file in add:
+                    self._place.remove(file.path)
+                raise Conflict(
+                    f"another process has committed the same to {self._place.uri}"
+                    if done
+                    else f"{self._place.uri} was rewritten by another process; it holds no {gone[0]} any more"
+                )
         read_back = self._actions(self.version + 1)
         if read_back != actions:
             raise TrafficError(f"version {self.version + 1} of {self._place.uri} was not read back as it was written")
@@ -213,9 +222,31 @@ class DeltaLog:
     def vacuum(self, *, older_than_h: int) -> None:
         """Delete files that have not been part of the table for that long."""
         with self._library(overtaken_is_fine=True):  # what this one leaves the next one takes
-            table = self._opened()
-            table.vacuum(retention_hours=older_than_h, dry_run=False, enforce_retention_duration=False, full=True)
+            self._vacuum(older_than_h=older_than_h, full=True)
         self.refresh()
+
+    def _vacuum(self, *, older_than_h: int, full: bool, dry_run: bool = False) -> list[str]:
+        """full: files too that no commit names. Names what went, or would."""
+        names: list[str] = self._opened().vacuum(
+            retention_hours=older_than_h, dry_run=dry_run, enforce_retention_duration=False, full=full
+        )
+        return names
+
+    def purge(self, *, alone: bool) -> int:
+        """Delete every file that is no part of the table any more; says how many others are left, for an hour.
+
+        alone: nobody else writes to it now, so that a file that no commit names is nobody's. Otherwise such a file may
+        be about to be committed, and stays until it is an hour old. Who reads an earlier version finds it gone.
+        """
+        with self._library():
+            # What was removed from the table goes at once; a file that no commit names only where it can be nobody's.
+            self._vacuum(older_than_h=0, full=False)
+            self._vacuum(older_than_h=0 if alone else 1, full=True)
+            # Names of files that were removed are told for a while after those have gone.
+            removed = set(self._vacuum(older_than_h=0, full=False, dry_run=True))
+            left = set(self._vacuum(older_than_h=0, full=True, dry_run=True)) - removed
+        self.refresh()
+        return len(left)
 
     def _options(self) -> dict[str, str] | None:
         options = self._place.options()
@@ -331,10 +362,14 @@ class DeltaLog:
         )
 
     def _commit_actions(
-        self, add: Sequence[DataFile], remove: Sequence[DataFile], transactions: Mapping[str, int], at_ms: int
+        self,
+        add: Sequence[DataFile],
+        remove: Sequence[DataFile],
+        transactions: Mapping[str, int],
+        at_ms: int,
+        operation: str,
     ) -> Iterable[dict[str, Any]]:
-        appends = not remove
-        operation = "WRITE" if appends else "OPTIMIZE"
+        changes = operation != "OPTIMIZE"
         yield {"commitInfo": {"timestamp": at_ms, "operation": operation, "engineInfo": "everloop"}}
         for application, version in sorted(transactions.items()):
             yield {"txn": {"appId": application, "version": version, "lastUpdated": at_ms}}
@@ -343,7 +378,7 @@ class DeltaLog:
                 "remove": {
                     "path": file.path,
                     "deletionTimestamp": at_ms,
-                    "dataChange": False,
+                    "dataChange": changes,
                     "extendedFileMetadata": True,
                     "partitionValues": {self._partition: file.day.isoformat()},
                     "size": file.size_bytes,
@@ -356,7 +391,7 @@ class DeltaLog:
                     "partitionValues": {self._partition: file.day.isoformat()},
                     "size": file.size_bytes,
                     "modificationTime": at_ms,
-                    "dataChange": appends,
+                    "dataChange": changes,
                     "stats": json.dumps(self._stats(file), separators=(",", ":")),
                 }
             }

@@ -23,6 +23,7 @@ __all__ = ["ENDINGS", "Exported", "OutcomesWanted", "export"]
 ENDINGS: Final = (".parquet", ".csv", ".ndjson")
 _SLICE_ROWS: Final = 100_000
 _CHAPTER_ROWS: Final = 500_000
+_TRIES: Final = 3
 _SECOND: Final = timedelta(seconds=1)
 _US: Final = timedelta(microseconds=1)
 _TIME: Final = pl.Datetime("us", "UTC")
@@ -144,7 +145,7 @@ def _blocks(
     chapter: list[_Slice] = []
     for one in _slices(log, start, end):
         if outcomes is None:
-            yield _rows(log, one).collect()
+            yield _read(log, one)
             continue
         chapter.append(one)
         if sum(part.rows for part in chapter) >= _CHAPTER_ROWS:
@@ -158,16 +159,24 @@ def _chapter(log: TrafficLog, slices: list[_Slice], wanted: OutcomesWanted) -> I
     """The slices with what is known of their rows, for which the outcomes are read once."""
     if not slices:
         return
-    ids = pl.concat([_rows(log, one).select("prediction_id").collect() for one in slices])["prediction_id"]
+    ids = pl.concat([_read(log, one, "prediction_id") for one in slices])["prediction_id"]
     known = log.known(wanted.as_of, name=wanted.target, ids=ids).collect(engine="streaming")
     due = wanted.as_of - wanted.delay
     for one in slices:
-        frame = _rows(log, one).collect().join(known, on="prediction_id", how="left", maintain_order="left")
+        frame = _read(log, one).join(known, on="prediction_id", how="left", maintain_order="left")
         yield frame.with_columns(matured=pl.col("event_time") <= due)
 
 
-def _rows(log: TrafficLog, one: _Slice) -> pl.LazyFrame:
-    return log.predictions(one.start, one.end, part=(one.part, one.parts))
+def _read(log: TrafficLog, one: _Slice, *columns: str) -> pl.DataFrame:
+    """A slice's rows. Files that were rewritten and removed since they were listed are listed anew."""
+    for left in range(_TRIES, 0, -1):
+        rows = log.predictions(one.start, one.end, part=(one.part, one.parts))
+        try:
+            return (rows.select(columns) if columns else rows).collect()
+        except (FileNotFoundError, pl.exceptions.PolarsError):
+            if left == 1:
+                raise
+    raise AssertionError("the last try raises")
 
 
 def _slices(log: TrafficLog, start: datetime | None, end: datetime | None) -> Iterator[_Slice]:

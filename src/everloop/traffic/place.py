@@ -56,6 +56,10 @@ class TablePlace(Protocol):
         """A new file, whole before anything can refer to it."""
         ...
 
+    def remove(self, name: str) -> None:
+        """Take a file away that nothing refers to; nothing happens where there is none."""
+        ...
+
     def commit(self, name: str, data: bytes) -> bool:
         """A file of the log, only where there is none: of several who try at once one does. Says whether it is this."""
         ...
@@ -101,6 +105,10 @@ class FolderPlace:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         self._synced(path, path.parent, self._folder)
+
+    def remove(self, name: str) -> None:
+        """Unlink it."""
+        (self._folder / name).unlink(missing_ok=True)
 
     def commit(self, name: str, data: bytes) -> bool:
         """Write beside, then link to the name, which fails where it is taken."""
@@ -166,6 +174,10 @@ class StoredPlace:
     def write(self, name: str, data: bytes | memoryview) -> None:
         """Put the object."""
         self._storage.write(f"{self._prefix}/{name}", bytes(data))
+
+    def remove(self, name: str) -> None:
+        """Remove the object."""
+        self._storage.remove(f"{self._prefix}/{name}")
 
     def commit(self, name: str, data: bytes) -> bool:
         """Put it on the condition that there is none."""

@@ -25,6 +25,8 @@ __all__ = [
     "InputColumns",
     "OutcomeRecord",
     "PredictionBatch",
+    "outcomes_without",
+    "predictions_without",
     "row_digest",
     "row_digests",
     "storable",
@@ -33,6 +35,7 @@ __all__ = [
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 # Below it a float and a whole number of the same value are one number.
 _WHOLE = 2.0**53
+_ROW_ARRAYS: Final = ("event_time_us", "scores", "decisions", "answered", "propensities", "features")
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 _as_given = msgspec.json.Encoder().encode
 _UTC: Final = pl.Datetime("us", "UTC")
@@ -344,6 +347,46 @@ def decode_outcomes(blocks: Sequence[bytes]) -> pl.DataFrame:
             "source": pl.String,
         },
     ).with_columns(pl.col("observed_at", "recorded_at").cast(pl.Datetime("us", "UTC")))
+
+
+def predictions_without(body: bytes, entity: str) -> tuple[bytes | None, list[str]]:
+    """A block without an entity's rows (None where none is left), and the ids of these; the same bytes without any."""
+    block = _decoded(_prediction_decoder, body)
+    gone = [identity for identity, one in zip(block.ids, block.entities, strict=True) if one == entity]
+    kept = [place for place, one in enumerate(block.entities) if one != entity]
+    if not gone or not kept:
+        return (body, []) if not gone else (None, gone)
+    rows = np.array(kept)
+
+    def part(data: bytes) -> bytes:
+        """The rows of an array whose first axis is the block's rows."""
+        return np.frombuffer(data, np.uint8).reshape(len(block.ids), -1)[rows].tobytes() if data else data
+
+    left = msgspec.structs.replace(
+        block,
+        ids=[block.ids[place] for place in kept],
+        entities=[block.entities[place] for place in kept],
+        sides=[block.sides[place] for place in kept],
+        inputs=_inputs_of(block.inputs, kept),
+        **{name: part(getattr(block, name)) for name in _ROW_ARRAYS},
+    )
+    return _encoder.encode(left), gone
+
+
+def _inputs_of(inputs: bytes | _Columns, rows: Sequence[int]) -> bytes | _Columns:
+    if isinstance(inputs, _Columns):
+        return msgspec.structs.replace(inputs, values=[[column[row] for row in rows] for column in inputs.values])
+    return _stored_inputs(pl.read_ipc_stream(inputs)[list(rows)])
+
+
+def outcomes_without(body: bytes, ids: set[str]) -> tuple[bytes | None, int]:
+    """A block without the outcomes of these predictions (None where none is left), and how many these were."""
+    block = _decoded(_outcome_decoder, body)
+    left = [outcome for outcome in block.outcomes if outcome.prediction_id not in ids]
+    gone = len(block.outcomes) - len(left)
+    if gone == 0:
+        return body, 0
+    return (_encoder.encode(msgspec.structs.replace(block, outcomes=left)) if left else None), gone
 
 
 def _decoded(decoder: msgspec.msgpack.Decoder[Any], body: bytes) -> Any:

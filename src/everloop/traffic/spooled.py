@@ -8,18 +8,32 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
 import polars as pl
 
 from everloop.errors import TrafficError
-from everloop.traffic.records import decode_outcomes, decode_predictions
-from everloop.traffic.spool import connect, databases
+from everloop.traffic.answers import answers_without
+from everloop.traffic.records import decode_outcomes, decode_predictions, outcomes_without, predictions_without
+from everloop.traffic.spool import APPEND_LOCK, connect, databases, file_lock
 from everloop.traffic.tables import OUTCOMES, PREDICTIONS
 
-__all__ = ["Kind", "SpoolPlaces", "each_waiting", "last_blocks", "waiting_count", "waiting_rows", "waiting_since"]
+__all__ = [
+    "Kind",
+    "SpoolPlaces",
+    "each_waiting",
+    "erase_answers",
+    "erase_outcomes",
+    "erase_predictions",
+    "last_blocks",
+    "scrub",
+    "waiting_count",
+    "waiting_of",
+    "waiting_rows",
+    "waiting_since",
+]
 
 Kind = Literal["predictions", "outcomes"]
 SpoolPlaces = dict[str, int]
@@ -31,6 +45,10 @@ _DECODE: Final[dict[Kind, Callable[[Sequence[bytes]], pl.DataFrame]]] = {
 }
 _EMPTY: Final = {"predictions": PREDICTIONS, "outcomes": OUTCOMES}
 _AT_ONCE: Final = 200
+_SCRUB_BYTES: Final = 8 * 1024 * 1024
+_SCRUBS: Final = 10_000
+# Each transaction leaves a few pages of its own.
+_FREE_PAGES: Final = 4
 _NEWEST: Final = "SELECT rows, body FROM block WHERE model = ? AND kind = ? ORDER BY seq DESC"
 _SINCE: Final = "SELECT seq, body FROM block WHERE model = ? AND kind = ? AND seq > ? ORDER BY seq"
 
@@ -102,3 +120,103 @@ def _decoded(kind: Kind, bodies: Sequence[bytes]) -> pl.DataFrame:
         return _DECODE[kind](bodies)
     table = _EMPTY[kind]
     return pl.DataFrame(schema={name: dtype for name, dtype in table.schema.items() if name != table.partition})
+
+
+def erase_outcomes(folder: Path, model: str, ids: set[str], *, dry_run: bool = False) -> int:
+    """Delete the outcomes of these predictions that wait in any spool; returns how many."""
+    gone = 0
+    for path in databases(folder) if folder.is_dir() else ():
+        with _writable(path) as connection:
+            for seq, rows, body in _each_block(connection, model, "outcomes"):
+                left, count = outcomes_without(body, ids)
+                gone += count
+                if count and not dry_run:
+                    _put_back(path, connection, "block", seq, left, rows - count)
+    return gone
+
+
+def erase_answers(folder: Path, model: str, ids: set[str]) -> None:
+    """Forget what was answered under these ids, in every spool: sent again, each is a new row."""
+    for path in databases(folder) if folder.is_dir() else ():
+        with _writable(path) as connection:
+            found = connection.execute("SELECT seq FROM answered WHERE model = ? ORDER BY seq", (model,)).fetchall()
+            for (seq,) in found:
+                row = connection.execute("SELECT rows, body FROM answered WHERE seq = ?", (seq,)).fetchone()
+                left, gone = (None, 0) if row is None else answers_without(row[1], ids)
+                if gone:
+                    _put_back(path, connection, "answered", seq, left, row[0] - gone)
+
+
+def waiting_of(folder: Path, model: str, entity: str) -> set[str]:
+    """The ids of an entity's predictions that wait in any spool."""
+    found: set[str] = set()
+    for frame in each_waiting(folder, model, "predictions"):
+        found.update(frame.filter(pl.col("entity") == entity)["prediction_id"])
+    return found
+
+
+def erase_predictions(folder: Path, model: str, entity: str) -> None:
+    """Delete an entity's predictions that wait in any spool."""
+    for path in databases(folder) if folder.is_dir() else ():
+        with _writable(path) as connection:
+            for seq, rows, body in _each_block(connection, model, "predictions"):
+                left, gone = predictions_without(body, entity)
+                if gone:
+                    _put_back(path, connection, "block", seq, left, rows - len(gone))
+
+
+def scrub(folder: Path) -> list[str]:
+    """Write over what was deleted from the spools, in their files and journals; names the journals that are in use."""
+    busy = []
+    for path in databases(folder) if folder.is_dir() else ():
+        with _writable(path) as connection:
+            (page,) = connection.execute("PRAGMA page_size").fetchone()
+            for _ in range(_SCRUBS):
+                (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+                if free <= _FREE_PAGES:
+                    break
+                # The pages are taken from the free ones, and written with zeros; some at a time, as capture goes on.
+                with _among_appends(path), connection as tx:
+                    tx.execute("CREATE TABLE IF NOT EXISTS scrub (body BLOB)")
+                    tx.execute("INSERT INTO scrub VALUES (zeroblob(?))", (min(free * page, _SCRUB_BYTES),))
+            with _among_appends(path):
+                with connection as tx:
+                    tx.execute("DROP TABLE IF EXISTS scrub")
+                (blocked, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if blocked:
+                busy.append(f"{path.name}-wal")
+    return busy
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[sqlite3.Connection]:
+    """A spool opened to delete from: what is deleted is written over. Raises TrafficError where that cannot be."""
+    try:
+        with closing(connect(path, durability="full")) as connection:
+            connection.execute("PRAGMA secure_delete=1")
+            yield connection
+    except sqlite3.DatabaseError as error:
+        raise TrafficError(f"{path} cannot be changed: {error}; 'everloop doctor' looks at it") from error
+
+
+def _each_block(connection: sqlite3.Connection, model: str, kind: Kind) -> Iterator[tuple[int, int, bytes]]:
+    """Seq, rows and body of each block, one at a time, so that it can be changed meanwhile."""
+    found = connection.execute("SELECT seq FROM block WHERE model = ? AND kind = ? ORDER BY seq", (model, kind))
+    for (seq,) in found.fetchall():
+        row = connection.execute("SELECT rows, body FROM block WHERE seq = ?", (seq,)).fetchone()
+        if row is not None:
+            yield seq, row[0], row[1]
+
+
+def _put_back(path: Path, connection: sqlite3.Connection, table: str, seq: int, body: bytes | None, rows: int) -> None:
+    """A block in the place of itself, unless it has been moved away meanwhile; without rows it goes."""
+    with _among_appends(path), connection as tx:
+        if body is None:
+            tx.execute(f"DELETE FROM {table} WHERE seq = ?", (seq,))  # noqa: S608
+        else:
+            tx.execute(f"UPDATE {table} SET body = ?, rows = ? WHERE seq = ?", (body, rows, seq))  # noqa: S608
+
+
+def _among_appends(path: Path) -> AbstractContextManager[None]:
+    """In turn with who records, a block at a time."""
+    return file_lock(path.with_name(APPEND_LOCK))

@@ -91,10 +91,17 @@ class Tail:
 
     def _appended(self, kind: Kind, log: DeltaLog, file: DataFile) -> pl.DataFrame:
         """A new file's rows, but for those that waited when the tail began."""
-        rows, begun = log.scan([file]), self._begun[kind]
-        if begun is not None:
-            rows = rows.filter(pl.col("recorded_at") > begun)
-        return _read(log, rows).sort("recorded_at", maintain_order=True)
+        try:
+            rows = self._since_begun(kind, log, [file])
+        except TrafficError:
+            # It was rewritten, and taken from the disk: what is left of it is in other files of its day.
+            log.refresh()
+            rows = self._since_begun(kind, log, [one for one in log.files.values() if one.day == file.day])
+        return rows.sort("recorded_at", maintain_order=True)
+
+    def _since_begun(self, kind: Kind, log: DeltaLog, files: Sequence[DataFile]) -> pl.DataFrame:
+        rows, begun = log.scan(files), self._begun[kind]
+        return _read(log, rows if begun is None else rows.filter(pl.col("recorded_at") > begun))
 
     def _once(self, kind: Kind, frame: pl.DataFrame) -> Iterator[TailRow]:
         keys = frame.select(_KEYS[kind]).rows()
