@@ -9,7 +9,6 @@ says up to which block, and the next mover only deletes.
 
 from __future__ import annotations
 
-import datetime as dt
 import fcntl
 import logging
 import os
@@ -25,8 +24,9 @@ from typing import Final, Protocol, Self
 import polars as pl
 
 from everloop.clock import Clock, to_us
-from everloop.errors import AlreadyRunning, Conflict, IntegrationError, StorageFull, TrafficError, no_room
-from everloop.traffic.delta import DataFile, DeltaLog
+from everloop.errors import AlreadyRunning, IntegrationError, StorageFull, TrafficError, no_room
+from everloop.traffic.compaction import compact
+from everloop.traffic.delta import DeltaLog
 from everloop.traffic.moving import alone_with_the_tables
 from everloop.traffic.place import TrafficRoot, tables_of
 from everloop.traffic.records import decode_outcomes, decode_predictions
@@ -44,7 +44,7 @@ _TABLES: Final = {"predictions": PREDICTIONS, "outcomes": OUTCOMES}
 # One commit takes at most this much of a backlog into memory.
 _COMMIT_BYTES: Final = 64 * 1024 * 1024
 _WAL_BYTES: Final = 64 * 1024 * 1024
-_SMALL_BYTES: Final = 32 * 1024 * 1024
+_MERGES_AT_ONCE: Final = 4
 _DELETE_BLOCKS: Final = 16
 _BREATH_S: Final = 0.0005  # in which whoever waits to record comes in
 _FORGET_EVERY: Final = 64
@@ -278,9 +278,13 @@ class Mover:
         Rows are the same before and after, sorted by time. Readers that hold the old files have an hour.
         """
         names = tables_of(self._traffic)
-        return sum(
-            self._compact(self._table(model, kind), older=2, newest=2) for model, kind in names if kind in _TABLES
-        )
+        with alone_with_the_tables(self._spool):
+            return sum(self._compacted(model, kind) for model, kind in names if kind in _TABLES)
+
+    def _compacted(self, model: str, kind: str) -> int:
+        table = self._table(model, kind)
+        table.refresh()
+        return self._compact(table, older=2, newest=2)
 
     def _found(self) -> list[_Source]:
         """Every slot's database; those without a worker first. One that cannot be read is told and left out."""
@@ -366,7 +370,7 @@ class Mover:
         self._moves += 1
         for table in self._tables.values():
             if table.checkpoint():
-                self._compact(table, older=4, newest=16)
+                self._compact(table, older=4, newest=16, most=_MERGES_AT_ONCE)
         for source in sources:
             source.checkpoint()
         if self._moves % _FORGET_EVERY == 0:
@@ -374,27 +378,12 @@ class Mover:
             for source in sources:
                 source.forget(before_us=before_us, keep_rows=self._keep_rows)
 
-    def _compact(self, table: DeltaLog, *, older: int, newest: int) -> int:
+    def _compact(self, table: DeltaLog, *, older: int, newest: int, most: int | None = None) -> int:
         """Merge a day's small files where there are so many, on the newest day and on those before."""
-        days: dict[dt.date, list[DataFile]] = {}
-        for file in table.files.values():
-            if file.size_bytes < _SMALL_BYTES:
-                days.setdefault(file.day, []).append(file)
-        last = max(days, default=None)
-        gone = 0
-        for day, small in days.items():
-            if len(small) < (newest if day == last else older):
-                continue
-            frame = table.scan(small).sort(table.time, maintain_order=True).collect()
-            try:
-                table.commit(add=table.write(frame), remove=small)
-            except Conflict:
-                continue  # another machine's mover compacts this day
-            self._crash("compacted")
-            gone += len(small)
-            self._compactions += 1
-            if self._compactions % _VACUUM_EVERY == 0:
-                table.vacuum(older_than_h=1)
+        gone, commits = compact(table, older=older, newest=newest, most=most, crash=self._crash)
+        before, self._compactions = self._compactions, self._compactions + commits
+        if self._compactions // _VACUUM_EVERY > before // _VACUUM_EVERY:
+            table.vacuum(older_than_h=1)
         return gone
 
 
