@@ -142,7 +142,7 @@ def test_the_page_on_the_registry_shows_settings_that_are_read() -> None:
     assert model is not None, mistakes
     assert len(model.about.not_for) == 2
     rules = Retention.model_validate(parse_document(retention, name="everloop.yaml").value["retention"])
-    assert [span.days for span in (rules.bundles, rules.runs, rules.spools) if span is not None] == [90, 30, 7]
+    assert [span.days for span in (rules.bundles, rules.runs, rules.spools, rules.traffic) if span] == [90, 30, 7, 400]
 
 
 def test_the_page_on_schedules_shows_what_runs(tmp_path: Path) -> None:

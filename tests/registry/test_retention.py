@@ -21,7 +21,7 @@ from everloop.errors import ProjectError, Refused
 from everloop.registry import prune, removal_sentence, what_may_go
 from everloop.rollout import rollback
 from everloop.storage import open_storage
-from everloop.traffic import Spool, idle_spools
+from everloop.traffic import Mover, Spool, TrafficLog, idle_spools
 
 from ..cli.terminal import everloop
 from ..object_store import ObjectStore, failing, object_store, without_waits
@@ -370,3 +370,115 @@ def test_where_nothing_is_to_go_no_time_is_spent_on_looking(tmp_path: Path) -> N
         assert not view.retention_due
         assert decide(replace(view, retention_due=True, project="shop")) == [RemoveOld(model="shop")]
     life.ledger.close()
+
+
+def traffic_of(life: Life, *days: int) -> None:
+    """A row and an outcome on each of these days since the start, in the log."""
+    with Spool.open(life.project.paths.spool, clock=life.clock) as spool:
+        for day in days:
+            at = START + day * DAY
+            spool.append_predictions(batch([row(f"d{day}", at=at)]))
+            spool.append_outcomes("fraud", [said(f"d{day}", True, at)])
+    with Mover.open(spool=life.project.paths.spool, traffic=life.project.paths.traffic, clock=life.clock) as mover:
+        mover.move_once()
+
+
+def judged(life: Life, day: int, *kinds: str) -> None:
+    """Windows that end on this day were judged."""
+    window = {"start": START + (day - 1) * DAY, "end": START + day * DAY}
+    for kind in kinds or ("traffic", "outcomes"):
+        said_of = {"model": "fraud", "window": window, "verdicts": [], "details": {"kind": kind}}
+        life.ledger.append("check.done", "fraud", said_of, actor="monitor")
+
+
+def left(life: Life) -> list[int]:
+    log = TrafficLog(life.project.paths.traffic, "fraud")
+    days = [(day - START.date()).days for day in log.days()]
+    assert sorted(log.outcomes().collect()["prediction_id"]) == sorted(f"d{day}" for day in days)
+    return days
+
+
+@pytest.fixture
+def logged(tmp_path: Path) -> Iterator[Life]:
+    """A champion, and forty days of which there is traffic every fourth; the rule keeps ten."""
+    made = Life(tmp_path / "shop", settings="retention: {traffic: 10d}\n")
+    made.train(1)
+    traffic_of(made, *range(0, 40, 4))
+    made.days(40)
+    yield made
+    made.ledger.close()
+
+
+def carried_out(life: Life) -> list[str]:
+    return [one.name for one in prune(life.project, life.ledger, life.clock, actor="control").removed]
+
+
+def test_old_days_of_traffic_go_once_they_are_judged_and_a_fact_says_so(logged: Life) -> None:
+    assert carried_out(logged) == []  # no window was ever judged
+    planned = what_may_go(logged.project, logged.ledger, logged.clock)
+    assert planned.needed == {"fraud": "no window of it was judged yet"}
+    judged(logged, 25, "traffic")
+    judged(logged, 17, "outcomes")
+    assert carried_out(logged) == [f"fraud/{(START + day * DAY).date()}" for day in (0, 4, 8, 12, 16)]
+    assert left(logged) == [20, 24, 28, 32, 36]
+    judged(logged, 40)
+    assert len(carried_out(logged)) == 3  # of 20, 24 and 28: ten days are kept
+    assert left(logged) == [32, 36]
+    fact = logged.ledger.last("retention.done")
+    assert fact is not None
+    assert fact.payload["removed"][0]["rule"] == "over since 2026-01-26; retention.traffic is 10d"
+    assert fact.payload["rules"] == {"traffic": "10d"}
+    assert fact.payload["bytes"] > 0
+    assert removal_sentence(what_may_go(logged.project, logged.ledger, logged.clock).removed) == "0 B"
+    assert carried_out(logged) == []
+    assert logged.ledger.verify().ok
+
+
+def test_traffic_that_something_may_still_look_at_stays(logged: Life) -> None:
+    judged(logged, 40)
+    logged.alert("a-1")
+    assert carried_out(logged) == []
+    logged.close("a-1")
+    logged.begin()
+    assert carried_out(logged) == []
+    assert left(logged) == list(range(0, 40, 4))
+    logged.package(1)
+    logged.refuse(1)
+    assert len(carried_out(logged)) == 8
+
+
+def test_what_a_rollout_began_on_stays_and_a_month_goes_at_a_time(tmp_path: Path) -> None:
+    life = Life(tmp_path / "shop", settings="retention: {traffic: 10d}\n")
+    life.train(1)
+    traffic_of(life, *range(50))
+    life.days(45)
+    life.train(2)
+    life.expose(2)
+    life.days(60)
+    judged(life, 100)
+    assert len(carried_out(life)) == 31
+    assert len(carried_out(life)) == 14  # those before the rollout began
+    assert left(life) == [45, 46, 47, 48, 49]
+    life.end(promoted=True)
+    assert len(carried_out(life)) == 5
+    assert TrafficLog(life.project.paths.traffic, "fraud").count() == (0, 0)
+    life.ledger.close()
+
+
+def test_a_process_that_dies_behind_the_fact_leaves_days_that_go_the_next_time(
+    logged: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import everloop.registry.removal as module
+
+    judged(logged, 40)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_carry_out", die)
+    with pytest.raises(KeyboardInterrupt):
+        carried_out(logged)
+    monkeypatch.undo()
+    assert left(logged) == list(range(0, 40, 4))
+    assert len(carried_out(logged)) == 8
+    assert len(logged.ledger.facts(kind="retention.done")) == 2

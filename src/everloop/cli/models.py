@@ -244,18 +244,19 @@ def model_prune(
     bundles: Annotated[str | None, typer.Option(metavar="SPAN", help="Instead of retention.bundles, e.g. 90d.")] = None,
     runs: Annotated[str | None, typer.Option(metavar="SPAN", help="Instead of retention.runs.")] = None,
     spools: Annotated[str | None, typer.Option(metavar="SPAN", help="Instead of retention.spools.")] = None,
+    traffic: Annotated[str | None, typer.Option(metavar="SPAN", help="Instead of retention.traffic.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove it.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove old bundles, runs and spools. Never a champion, a challenger, the last good one."""
+    """Remove old bundles, runs, spools, traffic. Never a champion, a challenger, the last good one."""
     from everloop.errors import UsageError
     from everloop.registry import prune, what_may_go
 
     if dry_run == yes:
         raise UsageError("say --dry-run to see what would go, or --yes to remove it")
     with opened(may="prune" if yes else "read") as here:
-        rules = _rules(here, {"bundles": bundles, "runs": runs, "spools": spools})
+        rules = _rules(here, {"bundles": bundles, "runs": runs, "spools": spools, "traffic": traffic})
         if yes:
             done = prune(here.project, here.ledger, here.clock, actor=me(), rules=rules)
         else:
@@ -284,7 +285,7 @@ def _rules(here: Opened, asked: dict[str, str | None]) -> Retention:
     if not rules.any:
         raise UsageError(
             "nothing is old without a rule: set retention: {bundles: 90d, runs: 30d, spools: 7d} in everloop.yaml, "
-            "or give --bundles 90d, --runs 30d or --spools 7d here"
+            "or give --bundles 90d, --runs 30d, --spools 7d or --traffic 400d here"
         )
     return rules
 
@@ -295,10 +296,13 @@ def _draw_pruning(done: Pruning, *, removed: bool) -> None:
     rows = []
     for one in done.removed:
         versions = ", ".join(f"{one.model}/v{number}" for number in one.versions)
-        rows.append((one.what, versions or one.name[:16], size_text(one.bytes), one.rule))
+        name = one.name if one.what == "traffic" else one.name[:16]
+        rows.append((one.what, versions or name, size_text(one.bytes), one.rule))
     table(("what", "of", "size", "because"), rows, empty="nothing is old enough to go")
     for model, kept in done.kept.items():
         for number, why in sorted(kept.items()):
             say(f"kept: {model}/v{number}, {why}")
+    for model, why in done.needed.items():
+        say(f"kept: all traffic of {model}, {why}")
     if done.removed:
         say(f"{removal_sentence(done.removed)} {'removed' if removed else 'would go; --yes removes it'}")

@@ -127,12 +127,13 @@ __all__ = [
 
 
 class Removed(Record, frozen=True, kw_only=True):
-    """Something old that was removed: a bundle by its id, a run's folder, a spool's file; `versions` were made of it.
+    """Something old that was removed: a bundle by its id, a run's folder, a spool's file, a day of a model's traffic as
+    `fraud/2026-03-01`; `versions` were made of it.
 
     since: when it was last of use. rule: the sentence by which it went.
     """
 
-    what: Literal["bundle", "run", "spool"]
+    what: Literal["bundle", "run", "spool", "traffic"]
     name: Name
     bytes: Count = 0
     model: str | None = None

@@ -184,11 +184,12 @@ class Retention(Section):
     bundles: Kept = Field(None, description="of versions that no longer answer, e.g. 90d; left out: for good")
     runs: Kept = Field(None, description="folders of runs that left no version that is kept, e.g. 30d")
     spools: Kept = Field(None, description="empty spools of endpoint processes that are gone, e.g. 7d")
+    traffic: Kept = Field(None, description="days of the traffic log, e.g. 400d, once they are judged")
 
     @property
     def any(self) -> bool:
         """Whether anything is ever removed."""
-        return any(span is not None for span in (self.bundles, self.runs, self.spools))
+        return any(span is not None for span in (self.bundles, self.runs, self.spools, self.traffic))
 
 
 class Settings(Section):

@@ -13,10 +13,20 @@ from everloop.registry.lineage import Edge, Lineage, Node, Stint, champion_stint
 from everloop.registry.lineage_picture import lineage_svg
 from everloop.registry.place import BundlePlace, bundle_place
 from everloop.registry.removal import Pruning, histories, last_pruning, prune, removal_sentence, size_text, what_may_go
-from everloop.registry.retention import Found, History, SpoolFound, kept_versions, last_used, removable
+from everloop.registry.retention import (
+    DayFound,
+    Found,
+    History,
+    SpoolFound,
+    kept_versions,
+    last_used,
+    needed_traffic,
+    removable,
+)
 
 __all__ = [
     "BundlePlace",
+    "DayFound",
     "Difference",
     "Edge",
     "Forgotten",
@@ -42,6 +52,7 @@ __all__ = [
     "lineage_lines",
     "lineage_svg",
     "made_of",
+    "needed_traffic",
     "prune",
     "removable",
     "removal_sentence",

@@ -9,8 +9,8 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,24 +21,37 @@ from everloop.clock import Clock
 from everloop.errors import EverloopError, ProjectError
 from everloop.ledger import Exposure, Fact, Ledger, Removed, RetentionDone, RoutingState, Transaction
 from everloop.project import Project, Retention, format_duration
-from everloop.registry.retention import Found, History, SpoolFound, kept_versions, removable
+from everloop.registry.retention import (
+    DayFound,
+    Found,
+    History,
+    SpoolFound,
+    kept_versions,
+    needed_traffic,
+    removable,
+)
 from everloop.storage import Storage, artifacts_of, folder_bytes
-from everloop.traffic import idle_spools, remove_spool
+from everloop.traffic import idle_spools, remove_days, remove_spool, traffic_days, traffic_root
 
 __all__ = ["Pruning", "histories", "last_pruning", "prune", "removal_sentence", "size_text", "what_may_go"]
 
 _GONE: Final = ".gone-"
 _RUNS: Final = "runs/"
+_WINDOWS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruning:
-    """What goes, or went. kept: version → why it is never removed, by model. fact: where it was carried out."""
+    """What goes, or went. kept: version → why it is never removed, by model. fact: where it was carried out.
+
+    needed: model → why no day of its traffic goes, where the rule is on.
+    """
 
     removed: tuple[Removed, ...]
     kept: Mapping[str, Mapping[int, str]]
     rules: Retention
     fact: int | None = None
+    needed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
@@ -52,13 +65,14 @@ class Pruning:
             "bytes": self.bytes,
             "rules": spans(self.rules),
             "kept": {model: {f"v{number}": why for number, why in said.items()} for model, said in self.kept.items()},
+            "needed_traffic": dict(self.needed),
             "fact": self.fact,
         }
 
 
 def spans(rules: Retention) -> dict[str, str]:
     """The spans that are set, as people write them."""
-    found = {name: getattr(rules, name) for name in ("bundles", "runs", "spools")}
+    found = {name: getattr(rules, name) for name in ("bundles", "runs", "spools", "traffic")}
     return {name: format_duration(span) for name, span in found.items() if span is not None}
 
 
@@ -70,9 +84,11 @@ def size_text(size: int) -> str:
 
 
 def removal_sentence(removed: Sequence[Removed]) -> str:
-    """`2 bundles, 1 run, 41.3 MB`."""
+    """`2 bundles, 1 run, 3 days of traffic, 41.3 MB`."""
     counts = {what: sum(one.what == what for one in removed) for what in ("bundle", "run", "spool")}
+    days = sum(one.what == "traffic" for one in removed)
     told = [f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items() if count]
+    told += [f"{days} day{'' if days == 1 else 's'} of traffic"] if days else []
     return ", ".join([*told, size_text(sum(one.bytes for one in removed))])
 
 
@@ -92,8 +108,19 @@ def _history(project: Project, ledger: Ledger | Transaction, name: str) -> Histo
         rollouts=tuple(ledger.rollouts(name)),
         alerts=tuple(ledger.alerts(name)),
         runs=tuple(ledger.runs(name)),
+        judged_to=_judged_to(ledger, name),
         **lasts,
     )
+
+
+def _judged_to(ledger: Ledger | Transaction, name: str) -> datetime | None:
+    """Up to when both kinds of its windows are judged; of outcomes none may ever be, where nobody tells any."""
+    newest: dict[str, datetime] = {}
+    for fact in ledger.facts(kind="check.done", subject=name, limit=_WINDOWS, newest_first=True):
+        kind = str(fact.payload.get("details", {}).get("kind"))
+        end = datetime.fromisoformat(fact.payload["window"]["end"])
+        newest[kind] = max(end, newest.get(kind, end))
+    return min((end for kind, end in newest.items() if kind in ("traffic", "outcomes")), default=None)
 
 
 def _routing(fact: Fact) -> RoutingState:
@@ -111,7 +138,7 @@ def last_pruning(ledger: Ledger) -> datetime | None:
 def what_may_go(project: Project, ledger: Ledger, clock: Clock, *, rules: Retention | None = None) -> Pruning:
     """What `prune` would remove now; nothing is changed. rules: instead of those of everloop.yaml."""
     given = project.settings.retention if rules is None else rules
-    return _decided(project, ledger, clock, given, _on_disk(project, clock))
+    return _decided(project, ledger, clock, given, _on_disk(project, clock, given))
 
 
 def _decided(project: Project, ledger: Ledger | Transaction, clock: Clock, rules: Retention, disk: Found) -> Pruning:
@@ -120,12 +147,15 @@ def _decided(project: Project, ledger: Ledger | Transaction, clock: Clock, rules
         bundles=disk.bundles,
         runs=disk.runs,
         spools=disk.spools,
+        days=disk.days,
         made_by=_made_by(ledger),
         gone=frozenset(gone_bundles(ledger) - disk.bundles.keys()),
     )
     removed = removable(lives, found, rules, now=clock.now())
     kept = {life.model: kept_versions(life) for life in lives if life.versions}
-    return Pruning(removed=tuple(removed), kept=kept, rules=rules)
+    with_traffic = {one.model for one in disk.days}
+    needed = {life.model: why for life in lives if life.model in with_traffic and (why := needed_traffic(life))}
+    return Pruning(removed=tuple(removed), kept=kept, rules=rules, needed=needed)
 
 
 def gone_bundles(ledger: Ledger | Transaction) -> set[str]:
@@ -142,14 +172,21 @@ def _made_by(ledger: Ledger | Transaction) -> dict[str, list[str]]:
     return found
 
 
-def _on_disk(project: Project, clock: Clock) -> Found:
+def _on_disk(project: Project, clock: Clock, rules: Retention) -> Found:
     """Folders, objects and their sizes, read before the ledger is held. Raises IntegrationError."""
     idle = idle_spools(project.paths.spool, now=clock.now())
     return Found(
         bundles=BundleStore.of(project).sizes(),
         runs=_runs_found(project),
         spools=[SpoolFound(name=one.name, bytes=one.bytes, since=one.since) for one in idle],
+        days=[] if rules.traffic is None else _days_found(project),
     )
+
+
+def _days_found(project: Project) -> list[DayFound]:
+    root = traffic_root(project)
+    days = [one for name in sorted(project.models) for one in traffic_days(root, name)]
+    return [DayFound(model=one.model, day=one.day, bytes=one.bytes) for one in days]
 
 
 def _runs_found(project: Project) -> dict[str, int]:
@@ -170,18 +207,22 @@ def prune(project: Project, ledger: Ledger, clock: Clock, *, actor: str, rules: 
     Raises ProjectError where something cannot be removed: the rest went, and it is tried again the next time.
     """
     given = project.settings.retention if rules is None else rules
-    disk = _on_disk(project, clock)
+    disk = _on_disk(project, clock, given)
     with ledger.transaction() as transaction:
         plan = _decided(project, transaction, clock, given, disk)
-        if not plan.removed:
-            return plan
-        payload = RetentionDone(removed=list(plan.removed), bytes=plan.bytes, rules=spans(given))
-        fact = transaction.append("retention.done", project.name, payload, actor=actor)
-    _carry_out(project, plan.removed)
-    return Pruning(removed=plan.removed, kept=plan.kept, rules=given, fact=fact.seq)
+        if plan.removed:
+            payload = RetentionDone(removed=list(plan.removed), bytes=plan.bytes, rules=spans(given))
+            fact = transaction.append("retention.done", project.name, payload, actor=actor)
+    days = _days_of(plan.removed)
+    if given.traffic is not None:  # files of days that went before are old enough now
+        days = {one.model: set[date]() for one in disk.days} | days
+    _carry_out(project, plan.removed, days)
+    if not plan.removed:
+        return plan
+    return replace(plan, fact=fact.seq)
 
 
-def _carry_out(project: Project, removed: Sequence[Removed]) -> None:
+def _carry_out(project: Project, removed: Sequence[Removed], days_of: Mapping[str, set[date]]) -> None:
     store, problems = BundleStore.of(project), []
     elsewhere = artifacts_of(project)
     for one in removed:
@@ -192,14 +233,28 @@ def _carry_out(project: Project, removed: Sequence[Removed]) -> None:
                 if elsewhere is not None:
                     _remove_objects(elsewhere, f"{_RUNS}{one.name}/")
                 _remove_folder(project.paths.runs / one.name)
-            elif one.since is not None:
+            elif one.what == "spool" and one.since is not None:
                 remove_spool(project.paths.spool, one.name, since=one.since)
         except OSError as error:
             problems.append(f"{one.what} {one.name[:12]}: {error.strerror}; make it writable")
         except EverloopError as error:
             problems.append(f"{one.what} {one.name[:12]}: {error}")
+    for model, days in days_of.items():
+        try:
+            flush = project.settings.endpoint.durability == "full"
+            remove_days(traffic_root(project), project.paths.spool, model, days, flush=flush)
+        except (OSError, EverloopError) as error:
+            problems.append(f"traffic of {model}: {error}")
     if problems:
         raise ProjectError(f"{'; '.join(problems)}; what is left goes the next time")
+
+
+def _days_of(removed: Sequence[Removed]) -> dict[str, set[date]]:
+    found: dict[str, set[date]] = {}
+    for one in removed:
+        if one.what == "traffic" and one.model is not None:
+            found.setdefault(one.model, set()).add(date.fromisoformat(one.name.rpartition("/")[2]))
+    return found
 
 
 def _remove_objects(storage: Storage, prefix: str) -> None:

@@ -6,19 +6,24 @@ version that answers, that is being tried, that answered before (where a rollbac
 none of a model while a run of it waits or goes on, or while nothing of it answers. None goes before the outcomes of
 what it answered are due and judged. A run's folder goes once `retention.runs` is over since its end, unless a version
 that is still kept came from it, or it answers an open alert. A spool goes once it is empty and nobody holds it.
-What the ledger does not know is left alone. No rule, no removal.
+A day of the traffic log goes once `retention.traffic` is over since it ended, its outcomes are due, its windows are
+judged, and nothing may still look at it: no open alert of the model, no run that waits or goes on, no rollout that
+began before the day ended. What the ledger does not know is left alone. No rule, no removal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
 
 from everloop.ledger import AlertState, Removed, RolloutState, RoutingState, RunState, Version
 from everloop.project import Retention, format_duration
 
-__all__ = ["Found", "History", "SpoolFound", "kept_versions", "last_used", "removable"]
+__all__ = ["DayFound", "Found", "History", "SpoolFound", "kept_versions", "last_used", "needed_traffic", "removable"]
+
+_DAYS_AT_ONCE: Final = 31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +31,7 @@ class History:
     """A model's life as far as the rule asks: all by the ledger, oldest first.
 
     routings: every change of who answers. matures_in: how long until what was answered has its outcome and is judged.
+    judged_to: up to when the windows of its traffic are judged, None where none is.
     """
 
     model: str
@@ -35,6 +41,7 @@ class History:
     alerts: tuple[AlertState, ...] = ()
     runs: tuple[RunState, ...] = ()
     matures_in: timedelta = timedelta(0)
+    judged_to: datetime | None = None
 
     @property
     def busy(self) -> bool:
@@ -57,10 +64,24 @@ class SpoolFound:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DayFound:
+    """A UTC day of a model's traffic log."""
+
+    model: str
+    day: date
+    bytes: int
+
+    @property
+    def end(self) -> datetime:
+        """When it was over."""
+        return datetime.combine(self.day, time(), tzinfo=UTC) + timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """What lies on this machine. bundles, runs: name → bytes. made_by: bundle → the runs that packaged it.
 
-    gone: bundles that were removed by the rule before.
+    gone: bundles that were removed by the rule before. days: of the traffic logs.
     """
 
     bundles: Mapping[str, int] = field(default_factory=dict)
@@ -68,6 +89,7 @@ class Found:
     spools: Sequence[SpoolFound] = ()
     made_by: Mapping[str, Sequence[str]] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
+    days: Sequence[DayFound] = ()
 
 
 def kept_versions(history: History) -> dict[int, str]:
@@ -132,7 +154,8 @@ def removable(histories: Sequence[History], found: Found, rules: Retention, *, n
     going = {removed.name for removed in bundles}
     runs = list(_runs(histories, found, rules.runs, now, going)) if rules.runs is not None else []
     spools = list(_spools(found, rules.spools, now)) if rules.spools is not None else []
-    return [*bundles, *runs, *spools]
+    days = list(_days(histories, found, rules.traffic, now)) if rules.traffic is not None else []
+    return [*bundles, *runs, *spools, *days]
 
 
 def _bundles(histories: Sequence[History], found: Found, span: timedelta, now: datetime) -> Iterator[Removed]:
@@ -195,3 +218,30 @@ def _spools(found: Found, span: timedelta, now: datetime) -> Iterator[Removed]:
         if now - spool.since >= span:
             rule = f"empty since {spool.since:%Y-%m-%d}; retention.spools is {format_duration(span)}"
             yield Removed(what="spool", name=spool.name, bytes=spool.bytes, since=spool.since, rule=rule)
+
+
+def needed_traffic(history: History) -> str | None:
+    """Why no day of the model's traffic may go as things stand; None where old ones may."""
+    if history.busy:
+        return "a run of the model waits or goes on"
+    if history.open_alerts:
+        return f"the alert {history.open_alerts[0].alert} is open"
+    return None if history.judged_to is not None else "no window of it was judged yet"
+
+
+def _days(histories: Sequence[History], found: Found, span: timedelta, now: datetime) -> Iterator[Removed]:
+    """A month of each model's at most; the others' turn comes."""
+    for history in histories:
+        if needed_traffic(history) is not None or history.judged_to is None:
+            continue
+        until = min(now - max(span, history.matures_in), history.judged_to)
+        until = min([until, *(rollout.started_at for rollout in history.rollouts if rollout.status == "running")])
+        old = sorted((one for one in found.days if one.model == history.model and one.end <= until), key=_day)
+        for one in old[:_DAYS_AT_ONCE]:
+            rule = f"over since {one.end:%Y-%m-%d}; retention.traffic is {format_duration(span)}"
+            name = f"{one.model}/{one.day.isoformat()}"
+            yield Removed(what="traffic", name=name, bytes=one.bytes, model=one.model, since=one.end, rule=rule)
+
+
+def _day(found: DayFound) -> date:
+    return found.day

@@ -11,6 +11,7 @@ from everloop.traffic.idle import IdleSpool, idle_spools, remove_spool
 from everloop.traffic.imported import IMPORT_POINTS, IMPORTED, Differing, ImportLog, Sorted, prediction_rows
 from everloop.traffic.log import Absent, AnsweredRows, TrafficLog, known_rows
 from everloop.traffic.mover import CRASH_POINTS, Moved, Mover, Stop
+from everloop.traffic.old_days import TrafficDay, remove_days, traffic_days
 from everloop.traffic.overview import TableBooks, TrafficBooks, traffic_books
 from everloop.traffic.pending import Pending, pending
 from everloop.traffic.place import TrafficRoot, traffic_root
@@ -53,6 +54,7 @@ __all__ = [
     "Tail",
     "TailRow",
     "TrafficBooks",
+    "TrafficDay",
     "TrafficLog",
     "TrafficRoot",
     "Window",
@@ -62,11 +64,13 @@ __all__ = [
     "pending",
     "pending_rows",
     "prediction_rows",
+    "remove_days",
     "remove_spool",
     "row_digest",
     "row_digests",
     "subject_of",
     "traffic_books",
+    "traffic_days",
     "traffic_root",
     "windows",
 ]
