@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +30,21 @@ POINTS = ("predictions written", "predictions committed", "outcomes committed", 
 CARDS = 40
 
 
-def history_shop(root: Path, *, trained: bool = True) -> Path:
+def history_shop(root: Path) -> Path:
+    """A trained one, made once for a process and copied."""
+    shutil.copytree(_trained(), root)
+    return root
+
+
+@cache
+def _trained() -> Path:
+    root = Path(tempfile.mkdtemp(prefix="history-")) / "shop"
+    atexit.register(shutil.rmtree, root.parent, ignore_errors=True)
+    assert train(Project.open(untrained_shop(root), environment={}), run_id="r-first").status == "finished"
+    return root
+
+
+def untrained_shop(root: Path) -> Path:
     """With an entity, `card`; its rows are those of January to March."""
     _, model = shop(root, gates=GATES, learner="logistic", linear=True)
     rows = with_cards(payments(10_000, linear=True))
@@ -36,8 +54,6 @@ def history_shop(root: Path, *, trained: bool = True) -> Path:
     found = Project.open(root, environment={})
     contract = infer_contract(scan("payments.parquet", root=root), found.model(), reads={"paid_at"})
     write_contract(found.model().contract_path, contract)
-    if trained:
-        assert train(found, run_id="r-first").status == "finished"
     return root
 
 

@@ -24,7 +24,7 @@ from everloop.project import Project
 from everloop.traffic import Mover, Spool, TrafficLog
 
 from ..traffic.world import batch, row
-from .importer import LATER, POINTS, facts, history_shop, imported, past
+from .importer import LATER, POINTS, facts, history_shop, imported, past, untrained_shop
 from .scorer import log_of, logged
 
 KILLED = [f"{point}@{arrival}" for point, arrival in zip(POINTS, (2, 1, 3, 1), strict=True)]
@@ -206,7 +206,7 @@ def test_a_delta_table_is_read_too_and_a_dry_run_writes_nothing(root: Path) -> N
 
 
 def test_without_a_champion_the_next_step_is_said(tmp_path: Path) -> None:
-    root = history_shop(tmp_path / "shop", trained=False)
+    root = untrained_shop(tmp_path / "shop")
     past().write_parquet(root / "past.parquet")
     with pytest.raises(NotFound, match=r"no champion yet.*everloop train.*everloop check FILE"):
         imported(root, "past.parquet")
