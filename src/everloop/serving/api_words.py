@@ -75,7 +75,7 @@ _STATUSES: Final = (
     ),
     ("415", "encoded", "The body is compressed; send it as it is", "encoded"),
     ("422", "bad_row", "A row that was sent alone breaks the contract", "bad-row"),
-    ("429", "too_many", "The rate of the key is used up", "rate"),
+    ("429", "too_many", "The rate of the key is used up", "too-many-requests"),
     ("431", "head_too_large", "The request's head is too large", "head-too-large"),
     ("500", "not_answered", "An error of the endpoint's own; its log has it", "not-answered, cannot-score"),
     ("503", "again_later", "Send it again later", "no-champion, busy, not-recorded, stopping"),
