@@ -45,9 +45,10 @@ class TypedDecoder:
         names = [column.name for column in self._columns]
         self._alias = None if "id" in names else len(names)
         self._no_id = all(column.role != "id" for column in self._columns)
+        self._row: type[msgspec.Struct] | None = None
         self._read: tuple[Callable[[bytes], Any], Callable[[bytes], Any]] | None = None
         if "rows" not in names:
-            row = _row_type(self._columns)
+            row = self._row = _row_type(self._columns)
             body = msgspec.defstruct("Body", [("rows", list[row])], forbid_unknown_fields=True)  # type: ignore[valid-type]
             self._read = msgspec.json.Decoder(body).decode, msgspec.json.Decoder(row).decode
 
@@ -64,6 +65,15 @@ class TypedDecoder:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
         return ([astuple(row) for row in rows], False) if 0 < len(rows) <= max_rows else None
+
+    def convert(self, rows: Sequence[Any]) -> list[TypedRow] | None:
+        """Rows of plain values as typed ones; None: have a second look."""
+        if self._row is None:
+            return None
+        try:
+            return [astuple(msgspec.convert(row, self._row)) for row in rows]
+        except (msgspec.MsgspecError, RecursionError):
+            return None
 
     def decode(self, rows: Sequence[TypedRow], *, now: datetime) -> Decoded | None:
         """The rows by column, as `Decoder.decode` gives them; None where one needs a second look.

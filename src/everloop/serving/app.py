@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol, get_args
 
 from everloop.ledger import holds_key
+from everloop.serving import inference
 from everloop.serving.batcher import Ask, Batcher, Done, Kind, Reply
 from everloop.serving.callers import Callers, Headers, Need, need_of
 from everloop.serving.direct import always
@@ -58,6 +59,10 @@ class Pages(Protocol):
         """The models served."""
         ...
 
+    def inference(self, target: inference.Target) -> Reply:
+        """What the Open Inference Protocol tells of the server or a model. Raises Problem."""
+        ...
+
 
 class _Page(NamedTuple):
     """A page's route, what makes it, and whether that takes longer than others should wait for."""
@@ -92,6 +97,7 @@ class App:
         self._max_body_bytes = max_body_bytes
         self._held_limit = held_bytes
         self._held_bytes = 0
+        self._served = pages
         self._fast: dict[bytes, tuple[Need | None, Callable[..., Ask]]] = {}
         for name in models:
             for kind in get_args(Kind):
@@ -147,6 +153,8 @@ class App:
             reply = await self._reply(exchange, scope, receive)
         except Exception as error:  # whatever it is, there is an answer
             reply = self._told(error, scope["path"])
+        if scope["path"].startswith(inference.PREFIX):
+            reply = inference.error_reply(reply)
         headers = [(b"content-type", reply.content_type.encode()), (b"content-length", b"%d" % len(reply.body))]
         headers += (exchange.reply_header, *reply.headers, *always(reply.status))
         if reply.status == 405:
@@ -180,12 +188,29 @@ class App:
             if page.slow:
                 return await asyncio.get_running_loop().run_in_executor(None, page.reply)
             return page.reply()
+        if path.startswith(inference.PREFIX):
+            return await self._inference(exchange, scope, receive)
         model, kind = _action(path)
         exchange.model, exchange.route = model, kind
         _require(method, path)
         body = await self._body(scope, receive)
         exchange.request_bytes = len(body)
         return await self._batcher.answer(Ask(model=model, kind=kind, body=body))
+
+    async def _inference(self, exchange: Exchange, scope: MutableMapping[str, Any], receive: Receive) -> Reply:
+        path = scope["path"]
+        target = inference.target_of(path)
+        exchange.model, exchange.route = target.model or None, target.what
+        _require(scope["method"], path)
+        if target.what != "infer":
+            return self._served.inference(target)
+        length = _header(scope, inference.HEADER_LENGTH)
+        if length and not (length.isdigit() and len(length) <= 15):
+            raise Problem(400, "bad-request", f"{inference.HEADER_LENGTH.decode()} is not a number of bytes")
+        body = await self._body(scope, receive)
+        exchange.request_bytes = len(body)
+        form = inference.InferForm(version=target.version, header_bytes=int(length) if length else None)
+        return await self._batcher.answer(Ask(model=target.model, kind="predict", body=body, form=form))
 
     async def _body(self, scope: MutableMapping[str, Any], receive: Receive) -> bytes:
         encoding = _header(scope, b"content-encoding")
@@ -245,6 +270,8 @@ def _header(scope: MutableMapping[str, Any], name: bytes) -> bytes:
 
 
 def _allowed(path: str) -> str:
+    if path.startswith(inference.PREFIX):
+        return "POST" if path.endswith("/infer") else "GET"
     return "POST" if path.startswith(_PREFIX) else "GET"
 
 
@@ -264,5 +291,5 @@ def _action(path: str) -> tuple[str, Kind]:
         404,
         "not-found",
         f"there is nothing at {path:.100}; there are {_PREFIX}NAME/predict, {_PREFIX}NAME/outcomes, /v1/models, "
-        "/docs, /healthz, /readyz, /metrics and /openapi.json",
+        "/v2 (the Open Inference Protocol), /docs, /healthz, /readyz, /metrics and /openapi.json",
     )

@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from everloop.serving.problem import PROBLEM_TYPE, Problem
+
+if TYPE_CHECKING:
+    from everloop.serving.rows import Form
 
 __all__ = ["Ask", "Batcher", "Kind", "Reply"]
 
@@ -17,12 +20,16 @@ Kind = Literal["predict", "outcomes"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """A request as it came: for which model, what, and the body's bytes. caller: the name of its key."""
+    """A request as it came: for which model, what, and the body's bytes.
+
+    caller: the name of its key. form: how the body is written and the answer wanted; None for JSON rows.
+    """
 
     model: str
     kind: Kind
     body: bytes
     caller: str | None = None
+    form: Form | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,13 +15,14 @@ from everloop.bundle import Bundle
 from everloop.data import EVENT_TIME, Column, CompiledTree, Contract, Decoder, TypedDecoder
 from everloop.errors import DataError, EverloopError
 from everloop.rollout import Routing
+from everloop.serving.problem import Problem
 from everloop.serving.score_edges import score_edges
 from everloop.tasks import get_task
 from everloop.traffic import InputColumns
 
 _LOG = logging.getLogger("everloop.serving")
 
-__all__ = ["Live", "LiveModel", "joined_contract", "live_model", "warmed"]
+__all__ = ["Live", "LiveModel", "joined_contract", "live_model", "served_model", "warmed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,3 +148,17 @@ def warmed(bundle: Bundle) -> Bundle:
     schema = dict(Decoder(bundle.contract).schema)
     bundle.score_frame(pl.DataFrame({name: [None] for name in schema}, schema=schema))
     return bundle
+
+
+def served_model(live: Live, name: str) -> LiveModel:
+    """The model of that name. Raises Problem where there is none, or none that answers."""
+    model = live.models.get(name)
+    if model is not None:
+        return model
+    if name not in live.names:
+        known = ", ".join(sorted(live.names)) or "none"
+        raise Problem(404, "unknown-model", f"there is no model {name[:100]!r} here; there is {known}")
+    problem = live.problems.get(name)
+    if problem is not None:
+        raise Problem(503, "no-champion", f"{name} cannot be served: {problem}")
+    raise Problem(503, "no-champion", f"{name} has no champion yet; 'everloop train' makes and deploys the first")

@@ -12,11 +12,12 @@ from everloop.clock import Clock
 from everloop.errors import EverloopError, StorageFull, TrafficError
 from everloop.serving.batcher import Ask, Reply
 from everloop.serving.counters import Counters
-from everloop.serving.live import Live, LiveModel
+from everloop.serving.live import Live, LiveModel, served_model
 from everloop.serving.outcomes import read_outcomes
 from everloop.serving.predict import Answers, Predictor
 from everloop.serving.problem import MANY_ERRORS, Problem, RowError
-from everloop.serving.rows import Request, read_request, rows_reply
+from everloop.serving.rows import Form, Request, read_request, rows_reply
+from everloop.serving.whole import Whole
 from everloop.traffic import OutcomeRecord, Spool
 
 __all__ = ["Pipeline"]
@@ -45,13 +46,13 @@ class Pipeline:
         groups: dict[tuple[str, str], list[tuple[int, Request]]] = {}
         for place, ask in enumerate(asks):
             try:
-                how, request = self._read(_served(live, ask.model), ask)
+                how, request = self._read(served_model(live, ask.model), ask)
                 groups.setdefault((ask.model, how), []).append((place, request))
             except Exception as error:  # whatever one body does to its reader, the others are answered
                 replies[place] = Reply.of(_told(error, ask.model))
         ways = {"typed": self._typed_predictions, "predict": self._predictions, "outcomes": self._outcomes}
         for (name, how), members in groups.items():
-            model, answer = _served(live, name), ways[how]
+            model, answer = served_model(live, name), ways[how]
             requests = [request for _, request in members]
             for (place, _), reply in zip(members, _guarded(answer, model, requests), strict=True):
                 replies[place] = reply
@@ -59,6 +60,12 @@ class Pipeline:
 
     def _read(self, model: LiveModel, ask: Ask) -> tuple[str, Request]:
         """A request's rows, typed where nothing is wrong with them at first sight, and the way they are answered."""
+        if ask.form is not None:
+            request = ask.form.read(ask.body, model, max_rows=self._max_rows)
+            rows_typed = model.typed.convert(request.rows)
+            if rows_typed is None:
+                return "predict", request
+            return "typed", replace(request, rows=rows_typed, body=ask.body)
         if ask.kind == "predict":
             typed = model.typed.read(ask.body, max_rows=self._max_rows)
             if typed is not None:
@@ -67,17 +74,21 @@ class Pipeline:
         return ask.kind, read_request(ask.body, max_rows=self._max_rows)
 
     def _typed_predictions(self, model: LiveModel, requests: Sequence[Request]) -> list[Reply]:
-        answers = self._predictor.answer_typed(model, [row for request in requests for row in request.rows])
+        rows = [row for request in requests for row in request.rows]
+        answers = self._predictor.answer_typed(model, rows, wholes=_wholes(requests))
         if answers is not None:
             return _replies(model, requests, answers)
         if len(requests) > 1:
             return [reply for request in requests for reply in _guarded(self._typed_predictions, model, [request])]
-        body = requests[0].body
-        assert body is not None
-        return self._predictions(model, [read_request(body, max_rows=self._max_rows)])
+        (request,) = requests
+        assert request.body is not None
+        if request.form is None:
+            return self._predictions(model, [read_request(request.body, max_rows=self._max_rows)])
+        return self._predictions(model, [request.form.read(request.body, model, max_rows=self._max_rows)])
 
     def _predictions(self, model: LiveModel, requests: Sequence[Request]) -> list[Reply]:
-        answers = self._predictor.answer(model, [row for request in requests for row in request.rows])
+        rows = [row for request in requests for row in request.rows]
+        answers = self._predictor.answer(model, rows, wholes=_wholes(requests))
         return _replies(model, requests, answers)
 
     def _outcomes(self, model: LiveModel, requests: Sequence[Request]) -> list[Reply]:
@@ -105,6 +116,9 @@ def _replies(model: LiveModel, requests: Sequence[Request], answers: Answers) ->
     for request in requests:
         own = answers[start : start + len(request.rows)]
         start += len(request.rows)
+        if request.form is not None:
+            replies.append(_formed(request.form, model, request, own))
+            continue
         results = [answer for answer in own if isinstance(answer, bytes)]
         if len(results) == len(own):
             replies.append(Reply(status=200, body=rows_reply(model.name, results, []), rows=len(own)))
@@ -116,17 +130,22 @@ def _replies(model: LiveModel, requests: Sequence[Request], answers: Answers) ->
     return replies
 
 
-def _served(live: Live, name: str) -> LiveModel:
-    model = live.models.get(name)
-    if model is not None:
-        return model
-    if name not in live.names:
-        known = ", ".join(sorted(live.names)) or "none"
-        raise Problem(404, "unknown-model", f"there is no model {name[:100]!r} here; there is {known}")
-    problem = live.problems.get(name)
-    if problem is not None:
-        raise Problem(503, "no-champion", f"{name} cannot be served: {problem}")
-    raise Problem(503, "no-champion", f"{name} has no champion yet; 'everloop train' makes and deploys the first")
+def _wholes(requests: Sequence[Request]) -> list[Whole]:
+    """The places of the requests that are answered whole or not at all."""
+    found, start = [], 0
+    for request in requests:
+        end = start + len(request.rows)
+        if request.whole:
+            found.append(Whole(rows=range(start, end), version=request.version))
+        start = end
+    return found
+
+
+def _formed(form: Form, model: LiveModel, request: Request, own: Answers) -> Reply:
+    try:
+        return form.reply(model, request, own)
+    except Problem as problem:
+        return Reply.of(problem)
 
 
 def _guarded(

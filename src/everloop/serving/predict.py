@@ -19,6 +19,7 @@ from everloop.serving.live import LiveModel
 from everloop.serving.problem import MANY_ERRORS, RowError
 from everloop.serving.rows import id_column, prediction_id, row_error
 from everloop.serving.scored import Scored, scored_rows
+from everloop.serving.whole import Whole, left_out
 from everloop.traffic import InputColumns, PredictionBatch, Spool
 
 __all__ = ["Answers", "Predictor"]
@@ -47,9 +48,12 @@ class Predictor:
         self._clock = clock
         self._counters = counters
 
-    def answer_typed(self, model: LiveModel, rows: Sequence[TypedRow]) -> Answers | None:
+    def answer_typed(
+        self, model: LiveModel, rows: Sequence[TypedRow], *, wholes: Sequence[Whole] = ()
+    ) -> Answers | None:
         """One answer for each row, in their order; None where one of them needs a second look.
 
+        wholes: rows that are answered together or not at all; one that is left out for another has an empty list.
         Raises Problem where no row can be answered: the champion cannot score, or (StorageFull) nothing be recorded.
         """
         now = self._clock.now()
@@ -61,10 +65,10 @@ class Predictor:
             made = iter(uuids7(self._clock, ids.count(None)))
             ids = [next(made) if one is None else one for one in ids]
         answers: Answers = [[] for _ in rows]
-        self._answer(model, self._good(model, decoded, list(ids), now_us=to_us(now)), answers)
+        self._answer(model, self._good(model, decoded, list(ids), now_us=to_us(now)), answers, wholes)
         return answers
 
-    def answer(self, model: LiveModel, rows: Sequence[JSON]) -> Answers:
+    def answer(self, model: LiveModel, rows: Sequence[JSON], *, wholes: Sequence[Whole] = ()) -> Answers:
         """One answer (JSON) or what was wrong for each row, in their order; every answer given is recorded.
 
         Raises Problem as `answer_typed` does.
@@ -72,10 +76,10 @@ class Predictor:
         answers: Answers = [[] for _ in rows]
         good = self._decode(model, rows, answers)
         if good.places:
-            self._answer(model, good, answers)
+            self._answer(model, good, answers, wholes)
         return answers
 
-    def _answer(self, model: LiveModel, good: _Good, answers: Answers) -> None:
+    def _answer(self, model: LiveModel, good: _Good, answers: Answers, wholes: Sequence[Whole]) -> None:
         scored = scored_rows(model, good.decoded)
         batch, places = self._batch(model, good, scored), good.places
         finite = np.isfinite(scored.scores[:, 0])
@@ -83,6 +87,8 @@ class Predictor:
             self._unscored(model, batch, np.flatnonzero(~finite).tolist(), places, answers)
             left = np.flatnonzero(finite).tolist()
             batch, places = batch.take(left), [places[n] for n in left]
+        if wholes:
+            batch, places = self._of_whole_requests(batch, places, wholes, answers)
         recorded = self._spool.append_predictions(batch)
         if recorded.rows == len(batch):
             for place, one in zip(places, batch.answers, strict=True):
@@ -97,6 +103,20 @@ class Predictor:
                     error = row_error({}, key, column=key, value=batch.ids[n], detail=str(conflict))
                     answers[place] = [msgspec.structs.replace(error, id=batch.ids[n], conflict=True)]
         self._count(model, good, scored, batch)
+
+    def _of_whole_requests(
+        self, batch: PredictionBatch, places: Sequence[int], wholes: Sequence[Whole], answers: Answers
+    ) -> tuple[PredictionBatch, Sequence[int]]:
+        """The batch without the rows that nothing may be recorded of; what is wrong with them goes to `answers`."""
+        inside = {place for whole in wholes for place in whole.rows}
+        ids = [one for one, place in zip(batch.ids, places, strict=True) if place in inside]
+        out = left_out(wholes, batch=batch, places=places, known=self._spool.answers_for(batch.model, ids))
+        if not out:
+            return batch, places
+        for place, error in out.items():
+            answers[place] = [] if error is None else [error]
+        kept = [n for n, place in enumerate(places) if place not in out]
+        return batch.take(kept), [places[n] for n in kept]
 
     def _unscored(
         self,

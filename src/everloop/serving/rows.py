@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -13,7 +13,21 @@ from everloop.data import Contract
 from everloop.ids import is_prediction_id, uuid7
 from everloop.serving.problem import Problem, RowError
 
-__all__ = ["Request", "few_names", "given_id", "id_column", "read_request", "row_error", "rows_reply"]
+if TYPE_CHECKING:
+    from everloop.serving.batcher import Reply
+    from everloop.serving.live import LiveModel
+
+__all__ = [
+    "Form",
+    "Request",
+    "few_names",
+    "given_id",
+    "id_column",
+    "read_request",
+    "refuse_crowded",
+    "row_error",
+    "rows_reply",
+]
 
 JSON = Any
 _SMALL_BYTES = 8_000_000
@@ -23,16 +37,39 @@ _MOST_VALUES_A_ROW = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A body that was read. alone: the body was one row itself. body: where the rows are typed ones, what they were."""
+    """A body that was read.
+
+    alone: the body was one row itself. body: where the rows are typed ones, what they were. form: where it is not JSON
+    rows, how it is answered. whole: the rows are answered all together or not at all. version: the only version whose
+    answers are wanted, of a whole request.
+    """
 
     rows: Sequence[JSON]
-    alone: bool
+    alone: bool = False
     body: bytes | None = None
+    form: Form | None = None
+    whole: bool = False
+    version: int | None = None
+
+
+class Form(Protocol):
+    """Another way than JSON rows in which predictions are asked for."""
+
+    def read(self, body: bytes, model: LiveModel, *, max_rows: int) -> Request:
+        """The rows of a body, not typed. Raises Problem."""
+        ...
+
+    def reply(self, model: LiveModel, request: Request, answers: Sequence[bytes | list[RowError]]) -> Reply:
+        """The reply to what `read` gave. answers: for each row its JSON, or what is wrong with it.
+
+        Of a whole request a row may have neither: it was left out because of another one. Raises Problem.
+        """
+        ...
 
 
 def read_request(body: bytes, *, max_rows: int) -> Request:
     """The rows of `{"rows": [...]}`, or of a body that is one row. Raises Problem."""
-    _refuse_crowded(body, max_rows=max_rows)
+    refuse_crowded(body, max_rows=max_rows)
     try:
         read = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -54,7 +91,7 @@ def read_request(body: bytes, *, max_rows: int) -> Request:
     return Request(rows=rows, alone=False)
 
 
-def _refuse_crowded(body: bytes, *, max_rows: int) -> None:
+def refuse_crowded(body: bytes, *, max_rows: int) -> None:
     """Refuse a large body that would become far more values than its rows may have, before it is read.
 
     64 MB of empty objects take 2 GB, and seconds in which nobody else is answered. Commas and brackets within texts

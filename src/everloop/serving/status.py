@@ -11,7 +11,8 @@ from everloop.clock import Clock, to_us
 from everloop.serving.batcher import Reply
 from everloop.serving.counters import Counters, Moment, SlotRecord, SlotRouting
 from everloop.serving.docs_page import docs_page
-from everloop.serving.live import Live
+from everloop.serving.inference import Target, described, metadata_of, ready_of
+from everloop.serving.live import Live, served_model
 from everloop.serving.metrics import metrics_text
 from everloop.serving.openapi import Described, openapi
 from everloop.serving.requests import Requests
@@ -124,6 +125,19 @@ class Status:
         routing = slot_routing(live)
         listed = [{"name": name} | msgspec.to_builtins(routing[name]) for name in sorted(routing)]
         return _json(200, {"models": listed})
+
+    def inference(self, target: Target) -> Reply:
+        """What the Open Inference Protocol tells of the server or a model. Raises Problem."""
+        if target.what == "server":
+            return described()
+        if target.what == "live":
+            return _json(200, {"live": True})
+        if target.what == "metadata":
+            return metadata_of(served_model(self._live(), target.model), target.version)
+        if not target.model:
+            status = self.readyz().status
+            return _json(status, {"ready": status == 200})
+        return ready_of(served_model(self._live(), target.model), target.version)
 
 
 def _is_ready(live: Live, routing: Mapping[str, SlotRouting]) -> bool:
