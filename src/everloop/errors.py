@@ -11,7 +11,8 @@ EverloopError                     exit 1
 │   ├── SourceError               the source cannot be read
 │   ├── ContractViolation         rows that break the contract
 │   ├── FeatureRefused            a feature that cannot be served, by name and node
-│   └── NotEnoughData             too few rows or positives to say anything
+│   ├── NotEnoughData             too few rows or positives to say anything
+│   └── TooMuchData               more rows, columns or text than is taken at once
 ├── LedgerError
 │   ├── LedgerUnreadable
 │   ├── ChainBroken               the audit chain does not verify
@@ -61,6 +62,7 @@ __all__ = [
     "SourceError",
     "StepTimeout",
     "StorageFull",
+    "TooMuchData",
     "TrafficError",
     "Undecided",
     "UsageError",
@@ -123,6 +125,10 @@ class FeatureRefused(DataError):
 
 class NotEnoughData(DataError):
     """Too few rows or positives for what was asked."""
+
+
+class TooMuchData(DataError):
+    """More rows, columns or text than are taken at once."""
 
 
 class LedgerError(EverloopError):

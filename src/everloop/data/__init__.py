@@ -3,6 +3,7 @@
 A row's way starts here: `scan` → `load_rows` (or `decode_rows` at the endpoint) → `FeatureTree.matrix`.
 """
 
+from everloop.data.arrow import read_arrow
 from everloop.data.baseline import (
     SCORE,
     Baseline,
@@ -21,6 +22,7 @@ from everloop.data.definitions import FeatureSet, features, load_features, read_
 from everloop.data.event_time import TIME_UNITS, parse_time, utc_times
 from everloop.data.fingerprint import rows_hash
 from everloop.data.first_contract import write_first_contract
+from everloop.data.frame_decoder import FrameDecoder, TableRows
 from everloop.data.node import Node
 from everloop.data.node_text import node_text
 from everloop.data.profile import Profile
@@ -64,11 +66,13 @@ __all__ = [
     "FeatureSet",
     "FeatureTree",
     "FitSample",
+    "FrameDecoder",
     "Node",
     "Profile",
     "RowProblem",
     "Rows",
     "Split",
+    "TableRows",
     "TypedDecoder",
     "TypedRow",
     "Violation",
@@ -90,6 +94,7 @@ __all__ = [
     "parse_time",
     "profiled_frame",
     "raw_node",
+    "read_arrow",
     "read_contract",
     "read_features",
     "refuse_columns",

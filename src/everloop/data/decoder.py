@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import accumulate
 from math import isfinite
 from typing import Any, Final
 
@@ -70,6 +71,19 @@ class Decoded:
             problems=self.problems,
             schema=self.schema,
             arrived=[places[row] for row in self.arrived if row in places],
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Decoded]) -> Decoded:
+        """The good rows of several, one behind another. Which request a row was in, `kept` no longer says."""
+        ends = list(accumulate(len(part.kept) for part in parts))
+        begins = [0, *ends[:-1]]
+        return Decoded(
+            columns={name: [value for part in parts for value in part.columns[name]] for name in parts[0].schema},
+            kept=range(ends[-1]),
+            problems=(),
+            schema=parts[0].schema,
+            arrived=[begin + n for begin, part in zip(begins, parts, strict=True) for n in part.arrived],
         )
 
     @property
@@ -164,9 +178,7 @@ class Decoder:
         """The time of arrival as the time column `column` would write it."""
         if column.type == "datetime":
             return now.isoformat()
-        origin = self._contract.time_origin
-        origin_us = 0 if origin is None else to_us(parse_time(origin, self._contract.timezone))
-        span = (to_us(now) - origin_us) / _UNIT[self._contract.time_unit or "us"]
+        span = (to_us(now) - self.origin_us) / _UNIT[self._contract.time_unit or "us"]
         return int(span) if column.type == "int" else span
 
     def _decoded(
@@ -265,6 +277,23 @@ class Decoder:
                 sentence = f"row {index}: {time.name}: {error}"
                 problems.append(RowProblem(index=index, column=time.name, value=given, sentence=sentence))
         return found, problems
+
+    @property
+    def unit_us(self) -> float | None:
+        """How many microseconds a number of the time column counts; None where numbers are no times."""
+        unit = self._contract.time_unit
+        return None if unit is None else _UNIT[unit]
+
+    @property
+    def origin_us(self) -> int:
+        """What numbers of the time column count from."""
+        origin = self._contract.time_origin
+        return 0 if origin is None else to_us(parse_time(origin, self._contract.timezone))
+
+    @staticmethod
+    def is_near(first_us: int, last_us: int, now: datetime | None) -> bool:
+        """Whether rows that arrive now may have these event times."""
+        return now is None or (first_us >= _EARLIEST_US and last_us <= to_us(now + _AHEAD))
 
     def _counted(self, value: float) -> int:
         try:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol, get_args
 
 from everloop.ledger import holds_key
-from everloop.serving import inference
+from everloop.serving import arrow, inference
 from everloop.serving.batcher import Ask, Batcher, Done, Kind, Reply
 from everloop.serving.callers import Callers, Headers, Need, need_of
 from everloop.serving.direct import always
@@ -122,7 +122,11 @@ class App:
         for name, value in headers:
             if name == b"content-length":
                 length = value
-            elif name in _ASKS_MORE or (name == b"content-type" and b"json" not in value):
+            elif (
+                name in _ASKS_MORE
+                or (name == b"content-type" and b"json" not in value)
+                or (name == b"accept" and b"arrow" in value.lower())
+            ):
                 return None
         if not length.isdigit() or len(length) > 5 or int(length) > _FAST_BYTES:
             return None
@@ -193,9 +197,12 @@ class App:
         model, kind = _action(path)
         exchange.model, exchange.route = model, kind
         _require(method, path)
+        form = None
+        if kind == "predict":
+            form = arrow.form_of(_header(scope, b"content-type"), _header(scope, b"accept"))
         body = await self._body(scope, receive)
         exchange.request_bytes = len(body)
-        return await self._batcher.answer(Ask(model=model, kind=kind, body=body))
+        return await self._batcher.answer(Ask(model=model, kind=kind, body=body, form=form))
 
     async def _inference(self, exchange: Exchange, scope: MutableMapping[str, Any], receive: Receive) -> Reply:
         path = scope["path"]

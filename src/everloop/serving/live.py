@@ -12,7 +12,7 @@ import msgspec
 import polars as pl
 
 from everloop.bundle import Bundle
-from everloop.data import EVENT_TIME, Column, CompiledTree, Contract, Decoder, TypedDecoder
+from everloop.data import EVENT_TIME, Column, CompiledTree, Contract, Decoder, FrameDecoder, TypedDecoder
 from everloop.errors import DataError, EverloopError
 from everloop.rollout import Routing
 from everloop.serving.problem import Problem
@@ -39,7 +39,7 @@ class LiveModel:
     name: str
     routing: Routing
     contract: Contract
-    decoder: Decoder
+    decoder: FrameDecoder
     typed: TypedDecoder
     compiled: Mapping[int, CompiledTree]
     bundles: Mapping[int, Bundle]
@@ -94,7 +94,7 @@ def live_model(routing: Routing, load: Callable[[int], Bundle], *, before: LiveM
         except EverloopError as error:
             _LOG.warning("v%d, the champion before, cannot be loaded for a rollback: %s", version, error)
     contract = joined_contract([bundles[version].contract for version in routing.live])
-    decoder = Decoder(contract)
+    decoder = FrameDecoder(contract)
     inputs = {name: dtype for name, dtype in decoder.schema.items() if name != EVENT_TIME}
     return LiveModel(
         name=routing.model,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["inference_paths"]
+from everloop.serving.arrow import ARROW_FILE, ARROW_STREAM
+
+__all__ = ["inference_paths", "with_arrow"]
 
 _JSON = "application/json"
 _BINARY = "application/octet-stream"
@@ -57,3 +59,11 @@ def _infer(operation: str) -> dict[str, Any]:
 
 def _refused(*statuses: str) -> dict[str, Any]:
     return {one: {"description": _REFUSED[one], "content": {_JSON: {"schema": _ERROR}}} for one in statuses}
+
+
+def with_arrow(post: dict[str, Any]) -> dict[str, Any]:
+    """A predict operation whose rows and answers may be Arrow too."""
+    asked, answered = post["requestBody"]["content"], post["responses"]["200"]["content"]
+    asked |= {ARROW_STREAM: {}, ARROW_FILE: {}}
+    answered[ARROW_STREAM] = {}
+    return post

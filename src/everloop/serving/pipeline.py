@@ -15,15 +15,14 @@ from everloop.serving.counters import Counters
 from everloop.serving.live import Live, LiveModel, served_model
 from everloop.serving.outcomes import read_outcomes
 from everloop.serving.predict import Answers, Predictor
-from everloop.serving.problem import MANY_ERRORS, Problem, RowError
-from everloop.serving.rows import Form, Request, read_request, rows_reply
+from everloop.serving.problem import Problem, RowError
+from everloop.serving.rows import Request, indexed, predictions_reply, read_request, refused_alone
 from everloop.serving.whole import Whole
 from everloop.traffic import OutcomeRecord, Spool
 
 __all__ = ["Pipeline"]
 
 _LOG = logging.getLogger("everloop.serving")
-_FEW_ERRORS = 5
 
 
 class Pipeline:
@@ -62,6 +61,8 @@ class Pipeline:
         """A request's rows, typed where nothing is wrong with them at first sight, and the way they are answered."""
         if ask.form is not None:
             request = ask.form.read(ask.body, model, max_rows=self._max_rows)
+            if request.table is not None:
+                return "typed", request
             rows_typed = model.typed.convert(request.rows)
             if rows_typed is None:
                 return "predict", request
@@ -74,10 +75,15 @@ class Pipeline:
         return ask.kind, read_request(ask.body, max_rows=self._max_rows)
 
     def _typed_predictions(self, model: LiveModel, requests: Sequence[Request]) -> list[Reply]:
-        rows = [row for request in requests for row in request.rows]
-        answers = self._predictor.answer_typed(model, rows, wholes=_wholes(requests))
+        # tables behind the rows, so that all are scored and recorded as one batch
+        order = sorted(range(len(requests)), key=lambda place: requests[place].table is not None)
+        ordered = [requests[place] for place in order]
+        rows = [row for request in ordered for row in request.rows]
+        tables = [request.table for request in ordered if request.table is not None]
+        answers = self._predictor.answer_typed(model, rows, tables=tables, wholes=_wholes(ordered))
         if answers is not None:
-            return _replies(model, requests, answers)
+            replies = dict(zip(order, _replies(model, ordered, answers), strict=True))
+            return [replies[place] for place in range(len(requests))]
         if len(requests) > 1:
             return [reply for request in requests for reply in _guarded(self._typed_predictions, model, [request])]
         (request,) = requests
@@ -102,10 +108,10 @@ class Pipeline:
                 records += told
                 errors.append(wrong)
                 good += not wrong
-            told_errors = _indexed(errors)
+            told_errors = indexed(errors)
             body = msgspec.json.encode({"model": model.name, "recorded": good, "errors": told_errors})
             taken = Reply(status=200, body=body, rows=len(errors), refused=len(errors) - good)
-            replies.append(_refused_alone(request, told_errors) or taken)
+            replies.append(refused_alone(request, told_errors) or taken)
         self._spool.append_outcomes(model.name, records)
         return replies
 
@@ -114,19 +120,10 @@ def _replies(model: LiveModel, requests: Sequence[Request], answers: Answers) ->
     """The answers told apart again: one reply for each request."""
     replies, start = [], 0
     for request in requests:
-        own = answers[start : start + len(request.rows)]
-        start += len(request.rows)
-        if request.form is not None:
-            replies.append(_formed(request.form, model, request, own))
-            continue
-        results = [answer for answer in own if isinstance(answer, bytes)]
-        if len(results) == len(own):
-            replies.append(Reply(status=200, body=rows_reply(model.name, results, []), rows=len(own)))
-            continue
-        errors = _indexed([answer if isinstance(answer, list) else [] for answer in own])
-        body = rows_reply(model.name, results, errors)
-        taken = Reply(status=200, body=body, rows=len(own), refused=len(own) - len(results))
-        replies.append(_refused_alone(request, errors) or taken)
+        own = answers[start : start + len(request)]
+        start += len(request)
+        formed = request.form is not None
+        replies.append(_formed(model, request, own) if formed else predictions_reply(model.name, request, own))
     return replies
 
 
@@ -134,18 +131,20 @@ def _wholes(requests: Sequence[Request]) -> list[Whole]:
     """The places of the requests that are answered whole or not at all."""
     found, start = [], 0
     for request in requests:
-        end = start + len(request.rows)
+        end = start + len(request)
         if request.whole:
             found.append(Whole(rows=range(start, end), version=request.version))
         start = end
     return found
 
 
-def _formed(form: Form, model: LiveModel, request: Request, own: Answers) -> Reply:
+def _formed(model: LiveModel, request: Request, own: Answers) -> Reply:
+    assert request.form is not None
     try:
-        return form.reply(model, request, own)
+        reply = request.form.reply(model, request, own)
     except Problem as problem:
-        return Reply.of(problem)
+        reply = Reply.of(problem)
+    return replace(reply, rows=len(own), refused=sum(isinstance(answer, list) for answer in own))
 
 
 def _guarded(
@@ -175,28 +174,3 @@ def _told(error: Exception, model: str) -> Problem:
     return Problem(
         500, "not-answered", f"an error of everloop's own: {type(error).__name__}; the endpoint's log has it"
     )
-
-
-def _indexed(errors: Sequence[Sequence[RowError]]) -> list[RowError]:
-    """Every row's errors with its index; beyond `MANY_ERRORS` only each row's first, so that replies stay small."""
-    found: list[RowError] = []
-    for index, row in enumerate(errors):
-        told = row if len(found) < MANY_ERRORS else row[:1]
-        found += [msgspec.structs.replace(error, index=index) for error in told[:MANY_ERRORS]]
-    return found
-
-
-def _refused_alone(request: Request, errors: Sequence[RowError]) -> Reply | None:
-    """The problem of a bad row that was sent alone."""
-    if not request.alone or not errors:
-        return None
-    detail = "; ".join(error.detail for error in errors[:_FEW_ERRORS])
-    if len(errors) > _FEW_ERRORS:
-        detail += f"; and {len(errors) - _FEW_ERRORS:,} more, see errors"
-    conflict = any(error.conflict for error in errors)
-    problem = (
-        Problem(409, "id-conflict", detail, errors=errors)
-        if conflict
-        else Problem(422, "bad-row", detail, errors=errors)
-    )
-    return replace(Reply.of(problem), rows=1, refused=1)

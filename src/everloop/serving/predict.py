@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from everloop.clock import Clock, to_us
-from everloop.data import EVENT_TIME, Decoded, TypedRow, row_digests
+from everloop.data import EVENT_TIME, Decoded, TableRows, TypedRow, row_digests
 from everloop.ids import uuids7
 from everloop.rollout import Assignment, assign_many
 from everloop.serving.answer import answer_bytes
@@ -40,6 +40,21 @@ class _Good:
     decoded: Decoded
 
 
+def _behind(good: _Good, rows: int) -> _Good:
+    """The same behind so many other rows."""
+    return good if rows == 0 else replace(good, places=[rows + place for place in good.places])
+
+
+def _joined(goods: Sequence[_Good]) -> _Good:
+    return _Good(
+        places=[place for good in goods for place in good.places],
+        ids=[one for good in goods for one in good.ids],
+        entities=[entity for good in goods for entity in good.entities],
+        event_time_us=np.concatenate([good.event_time_us for good in goods]),
+        decoded=Decoded.joined([good.decoded for good in goods]),
+    )
+
+
 class Predictor:
     """Answers rows of one model after another; one batch at a time uses the spool."""
 
@@ -49,23 +64,39 @@ class Predictor:
         self._counters = counters
 
     def answer_typed(
-        self, model: LiveModel, rows: Sequence[TypedRow], *, wholes: Sequence[Whole] = ()
+        self,
+        model: LiveModel,
+        rows: Sequence[TypedRow],
+        *,
+        tables: Sequence[TableRows] = (),
+        wholes: Sequence[Whole] = (),
     ) -> Answers | None:
         """One answer for each row, in their order; None where one of them needs a second look.
 
+        tables: more rows, each table's behind those before, of which bad ones have their errors. All are scored and
+        recorded together.
         wholes: rows that are answered together or not at all; one that is left out for another has an empty list.
         Raises Problem where no row can be answered: the champion cannot score, or (StorageFull) nothing be recorded.
         """
-        now = self._clock.now()
-        decoded = model.typed.decode(rows, now=now)
-        if decoded is None:
-            return None
-        ids = decoded.columns[id_column(model.contract)]
-        if None in ids:
-            made = iter(uuids7(self._clock, ids.count(None)))
-            ids = [next(made) if one is None else one for one in ids]
         answers: Answers = [[] for _ in rows]
-        self._answer(model, self._good(model, decoded, list(ids), now_us=to_us(now)), answers, wholes)
+        goods = []
+        if rows:
+            now = self._clock.now()
+            decoded = model.typed.decode(rows, now=now)
+            if decoded is None:
+                return None
+            ids = decoded.columns[id_column(model.contract)]
+            if None in ids:
+                made = iter(uuids7(self._clock, ids.count(None)))
+                ids = [next(made) if one is None else one for one in ids]
+            goods.append(self._good(model, decoded, list(ids), now_us=to_us(now)))
+        for table in tables:
+            told: Answers = [[] for _ in range(len(table))]
+            goods.append(_behind(self._decode(model, table, told), len(answers)))
+            answers += told
+        good = goods[0] if len(goods) == 1 else _joined(goods)
+        if good.places:
+            self._answer(model, good, answers, wholes)
         return answers
 
     def answer(self, model: LiveModel, rows: Sequence[JSON], *, wholes: Sequence[Whole] = ()) -> Answers:
@@ -138,7 +169,8 @@ class Predictor:
 
     def _decode(self, model: LiveModel, rows: Sequence[JSON], answers: Answers) -> _Good:
         key, now = id_column(model.contract), self._clock.now()
-        decoded = model.decoder.decode(rows, now=now)
+        table = rows if isinstance(rows, TableRows) else None
+        decoded = model.decoder.decode(rows, now=now) if table is None else model.decoder.decode_table(table, now=now)
         for told, problem in enumerate(decoded.problems):
             if told >= MANY_ERRORS and answers[problem.index]:
                 continue
@@ -148,12 +180,15 @@ class Predictor:
             )
             _errors_of(answers, problem.index).append(error)
         given = decoded.columns.get(key)
+        if given is None:
+            own = [row.get("id") for row in rows] if table is None else table.column("id")
+            given = [own[place] for place in decoded.kept]
         ids: list[str] = []
         taken: list[int] = []
         for n, place in enumerate(decoded.kept):
-            found = prediction_id(rows[place].get("id") if given is None else given[n], self._clock)
+            found = prediction_id(given[n], self._clock)
             if found is None:
-                value = rows[place].get("id")
+                value = given[n]
                 detail = f"id: {value!r:.80} is not 1 to 64 of A-Z a-z 0-9 . _ : -"
                 _errors_of(answers, place).append(row_error(rows[place], key, column="id", value=value, detail=detail))
             else:

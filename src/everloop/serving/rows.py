@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from everloop.clock import Clock
-from everloop.data import Contract
+from everloop.data import Contract, TableRows
 from everloop.ids import is_prediction_id, uuid7
-from everloop.serving.problem import Problem, RowError
+from everloop.serving.batcher import Reply
+from everloop.serving.problem import MANY_ERRORS, Problem, RowError
 
 if TYPE_CHECKING:
-    from everloop.serving.batcher import Reply
     from everloop.serving.live import LiveModel
 
 __all__ = [
@@ -23,8 +23,11 @@ __all__ = [
     "few_names",
     "given_id",
     "id_column",
+    "indexed",
+    "predictions_reply",
     "read_request",
     "refuse_crowded",
+    "refused_alone",
     "row_error",
     "rows_reply",
 ]
@@ -33,23 +36,29 @@ JSON = Any
 _SMALL_BYTES = 8_000_000
 _MOST_OBJECTS_A_ROW = 16
 _MOST_VALUES_A_ROW = 512
+_FEW_ERRORS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """A body that was read.
 
-    alone: the body was one row itself. body: where the rows are typed ones, what they were. form: where it is not JSON
-    rows, how it is answered. whole: the rows are answered all together or not at all. version: the only version whose
-    answers are wanted, of a whole request.
+    table: the rows, where they came as a table; `rows` is empty then. alone: the body was one row itself. body: where
+    the rows are typed ones, what they were. form: where it is not JSON rows, how it is answered. whole: the rows are
+    answered all together or not at all. version: the only version whose answers are wanted, of a whole request.
     """
 
-    rows: Sequence[JSON]
+    rows: Sequence[JSON] = ()
+    table: TableRows | None = None
     alone: bool = False
     body: bytes | None = None
     form: Form | None = None
     whole: bool = False
     version: int | None = None
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self.rows) if self.table is None else len(self.table)
 
 
 class Form(Protocol):
@@ -157,7 +166,43 @@ def _short(value: JSON) -> JSON:
     return value
 
 
+def predictions_reply(model: str, request: Request, answers: Sequence[bytes | list[RowError]]) -> Reply:
+    """The reply in JSON: what was answered, and what is wrong with the other rows."""
+    results = [answer for answer in answers if isinstance(answer, bytes)]
+    if len(results) == len(answers):
+        return Reply(status=200, body=rows_reply(model, results, []), rows=len(answers))
+    errors = indexed([answer if isinstance(answer, list) else [] for answer in answers])
+    body = rows_reply(model, results, errors)
+    taken = Reply(status=200, body=body, rows=len(answers), refused=len(answers) - len(results))
+    return refused_alone(request, errors) or taken
+
+
 def rows_reply(model: str, results: Sequence[bytes], errors: Sequence[RowError]) -> bytes:
     """The body of an answered request: `results` are rows that are JSON already."""
     told = msgspec.json.encode(errors) if errors else b"[]"
     return b'{"model":%b,"results":[%b],"errors":%b}' % (msgspec.json.encode(model), b",".join(results), told)
+
+
+def indexed(errors: Sequence[Sequence[RowError]]) -> list[RowError]:
+    """Every row's errors with its index; beyond `MANY_ERRORS` only each row's first, so that replies stay small."""
+    found: list[RowError] = []
+    for index, row in enumerate(errors):
+        told = row if len(found) < MANY_ERRORS else row[:1]
+        found += [msgspec.structs.replace(error, index=index) for error in told[:MANY_ERRORS]]
+    return found
+
+
+def refused_alone(request: Request, errors: Sequence[RowError]) -> Reply | None:
+    """The problem of a bad row that was sent alone."""
+    if not request.alone or not errors:
+        return None
+    detail = "; ".join(error.detail for error in errors[:_FEW_ERRORS])
+    if len(errors) > _FEW_ERRORS:
+        detail += f"; and {len(errors) - _FEW_ERRORS:,} more, see errors"
+    conflict = any(error.conflict for error in errors)
+    problem = (
+        Problem(409, "id-conflict", detail, errors=errors)
+        if conflict
+        else Problem(422, "bad-row", detail, errors=errors)
+    )
+    return replace(Reply.of(problem), rows=1, refused=1)
