@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
+from everloop.serving.openapi_forms import REASONS
 from everloop.serving.problem import PROBLEM_TYPE
 
 __all__ = ["COMMON", "HEADERS", "PARAMETERS", "PROBLEMS", "key_problems", "problem_responses", "reference"]
@@ -135,8 +136,9 @@ COMMON: Final[dict[str, Any]] = {
             "decision": {"type": "string", "description": "Of a classification."},
             "version": {"type": "integer", "description": "Whose answer this is."},
             "side": {"enum": ["champion", "challenger"]},
+            "reasons": REASONS,
         },
-        optional=("quantiles", "decision"),
+        optional=("quantiles", "decision", "reasons"),
     ),
     "predictions": _object(
         {

@@ -14,6 +14,7 @@ from everloop.serving.batcher import Ask, Batcher, Done, Kind, Reply
 from everloop.serving.callers import Callers, Headers, Need, need_of
 from everloop.serving.direct import always
 from everloop.serving.exchange import REFUSED, Exchange, Exchanges
+from everloop.serving.explained import asked_reasons
 from everloop.serving.problem import Problem
 from everloop.serving.requests import Requests
 
@@ -197,12 +198,13 @@ class App:
         model, kind = _action(path)
         exchange.model, exchange.route = model, kind
         _require(method, path)
-        form = None
+        form, reasons = None, 0
         if kind == "predict":
+            reasons = asked_reasons(scope.get("query_string", b""))
             form = arrow.form_of(_header(scope, b"content-type"), _header(scope, b"accept"))
         body = await self._body(scope, receive)
         exchange.request_bytes = len(body)
-        return await self._batcher.answer(Ask(model=model, kind=kind, body=body, form=form))
+        return await self._batcher.answer(Ask(model=model, kind=kind, body=body, form=form, reasons=reasons))
 
     async def _inference(self, exchange: Exchange, scope: MutableMapping[str, Any], receive: Receive) -> Reply:
         path = scope["path"]

@@ -33,6 +33,7 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True):
     side: str
     decision: str | None = None
     quantiles: dict[str, float] = {}
+    reasons: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _decode_answers = msgspec.json.Decoder(list[_Answer]).decode
@@ -82,12 +83,17 @@ class ArrowForm:
             return refused
         written = io.BytesIO()
         # the oldest form of texts, which every client reads
-        answered(model, answers).write_ipc_stream(written, compat_level=pl.CompatLevel.oldest())
+        answered(model, answers, reasons=request.reasons > 0).write_ipc_stream(
+            written, compat_level=pl.CompatLevel.oldest()
+        )
         return Reply(status=200, body=written.getvalue(), content_type=ARROW_STREAM)
 
 
-def answered(model: LiveModel, answers: Sequence[bytes | list[RowError]]) -> pl.DataFrame:
-    """index, id, score, quantiles, decision, version, side and error; of a row with an error only index, id and it."""
+def answered(model: LiveModel, answers: Sequence[bytes | list[RowError]], *, reasons: bool = False) -> pl.DataFrame:
+    """index, id, score, quantiles, decision, version, side and error; of a row with an error only index, id and it.
+
+    reasons: whether there are reasons too, as JSON.
+    """
     found = iter(_decode_answers(b"[" + b",".join(answer for answer in answers if isinstance(answer, bytes)) + b"]"))
     rows = [next(found) if isinstance(answer, bytes) else None for answer in answers]
     columns: dict[str, tuple[list[Any], pl.DataType]] = {
@@ -100,6 +106,8 @@ def answered(model: LiveModel, answers: Sequence[bytes | list[RowError]]) -> pl.
         columns["decision"] = ([None if row is None else row.decision for row in rows], pl.String())
     columns["version"] = ([None if row is None else row.version for row in rows], pl.Int64())
     columns["side"] = ([None if row is None else row.side for row in rows], pl.String())
+    if reasons:
+        columns["reasons"] = ([None if row is None else bytes(row.reasons).decode() for row in rows], pl.String())
     columns["error"] = ([_error(answer) for answer in answers], pl.String())
     index = pl.Series("index", range(len(rows)), dtype=pl.Int64)
     return pl.DataFrame([index, *(pl.Series(name, values, dtype=dtype) for name, (values, dtype) in columns.items())])

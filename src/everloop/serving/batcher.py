@@ -22,7 +22,8 @@ Kind = Literal["predict", "outcomes"]
 class Ask:
     """A request as it came: for which model, what, and the body's bytes.
 
-    caller: the name of its key. form: how the body is written and the answer wanted; None for JSON rows.
+    caller: the name of its key. form: how the body is written and the answer wanted; None for JSON rows. reasons: how
+    many are wanted of an answer.
     """
 
     model: str
@@ -30,6 +31,7 @@ class Ask:
     body: bytes
     caller: str | None = None
     form: Form | None = None
+    reasons: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

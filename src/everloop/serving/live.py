@@ -16,6 +16,7 @@ from everloop.data import EVENT_TIME, Column, CompiledTree, Contract, Decoder, F
 from everloop.errors import DataError, EverloopError
 from everloop.rollout import Routing
 from everloop.serving.problem import Problem
+from everloop.serving.reasons import Typical, typical_of
 from everloop.serving.score_edges import score_edges
 from everloop.tasks import get_task
 from everloop.traffic import InputColumns
@@ -33,6 +34,7 @@ class LiveModel:
     bundles: every loaded version's, by number; all of `routing.loaded`. score_edges: of each, see `score_edges`.
     typed, compiled: the fast twins of the decoder and of each live version's features.
     inputs, input_kinds: the columns that are captured as they came, and what they hold.
+    typical: each loaded version's typical row, by which scores are explained; none of one that has no baseline.
     layout: what of the contract tells rows apart that come with the same id; another one has other digests.
     """
 
@@ -45,6 +47,7 @@ class LiveModel:
     bundles: Mapping[int, Bundle]
     inputs: tuple[str, ...]
     input_kinds: tuple[str, ...]
+    typical: Mapping[int, Typical]
     layout: str
     score_edges: Mapping[int, tuple[float, ...]]
 
@@ -94,6 +97,8 @@ def live_model(routing: Routing, load: Callable[[int], Bundle], *, before: LiveM
         except EverloopError as error:
             _LOG.warning("v%d, the champion before, cannot be loaded for a rollback: %s", version, error)
     contract = joined_contract([bundles[version].contract for version in routing.live])
+    known = {} if before is None else before.typical
+    typical = {version: known.get(version) or typical_of(bundle) for version, bundle in bundles.items()}
     decoder = FrameDecoder(contract)
     inputs = {name: dtype for name, dtype in decoder.schema.items() if name != EVENT_TIME}
     return LiveModel(
@@ -104,6 +109,7 @@ def live_model(routing: Routing, load: Callable[[int], Bundle], *, before: LiveM
         typed=TypedDecoder(decoder, contract),
         compiled={version: CompiledTree(bundles[version].features, contract) for version in routing.live},
         bundles=MappingProxyType(bundles),
+        typical=MappingProxyType({version: one for version, one in typical.items() if one is not None}),
         inputs=tuple(inputs),
         input_kinds=InputColumns.kinds_of(inputs.values()),
         layout=_layout(contract),

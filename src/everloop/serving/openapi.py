@@ -11,7 +11,7 @@ from everloop.serving.api_words import COMMON, HEADERS, PARAMETERS, PROBLEMS, ke
 from everloop.serving.callers import need_of
 from everloop.serving.examples import ID, example_outcome, example_row, example_value
 from everloop.serving.live import LiveModel
-from everloop.serving.openapi_forms import inference_paths, with_arrow
+from everloop.serving.openapi_forms import inference_paths, with_forms
 from everloop.serving.outcomes import named_outcomes
 from everloop.serving.rows import id_column
 
@@ -88,7 +88,7 @@ def openapi(models: Iterable[Described], *, max_rows: int = 10_000, keyed: bool 
     for model in models:
         schemas[f"{model.name}.row"] = row_schema(model.contract)
         schemas[f"{model.name}.outcome"] = _outcome_schema(model.contract, decides=model.decides)
-        paths[f"/v1/models/{model.name}/predict"] = {"post": with_arrow(_predict(model, max_rows))}
+        paths[f"/v1/models/{model.name}/predict"] = {"post": with_forms(_predict(model, max_rows))}
         paths[f"/v1/models/{model.name}/outcomes"] = {"post": _outcomes(model, max_rows)}
         paths |= inference_paths([model.name])
         tags.append({"name": model.name, "description": f"The model {model.name}; v{model.version} is its champion."})

@@ -7,7 +7,7 @@ from typing import Any
 
 from everloop.serving.arrow import ARROW_FILE, ARROW_STREAM
 
-__all__ = ["inference_paths", "with_arrow"]
+__all__ = ["REASONS", "inference_paths", "with_forms"]
 
 _JSON = "application/json"
 _BINARY = "application/octet-stream"
@@ -61,9 +61,34 @@ def _refused(*statuses: str) -> dict[str, Any]:
     return {one: {"description": _REFUSED[one], "content": {_JSON: {"schema": _ERROR}}} for one in statuses}
 
 
-def with_arrow(post: dict[str, Any]) -> dict[str, Any]:
-    """A predict operation whose rows and answers may be Arrow too."""
+def with_forms(post: dict[str, Any]) -> dict[str, Any]:
+    """A predict operation whose rows and answers may be Arrow too, and whose answers may have reasons."""
     asked, answered = post["requestBody"]["content"], post["responses"]["200"]["content"]
     asked |= {ARROW_STREAM: {}, ARROW_FILE: {}}
     answered[ARROW_STREAM] = {}
-    return post
+    return {**post, "parameters": [_EXPLAIN]}
+
+
+_EXPLAIN: dict[str, Any] = {
+    "name": "explain",
+    "in": "query",
+    "description": "How many features that moved it most are told of each score, up to as many as the model has.",
+    "schema": {"type": "integer", "minimum": 1},
+}
+_VALUE: dict[str, Any] = {"type": ["number", "string", "boolean", "null"]}
+REASONS: dict[str, Any] = {
+    "type": ["array", "null"],
+    "description": "Where `explain` asks for them: the largest effect first.",
+    "items": {
+        "type": "object",
+        "properties": {
+            "feature": {"type": "string"},
+            "value": _VALUE,
+            "typical": _VALUE,
+            "effect": {"type": "number", "description": "The score less that with the typical value."},
+            "direction": {"enum": ["raises", "lowers"]},
+        },
+        "required": ["feature", "value", "typical", "effect", "direction"],
+    },
+}
+"""The schema of an answer's reasons."""

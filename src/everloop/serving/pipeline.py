@@ -12,6 +12,7 @@ from everloop.clock import Clock
 from everloop.errors import EverloopError, StorageFull, TrafficError
 from everloop.serving.batcher import Ask, Reply
 from everloop.serving.counters import Counters
+from everloop.serving.explained import explained, refuse_too_many
 from everloop.serving.live import Live, LiveModel, served_model
 from everloop.serving.outcomes import read_outcomes
 from everloop.serving.predict import Answers, Predictor
@@ -46,6 +47,9 @@ class Pipeline:
         for place, ask in enumerate(asks):
             try:
                 how, request = self._read(served_model(live, ask.model), ask)
+                if ask.reasons:
+                    refuse_too_many(served_model(live, ask.model), ask.reasons)
+                    request = replace(request, reasons=ask.reasons)
                 groups.setdefault((ask.model, how), []).append((place, request))
             except Exception as error:  # whatever one body does to its reader, the others are answered
                 replies[place] = Reply.of(_told(error, ask.model))
@@ -82,20 +86,34 @@ class Pipeline:
         tables = [request.table for request in ordered if request.table is not None]
         answers = self._predictor.answer_typed(model, rows, tables=tables, wholes=_wholes(ordered))
         if answers is not None:
-            replies = dict(zip(order, _replies(model, ordered, answers), strict=True))
+            replies = dict(zip(order, self._replies(model, ordered, answers), strict=True))
             return [replies[place] for place in range(len(requests))]
         if len(requests) > 1:
             return [reply for request in requests for reply in _guarded(self._typed_predictions, model, [request])]
         (request,) = requests
         assert request.body is not None
         if request.form is None:
-            return self._predictions(model, [read_request(request.body, max_rows=self._max_rows)])
-        return self._predictions(model, [request.form.read(request.body, model, max_rows=self._max_rows)])
+            untyped = read_request(request.body, max_rows=self._max_rows)
+        else:
+            untyped = request.form.read(request.body, model, max_rows=self._max_rows)
+        return self._predictions(model, [replace(untyped, reasons=request.reasons)])
 
     def _predictions(self, model: LiveModel, requests: Sequence[Request]) -> list[Reply]:
         rows = [row for request in requests for row in request.rows]
         answers = self._predictor.answer(model, rows, wholes=_wholes(requests))
-        return _replies(model, requests, answers)
+        return self._replies(model, requests, answers)
+
+    def _replies(self, model: LiveModel, requests: Sequence[Request], answers: Answers) -> list[Reply]:
+        """The answers told apart again: one reply for each request."""
+        replies, start = [], 0
+        for request in requests:
+            own = answers[start : start + len(request)]
+            start += len(request)
+            if request.reasons:
+                own = explained(model, request, own, now=self._clock.now())
+            formed = request.form is not None
+            replies.append(_formed(model, request, own) if formed else predictions_reply(model.name, request, own))
+        return replies
 
     def _outcomes(self, model: LiveModel, requests: Sequence[Request]) -> list[Reply]:
         records: list[OutcomeRecord] = []
@@ -114,17 +132,6 @@ class Pipeline:
             replies.append(refused_alone(request, told_errors) or taken)
         self._spool.append_outcomes(model.name, records)
         return replies
-
-
-def _replies(model: LiveModel, requests: Sequence[Request], answers: Answers) -> list[Reply]:
-    """The answers told apart again: one reply for each request."""
-    replies, start = [], 0
-    for request in requests:
-        own = answers[start : start + len(request)]
-        start += len(request)
-        formed = request.form is not None
-        replies.append(_formed(model, request, own) if formed else predictions_reply(model.name, request, own))
-    return replies
 
 
 def _wholes(requests: Sequence[Request]) -> list[Whole]:

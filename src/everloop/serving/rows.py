@@ -46,6 +46,7 @@ class Request:
     table: the rows, where they came as a table; `rows` is empty then. alone: the body was one row itself. body: where
     the rows are typed ones, what they were. form: where it is not JSON rows, how it is answered. whole: the rows are
     answered all together or not at all. version: the only version whose answers are wanted, of a whole request.
+    reasons: how many are wanted of each answer.
     """
 
     rows: Sequence[JSON] = ()
@@ -55,6 +56,7 @@ class Request:
     form: Form | None = None
     whole: bool = False
     version: int | None = None
+    reasons: int = 0
 
     def __len__(self) -> int:
         """How many rows there are."""
