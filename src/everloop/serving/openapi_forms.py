@@ -66,7 +66,7 @@ def with_forms(post: dict[str, Any]) -> dict[str, Any]:
     asked, answered = post["requestBody"]["content"], post["responses"]["200"]["content"]
     asked |= {ARROW_STREAM: {}, ARROW_FILE: {}}
     answered[ARROW_STREAM] = {}
-    return {**post, "parameters": [_EXPLAIN]}
+    return {**post, "parameters": [*post.get("parameters", []), _EXPLAIN]}
 
 
 _EXPLAIN: dict[str, Any] = {
