@@ -45,7 +45,7 @@ class Rig:
     def batches(self) -> int:
         """How many batches were scored."""
         record = self.counters.record(slot=0, at=SystemClock().now(), routing={})
-        return sum(record.batches.get("fraud", ()))
+        return sum(record.batch_rows["fraud"].counts) if "fraud" in record.batch_rows else 0
 
     def logged(self) -> pl.DataFrame:
         """What was captured, by prediction id; the rig is of no use after it."""

@@ -78,7 +78,12 @@ def test_the_examples_of_the_description_are_answered(served, document):
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             if method == "get":
-                assert httpx.get(running.url + path).status_code == 200
+                assert httpx.get(running.url + path.replace("{version}", "1")).status_code == 200
+                continue
+            if path.startswith("/v2"):
+                (example,) = operation["requestBody"]["content"]["application/json"]["examples"].values()
+                reply = httpx.post(running.url + path.replace("{version}", "1"), json=example["value"])
+                assert reply.status_code == 200, reply.text
                 continue
             for name, example in operation["requestBody"]["content"]["application/json"]["examples"].items():
                 reply = httpx.post(running.url + path, json=example["value"])
@@ -111,7 +116,8 @@ def test_what_the_description_says_holds_whatever_is_sent(served, tmp_path: Path
     command = [sys.executable, "-W", "ignore", "-m", "schemathesis.cli", "run", f"{running.url}/openapi.json"]
     # what breaks a row is told in an answer of 200, which `bad_rows_are_told` asks for in its stead
     command += ["--exclude-checks", "negative_data_rejection", "--max-examples", "10", "--seed", "7"]
-    command += ["--generation-deterministic", "--no-color"]
+    # which tensors a model takes is told by its metadata: the protocol has no schema of them
+    command += ["--exclude-path-regex", "/infer$", "--generation-deterministic", "--no-color"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stdout[-6_000:] + ended.stderr[-2_000:]
 

@@ -61,10 +61,20 @@ PARAMETERS: Final[dict[str, Any]] = {
 
 # status, name, what it means, the kinds of problem that it has
 _STATUSES: Final = (
-    ("400", "not_a_request", "The body is not what was asked for", "bad-json, bad-request, no-rows, cut-off, bad-http"),
+    (
+        "400",
+        "not_a_request",
+        "The body is not what was asked for",
+        "bad-json, bad-request, no-rows, cut-off, bad-http, bad-arrow, bad-explain, bad-tensor, unknown-output",
+    ),
     ("401", "no_key", "No key that is known", "key-needed, key-unknown, key-malformed"),
     ("403", "another_scope", "The key is for something else", "scope"),
-    ("404", "unknown_model", "There is no such model, or no such path", "unknown-model, not-found, key-in-address"),
+    (
+        "404",
+        "unknown_model",
+        "There is no such model, or no such path",
+        "unknown-model, unknown-version, not-found, key-in-address",
+    ),
     ("405", "wrong_method", "This path is asked with another method", "method-not-allowed"),
     ("408", "too_slow", "The request took too long to arrive", "too-slow"),
     ("409", "id_conflict", "The id belongs to another row", "id-conflict"),

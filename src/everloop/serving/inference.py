@@ -24,6 +24,7 @@ from everloop.serving.tensors import Tensor, columns_of, written
 from everloop.serving.whole import OtherVersion
 
 __all__ = [
+    "DATATYPES",
     "HEADER_LENGTH",
     "PREFIX",
     "InferForm",
@@ -37,7 +38,7 @@ __all__ = [
 
 PREFIX: Final = "/v2"
 HEADER_LENGTH: Final = b"inference-header-content-length"
-_DATATYPES: Final[Mapping[str, str]] = {
+DATATYPES: Final[Mapping[str, str]] = {
     "float": "FP64", "int": "INT64", "bool": "BOOL", "string": "BYTES", "datetime": "BYTES",
 }  # fmt: skip
 _OF_THE_ROW: Final = frozenset({"feature", "input", "segment"})
@@ -116,7 +117,7 @@ def metadata_of(model: LiveModel, version: int | None) -> Reply:
         "name": model.name,
         "versions": [str(one) for one in _answering(model)],
         "platform": "onnx_onnxv1",
-        "inputs": [{"name": one.name, "datatype": _DATATYPES[one.type], "shape": [-1]} for one in columns],
+        "inputs": [{"name": one.name, "datatype": DATATYPES[one.type], "shape": [-1]} for one in columns],
         "outputs": [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in _outputs(model).items()],
     }
     return Reply(status=200, body=msgspec.json.encode(body))

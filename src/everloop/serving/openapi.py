@@ -10,8 +10,9 @@ from everloop.data import Column, Contract
 from everloop.serving.api_words import COMMON, HEADERS, PARAMETERS, PROBLEMS, key_problems, problem_responses, reference
 from everloop.serving.callers import need_of
 from everloop.serving.examples import ID, example_outcome, example_row, example_value
+from everloop.serving.inference import DATATYPES
 from everloop.serving.live import LiveModel
-from everloop.serving.openapi_forms import inference_paths, with_forms
+from everloop.serving.openapi_forms import Common, inference_paths, server_paths, with_forms
 from everloop.serving.outcomes import named_outcomes
 from everloop.serving.rows import id_column
 
@@ -54,7 +55,7 @@ class Described:
     """What is said of a model.
 
     decides: whether a score becomes a decision. decisions: the negative and the positive one, where it does.
-    quantiles: what is given beside a score.
+    quantiles: what is given beside a score. features: how many it has.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Described:
     decides: bool
     decisions: tuple[str, ...] = ()
     quantiles: tuple[str, ...] = ()
+    features: int = 1
 
     @classmethod
     def of(cls, model: LiveModel) -> Self:
@@ -77,6 +79,7 @@ class Described:
             decides=model.decides,
             decisions=tuple(name for name in named if name is not None),
             quantiles=champion.quantiles,
+            features=len(champion.features.names),
         )
 
 
@@ -88,11 +91,14 @@ def openapi(models: Iterable[Described], *, max_rows: int = 10_000, keyed: bool 
     for model in models:
         schemas[f"{model.name}.row"] = row_schema(model.contract)
         schemas[f"{model.name}.outcome"] = _outcome_schema(model.contract, decides=model.decides)
-        paths[f"/v1/models/{model.name}/predict"] = {"post": with_forms(_predict(model, max_rows))}
+        paths[f"/v1/models/{model.name}/predict"] = {
+            "post": with_forms(_predict(model, max_rows), features=model.features)
+        }
         paths[f"/v1/models/{model.name}/outcomes"] = {"post": _outcomes(model, max_rows)}
-        paths |= inference_paths([model.name])
+        kinds = {one.name: DATATYPES[one.type] for one in model.contract.columns if one.at_prediction}
+        paths |= inference_paths(model.name, example_row(model.contract), kinds, common=_common())
         tags.append({"name": model.name, "description": f"The model {model.name}; v{model.version} is its champion."})
-    paths |= {path: {"get": _page(*said)} for path, said in _PAGES.items()}
+    paths |= {path: {"get": _page(*said)} for path, said in _PAGES.items()} | server_paths(common=_common())
     document = {
         "openapi": "3.1.0",
         "info": {
@@ -288,6 +294,12 @@ def _page(operation: str, what: str, content_type: str, schema: str) -> dict[str
         "parameters": [reference("parameters", name) for name in PARAMETERS],
         "responses": responses,
     }
+
+
+def _common() -> Common:
+    problems = {status: one for status, one in problem_responses("post").items() if status in ("408", "431")}
+    parameters = [reference("parameters", name) for name in PARAMETERS]
+    return Common(parameters, {"x-request-id": reference("headers", "x-request-id")}, problems)
 
 
 def _answered(description: str, content: dict[str, Any]) -> dict[str, Any]:
