@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everloop.data import Column, Contract, Decoder, TypedDecoder, row_digests
+from everloop.data import Column, Contract, Decoder, RowDigests, TypedDecoder
 
 NOW = datetime(2024, 5, 2, tzinfo=UTC)
 CONTRACT = Contract(
@@ -62,7 +62,7 @@ def hold_together(contract: Contract, rows: list[Any]) -> bool:
     assert not slow.problems
     assert fast.frame.equals(slow.frame)
     assert list(fast.arrived) == list(slow.arrived)
-    assert row_digests(fast, contract) == row_digests(slow, contract)
+    assert RowDigests(contract)(fast) == RowDigests(contract)(slow)
     return True
 
 
@@ -152,7 +152,7 @@ def test_a_row_is_the_same_however_it_is_written_and_another_when_a_value_is() -
     later = datetime(2024, 5, 3, tzinfo=UTC)
 
     def digest(change: dict[str, Any], now: datetime = NOW) -> bytes:
-        return row_digests(decoder.decode([GOOD | change], now=now), CONTRACT)[0]
+        return RowDigests(CONTRACT)(decoder.decode([GOOD | change], now=now))[0]
 
     assert digest({"amount": 7}) == digest({"amount": 7.0, "extra": 3, "payment_id": "other"})
     assert digest({"paid_at": "2024-05-01T12:00:00Z"}) == digest({"paid_at": "2024-05-01T14:00:00+02:00"})

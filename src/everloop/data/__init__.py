@@ -32,7 +32,7 @@ from everloop.data.source import collect, is_remote, local_files, scan, source_e
 from everloop.data.split import FIRST_SHARES, MIN_POSITIVES, Split, retrain_split, time_split
 from everloop.data.translate import EVENT_TIME, columns_read, translate
 from everloop.data.tree import FeatureTree, raw_node
-from everloop.data.typed_decoder import TypedDecoder, TypedRow, row_digests
+from everloop.data.typed_decoder import RowDigests, TypedDecoder, TypedRow
 from everloop.data.violations import (
     Violation,
     conform,
@@ -69,6 +69,7 @@ __all__ = [
     "FrameDecoder",
     "Node",
     "Profile",
+    "RowDigests",
     "RowProblem",
     "Rows",
     "Split",
@@ -100,7 +101,6 @@ __all__ = [
     "refuse_columns",
     "refuse_violations",
     "retrain_split",
-    "row_digests",
     "row_reasons",
     "rows_hash",
     "rows_of",

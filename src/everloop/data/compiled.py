@@ -37,19 +37,25 @@ class CompiledTree:
 
     def __init__(self, tree: FeatureTree, contract: Contract) -> None:
         compiler = _Compiler(contract)
-        self._plain: list[tuple[int, str]] = []
-        self._made: list[tuple[int, Evaluate]] = []
+        self._plain: list[str] = []
+        self._made: list[Evaluate] = []
+        plain: list[int] = []
+        made: list[int] = []
         rest: list[int] = []
         for place, node in enumerate(tree.nodes):
             if node.op == "column" and compiler.kind(node) in ("float", "int", "bool"):
-                self._plain.append((place, node.name or ""))
+                self._plain.append(node.name or "")
+                plain.append(place)
                 continue
             evaluate = compiler.compiled(node)
             if evaluate is None:
                 rest.append(place)
             else:
-                self._made.append((place, evaluate))
-        self._places = [place for place, _ in self._plain]
+                self._made.append(evaluate)
+                made.append(place)
+        places = [*plain, *made]
+        # a slice is written in one go
+        self._places: list[int] | slice = slice(None) if places == [*range(len(tree.names))] else places
         self._width = len(tree.names)
         self._rest = rest
         self._reference = tree.only(tree.names[place] for place in rest)
@@ -65,14 +71,16 @@ class CompiledTree:
         matrix = np.empty((rows, self._width), np.float32)
         if rows == 0:
             return matrix
+        values = [columns[name] for name in self._plain] + [evaluate(columns) for evaluate in self._made]
         with np.errstate(over="ignore", invalid="ignore"):
-            if self._plain:
-                matrix[:, self._places] = np.array([columns[name] for _, name in self._plain], dtype=np.float64).T
-            for place, evaluate in self._made:
-                matrix[:, place] = np.array(evaluate(columns), dtype=np.float64)
+            if values:
+                # one array of all: a small one of its own for each feature would cost more than its arithmetic
+                matrix[:, self._places] = np.array(values, dtype=np.float64).T
         if self._rest:
             matrix[:, self._rest] = self._reference.matrix(self._frame(columns))
-        matrix[~np.isfinite(matrix)] = np.nan
+        finite = np.isfinite(matrix)
+        if not finite.all():
+            matrix[~finite] = np.nan
         return matrix
 
     def unseen(self, columns: Columns, matrix: np.ndarray) -> dict[str, int]:

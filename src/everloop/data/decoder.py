@@ -53,7 +53,7 @@ class Decoded:
 
     columns: name → values, one per good row, None where missing; times are microseconds since 1970 UTC, also
       `event_time`. kept: the good rows' places in the request. arrived: of the good rows those that brought no time,
-      and have that of their arrival.
+      and have that of their arrival. exact: a column of fractions holds nothing but those, and no whole number.
     """
 
     columns: Mapping[str, Sequence[Any]]
@@ -61,6 +61,7 @@ class Decoded:
     problems: tuple[RowProblem, ...]
     schema: Mapping[str, pl.DataType]
     arrived: Sequence[int] = ()
+    exact: bool = False
 
     def take(self, rows: Sequence[int]) -> Decoded:
         """These of the good rows alone; problems stay."""
@@ -71,6 +72,7 @@ class Decoded:
             problems=self.problems,
             schema=self.schema,
             arrived=[places[row] for row in self.arrived if row in places],
+            exact=self.exact,
         )
 
     @classmethod

@@ -24,7 +24,7 @@ from everloop.data.event_time import parse_time
 from everloop.data.translate import EVENT_TIME
 from everloop.ids import is_prediction_id
 
-__all__ = ["TypedDecoder", "TypedRow", "row_digests"]
+__all__ = ["RowDigests", "TypedDecoder", "TypedRow"]
 
 TypedRow = tuple[Any, ...]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,6 +43,12 @@ class TypedDecoder:
         self._columns = tuple(column for column in contract.columns if column.at_prediction)
         self._timezone = contract.timezone
         names = [column.name for column in self._columns]
+        self._names = names
+        self._looked_at = [
+            (place, column)
+            for place, column in enumerate(self._columns)
+            if column.role in ("id", "time", "entity") or column.type == "datetime"
+        ]
         self._alias = None if "id" in names else len(names)
         self._no_id = all(column.role != "id" for column in self._columns)
         self._row: type[msgspec.Struct] | None = None
@@ -82,10 +88,11 @@ class TypedDecoder:
         rows: one or more, as `read` gives them.
         """
         columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
-        found: dict[str, Sequence[Any]] = {}
+        found: dict[str, Sequence[Any]] = dict(zip(self._names, columns, strict=False))
         arrived: Sequence[int] = ()
         try:
-            for column, values in zip(self._columns, columns, strict=False):
+            for place, column in self._looked_at:
+                values = columns[place]
                 if column.role == "time" and None in values:
                     arrived = [n for n, value in enumerate(values) if value is None]
                     arrival = self._decoder.arrival(column, now)
@@ -100,7 +107,14 @@ class TypedDecoder:
         found[EVENT_TIME], problems = self._decoder.event_times(found, now, rows)
         if problems:
             return None
-        return Decoded(columns=found, kept=range(len(rows)), problems=(), schema=self._decoder.schema, arrived=arrived)
+        return Decoded(
+            columns=found,
+            kept=range(len(rows)),
+            problems=(),
+            schema=self._decoder.schema,
+            arrived=arrived,
+            exact=True,
+        )
 
     def _values(self, column: Column, values: Sequence[Any]) -> Sequence[Any]:
         if column.role == "id":
@@ -109,8 +123,6 @@ class TypedDecoder:
             return [str(value) if type(value) is int else value for value in values]
         if column.type == "datetime":
             return [None if value is None else self._instant_us(value) for value in values]
-        if column.type == "int" and any(value is not None and not INT_LOW <= value <= INT_HIGH for value in values):
-            raise ValueError(column.name)
         return values
 
     def _instant_us(self, text: str) -> int:
@@ -118,26 +130,31 @@ class TypedDecoder:
         return (at - _EPOCH) // _US if at.tzinfo is UTC else to_us(parse_time(text, self._timezone))
 
 
-def row_digests(decoded: Decoded, contract: Contract) -> list[bytes]:
-    """16 bytes that tell each row from others with the same id: over its values by the contract, as decoded.
+class RowDigests:
+    """Tells rows of one contract from others with the same id; made once, then only called.
 
     Neither the order of keys matters nor how a number or a time is written, nor a key that the contract does not have;
     nor the time of arrival, where the row brought none.
     """
-    columns = []
-    for column in contract.columns:
-        if not column.at_prediction or column.role == "id":
-            continue
-        values = decoded.columns[column.name]
-        if column.role == "time" and decoded.arrived:
+
+    def __init__(self, contract: Contract) -> None:
+        columns = [column for column in contract.columns if column.at_prediction and column.role != "id"]
+        self._names = [column.name for column in columns]
+        self._fractions = [place for place, column in enumerate(columns) if column.type == "float"]
+        self._time = next((place for place, column in enumerate(columns) if column.role == "time"), None)
+
+    def __call__(self, decoded: Decoded) -> list[bytes]:
+        """16 bytes a row, over its values by the contract, as decoded."""
+        columns = [decoded.columns[name] for name in self._names]
+        if not columns:
+            return [b"\x00" * 16] * len(decoded.kept)
+        if self._time is not None and decoded.arrived:
             late = set(decoded.arrived)
-            values = [None if n in late else value for n, value in enumerate(values)]
-        if column.type == "float" and int in set(map(type, values)):
-            values = [value if value is None else float(value) for value in values]
-        columns.append(values)
-    if not columns:
-        return [b"\x00" * 16] * len(decoded.kept)
-    return [blake2b(_pack(row), digest_size=16).digest() for row in zip(*columns, strict=True)]
+            columns[self._time] = [None if n in late else value for n, value in enumerate(columns[self._time])]
+        for place in () if decoded.exact else self._fractions:
+            if int in set(map(type, columns[place])):
+                columns[place] = [value if value is None else float(value) for value in columns[place]]
+        return [blake2b(_pack(row), digest_size=16).digest() for row in zip(*columns, strict=True)]
 
 
 def _row_type(columns: Sequence[Column]) -> type[msgspec.Struct]:
@@ -164,7 +181,8 @@ def _kind(column: Column) -> Any:
     if column.type == "float":
         return Annotated[float, Meta(ge=column.minimum, le=column.maximum)]
     if column.type == "int":
-        return Annotated[int, Meta(ge=_inside(column.minimum, up=True), le=_inside(column.maximum, up=False))]
+        low, high = _inside(column.minimum, up=True), _inside(column.maximum, up=False)
+        return Annotated[int, Meta(ge=INT_LOW if low is None else low, le=INT_HIGH if high is None else high)]
     return bool if column.type == "bool" else _TEXT
 
 

@@ -12,7 +12,7 @@ import msgspec
 import polars as pl
 
 from everloop.bundle import Bundle
-from everloop.data import EVENT_TIME, Column, CompiledTree, Contract, Decoder, FrameDecoder, TypedDecoder
+from everloop.data import EVENT_TIME, Column, CompiledTree, Contract, Decoder, FrameDecoder, RowDigests, TypedDecoder
 from everloop.errors import DataError, EverloopError
 from everloop.rollout import Routing
 from everloop.serving.problem import Problem
@@ -35,7 +35,7 @@ class LiveModel:
     typed, compiled: the fast twins of the decoder and of each live version's features.
     inputs, input_kinds: the columns that are captured as they came, and what they hold.
     typical: each loaded version's typical row, by which scores are explained; none of one that has no baseline.
-    layout: what of the contract tells rows apart that come with the same id; another one has other digests.
+    digests: tells rows apart that come with the same id; layout: what of the contract does, another has other digests.
     """
 
     name: str
@@ -49,6 +49,7 @@ class LiveModel:
     input_kinds: tuple[str, ...]
     typical: Mapping[int, Typical]
     layout: str
+    digests: RowDigests
     score_edges: Mapping[int, tuple[float, ...]]
 
     @property
@@ -113,6 +114,7 @@ def live_model(routing: Routing, load: Callable[[int], Bundle], *, before: LiveM
         inputs=tuple(inputs),
         input_kinds=InputColumns.kinds_of(inputs.values()),
         layout=_layout(contract),
+        digests=RowDigests(contract),
         score_edges=MappingProxyType(
             {
                 version: before.score_edges[version]

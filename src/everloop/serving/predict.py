@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from everloop.clock import Clock, to_us
-from everloop.data import EVENT_TIME, Decoded, TableRows, TypedRow, row_digests
+from everloop.data import EVENT_TIME, Decoded, TableRows, TypedRow
 from everloop.ids import uuids7
 from everloop.rollout import Assignment, assign_many
 from everloop.serving.answer import answer_bytes
@@ -219,7 +219,7 @@ class Predictor:
             model=model.name,
             routing_revision=model.routing.revision,
             ids=good.ids,
-            digests=row_digests(good.decoded, model.contract),
+            digests=model.digests(good.decoded),
             answers=answer_bytes(model, good.ids, picked, columns, scored),
             event_time_us=good.event_time_us,
             entities=good.entities,

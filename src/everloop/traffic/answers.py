@@ -121,7 +121,7 @@ class Answers:
         self._own = _Slot(database, connection)
         self._own.make_ids()
         self._others: dict[str, _Slot] = {}
-        self._scanned_ns = (0, 0)  # the folder's time of change as of the last look, and when that was
+        self._looked = ((0, 0), 0)  # the folder and its time of change as of the last look, and when that was
 
     @property
     def last_seq(self) -> int:
@@ -143,6 +143,12 @@ class Answers:
         """
         self._own.ids.add(places, seq)
 
+    def settled(self) -> bool:
+        """Whether no file of the folder came, went or was renamed since `look_around` looked; for one look at it."""
+        changed_ns, looked_ns = self._looked
+        folder = os.stat(self._folder)
+        return (folder.st_ino, folder.st_mtime_ns) == changed_ns and looked_ns - changed_ns[1] > _RESCAN_NS
+
     def found(self, model: str, ids: Sequence[str], places: Sequence[int]) -> dict[str, Answered]:
         """What any slot has answered for these ids; places: as `places_of` gives them.
 
@@ -161,20 +167,14 @@ class Answers:
         return answered
 
     def _slots(self) -> Iterator[_Slot]:
-        self._look_around()
-        self._own.make_ids()
+        if not self.settled():
+            self._look_around()
         yield self._own
-        for slot in self._others.values():
-            slot.ids.refresh()
-            yield slot
+        yield from self._others.values()
 
     def _look_around(self) -> None:
-        """Open the databases of other slots that have come, and let go of those that are gone."""
-        changed_ns = os.stat(self._folder).st_mtime_ns
-        before_ns, looked_ns = self._scanned_ns
-        if changed_ns == before_ns and looked_ns - changed_ns > _RESCAN_NS:
-            return
-        self._scanned_ns = (changed_ns, time.time_ns())
+        """Open the databases of other slots that have come, let go of those that are gone, and map all tables anew."""
+        folder, now_ns = os.stat(self._folder), time.time_ns()
         there = {path.name: path for path in self._list_databases(self._folder) if path.name != self._name}
         for name in list(self._others):
             if name not in there or not self._others[name].in_place:
@@ -185,6 +185,10 @@ class Answers:
                     self._others[name] = _Slot(path, self._connect(path))
                 except FileNotFoundError:  # taken away since it was listed
                     continue
+        self._own.make_ids()
+        for slot in self._others.values():
+            slot.ids.refresh()
+        self._looked = ((folder.st_ino, folder.st_mtime_ns), now_ns)
 
 
 class _Slot:

@@ -179,6 +179,9 @@ class Spool:
     def _stay_in_place(self) -> None:
         """Begin a new database where the one that is open is no longer the file of its name."""
         with contextlib.suppress(FileNotFoundError):
+            if self._answers.settled():
+                return
+        with contextlib.suppress(FileNotFoundError):
             if os.stat(self._path).st_ino == self._inode:
                 return
         _log.error("%s was deleted while it was in use; a new one is begun", self._path)
