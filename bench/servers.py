@@ -49,7 +49,7 @@ _PATH: Final = "/v1/models/fraud/predict"
 class Server:
     """A server that answers at `url`, where `bodies` are posted.
 
-    spread: on all cores, as its load is. folder: the project's, of an endpoint. answers: what it gave. unsure: requests
+    spread: on all cores, as its load is. resting: the mover's process, where it rests while there is load. folder: the project's, of an endpoint. answers: what it gave. unsure: requests
     that were on their way as their load ended, which it may have answered to nobody. core_s: seconds of a core per
     second, one for each load.
     """
@@ -58,6 +58,7 @@ class Server:
     bodies: Path
     process: subprocess.Popen[str]
     spread: bool = False
+    resting: subprocess.Popen[str] | None = None
     folder: Path | None = None
     answers: int = 0
     unsure: int = 0
@@ -68,9 +69,10 @@ class Server:
         """As much as it answers; then all of it is taken to the log, so that nothing is left for the next load."""
         prefix = f"load-{os.getpid()}-{self.runs}-" if ids else None
         before = self._used_s()
-        found = busiest(
-            self.url, self.bodies, connections=connections, seconds=seconds, core=self._load_core, ids=prefix
-        )
+        with self._mover_at_rest():
+            found = busiest(
+                self.url, self.bodies, connections=connections, seconds=seconds, core=self._load_core, ids=prefix
+            )
         self._took(found.answers, connections, (self._used_s() - before) / seconds)
         return found
 
@@ -80,6 +82,16 @@ class Server:
         found = steady(self.url, self.bodies, rate=rate, connections=CONNECTIONS, seconds=seconds, core=self._load_core)
         self._took(found.answers, 0, (self._used_s() - before) / seconds)
         return found
+
+    @contextmanager
+    def _mover_at_rest(self) -> Iterator[None]:
+        if self.resting is not None:
+            self.resting.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            if self.resting is not None:
+                self.resting.send_signal(signal.SIGCONT)
 
     def answer(self, body: bytes) -> Any:
         """What it answers to one request."""
@@ -122,12 +134,18 @@ class Server:
 
 @contextmanager
 def endpoint(
-    served: Served, folder: Path, *, workers: int | None = None, shadow: bool = False, durability: str = "process"
+    served: Served,
+    folder: Path,
+    *,
+    workers: int | None = None,
+    shadow: bool = False,
+    durability: str = "process",
+    moving: bool = True,
 ) -> Iterator[Server]:
     """A copy of the project in the new `folder`, served, with its mover on the load's core.
 
     workers: processes, on all cores; None is one on a core of its own. shadow: the second version is tried beside the
-    first, which answers alone.
+    first, which answers alone. moving: whether the mover goes on while there is load.
     """
     shutil.copytree(served.folder, folder)
     (folder / "everloop.yaml").write_text(f"endpoint: {{durability: {durability}}}\n")
@@ -137,9 +155,16 @@ def endpoint(
     mover = [sys.executable, "-m", "everloop.control.mover_process", "--project", str(folder)]
     with (
         started(folder, workers=workers) as (process, url),
-        _process(pinned(mover, None if spread else _LOAD_CORE), folder / "mover.log"),
+        _process(pinned(mover, None if spread else _LOAD_CORE), folder / "mover.log") as carrier,
     ):
-        server = Server(url=url + _PATH, bodies=served.everloop, process=process, spread=spread, folder=folder)
+        server = Server(
+            url=url + _PATH,
+            bodies=served.everloop,
+            process=process,
+            spread=spread,
+            resting=None if moving else carrier,
+            folder=folder,
+        )
         yield server
         _wait_until(server.is_caught_up, process)
     server.refuse_lost()

@@ -13,8 +13,9 @@ vs_mlflow, vs_bentoml: requests a second beside `mlflow models serve` and BentoM
 same fitted model in an environment of its own, on the same core, asked for the same rows' scores by their features;
 that all give XGBoost's own scores is checked. MLflow has the model with a signature and takes frames
 (`dataframe_split`), as it advises; vs_mlflow_bare is without either (`inputs`), its quickest, for information.
-shadow_ratio: with a second version tried in shadow. two_workers_ratio: two processes and one, where servers, load and
-mover share both cores in either case, as there are no more. durability_full_ratio: with `durability: full`, for
+shadow_ratio: with a second version tried in shadow. two_workers_ratio: two processes and one, where servers and load
+share both cores in either case, as there are no more, and the mover rests while there is load; with it, for
+information, two_workers_with_mover_ratio. durability_full_ratio: with `durability: full`, for
 information. rest_mb: resident memory of the endpoint's process that answered no one yet (rest_pss_mb: shared pages by
 their share). ready_s: from its start to its first 200 of /readyz.
 Held: the figures in AT_LEAST and AT_MOST; the exit code is 1 where one is not.
@@ -181,17 +182,18 @@ def in_shadow(bench: Bench) -> dict[str, Any]:
 
 
 def by_two(bench: Bench) -> dict[str, Any]:
-    """two_workers_ratio."""
-    with (
-        endpoint(bench.served, bench.folder(), workers=2) as two,
-        endpoint(bench.served, bench.folder(), workers=1) as one,
-    ):
-        found = bench.compared(two, one)
-        cores = {"two": two.core_s, "one": one.core_s}
-    return {
-        "two_workers_ratio": _ratio(found["ours"], found["other"]),
-        "two_workers": {"per_s": found, "core_s_per_s": cores},
-    }
+    """two_workers_ratio and two_workers_with_mover_ratio."""
+    document: dict[str, Any] = {"two_workers": {}}
+    for key, moving in (("two_workers_ratio", False), ("two_workers_with_mover_ratio", True)):
+        with (
+            endpoint(bench.served, bench.folder(), workers=2, moving=moving) as two,
+            endpoint(bench.served, bench.folder(), workers=1, moving=moving) as one,
+        ):
+            found = bench.compared(two, one)
+            cores = {"two": two.core_s, "one": one.core_s}
+        document[key] = _ratio(found["ours"], found["other"])
+        document["two_workers"][key] = {"per_s": found, "core_s_per_s": cores}
+    return document
 
 
 def durable(bench: Bench) -> dict[str, Any]:
@@ -234,6 +236,7 @@ PARTS: Final[Mapping[str, Callable[[Bench], dict[str, Any]]]] = {
     "vs_bentoml": beside_bentoml,
     "shadow_ratio": in_shadow,
     "two_workers_ratio": by_two,
+    "two_workers_with_mover_ratio": by_two,
     "rest_mb": at_rest,
     "ready_s": at_rest,
     "durability_full_ratio": durable,

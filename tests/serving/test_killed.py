@@ -95,6 +95,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 @contextmanager
 def running(*command: object) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -192,8 +202,7 @@ def killed(place: Place, rounds: int) -> None:
                     else:
                         (mover if victim == "mover" else supervisor).kill()
                         break
-            for worker in workers:  # who lost their supervisor answer what they took, and end
-                until(lambda one=worker: not one.is_running())
+            until(lambda: is_free(port))  # who lost their supervisor answer what they took, and end
     assert not teller.wrong
     hold_the_law(place, teller.told)
 
