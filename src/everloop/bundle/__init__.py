@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 from everloop.on_first_use import on_first_use
 
 if TYPE_CHECKING:
-    from everloop.bundle.bundle import Bundle, BundleParts, Scores, ToJson
+    from everloop.bundle.bundle import EXTERNAL, Bundle, BundleParts, Scores, ToJson
     from everloop.bundle.graph import Graph
     from everloop.bundle.manifest import Manifest
     from everloop.bundle.store import BundleStore
 
-__all__ = ["Bundle", "BundleParts", "BundleStore", "Graph", "Manifest", "Scores", "ToJson"]
+__all__ = ["EXTERNAL", "Bundle", "BundleParts", "BundleStore", "Graph", "Manifest", "Scores", "ToJson"]
 
 _PLACES = {
+    "EXTERNAL": "bundle",
     "Bundle": "bundle",
     "BundleParts": "bundle",
     "BundleStore": "store",

@@ -1,4 +1,7 @@
-"""A bundle: a graph with all that is needed to give it rows and to judge what it answers."""
+"""A bundle: a graph with all that is needed to give it rows and to judge what it answers.
+
+A version that something else serves has a bundle without a graph: its traffic is judged like any other's.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,13 @@ from msgspec import UNSET, UnsetType
 from everloop.bundle.graph import Graph
 from everloop.bundle.manifest import Manifest, sums
 from everloop.data import Baseline, Contract, FeatureTree
-from everloop.errors import BundleCorrupt, DataError
+from everloop.errors import BundleCorrupt, BundleError, DataError
 from everloop.tasks import decided
 
-__all__ = ["Bundle", "BundleParts", "Scores", "ToJson"]
+__all__ = ["EXTERNAL", "Bundle", "BundleParts", "Scores", "ToJson"]
+
+EXTERNAL: Final = "external"
+"""The learner, run and spec of a version that something else made and serves."""
 
 GRAPH: Final = "graph.onnx"
 FEATURES: Final = "features.json"
@@ -37,12 +43,13 @@ class ToJson(Protocol):
 class BundleParts:
     """What a bundle is made of; equal parts give equal ids.
 
-    graph: the bytes that `models.fit` gave. metrics: deterministic ones only, no timings.
+    graph: the bytes that `models.fit` gave; None of a version that something else serves. metrics: deterministic ones
+    only, no timings.
     baseline: the reference of this version, from `data`. calibration: the method that the graph ends in.
     The others as `Manifest` has them.
     """
 
-    graph: bytes
+    graph: bytes | None
     features: FeatureTree
     contract: Contract
     baseline: ToJson
@@ -61,8 +68,8 @@ class BundleParts:
 
     def files(self) -> dict[str, bytes]:
         """The files beside the manifest."""
-        return {
-            GRAPH: self.graph,
+        graph = {} if self.graph is None else {GRAPH: self.graph}
+        return graph | {
             FEATURES: self.features.to_json(),
             CONTRACT: self.contract.to_json(),
             BASELINE: self.baseline.to_json(),
@@ -107,7 +114,7 @@ class Scores:
 class Bundle:
     """A verified bundle, loaded. A row's score is the same bytes alone, in a batch and in any process of one machine.
 
-    baseline_json: the reference as `data.Baseline` wrote it.
+    baseline_json: the reference as `data.Baseline` wrote it. graph: None of a version that something else serves.
     """
 
     id: str
@@ -115,12 +122,12 @@ class Bundle:
     features: FeatureTree
     contract: Contract
     baseline_json: bytes = field(repr=False)
-    graph: Graph = field(repr=False)
+    graph: Graph | None = field(repr=False)
 
     @classmethod
     def of(cls, bundle_id: str, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
         """The bundle of files whose sums were compared. Raises BundleCorrupt where they do not go together."""
-        if set(files) != _FILES:
+        if set(files) | {GRAPH} != _FILES:
             raise BundleCorrupt(f"a bundle has the files {', '.join(sorted(_FILES))} and this has {', '.join(files)}")
         try:
             features = FeatureTree.from_json(files[FEATURES])
@@ -129,6 +136,15 @@ class Bundle:
             raise BundleCorrupt(
                 f"the features or the contract of bundle {bundle_id} cannot be read: {error}"
             ) from error
+        if GRAPH not in files:
+            return cls(
+                id=bundle_id,
+                manifest=manifest,
+                features=features,
+                contract=contract,
+                baseline_json=files[BASELINE],
+                graph=None,
+            )
         graph = Graph(files[GRAPH])
         if not graph.features == len(features.names) == len(manifest.features) or features.names != manifest.features:
             raise BundleCorrupt(
@@ -170,12 +186,25 @@ class Bundle:
         """How far off live errors are cut, in the target's unit; None of what is no regression."""
         return None if isinstance(self.manifest.error_bound, UnsetType) else self.manifest.error_bound
 
+    @property
+    def external(self) -> bool:
+        """Whether something else serves it, so that it cannot score here."""
+        return self.graph is None
+
     def score_frame(self, frame: pl.DataFrame) -> Scores:
         """Scores, decisions and features of a frame that keeps the contract."""
         return self.score_matrix(self.features.matrix(frame))
 
     def score_matrix(self, X: np.ndarray) -> Scores:
-        """Scores and decisions of rows whose features are there already: float32, shape (n, k)."""
+        """Scores and decisions of rows whose features are there already: float32, shape (n, k).
+
+        Raises BundleError where something else serves the version.
+        """
+        if self.graph is None:
+            raise BundleError(
+                f"a version of {self.manifest.model} that something else serves has no graph here; its scores are "
+                "those that were recorded"
+            )
         score, quantiles = self.graph.predictions(X)
         return Scores(score=score, decision=decided(score, self.threshold), features=X, quantiles=quantiles)
 

@@ -20,6 +20,7 @@ SCHEMA: Final = 1
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is served. Only what determines an answer, and what was promised of it; nothing of when and by whom.
 
+    learner, spec_hash: `external` of what something else made and serves; it has no graph among its files.
     spec_hash: of the spec it was trained from. features: their names, in the order of the graph's input.
     target: the column that is predicted; positive, negative: what a decision is called.
     threshold: a score ≥ it is decided `positive`. All three are None where nothing is decided.

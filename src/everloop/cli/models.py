@@ -50,6 +50,45 @@ def model_list(model: ModelName = None, as_json: AsJson = False) -> None:
     )
 
 
+@models.command("add")
+def model_add(
+    version: Annotated[int, typer.Option(min=1, help="What its server calls it.")],
+    model: ModelName = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Labelled rows that its traffic is held against; data.source where left out.")
+    ] = None,
+    score: Annotated[str | None, typer.Option(help="Column of those rows with what the version said of them.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Scores from it on are decided positively.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register a version that something else serves, so that it is watched and rolled out like our own."""
+    from everloop.control import add_version
+
+    with opened(may="rollout") as here:
+        added = add_version(
+            here.project,
+            here.ledger,
+            here.clock,
+            model=model,
+            number=version,
+            actor=me(),
+            baseline=baseline,
+            score=score,
+            threshold=threshold,
+        )
+    if as_json:
+        show(added.to_dict())
+        return
+    name = added.version.name
+    lines(f"{name} is registered" if added.new else f"{name} was known already")
+    measured = ", ".join(f"{metric} {_interval(value)}" for metric, value in added.version.metrics.items())
+    say(f"its traffic is held against {added.rows:,} rows" + (f": {measured}" if measured else ""))
+    if added.answers:
+        say("it answers by default")
+    else:
+        say(f"next: everloop rollout start {added.version.model} --version {version}")
+
+
 def _card(here: Opened, version: str | None, model: str | None) -> VersionCard:
     from everloop.control import version_number
     from everloop.registry import version_card

@@ -184,6 +184,30 @@ def rollout_plan(
     draw(online_screen(plan))
 
 
+@rollouts.command("start")
+def rollout_start(
+    model: ModelName = None,
+    version: Annotated[int | None, typer.Option(min=1, help="The newest where left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Begin to expose a registered version against the champion."""
+    from everloop.control import begin_rollout
+    from everloop.errors import NotFound
+
+    with opened(may="rollout") as here:
+        chosen = here.project.model(model)
+        versions = here.ledger.versions(chosen.name)
+        if not versions:
+            raise NotFound(f"{chosen.name} has no version yet; 'everloop train' makes the first")
+        number = max(one.number for one in versions) if version is None else version
+        begun = begin_rollout(here.project, here.ledger, here.clock, model=chosen.name, number=number, actor=me())
+        state = here.ledger.rollouts(chosen.name, running_only=True)[-1]
+    if as_json:
+        show({"rollout": begun, "against": state.against, "steps": list(state.steps)})
+        return
+    lines(f"{begun} is tried against v{state.against}: {', then '.join(state.steps)}")
+
+
 def _rollout_request(model: str | None, word: str, reason: str, *, as_json: bool) -> None:
     """Give a person's request to the model's rollout."""
     from everloop import rollout as room

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from everloop.on_first_use import on_first_use
 
 if TYPE_CHECKING:
+    from everloop.control.adding import AddedVersion, add_version, begin_rollout
     from everloop.control.chain import Reason, version_number, why
     from everloop.control.controller import Controller
     from everloop.control.decisions import decide
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from everloop.control.worker import work
 
 __all__ = [
+    "AddedVersion",
     "AlertView",
     "Arrived",
     "Asked",
@@ -54,7 +56,9 @@ __all__ = [
     "Status",
     "Try",
     "View",
+    "add_version",
     "ask_for_run",
+    "begin_rollout",
     "channel_status",
     "decide",
     "examine",
@@ -79,6 +83,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "AddedVersion": "adding",
     "AlertView": "view",
     "Asked": "view",
     "Arrived": "view",
@@ -99,7 +104,9 @@ _PLACES = {
     "Status": "overview",
     "Try": "view",
     "View": "view",
+    "add_version": "adding",
     "ask_for_run": "schedule_requests",
+    "begin_rollout": "adding",
     "channel_status": "telling",
     "decide": "decisions",
     "examine": "doctor",

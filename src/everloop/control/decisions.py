@@ -8,6 +8,8 @@ A training for an alert is worth its while once it can be fitted on the change: 
 the changed span (a person's own approval waits for none). What a gate or a rollout refused is tried again when they
 have doubled, as long as the alert is open; after a promotion once more, where the loss persists.
 
+What something else serves is watched, and people are told: nothing here was its spec. A person begins its rollouts.
+
 A configuration that somebody promotes in the model's store is trained once, when it is approved.
 """
 
@@ -75,6 +77,8 @@ def _answers(model: ModelView) -> Iterator[Action]:
     if policy == "notify":
         return
     for alert in model.alerts:
+        if _is_external(alert, model):
+            continue  # there is no spec to ask what else it could have been
         if not alert.investigated:
             yield Investigate(model=name, alert=alert.id)
         elif alert.proposal is None and _asks_for_a_proposal(alert, model):
@@ -83,6 +87,13 @@ def _answers(model: ModelView) -> Iterator[Action]:
             alert.proposal is not None and alert.approval_seq is None and policy == "rollout" and model.policy_approves
         ):
             yield ApproveByPolicy(model=name, spec=alert.proposal, alert=alert.id)
+
+
+def _is_external(alert: AlertView, model: ModelView) -> bool:
+    """Whether the alert is about a version that something else made and serves."""
+    number = alert.state.record.get("version")
+    version = None if number is None else model.version(number)
+    return version is not None and version.external
 
 
 def _asks_for_a_proposal(alert: AlertView, model: ModelView) -> bool:
@@ -164,7 +175,7 @@ def _scheduled(model: ModelView) -> Iterator[Action]:
     """What someone asked for, and what is due; a schedule that is paused fires nothing and begins nothing."""
     schedule, name = model.schedule, model.model.name
     champion = None if model.champion is None else model.version(model.champion)
-    if champion is None:
+    if champion is None or champion.external:
         return
     if schedule.asked is not None:
         yield StartTraining(
@@ -195,7 +206,7 @@ def _scheduled(model: ModelView) -> Iterator[Action]:
 def _batches(model: ModelView) -> Iterator[Action]:
     """Batch scoring needs nothing but a champion, and waits for no training, alert or rollout."""
     batches, name = model.batches, model.model.name
-    if model.champion is None:
+    if model.champion is None or model.champion_is_external:
         return
     if not batches.known and batches.since is not None:
         yield NoteBatches(model=name, before=batches.said, since=batches.since)

@@ -160,16 +160,26 @@ class ModelView:
         """The version that answers by default."""
         return None if self.routing is None else self.routing.champion
 
+    @property
+    def champion_is_external(self) -> bool:
+        """Whether something else serves the version that answers by default."""
+        found = None if self.champion is None else self.version(self.champion)
+        return found is not None and found.external
+
     def version(self, number: int) -> Version | None:
         """A registered version."""
         return next((version for version in self.versions if version.number == number), None)
 
     @property
     def waiting(self) -> Version | None:
-        """The registered version that waits for its rollout: the newest, if it was never tried nor deployed."""
-        if self.champion is None or not self.versions:
+        """The registered version that waits for its rollout: the newest, if it was never tried nor deployed.
+
+        What something else made passed no gate here, and is exposed by nobody but a person.
+        """
+        ours = [version for version in self.versions if not version.external]
+        if self.champion is None or not ours:
             return None
-        newest = max(self.versions, key=lambda version: version.number)
+        newest = max(ours, key=lambda version: version.number)
         tried = newest.number in self.rolled_out or newest.number in self.been_champion
         return None if tried or newest.number < self.champion else newest
 

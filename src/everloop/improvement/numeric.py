@@ -109,7 +109,7 @@ def numeric_repair(
         )
         retrained, champion = (
             _TASK.evaluate(y, score, weight=judge.weight).interval(objective.metric)
-            for score in (graph.scores(matrix), bundle.graph.scores(matrix))
+            for score in (graph.scores(matrix), bundle.score_matrix(matrix).score)
         )
     except EverloopError as error:
         return Repair(sentence=f"a retrain could not be estimated: {error}", known_positives=len(new), needed=needed)

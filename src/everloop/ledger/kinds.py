@@ -191,7 +191,10 @@ class ScoreDone(Payload, frozen=True, kw_only=True):
 
 
 class VersionRegistered(Payload, frozen=True, kw_only=True):
-    """A bundle that passed its gates got a number. `Ledger.register_version` gives `number`."""
+    """A bundle that passed its gates got a number. `Ledger.register_version` gives `number`.
+
+    external: something else made it and serves it; it passed no gate here, and its bundle has no graph.
+    """
 
     model: Name
     bundle: Name
@@ -208,6 +211,7 @@ class VersionRegistered(Payload, frozen=True, kw_only=True):
     evidence_path: str | None = None
     segments: list[SegmentEstimate] = msgspec.field(default_factory=list)
     origin: Origin | None = None
+    external: bool = False
 
 
 class RoutingChanged(Payload, frozen=True, kw_only=True):

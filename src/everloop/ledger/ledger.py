@@ -140,8 +140,12 @@ class Transaction(Queries):
         actor: str,
         cause: int | None = None,
         key: Key | None = None,
+        number: int | None = None,
     ) -> tuple[Version, Fact]:
-        """Give a bundle the model's next number. Under a key that wrote before, that version again."""
+        """Give a bundle the model's next number. Under a key that wrote before, that version again.
+
+        number: the one that others call it by, instead. Raises Conflict where another version has it.
+        """
         if payload.model != model:
             raise LedgerError(f"a version of {payload.model} cannot be registered as one of {model}")
         existing = None if key is None else self.keyed(*key)
@@ -151,7 +155,10 @@ class Transaction(Queries):
         newest = self._connection.scalar(
             sa.select(sa.func.max(schema.version.c.number)).where(schema.version.c.model == model)
         )
-        number = 1 if newest is None else newest + 1
+        if number is None:
+            number = 1 if newest is None else newest + 1
+        elif any(one.number == number for one in self.versions(model)):
+            raise Conflict(f"{model} has a version v{number} already; 'everloop model show v{number}' tells of it")
         numbered = msgspec.structs.replace(payload, number=number)
         fact = self.append("version.registered", f"{model}/v{number}", numbered, actor=actor, cause=cause, key=key)
         return self.version(model, number), fact
@@ -334,11 +341,18 @@ class Ledger(Queries):
             return transaction.append(kind, subject, payload, actor=actor, cause=cause, key=key)
 
     def register_version(
-        self, model: str, payload: VersionRegistered, *, actor: str, cause: int | None = None, key: Key | None = None
+        self,
+        model: str,
+        payload: VersionRegistered,
+        *,
+        actor: str,
+        cause: int | None = None,
+        key: Key | None = None,
+        number: int | None = None,
     ) -> tuple[Version, Fact]:
         """`Transaction.register_version` in a transaction of its own."""
         with self.transaction() as transaction:
-            return transaction.register_version(model, payload, actor=actor, cause=cause, key=key)
+            return transaction.register_version(model, payload, actor=actor, cause=cause, key=key, number=number)
 
     def change_routing(
         self,

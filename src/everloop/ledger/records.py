@@ -33,6 +33,11 @@ class Version:
     record: Mapping[str, Any]
 
     @property
+    def external(self) -> bool:
+        """Whether something else made it and serves it."""
+        return bool(self.record.get("external"))
+
+    @property
     def name(self) -> str:
         """How people call it: `fraud/v2`."""
         return f"{self.model}/v{self.number}"

@@ -6,6 +6,7 @@
 """
 
 from everloop.monitoring.comparison import ALPHA, DEFAULT_MARGIN, Compared, PairedComparison, compare
+from everloop.monitoring.external import of_external, parts_of_external
 from everloop.monitoring.file_check import Cost, FileAlert, FileCheck, FileWindow, check_file
 from everloop.monitoring.file_screen import file_check_screen
 from everloop.monitoring.monitor import Monitor
@@ -33,5 +34,7 @@ __all__ = [
     "compare",
     "file_check_screen",
     "latest",
+    "of_external",
     "paired_rows",
+    "parts_of_external",
 ]

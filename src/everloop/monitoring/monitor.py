@@ -17,11 +17,21 @@ import polars as pl
 
 from everloop.bundle import BundleStore
 from everloop.clock import Clock
-from everloop.data import SCORE
+from everloop.data import SCORE, read_contract
 from everloop.ledger import AlertClosed, Estimate, Ledger
 from everloop.monitoring.alerts import alerts_to_close, alerts_to_open, counted
+from everloop.monitoring.external import (
+    decision_share,
+    first_metric,
+    first_windows,
+    of_external,
+    parts_of_external,
+    recorded_rows,
+    told_threshold,
+)
 from everloop.monitoring.flagged import Flagged
 from everloop.monitoring.label_free import (
+    LEAST_ROWS,
     LiveColumn,
     LiveScores,
     QuietWindow,
@@ -31,7 +41,7 @@ from everloop.monitoring.label_free import (
 )
 from everloop.monitoring.labelled import SHARES, Counted, metric_verdict, share_counts, share_verdict
 from everloop.monitoring.reading import Matured, champion_of, matured_rows, version_scores
-from everloop.monitoring.reference import WEEKDAYS, Reference, reference_of
+from everloop.monitoring.reference import WEEKDAYS, Expected, Reference, reference_of
 from everloop.monitoring.report import Check, DueWindow, PastWindow, WindowReport, estimate, past_windows
 from everloop.project import METRICS, Model
 from everloop.stats import OnlineBudget, Verdict, wilson
@@ -138,7 +148,8 @@ class Monitor:
         if version not in self._references:
             registered = self._ledger.version(self._model.name, version)
             bundle = self._bundles.load(registered.bundle)
-            weighted = self._model.data.weight is not None
+            # an external version's share of decisions was counted on its own traffic, row by row
+            weighted = self._model.data.weight is not None and registered.trigger != "traffic"
             self._references[version] = reference_of(bundle, registered, weighted=weighted)
         return self._references[version]
 
@@ -158,6 +169,8 @@ class Monitor:
         version = champion_of(frame)
         if version is None:
             return None
+        if not self._knows(version):
+            return self._first_window(due, frame, version)
         reference, budgets = self._reference(version), self._budgets()
         weekday = WEEKDAYS[due.window.start.weekday()]
         scores = version_scores(frame["scores"], version)
@@ -185,12 +198,58 @@ class Monitor:
             version=version,
             rows=frame.height,
             checks=tuple(checks),
-            metrics=score_metrics(score, live.decisions, reference.threshold),
+            metrics=score_metrics(score, live.decisions, reference.threshold, decides=reference.decides),
             numbers={
                 "score": {"rows": live.rows, "decisions": live.decisions, "mean": live.mean if live.rows else None},
                 "whole": whole,
             },
         )
+
+    def _knows(self, version: int) -> bool:
+        return version in self._references or any(
+            one.number == version for one in self._ledger.versions(self._model.name)
+        )
+
+    def _first_window(self, due: DueWindow, frame: pl.DataFrame, version: int) -> WindowReport:
+        """A window of a version that nobody registered: something else serves it, and the window is its reference."""
+        scores = version_scores(frame["scores"], version)
+        mine = frame.filter(scores.known)
+        name = f"v{version}, which something else serves"
+        if mine.height < LEAST_ROWS:
+            why = f"{mine.height} rows of {name}, are too few to be its reference ({LEAST_ROWS} are the least)"
+        else:
+            self._register(mine, version)
+            why = f"this window is the reference of {name}; the next is held against it"
+        checks = [check for check in self._model.monitor.checks if check not in METRICS]
+        known = scores.score[scores.known]
+        decides = get_task(self._model.task).decides
+        return WindowReport(
+            model=self._model.name,
+            kind="traffic",
+            window=due.window,
+            version=version,
+            rows=frame.height,
+            checks=tuple(Check(name=check, verdict=Verdict.undecided(f"{check}: {why}")) for check in checks),
+            metrics=score_metrics(known, int(scores.decision.sum()), told_threshold(frame, version), decides=decides),
+        )
+
+    def _register(self, mine: pl.DataFrame, version: int) -> None:
+        """Give an external version its baseline, of the rows of `mine`, all of which it scored."""
+        scores, contract = version_scores(mine["scores"], version), read_contract(self._model)
+        rows, threshold = recorded_rows(mine, contract), told_threshold(mine, version)
+        decides = get_task(self._model.task).decides
+        parts = parts_of_external(self._model, contract, rows, scores.score, threshold=threshold)
+        payload = of_external(
+            self._model,
+            self._bundles.write(parts),
+            rows,
+            source="its own traffic",
+            trigger="traffic",
+            threshold=threshold,
+            metrics=decision_share(scores) if decides else {},
+        )
+        key = (f"external:{self._model.name}", f"v{version}", 0)
+        self._ledger.register_version(self._model.name, payload, actor=_ACTOR, key=key, number=version)
 
     def _quiet(self, version: int) -> list[QuietWindow]:
         """Earlier whole windows of the version in which the score check did not fail."""
@@ -219,6 +278,8 @@ class Monitor:
         }
         if cohort.rows == 0 and cohort.blocked + cohort.thinned:
             return _nothing_seen(self._model, due.window, version, cohort, numbers)
+        if not self._knows(version):
+            return _unknown(self._model, due.window, version, cohort)
         reference = self._reference(version)
         cohort = cohort.of_positive(reference.positive)
         scores = version_scores(cohort.frame["scores"], version)
@@ -235,7 +296,7 @@ class Monitor:
         else:
             checks, metrics = self._label_checks(due.window, version, reference, shares, evaluation)
             numbers["shares"] = {name: list(counts) for name, counts in shares.items()}
-            if not task.decides:
+            if not task.decides or reference.external:
                 numbers["metrics"] = {name: [one.point, _error(one)] for name, one in metrics.items()}
         return WindowReport(
             model=self._model.name,
@@ -268,16 +329,28 @@ class Monitor:
             if name in SHARES and budget is not None:
                 seen = [*counted(name, self._served(version)), _counted(window, shares[name])]
                 per_alarm = budget.windows_per_alarm(self._window_days)
-                verdict = share_verdict(name, seen, reference.expected.get(name), windows_per_alarm=per_alarm)
+                expected: Expected | None = reference.expected.get(name)
+                told: Sequence[Counted] = seen
+                if expected is None and reference.external:
+                    expected, told = first_windows(seen)
+                if told:
+                    verdict = share_verdict(name, told, expected, windows_per_alarm=per_alarm)
+                else:
+                    verdict = Verdict.undecided(f"{name}: {_reference_words(expected, version)}")
             elif name in METRICS and name not in SHARES:
                 alpha = 0.0 if budget is None else budget.allot(self._window_days)[0]
+                if METRICS[name].of_decisions and reference.threshold is None:
+                    why = f"{name}: by which threshold v{version} decides is not known"
+                    checks += [] if budget is None else [Check(name=name, verdict=Verdict.undecided(why))]
+                    continue
                 quiet = None
-                if reference.threshold is None:  # every row of a regression tells, and still days are unlike each other
+                if not reference.decides:  # every row of a regression tells, and still days are unlike each other
                     served = self._served(version)
                     quiet = [one.numbers["metrics"][name] for one in served if _has_metric(one, name)]
-                interval, verdict = metric_verdict(
-                    name, evaluation, reference.metrics.get(name), alpha=alpha, quiet=quiet
-                )
+                registered = reference.metrics.get(name)
+                if registered is None and reference.external:
+                    registered = first_metric(name, [one.numbers for one in self._served(version)])
+                interval, verdict = metric_verdict(name, evaluation, registered, alpha=alpha, quiet=quiet)
                 if interval is not None:
                     metrics[name] = estimate(interval, **counts)
             else:
@@ -336,6 +409,21 @@ def _nothing_seen(
     )
 
 
+def _unknown(model: Model, window: Window, version: int, cohort: Matured) -> WindowReport:
+    """A matured window of a version that something else serves and that has no reference yet."""
+    why = f"v{version}, which something else serves, has no reference yet; 'everloop model add' gives it one"
+    return WindowReport(
+        model=model.name, kind="outcomes", window=window, version=version, rows=cohort.rows,
+        checks=_undecided(model, why),
+    )  # fmt: skip
+
+
+def _reference_words(expected: Expected | None, version: int) -> str:
+    if expected is None:
+        return f"the first matured windows of v{version} are to be its reference, and hold too few rows yet"
+    return f"{expected.point:.2f} in the first matured windows of v{version}, which are its reference"
+
+
 def _untold(model: Model, flagged: Flagged) -> tuple[Check, ...]:
     """The checks with labels where too little was flagged to tell how often the other rows are to be seen."""
     why = f"{flagged.blocked} of {flagged.rows} flagged rows were blocked, too few to tell whether for being flagged"
@@ -387,8 +475,8 @@ def live_window(
         counts = reference.score.column.coarsened(scored.astype(np.float64))
         column = LiveColumn(reference=reference.score, counts=counts, nulls=0.0)
     mean = float(score.mean(dtype=np.float64)) if score.size else 0.0
-    decides = reference.threshold is not None
-    return columns, LiveScores(rows=int(score.size), decisions=decisions, mean=mean, column=column, decides=decides)
+    scores = LiveScores(rows=int(score.size), decisions=decisions, mean=mean, column=column, decides=reference.decides)
+    return columns, scores
 
 
 def _live_name(frame: pl.DataFrame, name: str) -> pl.Expr:
@@ -417,19 +505,21 @@ def is_whole(times: pl.Series, window: Window, *, usual_rows: float) -> bool:
     return covered >= 0.75 or (covered >= 0.25 and len(times) >= 0.5 * usual_rows > 0)
 
 
-def score_metrics(score: np.ndarray[Any, Any], decisions: int, threshold: float | None) -> dict[str, Estimate]:
+def score_metrics(
+    score: np.ndarray[Any, Any], decisions: int, threshold: float | None, *, decides: bool = False
+) -> dict[str, Estimate]:
     """Mean score, shares of high, medium and low risk, and the share of positive decisions.
 
-    The mean alone where there is no threshold.
+    The mean alone where nothing is decided; no shares of risk where the threshold is not known.
     """
     rows = int(score.size)
     if rows == 0:
         return {}
     found = {"mean_score": estimate(float(score.mean(dtype=np.float64)), rows=rows)}
-    shares = None if threshold is None else risk_shares(score, threshold)
-    if shares is None:
+    if threshold is None and not decides:
         return found
-    for name, share in shares.to_dict().items():
+    shares = None if threshold is None else risk_shares(score, threshold)
+    for name, share in ({} if shares is None else shares.to_dict()).items():
         found[f"{name}_risk_share"] = estimate(share, rows=rows)
     return found | {"decision_share": estimate(wilson(decisions, rows), rows=rows)}
 

@@ -97,7 +97,8 @@ class Reference:
     columns: of inputs and features. score: of the score on held-out rows, None where there were too few.
     expected: recall, precision, accuracy and the share of decisions, where registered. metrics: as registered.
     weighted: whether the baseline's rows stood for several each: shares of decisions cannot be compared then.
-    threshold: None where the version decides nothing. usual_rows: of a quiet window.
+    threshold: None where the version decides nothing, or by what is not known. usual_rows: of a quiet window.
+    decides: whether a score becomes a decision. external: something else serves it, and nothing may be registered.
     positive: the target's value that is the positive class; None for 1 or true.
     """
 
@@ -112,6 +113,8 @@ class Reference:
     weighted: bool
     usual_rows: float
     positive: bool | int | float | str | None
+    decides: bool
+    external: bool = False
 
 
 def reference_of(bundle: Bundle, version: Version, *, weighted: bool) -> Reference:
@@ -136,6 +139,8 @@ def reference_of(bundle: Bundle, version: Version, *, weighted: bool) -> Referen
         weighted=weighted,
         usual_rows=float(np.median([window.rows for window in baseline.windows])) if baseline.windows else 0.0,
         positive=bundle.contract.positive,
+        decides=bundle.manifest.positive is not None,
+        external=version.external,
     )
 
 
@@ -185,6 +190,9 @@ def expected_shares(metrics: Mapping[str, Mapping[str, Any]], *, weighted: bool)
         found["precision"] = Expected(successes=min(precision * flagged, flagged), n=flagged)
         if not weighted and 0 < flagged < rows:
             found["decisions"] = Expected(successes=flagged, n=rows)
+    share, of = _point(metrics, "decision_share"), float((metrics.get("decision_share") or {}).get("rows") or 0)
+    if share is not None and of > 0 and not weighted and "decisions" not in found:
+        found["decisions"] = Expected(successes=share * of, n=of)
     return found
 
 

@@ -153,9 +153,15 @@ def split_of(
 
 
 def champion_of(context: RunContext, state: State) -> int | None:
-    """The version that answers now; None also where someone said that its bundle is lost, so that none is left."""
+    """The version that answers now, and that can score; None also where someone said that its bundle is lost.
+
+    One that something else serves is met on live rows, in the rollout.
+    """
     routing = context.ledger.routing(state["model"])
-    return None if routing is None or state.get("without_champion") else routing.champion
+    if routing is None or routing.champion is None or state.get("without_champion"):
+        return None
+    external = context.ledger.version(state["model"], routing.champion).external
+    return None if external else routing.champion
 
 
 def graph_of(context: RunContext, name: str) -> bytes:

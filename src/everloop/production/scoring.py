@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from everloop.errors import NotFound, UsageError
+from everloop.errors import NotFound, Refused, UsageError
 from everloop.ids import new_run_id
 from everloop.ledger import Key, Ledger, RunState, ScoreDone
 from everloop.production.batch import MANIFEST, Batch, read_batch, score_inputs
@@ -96,6 +96,11 @@ def _champion(ledger: Ledger, model: str) -> tuple[int, int]:
     routing = ledger.routing(model)
     if routing is None or routing.champion is None:
         raise NotFound(f"{model} has no champion yet; 'everloop train' makes the first version")
+    if ledger.version(model, routing.champion).external:
+        raise Refused(
+            f"{model}/v{routing.champion} answers and is served by something else: let that score the rows, and post "
+            f"what it says to /v1/models/{model}/predictions"
+        )
     return routing.champion, routing.revision
 
 

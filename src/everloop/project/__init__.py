@@ -61,6 +61,7 @@ from everloop.project.spec import Approval, Source, Spec, parse_spec, read_spec,
 from everloop.project.spec_diff import flat_spec, spec_diff
 from everloop.project.spec_store import FILES, SpecsSection, StoreAddress, parse_store
 from everloop.project.timezones import check_timezone, localise
+from everloop.project.upstream import UpstreamServer
 
 __all__ = [
     "CALIBRATION_ERROR",
@@ -131,6 +132,7 @@ __all__ = [
     "TargetGate",
     "TimeColumn",
     "TrainSection",
+    "UpstreamServer",
     "UsualGate",
     "Weight",
     "check_schedule",

@@ -33,6 +33,7 @@ from everloop.project.spec import Spec, read_spec
 from everloop.project.spec_store import SpecsSection, specs_section, store_mistakes
 from everloop.project.task_rules import task_mistakes, with_task_defaults
 from everloop.project.timezones import check_timezone, localise
+from everloop.project.upstream import Upstreams, UpstreamServer, upstream_mistakes, version_of
 
 __all__ = [
     "Model",
@@ -241,6 +242,10 @@ class ModelFile(Section):
     )
     score: ScoreSection = Field(default_factory=lambda: ScoreSection(), description="what is scored in batch")
     rollout: RolloutPlan = Field(default_factory=lambda: RolloutPlan(), description="how a challenger is exposed")
+    upstream: Upstreams = Field(
+        default_factory=dict,
+        description="versions that something else serves: {v1: http://HOST:PORT, v2: {url: …, protocol: mlflow}}",
+    )
     monitor: MonitorSection = Field(default_factory=lambda: MonitorSection(), description="how traffic is watched")
     approval: ApprovalSection = Field(
         default_factory=lambda: ApprovalSection(), description="who may approve a spec, and whose word is enough"
@@ -284,6 +289,12 @@ class Model(ModelFile):
     def calibration(self) -> str:
         """What is asked of scores that are to be probabilities, as a search says it; none of numbers."""
         return self.search.calibration if self.task == "classification" else "none"
+
+    @property
+    def upstreams(self) -> dict[int, UpstreamServer]:
+        """The servers of versions that something else serves, by version."""
+        found = ((version_of(key), server) for key, server in self.upstream.items())
+        return {version: server for version, server in found if version is not None}
 
     @property
     def specs_folder(self) -> Path:
@@ -390,7 +401,13 @@ def _place_origin(read: ModelFile) -> tuple[ModelFile, list[tuple[KeyPath, str]]
 def _cross_mistakes(read: ModelFile) -> list[tuple[KeyPath, str]]:
     """What no key says alone: roles that collide, metrics of another task, steps that fall."""
     roles_and_task = [*_role_mistakes(read), *task_mistakes(read)]
-    return [*roles_and_task, *_segment_mistakes(read), *_step_mistakes(read), *store_mistakes(read.spec_store)]
+    return [
+        *roles_and_task,
+        *_segment_mistakes(read),
+        *_step_mistakes(read),
+        *store_mistakes(read.spec_store),
+        *upstream_mistakes(read.upstream),
+    ]
 
 
 def _role_mistakes(read: ModelFile) -> list[tuple[KeyPath, str]]:

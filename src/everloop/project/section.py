@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import UnionType
-from typing import Any, Final, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -79,6 +79,10 @@ def keys_of(root: type[BaseModel], path: KeyPath) -> list[str]:
     section: Any = root
     for part in path:
         if isinstance(part, int):
+            continue
+        if get_origin(section) is Mapping:  # the part is a key of the user's own
+            section = get_args(section)[1]
+            section = get_args(section)[0] if get_origin(section) is Annotated else section
             continue
         section = _section_in(_field_of(section, part)) if _is_section(section) else None
     return [field.alias or name for name, field in section.model_fields.items()] if _is_section(section) else []

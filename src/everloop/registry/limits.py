@@ -47,6 +47,10 @@ def _gates(version: Version) -> Iterator[str]:
 
 def _data(version: Version, model: Model, origin: Mapping[str, Any], now: datetime) -> Iterator[str]:
     data = version.data
+    if version.external:
+        of = "" if data is None else f"; its traffic is held against {data['rows']:,} rows of {data['source']}"
+        yield f"Something else made it and serves it: what it was fitted on is not known here{of}."
+        return
     if data is None:
         yield "What it was fitted on is not on record."
         return

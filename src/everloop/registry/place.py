@@ -51,6 +51,8 @@ def _shown(project: Project, version: Version) -> str:
 
 def _again(project: Project, version: Version) -> str:
     """How the same bundle is made anew: from what its run left, else by another training."""
+    if version.external:
+        return f"register it again under another number: 'everloop model add {version.model} --version N'"
     folder = project.paths.runs / version.run
     if all((folder / name).exists() for name in _REMADE_FROM):
         return f"make the same one again: 'everloop run retry {version.run} --from package'"

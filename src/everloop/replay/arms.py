@@ -89,6 +89,7 @@ def work_out(plan: ArmsPlan) -> pl.DataFrame:
     model = project.model(plan.model)
     first = BundleStore.of(project).load(plan.bundle)
     rows, ids = _all_rows(plan, model, first)
+    assert first.graph is not None
     decisions = {"never": decided(_scored(first.graph, rows.features[-len(ids) :]), first.threshold)}
     if plan.weekly:
         decisions["weekly"] = _weekly(plan, rows, model, model.spec(plan.spec), decisions["never"])

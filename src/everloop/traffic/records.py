@@ -125,7 +125,8 @@ class PredictionBatch:
     event_time_us: shape (n,), int64, microseconds since 1970 UTC.
     versions, thresholds: length v; the version numbers that scored the rows, and their decision thresholds.
     scores: shape (n, v), float32. decisions: shape (n, v), bool: whether the score reached its threshold;
-        kept as null where it has none.
+        kept as null where it has none, unless the version is in `decided`.
+    decided: versions whose decisions are known though their threshold is not, as others gave them.
     answered: shape (n,), the column of `scores` whose answer was given. propensities: shape (n,), its probability.
     inputs: n rows, the contract's columns as they came. features: shape (n, k), float32, named by `feature_names`.
     """
@@ -149,6 +150,7 @@ class PredictionBatch:
     feature_names: tuple[str, ...] = ()
     features: npt.NDArray[np.float32] | None = None
     layout: str = ""
+    decided: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         n, v = len(self.ids), len(self.versions)
@@ -241,6 +243,7 @@ class _Block(msgspec.Struct, frozen=True, array_like=True):
     inputs: bytes | _Columns
     feature_names: tuple[str, ...]
     features: bytes
+    decided: tuple[int, ...] = ()
 
 
 class _Columns(msgspec.Struct, frozen=True, array_like=True):
@@ -284,6 +287,7 @@ def encode_predictions(batch: PredictionBatch, *, recorded_at_us: int) -> bytes:
             _stored_inputs(batch.inputs),
             batch.feature_names if batch.features is not None else (),
             features,
+            tuple(sorted(batch.decided)),
         )
     )
 
@@ -414,6 +418,8 @@ def _frame(blocks: Sequence[_Block]) -> pl.DataFrame:
     every = np.arange(rows)
     repeated = np.repeat(np.arange(len(blocks)), sizes)
     thresholds = np.array([[np.nan if t is None else t for t in block.thresholds] for block in blocks])
+    silent = np.array([[t is None for t in block.thresholds] for block in blocks])
+    silent &= ~np.array([[version in block.decided for version in versions] for block in blocks])
     frame = pl.DataFrame(
         {
             "prediction_id": pl.Series([i for block in blocks for i in block.ids], dtype=pl.String),
@@ -424,9 +430,9 @@ def _frame(blocks: Sequence[_Block]) -> pl.DataFrame:
             "side": pl.Series([s for block in blocks for s in block.sides], dtype=pl.String),
             "propensity": pl.Series(_joined(blocks, "propensities", "<f8")),
             "score": pl.Series(scores[every, answered]),
-            "decision": _decided(decisions[every, answered], thresholds[repeated, answered]),
+            "decision": _decided(decisions[every, answered], silent[repeated, answered]),
             "threshold": pl.Series(thresholds[repeated, answered]).fill_nan(None),
-            "scores": _score_lists(versions, scores, decisions, thresholds[repeated]),
+            "scores": _score_lists(versions, scores, decisions, silent[repeated]),
             "routing_revision": pl.Series(np.array([b.routing_revision for b in blocks], np.int64)[repeated]),
             "schema_version": pl.Series(np.array([b.schema_version for b in blocks], np.int32)[repeated]),
         }
@@ -443,9 +449,9 @@ def _times(microseconds: npt.NDArray[np.int64]) -> pl.Series:
     return pl.Series(microseconds, dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
 
 
-def _decided(decisions: npt.NDArray[np.bool_], thresholds: npt.NDArray[np.float64]) -> pl.Series:
-    """Decisions, null where there was no threshold to decide by; both of shape (n,)."""
-    found, none = pl.Series("decision", decisions), pl.Series(np.isnan(thresholds))
+def _decided(decisions: npt.NDArray[np.bool_], silent: npt.NDArray[np.bool_]) -> pl.Series:
+    """Decisions, null where nothing was decided; both of shape (n,)."""
+    found, none = pl.Series("decision", decisions), pl.Series(silent)
     return found.set(none, None) if none.any() else found
 
 
@@ -453,14 +459,14 @@ def _score_lists(
     versions: tuple[int, ...],
     scores: npt.NDArray[np.float32],
     decisions: npt.NDArray[np.bool_],
-    thresholds: npt.NDArray[np.float64],
+    silent: npt.NDArray[np.bool_],
 ) -> pl.Series:
-    """Scores, decisions and thresholds, shape (rows, versions) → one list of structs a row."""
+    """Scores, decisions and where there is none, shape (rows, versions) → one list of structs a row."""
     rows, width = scores.shape
     columns = {
         "version": np.tile(np.array(versions, np.int32), rows),
         "score": scores.ravel(),
-        "decision": _decided(decisions.ravel(), thresholds.ravel()),
+        "decision": _decided(decisions.ravel(), silent.ravel()),
     }
     items = pl.DataFrame(columns).to_struct("scores")
     return items.reshape((rows, width)).cast(pl.List(items.dtype))
