@@ -39,6 +39,19 @@ CASES: dict[str, tuple[ModelView, list[str]]] = {
     "nothing is deployed": (seen(routing=None, versions=(), been_champion=frozenset()), []),
     "windows are due": (seen(windows_due=True), ["JudgeWindows"]),
     "notify does nothing else": (seen(model=model("notify"), alerts=(alert(),)), []),
+    "what something else serves is only watched": (
+        seen(versions=(version(1, external=True),), alerts=(alert(),), windows_due=True),
+        ["JudgeWindows"],
+    ),
+    "and its rollout is a person's to begin": (seen(versions=(version(1), version(2, external=True))), []),
+    "and nothing of it is trained by a schedule": (
+        seen(versions=(version(1, external=True),), schedule=Schedule(due=NOW)),
+        [],
+    ),
+    "but our own is tried against it": (
+        seen(versions=(version(1, external=True), version(2), version(3, external=True))),
+        ["StartRollout"],
+    ),
     "an alert is investigated": (seen(alerts=(alert(),)), ["Investigate"]),
     "then answered": (seen(alerts=(alert(investigated=True),)), ["Propose"]),
     "then approved by policy": (seen(alerts=(alert(proposal="fraud-s2"),)), ["ApproveByPolicy"]),

@@ -29,7 +29,13 @@ def model(on_alert: str = "rollout", **more: str) -> Model:
 
 
 def version(
-    number: int, *, trigger: str = "person", spec: str = "fraud-s1", recall: float = 0.8, precision: float = 0.8
+    number: int,
+    *,
+    trigger: str = "person",
+    spec: str = "fraud-s1",
+    recall: float = 0.8,
+    precision: float = 0.8,
+    external: bool = False,
 ) -> Version:
     return Version(
         model="fraud",
@@ -47,7 +53,7 @@ def version(
         },
         data=None,
         trigger=trigger,
-        record={},
+        record={"external": external},
     )
 
 

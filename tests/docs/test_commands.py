@@ -18,6 +18,7 @@ import pytest
 
 from everloop.actors import ACTIONS
 from everloop.project import NOTICES, SCOPES, Project, Retention, check_schedule, parse_document, parse_model
+from everloop.serving.told_answer import RESERVED
 from everloop.templates.arrival import Trips
 
 from ..cli.terminal import environment, everloop
@@ -30,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = (
     "README.md",
     "docs/own-data.md",
+    "docs/beside.md",
     "docs/experiments.md",
     "docs/regression.md",
     "docs/runs.md",
@@ -143,6 +145,17 @@ def test_the_page_on_the_registry_shows_settings_that_are_read() -> None:
     assert len(model.about.not_for) == 2
     rules = Retention.model_validate(parse_document(retention, name="everloop.yaml").value["retention"])
     assert [span.days for span in (rules.bundles, rules.runs, rules.spools, rules.traffic) if span] == [90, 30, 7, 400]
+
+
+def test_the_page_on_other_servers_shows_settings_that_are_read() -> None:
+    """Its `upstream` in a model.yaml; what it says of the answer's fields."""
+    text = (ROOT / "docs" / "beside.md").read_text()
+    (upstream,) = re.findall(r"```yaml\n(.*?)```", text, re.S)
+    model, mistakes = parse_model(f"data: {{source: a, time: at, target: x}}\nobjective: f1\n{upstream}")
+    assert model is not None, mistakes
+    assert {one: server.protocol for one, server in model.upstreams.items()} == {7: "v2", 8: "mlflow"}
+    told = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", text, re.M))))
+    assert told == RESERVED | {"id"}
 
 
 def test_the_page_on_schedules_shows_what_runs(tmp_path: Path) -> None:

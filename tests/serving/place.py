@@ -22,7 +22,7 @@ import polars as pl
 from onnx import TensorProto, helper, numpy_helper
 
 from everloop.actors import Actor, create_key, revoke_key
-from everloop.bundle import BundleParts, BundleStore
+from everloop.bundle import EXTERNAL, BundleParts, BundleStore
 from everloop.clock import SystemClock
 from everloop.data import EVENT_TIME, Baseline, Column, Contract, FeatureTree
 from everloop.ledger import Ledger, VersionRegistered
@@ -92,11 +92,11 @@ class Place:
     store: BundleStore
 
     @classmethod
-    def make(cls, root: Path) -> Place:
+    def make(cls, root: Path, *, more: str = "") -> Place:
         folder = root / FOLDER / "fraud"
         folder.mkdir(parents=True)
         (folder.parent / "everloop.yaml").write_text("endpoint: {max_rows: 2000}\n")
-        (folder / "model.yaml").write_text(MODEL_YAML)
+        (folder / "model.yaml").write_text(MODEL_YAML + more)
         project = Project.open(folder.parent)
         assert project.state.is_dir()
         return cls(
@@ -139,6 +139,33 @@ class Place:
     def revoke(self, key: str) -> None:
         revoke_key(self.ledger, key.split("_")[-2], by=Actor.named("test"), roles={})
 
+    def external(self, number: int, *, threshold: float | None = 0.5) -> int:
+        """A version that something else serves."""
+        parts = BundleParts(
+            graph=None,
+            features=FeatureTree.of(CONTRACT),
+            contract=CONTRACT,
+            baseline=baseline(),
+            threshold=threshold,
+            metrics={},
+            spec_hash=EXTERNAL,
+            model="fraud",
+            learner=EXTERNAL,
+            target="fraud",
+            positive="fraud",
+            negative="not_fraud",
+        )
+        payload = VersionRegistered(
+            model="fraud",
+            bundle=self.store.write(parts),
+            run=EXTERNAL,
+            spec=EXTERNAL,
+            spec_hash=EXTERNAL,
+            external=True,
+        )
+        version, _ = self.ledger.register_version("fraud", payload, actor="test", number=number)
+        return version.number
+
     def deployed(self, *, bias: float = -2.0) -> int:
         number = self.version(bias=bias)
         deploy(self.ledger, "fraud", number, actor="alice", reason="test")
@@ -172,6 +199,14 @@ class Endpoint:
     @property
     def outcomes(self) -> str:
         return f"{self.url}/v1/models/fraud/outcomes"
+
+    @property
+    def predictions(self) -> str:
+        return f"{self.url}/v1/models/fraud/predictions"
+
+    @property
+    def decide(self) -> str:
+        return f"{self.url}/v1/models/fraud/decide"
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)

@@ -224,3 +224,16 @@ def test_the_log_says_what_its_plain_twin_says(events: list[Any], queries: list[
             start, end = min(one, other), max(one, other)
             expected = plain_labels(rows, outcomes, as_of=as_of, start=start, end=end, absent=absent)
             assert labels(world.log, as_of, absent, start=start, end=end) == expected
+
+
+def test_a_decision_is_kept_that_is_known_without_a_threshold(world: World) -> None:
+    """Other servers tell what they decided, and not by what; a number decides nothing."""
+    with world.spool() as spool:
+        spool.append_predictions(batch([row("a"), row("b", amount=50.0)], decided=frozenset({2})))
+        spool.append_predictions(batch([row("c"), row("d", amount=50.0)]))
+    world.move()
+    frame = world.log.predictions().collect().sort("prediction_id")
+    assert frame["threshold"].to_list() == [0.5, None, 0.5, None]
+    assert frame["decision"].to_list() == [False, True, False, None]
+    told = [[one["decision"] for one in scores] for scores in frame["scores"].to_list()]
+    assert told == [[False, True], [True, True], [False, None], [True, None]]

@@ -149,14 +149,7 @@ def _rows(
     model: Model, contract: Contract, *, baseline: str | None, score: str | None, now: Clock
 ) -> tuple[Rows, Array]:
     """The labelled rows of the reference, and what the version said of them: shape (rows,), NaN where not known."""
-    read = contract
-    if score is not None:
-        if score in contract.names:
-            raise ContractViolation(
-                f"{score!r} is a column of {model.name}/contract.yaml; what the version said is another one"
-            )
-        said = Column(name=score, type="float", role="input", nullable=True)
-        read = msgspec.structs.replace(contract, columns=(*contract.columns, said))
+    read = contract if score is None else _with_score(model, contract, score)
     if baseline is not None:
         data = model.data.model_copy(update={"source": baseline})
         model = model.model_copy(update={"data": data})
@@ -164,6 +157,20 @@ def _rows(
     if score is None:
         return rows, np.full(rows.frame.height, np.nan)
     return rows, rows.frame[score].cast(float).fill_null(float("nan")).to_numpy()
+
+
+def _with_score(model: Model, contract: Contract, score: str) -> Contract:
+    """The contract with a column of scores to be read beside the row's own, of which it is none."""
+    others = tuple(one for one in contract.columns if one.name != score)
+    known = next((one for one in contract.columns if one.name == score), None)
+    if known is not None and known.role != "ignored":
+        raise ContractViolation(
+            f"{score!r} has the role {known.role} in {model.name}/contract.yaml, and cannot be what the version said "
+            "of the rows as well; write role: ignored there"
+        )
+    return msgspec.structs.replace(
+        contract, columns=(*others, Column(name=score, type="float", role="input", nullable=True))
+    )
 
 
 def _evaluated(model: Model, rows: Rows, scores: Array, threshold: float | None) -> Evaluated | None:

@@ -113,6 +113,9 @@ Payload = Mapping[str, Any]
 
 
 def _registered(payload: Payload) -> str:
+    if payload.get("external"):
+        held = f"; its traffic is held against {_rows(payload['data'])}" if payload["data"] else ""
+        return f"v{payload['number']} was registered, which something else made and serves{held}"
     gates = "; ".join(one["sentence"] for one in payload["verdicts"]) or "no gate was asked"
     made = f"v{payload['number']} was registered by run {payload['run']} from {payload['spec']}"
     return (

@@ -80,7 +80,10 @@ class ModelStatus:
 
     def _who(self) -> list[str]:
         if self.champion is None:
-            return [f"{self.model}: nothing is deployed yet; 'everloop train' makes the first version"]
+            return [
+                f"{self.model}: nothing is deployed yet; 'everloop train' makes the first version, and "
+                "'everloop model add' names one that something else serves"
+            ]
         since = f", since {_minute(self.champion_since)}" if self.champion_since else ""
         before = f"; before it v{self.previous}" if self.previous else ""
         return [f"{self.model} v{self.champion} ({self.spec}) answers{since}{before}"]

@@ -69,6 +69,8 @@ def paired_gain(project: Project, first: VersionCard, second: VersionCard) -> Pa
     for card in (first, second):
         if card.bundle is None:
             raise NotFound(f"the bundle of {card.name} is {card.place.short}")
+        if card.bundle.external:
+            raise NotFound(f"{card.name} is served by something else and cannot score here")
         bundles.append(card.bundle)
     later, earlier = (first, second) if first.version.number > second.version.number else (second, first)
     rows = _test_rows(project, later)

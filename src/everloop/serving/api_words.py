@@ -89,7 +89,15 @@ _STATUSES: Final = (
     ("429", "too_many", "The rate of the key is used up", "too-many-requests"),
     ("431", "head_too_large", "The request's head is too large", "head-too-large"),
     ("500", "not_answered", "An error of the endpoint's own; its log has it", "not-answered, cannot-score"),
-    ("503", "again_later", "Send it again later", "no-champion, busy, not-recorded, stopping"),
+    ("501", "not_served_here", "Something else serves the champion, and nobody named its server", "not-served-here"),
+    ("502", "upstream_failed", "The server of the champion failed", "upstream-failed"),
+    (
+        "503",
+        "again_later",
+        "Send it again later",
+        "no-champion, no-contract, busy, not-recorded, stopping, upstream-unavailable, routing-changed",
+    ),
+    ("504", "upstream_late", "The server of the champion was late", "upstream-late"),
     ("507", "storage_full", "There is no room to record the answer, so none is given", "storage-full"),
 )
 _OF_KEYS: Final = ("401", "403", "429")
@@ -154,6 +162,21 @@ COMMON: Final[dict[str, Any]] = {
         {
             "model": {"type": "string"},
             "results": {"type": "array", "items": reference("schemas", "prediction")},
+            "errors": _ERRORS,
+        }
+    ),
+    "turn": _object(
+        {
+            "id": {"type": "string"},
+            "version": {"type": "integer"},
+            "side": {"enum": ["champion", "challenger"]},
+            "propensity": {"type": "number", "description": "The probability, over keys, of this version."},
+        }
+    ),
+    "turns": _object(
+        {
+            "model": {"type": "string"},
+            "results": {"type": "array", "items": reference("schemas", "turn")},
             "errors": _ERRORS,
         }
     ),

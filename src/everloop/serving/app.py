@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from functools import partial
-from typing import Any, NamedTuple, Protocol, get_args
+from typing import Any, Final, NamedTuple, Protocol, get_args
 
 from everloop.ledger import holds_key
 from everloop.serving import arrow, inference
@@ -15,6 +15,7 @@ from everloop.serving.callers import Callers, Headers, Need, need_of
 from everloop.serving.direct import always
 from everloop.serving.exchange import REFUSED, Exchange, Exchanges
 from everloop.serving.explained import asked_reasons
+from everloop.serving.pipeline import ASK_FIRST
 from everloop.serving.problem import Problem
 from everloop.serving.requests import Requests
 
@@ -26,6 +27,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _LOG = logging.getLogger("everloop.serving")
 _PREFIX = "/v1/models/"
 _FAST_BYTES = 64_000
+_KINDS: Final[Mapping[str, Kind]] = {kind: kind for kind in get_args(Kind)}
 _ASKS_MORE = frozenset({b"content-encoding", b"expect", b"transfer-encoding"})
 
 
@@ -73,6 +75,23 @@ class _Page(NamedTuple):
     slow: bool = False
 
 
+class Relay(Protocol):
+    """What asks the servers of versions that others serve.
+
+    urls: where a request comes in that they are asked for; the fast lane leaves those alone.
+    """
+
+    urls: frozenset[bytes]
+
+    def takes(self, model: str) -> bool:
+        """Whether something else serves a live version of the model."""
+        ...
+
+    async def asked(self, ask: Ask, headers: Headers) -> Ask:
+        """The request with what they said of it."""
+        ...
+
+
 class App:
     """The ASGI application."""
 
@@ -84,15 +103,19 @@ class App:
         callers: Callers,
         models: Iterable[str] = (),
         exchanges: Exchanges | None = None,
+        relay: Relay | None = None,
         max_body_bytes: int = 64_000_000,
         held_bytes: int = 256_000_000,
     ) -> None:
-        """models: whose small requests take the fast lane. max_body_bytes: of one request.
+        """models: whose small requests take the fast lane. relay: asks the servers of versions that others serve.
+
+        max_body_bytes: of one request.
 
         held_bytes: of all those together that are not whole yet. A body that comes in one piece is never turned away
         for the others. exchanges: None counts for nobody.
         """
         self._batcher = batcher
+        self._relay = relay
         self._callers = callers
         self._bare_readyz = pages.bare_readyz
         self._max_body_bytes = max_body_bytes
@@ -104,6 +127,7 @@ class App:
             for kind in get_args(Kind):
                 path = f"{_PREFIX}{name}/{kind}"
                 self._fast[path.encode()] = (need_of("POST", path), partial(_ask, name, kind))
+        self._asking: set[asyncio.Task[None]] = set()
         self._exchanges = Exchanges(Requests(), models=frozenset) if exchanges is None else exchanges
         self._pages: Mapping[str, _Page] = {
             "/docs": _Page("docs", pages.docs, slow=True),
@@ -119,6 +143,8 @@ class App:
         route = self._fast.get(url)
         if route is None or method != b"POST":
             return None
+        if self._relay is not None and url in self._relay.urls:
+            return None  # other servers have to be asked first
         length = b""
         for name, value in headers:
             if name == b"content-length":
@@ -142,12 +168,27 @@ class App:
         """Have an ask of the fast lane answered."""
 
         def answered(reply: Reply | BaseException) -> None:
+            if reply is ASK_FIRST and self._relay is not None:  # the routing changed while the body came
+                task = asyncio.get_running_loop().create_task(self._asked_late(ask, done))
+                self._asking.add(task)
+                task.add_done_callback(self._asking.discard)
+                return
             done(self._told(reply, ask.model) if isinstance(reply, BaseException) else reply)
 
         try:
             self._batcher.submit(ask, answered)
         except Problem as problem:
             done(Reply.of(problem))
+
+    async def _asked_late(self, ask: Ask, done: Done) -> None:
+        try:
+            done(await self._predicted_by_others(ask, ()))
+        except Exception as error:  # whatever it is, there is an answer
+            done(self._told(error, ask.model))
+
+    async def _predicted_by_others(self, ask: Ask, headers: Headers) -> Reply:
+        assert self._relay is not None
+        return await self._batcher.answer(await self._relay.asked(ask, headers))
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -204,7 +245,25 @@ class App:
             form = arrow.form_of(_header(scope, b"content-type"), _header(scope, b"accept"))
         body = await self._body(scope, receive)
         exchange.request_bytes = len(body)
-        return await self._batcher.answer(Ask(model=model, kind=kind, body=body, form=form, reasons=reasons))
+        ask = Ask(model=model, kind=kind, body=body, form=form, reasons=reasons)
+        return await self._answered(ask, scope["headers"])
+
+    async def _answered(self, ask: Ask, headers: Headers) -> Reply:
+        """By the batch, or, of a model that something else serves, after that was asked."""
+        if ask.kind != "predict" or self._relay is None:
+            return await self._batcher.answer(ask)
+        if not self._relay.takes(ask.model):
+            reply = await self._batcher.answer(ask)
+            if reply is not ASK_FIRST:
+                return reply
+        if ask.form is not None or ask.reasons:
+            raise Problem(
+                501,
+                "not-served-here",
+                f"something else serves a version of {ask.model}: it is asked for rows in JSON, at "
+                f"{_PREFIX}{ask.model}/predict, without reasons",
+            )
+        return await self._predicted_by_others(ask, headers)
 
     async def _inference(self, exchange: Exchange, scope: MutableMapping[str, Any], receive: Receive) -> Reply:
         path = scope["path"]
@@ -219,7 +278,8 @@ class App:
         body = await self._body(scope, receive)
         exchange.request_bytes = len(body)
         form = inference.InferForm(version=target.version, header_bytes=int(length) if length else None)
-        return await self._batcher.answer(Ask(model=target.model, kind="predict", body=body, form=form))
+        ask = Ask(model=target.model, kind="predict", body=body, form=form)
+        return await self._answered(ask, scope["headers"])
 
     async def _body(self, scope: MutableMapping[str, Any], receive: Receive) -> bytes:
         encoding = _header(scope, b"content-encoding")
@@ -291,14 +351,14 @@ def _require(method: str, path: str) -> None:
 
 
 def _action(path: str) -> tuple[str, Kind]:
-    model, _, kind = path.removeprefix(_PREFIX).partition("/")
-    if path.startswith(_PREFIX) and model and kind == "predict":
-        return model, "predict"
-    if path.startswith(_PREFIX) and model and kind == "outcomes":
-        return model, "outcomes"
+    model, _, word = path.removeprefix(_PREFIX).partition("/")
+    kind = _KINDS.get(word)
+    if path.startswith(_PREFIX) and model and kind is not None:
+        return model, kind
     raise Problem(
         404,
         "not-found",
-        f"there is nothing at {path:.100}; there are {_PREFIX}NAME/predict, {_PREFIX}NAME/outcomes, /v1/models, "
-        "/v2 (the Open Inference Protocol), /docs, /healthz, /readyz, /metrics and /openapi.json",
+        f"there is nothing at {path:.100}; there are {_PREFIX}NAME/predict, {_PREFIX}NAME/outcomes, "
+        f"{_PREFIX}NAME/predictions, {_PREFIX}NAME/decide, /v1/models, /v2 (the Open Inference Protocol), /docs, "
+        "/healthz, /readyz, /metrics and /openapi.json",
     )

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from everloop.serving.problem import PROBLEM_TYPE, Problem
+from everloop.serving.relayed import Relayed
 
 if TYPE_CHECKING:
     from everloop.serving.rows import Form
 
 __all__ = ["Ask", "Batcher", "Kind", "Reply"]
 
-Kind = Literal["predict", "outcomes"]
+Kind = Literal["predict", "outcomes", "predictions", "decide"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,7 @@ class Ask:
     """A request as it came: for which model, what, and the body's bytes.
 
     caller: the name of its key. form: how the body is written and the answer wanted; None for JSON rows. reasons: how
-    many are wanted of an answer.
+    many are wanted of an answer. relayed: what the servers of a model that others serve said of it.
     """
 
     model: str
@@ -32,6 +33,7 @@ class Ask:
     caller: str | None = None
     form: Form | None = None
     reasons: int = 0
+    relayed: Relayed | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

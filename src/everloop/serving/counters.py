@@ -175,9 +175,12 @@ class Counters:
         errors: int,
         decisions: int,
         answered: int,
-        took_s: float,
+        took_s: float | None,
     ) -> None:
-        """Count one batch that `version` scored. role: which it had then."""
+        """Count one batch that `version` scored. role: which it had then.
+
+        took_s: None where another server took the time and did not say it.
+        """
         key = (model, version, role)
         tally = self._versions.get(key)
         if tally is None:
@@ -186,8 +189,9 @@ class Counters:
         tally.answered += answered
         tally.errors += errors
         tally.decisions += decisions
-        tally.latency[latency_bin(took_s * 1000.0)] += rows
-        tally.took_s += took_s * rows
+        if took_s is not None:
+            tally.latency[latency_bin(took_s * 1000.0)] += rows
+            tally.took_s += took_s * rows
 
     def scores(
         self, model: str, version: int, values: np.ndarray[Any, np.dtype[Any]], *, edges: tuple[float, ...]

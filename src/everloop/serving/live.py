@@ -15,6 +15,7 @@ from everloop.bundle import Bundle
 from everloop.data import EVENT_TIME, Column, CompiledTree, Contract, Decoder, FrameDecoder, RowDigests, TypedDecoder
 from everloop.errors import DataError, EverloopError
 from everloop.rollout import Routing
+from everloop.serving.open_model import OpenModel
 from everloop.serving.problem import Problem
 from everloop.serving.reasons import Typical, typical_of
 from everloop.serving.score_edges import score_edges
@@ -36,6 +37,7 @@ class LiveModel:
     inputs, input_kinds: the columns that are captured as they came, and what they hold.
     typical: each loaded version's typical row, by which scores are explained; none of one that has no baseline.
     digests: tells rows apart that come with the same id; layout: what of the contract does, another has other digests.
+    relayed: whether something else serves a live version, which is to be asked before a row can be answered.
     """
 
     name: str
@@ -51,6 +53,7 @@ class LiveModel:
     layout: str
     digests: RowDigests
     score_edges: Mapping[int, tuple[float, ...]]
+    relayed: bool = False
 
     @property
     def champion(self) -> Bundle:
@@ -68,7 +71,8 @@ class LiveModel:
 class Live:
     """All models: those served, the ledger's newest revisions, and what keeps a newer one from being served.
 
-    names: every model of the project. problems: by model; `ledger` is why the ledger cannot be read, if it cannot.
+    names: every model of the project. unserved: those without a champion, as far as what others answer for them can be
+    recorded; else why not. problems: by model; `ledger` is why the ledger cannot be read, if it cannot.
     """
 
     names: frozenset[str]
@@ -76,6 +80,7 @@ class Live:
     wanted: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     problems: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     ledger: str | None = None
+    unserved: Mapping[str, OpenModel | str] = field(default_factory=lambda: MappingProxyType({}))
 
     def revision(self, model: str) -> int:
         """The routing revision that is served; 0 where none is."""
@@ -123,6 +128,7 @@ def live_model(routing: Routing, load: Callable[[int], Bundle], *, before: LiveM
                 for version, bundle in bundles.items()
             }
         ),
+        relayed=any(bundles[version].external for version in routing.live),
     )
 
 
@@ -153,6 +159,8 @@ def joined_contract(contracts: list[Contract]) -> Contract:
 
 def warmed(bundle: Bundle) -> Bundle:
     """The bundle after its first row, one of nothing but missing values: what is slow once has been."""
+    if bundle.external:
+        return bundle
     schema = dict(Decoder(bundle.contract).schema)
     bundle.score_frame(pl.DataFrame({name: [None] for name in schema}, schema=schema))
     return bundle
@@ -169,4 +177,9 @@ def served_model(live: Live, name: str) -> LiveModel:
     problem = live.problems.get(name)
     if problem is not None:
         raise Problem(503, "no-champion", f"{name} cannot be served: {problem}")
-    raise Problem(503, "no-champion", f"{name} has no champion yet; 'everloop train' makes and deploys the first")
+    raise Problem(
+        503,
+        "no-champion",
+        f"{name} has no champion yet; 'everloop train' makes and deploys the first, and 'everloop model add' names one "
+        "that something else serves",
+    )

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+import msgspec
+
 from everloop.data import Column, Contract
 from everloop.serving.api_words import COMMON, HEADERS, PARAMETERS, PROBLEMS, key_problems, problem_responses, reference
 from everloop.serving.callers import need_of
 from everloop.serving.examples import ID, example_outcome, example_row, example_value
 from everloop.serving.inference import DATATYPES
-from everloop.serving.live import LiveModel
+from everloop.serving.open_model import OpenModel
 from everloop.serving.openapi_forms import Common, inference_paths, server_paths, with_forms
 from everloop.serving.outcomes import named_outcomes
 from everloop.serving.rows import id_column
@@ -54,32 +56,31 @@ _KEYS = {
 class Described:
     """What is said of a model.
 
-    decides: whether a score becomes a decision. decisions: the negative and the positive one, where it does.
-    quantiles: what is given beside a score. features: how many it has.
+    version: the champion, where there is one. decides: whether a score becomes a decision. decisions: the negative and
+    the positive one, where it does. quantiles: what is given beside a score. features: how many it has.
     """
 
     name: str
     contract: Contract
-    version: int
+    version: int | None
     decides: bool
     decisions: tuple[str, ...] = ()
     quantiles: tuple[str, ...] = ()
     features: int = 1
 
     @classmethod
-    def of(cls, model: LiveModel) -> Self:
-        """The champion's words, and the contract of all that is served."""
-        champion = model.champion
-        assert model.routing.champion is not None
-        named = (champion.manifest.negative, champion.manifest.positive)
+    def of(cls, model: OpenModel) -> Self:
+        """The champion's words, where there is one, and the contract of all that is served."""
+        number = model.routing.champion
+        positive, negative = model.labels
         return cls(
             name=model.name,
             contract=model.contract,
-            version=model.routing.champion,
+            version=number,
             decides=model.decides,
-            decisions=tuple(name for name in named if name is not None),
-            quantiles=champion.quantiles,
-            features=len(champion.features.names),
+            decisions=(negative, positive) if model.decides else (),
+            quantiles=() if number is None else model.bundles[number].quantiles,
+            features=1 if number is None else max(1, len(model.bundles[number].features.names)),
         )
 
 
@@ -91,13 +92,17 @@ def openapi(models: Iterable[Described], *, max_rows: int = 10_000, keyed: bool 
     for model in models:
         schemas[f"{model.name}.row"] = row_schema(model.contract)
         schemas[f"{model.name}.outcome"] = _outcome_schema(model.contract, decides=model.decides)
-        paths[f"/v1/models/{model.name}/predict"] = {
-            "post": with_forms(_predict(model, max_rows), features=model.features)
-        }
+        if model.version is not None:
+            schemas[f"{model.name}.key"] = _key_schema(model.contract)
+            paths[f"/v1/models/{model.name}/predict"] = {
+                "post": with_forms(_predict(model, max_rows), features=model.features)
+            }
+            paths[f"/v1/models/{model.name}/decide"] = {"post": _decide(model, max_rows)}
+            kinds = {one.name: DATATYPES[one.type] for one in model.contract.columns if one.at_prediction}
+            paths |= inference_paths(model.name, example_row(model.contract), kinds, common=_common())
         paths[f"/v1/models/{model.name}/outcomes"] = {"post": _outcomes(model, max_rows)}
-        kinds = {one.name: DATATYPES[one.type] for one in model.contract.columns if one.at_prediction}
-        paths |= inference_paths(model.name, example_row(model.contract), kinds, common=_common())
-        tags.append({"name": model.name, "description": f"The model {model.name}; v{model.version} is its champion."})
+        who = "it has no champion yet" if model.version is None else f"v{model.version} is its champion"
+        tags.append({"name": model.name, "description": f"The model {model.name}; {who}."})
     paths |= {path: {"get": _page(*said)} for path, said in _PAGES.items()} | server_paths(common=_common())
     document = {
         "openapi": "3.1.0",
@@ -235,6 +240,26 @@ def _outcomes(model: Described, max_rows: int) -> dict[str, Any]:
         rows=(f"{model.name}.outcome", outcome, max_rows),
         answer=("recorded", answered),
     )
+
+
+def _decide(model: Described, max_rows: int) -> dict[str, Any]:
+    entity = model.contract.only("entity")
+    row = {"id": ID} | ({} if entity is None else {entity.name: example_value(entity)})
+    turn = {"id": ID, "version": model.version, "side": "champion", "propensity": 1.0}
+    return _post(
+        model,
+        "decide",
+        f"Ask which version of {model.name} is to answer",
+        "As predict would assign the row's entity, else its id. Nothing is recorded.",
+        rows=(f"{model.name}.key", row, max_rows),
+        answer=("turns", {"model": model.name, "results": [turn], "errors": []}),
+    )
+
+
+def _key_schema(contract: Contract) -> dict[str, Any]:
+    """What decides whose turn it is: of a row its id and its entity."""
+    columns = [column for column in contract.columns if column.role in ("id", "entity")]
+    return row_schema(msgspec.structs.replace(contract, columns=tuple(columns)))
 
 
 def _post(

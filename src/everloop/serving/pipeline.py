@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -13,17 +14,27 @@ from everloop.errors import EverloopError, StorageFull, TrafficError
 from everloop.serving.batcher import Ask, Reply
 from everloop.serving.counters import Counters
 from everloop.serving.explained import explained, refuse_too_many
+from everloop.serving.good_rows import Answers
 from everloop.serving.live import Live, LiveModel, served_model
+from everloop.serving.open_model import OpenModel
 from everloop.serving.outcomes import read_outcomes
-from everloop.serving.predict import Answers, Predictor
+from everloop.serving.predict import Predictor
 from everloop.serving.problem import Problem, RowError
-from everloop.serving.rows import Request, indexed, predictions_reply, read_request, refused_alone
+from everloop.serving.recorder import Recorder
+from everloop.serving.relayed import Relayed
+from everloop.serving.rows import Form, Request, indexed, predictions_reply, read_request, refused_alone
+from everloop.serving.turns import turn_of
 from everloop.serving.whole import Whole
 from everloop.traffic import OutcomeRecord, Spool
 
-__all__ = ["Pipeline"]
+__all__ = ["ASK_FIRST", "Pipeline"]
+
+ASK_FIRST: Final = Reply.of(Problem(503, "routing-changed", "the routing has just changed; send this request again"))
+"""To a request for rows of which something else serves a live version, and whose server was not asked."""
 
 _LOG = logging.getLogger("everloop.serving")
+
+M = TypeVar("M", LiveModel, OpenModel)
 
 
 class Pipeline:
@@ -38,6 +49,16 @@ class Pipeline:
         self._clock = clock
         self._max_rows = max_rows
         self._predictor = Predictor(spool=spool, clock=clock, counters=counters)
+        self._recorder = Recorder(spool=spool, clock=clock, counters=counters)
+        self._ours: Mapping[str, Callable[[LiveModel, Sequence[Request]], list[Reply]]] = {
+            "typed": self._typed_predictions,
+            "predict": self._predictions,
+        }
+        self._open: Mapping[str, Callable[[OpenModel, Sequence[Request]], list[Reply]]] = {
+            "outcomes": self._outcomes,
+            "predictions": self._recorded,
+            "decide": self._turns,
+        }
 
     def __call__(self, asks: Sequence[Ask]) -> list[Reply]:
         """One reply for each ask, in their order."""
@@ -46,37 +67,47 @@ class Pipeline:
         groups: dict[tuple[str, str], list[tuple[int, Request]]] = {}
         for place, ask in enumerate(asks):
             try:
-                how, request = self._read(served_model(live, ask.model), ask)
+                if ask.relayed is not None:
+                    replies[place] = self._relayed(ask.relayed)
+                    continue
+                how, request = self._read(live, ask)
                 if ask.reasons:
                     refuse_too_many(served_model(live, ask.model), ask.reasons)
                     request = replace(request, reasons=ask.reasons)
                 groups.setdefault((ask.model, how), []).append((place, request))
             except Exception as error:  # whatever one body does to its reader, the others are answered
                 replies[place] = Reply.of(_told(error, ask.model))
-        ways = {"typed": self._typed_predictions, "predict": self._predictions, "outcomes": self._outcomes}
         for (name, how), members in groups.items():
-            model, answer = served_model(live, name), ways[how]
             requests = [request for _, request in members]
-            for (place, _), reply in zip(members, _guarded(answer, model, requests), strict=True):
+            if how in self._ours:
+                found = _guarded(self._ours[how], served_model(live, name), requests)
+            else:
+                found = _guarded(self._open[how], _open(live, name), requests)
+            for (place, _), reply in zip(members, found, strict=True):
                 replies[place] = reply
         return [replies[place] for place in range(len(asks))]
 
-    def _read(self, model: LiveModel, ask: Ask) -> tuple[str, Request]:
+    def _read(self, live: Live, ask: Ask) -> tuple[str, Request]:
         """A request's rows, typed where nothing is wrong with them at first sight, and the way they are answered."""
-        if ask.form is not None:
-            request = ask.form.read(ask.body, model, max_rows=self._max_rows)
-            if request.table is not None:
-                return "typed", request
-            rows_typed = model.typed.convert(request.rows)
-            if rows_typed is None:
-                return "predict", request
-            return "typed", replace(request, rows=rows_typed, body=ask.body)
-        if ask.kind == "predict":
+        if ask.kind != "predict":
+            _open(live, ask.model)
+        elif not (model := served_model(live, ask.model)).relayed:
+            if ask.form is not None:
+                return self._formed(model, ask, ask.form)
             typed = model.typed.read(ask.body, max_rows=self._max_rows)
             if typed is not None:
                 rows, alone = typed
                 return "typed", Request(rows=rows, alone=alone, body=ask.body)
         return ask.kind, read_request(ask.body, max_rows=self._max_rows)
+
+    def _formed(self, model: LiveModel, ask: Ask, form: Form) -> tuple[str, Request]:
+        request = form.read(ask.body, model, max_rows=self._max_rows)
+        if request.table is not None:
+            return "typed", request
+        rows_typed = model.typed.convert(request.rows)
+        if rows_typed is None:
+            return "predict", request
+        return "typed", replace(request, rows=rows_typed, body=ask.body)
 
     def _typed_predictions(self, model: LiveModel, requests: Sequence[Request]) -> list[Reply]:
         # tables behind the rows, so that all are scored and recorded as one batch
@@ -99,6 +130,8 @@ class Pipeline:
         return self._predictions(model, [replace(untyped, reasons=request.reasons)])
 
     def _predictions(self, model: LiveModel, requests: Sequence[Request]) -> list[Reply]:
+        if model.relayed:
+            return [ASK_FIRST] * len(requests)
         rows = [row for request in requests for row in request.rows]
         answers = self._predictor.answer(model, rows, wholes=_wholes(requests))
         return self._replies(model, requests, answers)
@@ -115,7 +148,36 @@ class Pipeline:
             replies.append(_formed(model, request, own) if formed else predictions_reply(model.name, request, own))
         return replies
 
-    def _outcomes(self, model: LiveModel, requests: Sequence[Request]) -> list[Reply]:
+    def _relayed(self, relayed: Relayed) -> Reply:
+        def answer(model: LiveModel, requests: Sequence[Request]) -> list[Reply]:
+            return self._replies(model, requests, self._recorder.relay(relayed))
+
+        return _guarded(answer, relayed.model, [relayed.request])[0]
+
+    def _recorded(self, model: OpenModel, requests: Sequence[Request]) -> list[Reply]:
+        """Request by request: what is recorded of one is a commit for each set of versions and thresholds."""
+        replies = []
+        for request in requests:
+            answers = self._recorder.record(model, request.rows)
+            errors = indexed([answer if isinstance(answer, list) else [] for answer in answers])
+            good = sum(isinstance(answer, bytes) for answer in answers)
+            body = msgspec.json.encode({"model": model.name, "recorded": good, "errors": errors})
+            taken = Reply(status=200, body=body, rows=len(answers), refused=len(answers) - good)
+            replies.append(refused_alone(request, errors) or taken)
+        return replies
+
+    def _turns(self, model: OpenModel, requests: Sequence[Request]) -> list[Reply]:
+        replies = []
+        for request in requests:
+            turns = [turn_of(model, row, self._clock) for row in request.rows]
+            errors = indexed([[turn] if isinstance(turn, RowError) else [] for turn in turns])
+            results = [turn for turn in turns if not isinstance(turn, RowError)]
+            body = msgspec.json.encode({"model": model.name, "results": results, "errors": errors})
+            taken = Reply(status=200, body=body, rows=len(turns), refused=len(turns) - len(results))
+            replies.append(refused_alone(request, errors) or taken)
+        return replies
+
+    def _outcomes(self, model: OpenModel, requests: Sequence[Request]) -> list[Reply]:
         records: list[OutcomeRecord] = []
         replies = []
         for request in requests:
@@ -154,8 +216,21 @@ def _formed(model: LiveModel, request: Request, own: Answers) -> Reply:
     return replace(reply, rows=len(own), refused=sum(isinstance(answer, list) for answer in own))
 
 
+def _open(live: Live, name: str) -> OpenModel:
+    """The model, with a champion or without. Raises Problem where its rows cannot be read."""
+    model = live.models.get(name)
+    if model is not None:
+        return OpenModel.of(model)
+    found = live.unserved.get(name)
+    if isinstance(found, OpenModel) and name not in live.problems:
+        return found
+    if isinstance(found, str) and found:
+        raise Problem(503, "no-contract", f"what {name}'s rows are is not known: {found}")
+    return OpenModel.of(served_model(live, name))
+
+
 def _guarded(
-    answer: Callable[[LiveModel, Sequence[Request]], list[Reply]], model: LiveModel, requests: Sequence[Request]
+    answer: Callable[[M, Sequence[Request]], list[Reply]], model: M, requests: Sequence[Request]
 ) -> list[Reply]:
     """The replies; where the batch fails as a whole, each request by itself, so that one costs the others nothing."""
     try:

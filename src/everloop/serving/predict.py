@@ -3,56 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from everloop.clock import Clock, to_us
-from everloop.data import EVENT_TIME, Decoded, TableRows, TypedRow
+from everloop.data import TableRows, TypedRow
 from everloop.ids import uuids7
 from everloop.rollout import Assignment, assign_many
 from everloop.serving.answer import answer_bytes
 from everloop.serving.counters import Counters
+from everloop.serving.good_rows import Answers, GoodRows, behind, good_rows, joined, read_rows
 from everloop.serving.live import LiveModel
-from everloop.serving.problem import MANY_ERRORS, RowError
-from everloop.serving.rows import id_column, prediction_id, row_error
+from everloop.serving.problem import RowError
+from everloop.serving.rows import id_column, row_error
 from everloop.serving.scored import Scored, scored_rows
 from everloop.serving.whole import Whole, left_out
 from everloop.traffic import InputColumns, PredictionBatch, Spool
 
-__all__ = ["Answers", "Predictor"]
+__all__ = ["Predictor"]
 
 JSON = Any
-Answers = list[bytes | list[RowError]]
-"""Of each row the JSON of its answer, or what is wrong with it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Good:
-    """The good rows: their place among all rows, their ids and entities, and what else they hold, by column."""
-
-    places: Sequence[int]
-    ids: list[str]
-    entities: Sequence[str | None]
-    event_time_us: np.ndarray[Any, np.dtype[np.int64]]
-    decoded: Decoded
-
-
-def _behind(good: _Good, rows: int) -> _Good:
-    """The same behind so many other rows."""
-    return good if rows == 0 else replace(good, places=[rows + place for place in good.places])
-
-
-def _joined(goods: Sequence[_Good]) -> _Good:
-    return _Good(
-        places=[place for good in goods for place in good.places],
-        ids=[one for good in goods for one in good.ids],
-        entities=[entity for good in goods for entity in good.entities],
-        event_time_us=np.concatenate([good.event_time_us for good in goods]),
-        decoded=Decoded.joined([good.decoded for good in goods]),
-    )
 
 
 class Predictor:
@@ -89,12 +61,12 @@ class Predictor:
             if None in ids:
                 made = iter(uuids7(self._clock, ids.count(None)))
                 ids = [next(made) if one is None else one for one in ids]
-            goods.append(self._good(model, decoded, list(ids), now_us=to_us(now)))
+            goods.append(good_rows(model, decoded, list(ids), now_us=to_us(now)))
         for table in tables:
             told: Answers = [[] for _ in range(len(table))]
-            goods.append(_behind(self._decode(model, table, told), len(answers)))
+            goods.append(behind(read_rows(model, table, told, clock=self._clock), len(answers)))
             answers += told
-        good = goods[0] if len(goods) == 1 else _joined(goods)
+        good = goods[0] if len(goods) == 1 else joined(goods)
         if good.places:
             self._answer(model, good, answers, wholes)
         return answers
@@ -105,12 +77,12 @@ class Predictor:
         Raises Problem as `answer_typed` does.
         """
         answers: Answers = [[] for _ in rows]
-        good = self._decode(model, rows, answers)
+        good = read_rows(model, rows, answers, clock=self._clock)
         if good.places:
             self._answer(model, good, answers, wholes)
         return answers
 
-    def _answer(self, model: LiveModel, good: _Good, answers: Answers, wholes: Sequence[Whole]) -> None:
+    def _answer(self, model: LiveModel, good: GoodRows, answers: Answers, wholes: Sequence[Whole]) -> None:
         scored = scored_rows(model, good.decoded)
         batch, places = self._batch(model, good, scored), good.places
         finite = np.isfinite(scored.scores[:, 0])
@@ -167,52 +139,8 @@ class Predictor:
             else:
                 answers[places[n]] = [RowError(id=batch.ids[n], column=None, value=None, detail=detail)]
 
-    def _decode(self, model: LiveModel, rows: Sequence[JSON], answers: Answers) -> _Good:
-        key, now = id_column(model.contract), self._clock.now()
-        table = rows if isinstance(rows, TableRows) else None
-        decoded = model.decoder.decode(rows, now=now) if table is None else model.decoder.decode_table(table, now=now)
-        for told, problem in enumerate(decoded.problems):
-            if told >= MANY_ERRORS and answers[problem.index]:
-                continue
-            detail = problem.sentence.removeprefix(f"row {problem.index}: ")
-            error = row_error(
-                rows[problem.index], key, column=problem.column or None, value=problem.value, detail=detail
-            )
-            _errors_of(answers, problem.index).append(error)
-        given = decoded.columns.get(key)
-        if given is None:
-            own = [row.get("id") for row in rows] if table is None else table.column("id")
-            given = [own[place] for place in decoded.kept]
-        ids: list[str] = []
-        taken: list[int] = []
-        for n, place in enumerate(decoded.kept):
-            found = prediction_id(given[n], self._clock)
-            if found is None:
-                value = given[n]
-                detail = f"id: {value!r:.80} is not 1 to 64 of A-Z a-z 0-9 . _ : -"
-                _errors_of(answers, place).append(row_error(rows[place], key, column="id", value=value, detail=detail))
-            else:
-                ids.append(found)
-                taken.append(n)
-        kept = decoded if len(taken) == len(decoded.kept) else decoded.take(taken)
-        return self._good(model, kept, ids, now_us=to_us(now))
-
     @staticmethod
-    def _good(model: LiveModel, decoded: Decoded, ids: list[str], *, now_us: int) -> _Good:
-        entity = model.contract.only("entity")
-        times = decoded.columns[EVENT_TIME]
-        if None in times:
-            times = [now_us if time is None else time for time in times]
-        return _Good(
-            places=decoded.kept,
-            ids=ids,
-            entities=[None] * len(ids) if entity is None else decoded.columns[entity.name],
-            event_time_us=np.array(times, dtype=np.int64),
-            decoded=decoded,
-        )
-
-    @staticmethod
-    def _batch(model: LiveModel, good: _Good, scored: Scored) -> PredictionBatch:
+    def _batch(model: LiveModel, good: GoodRows, scored: Scored) -> PredictionBatch:
         picked = _picked(model, good, scored)
         columns = [scored.versions.index(one.version) for one in picked]
         return PredictionBatch(
@@ -240,7 +168,7 @@ class Predictor:
             layout=model.layout,
         )
 
-    def _count(self, model: LiveModel, good: _Good, scored: Scored, batch: PredictionBatch) -> None:
+    def _count(self, model: LiveModel, good: GoodRows, scored: Scored, batch: PredictionBatch) -> None:
         self._counters.batch(model.name, rows=len(scored.scores))
         champion = model.compiled[scored.versions[0]]
         for name, unseen in champion.unseen(good.decoded.columns, scored.features).items():
@@ -264,16 +192,9 @@ class Predictor:
             )
 
 
-def _errors_of(answers: Answers, place: int) -> list[RowError]:
-    found = answers[place]
-    assert isinstance(found, list)
-    return found
-
-
-def _picked(model: LiveModel, good: _Good, scored: Scored) -> list[Assignment]:
+def _picked(model: LiveModel, good: GoodRows, scored: Scored) -> list[Assignment]:
     """Whose answer each row is given; the champion's where the challenger has none."""
-    keys = [one if entity is None else entity for one, entity in zip(good.ids, good.entities, strict=True)]
-    picked = assign_many(model.routing, keys)
+    picked = assign_many(model.routing, good.keys)
     if len(scored.versions) == 1:
         return picked
     return [_answering(one, scored, row) for row, one in enumerate(picked)]

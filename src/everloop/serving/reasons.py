@@ -63,7 +63,12 @@ class Typical:
 
 
 def typical_of(bundle: Bundle) -> Typical | None:
-    """The typical row by the bundle's baseline; None where that cannot be read. Takes some milliseconds."""
+    """The typical row by the bundle's baseline; None where that cannot be read, or something else serves the version.
+
+    Takes some milliseconds.
+    """
+    if bundle.external:
+        return None
     try:
         known = {column.name: column for column in _decode_columns(bundle.baseline_json).columns}
     except msgspec.MsgspecError as error:
@@ -130,6 +135,7 @@ def reasons_of(bundle: Bundle, typical: Typical, X: Matrix, decoded: Decoded, co
 
     X: the bundle's features of the decoded rows. A feature that moves nothing is no reason.
     """
+    assert bundle.graph is not None  # who has a typical row has a graph
     found = effects(bundle.graph.scores, X, typical)
     order = np.argsort(-np.abs(found), axis=1, kind="stable")[:, :count]
     # the digits that a float32 has, for a score is one

@@ -15,6 +15,7 @@ import psutil
 import uvicorn
 
 from everloop.bundle import BundleStore
+from everloop.clock import Clock
 from everloop.errors import AlreadyRunning, UsageError
 from everloop.ledger import Ledger
 from everloop.project import Project
@@ -26,9 +27,11 @@ from everloop.serving.counters import Counters, Moment, read_slot, slot_path
 from everloop.serving.entrance import keys_needed
 from everloop.serving.exchange import Exchanges
 from everloop.serving.key_watch import KeyWatch
-from everloop.serving.live import warmed
+from everloop.serving.live import Live, warmed
+from everloop.serving.open_model import Unserved
 from everloop.serving.pipeline import Pipeline
 from everloop.serving.protocol import Protocol
+from everloop.serving.relay import Relay
 from everloop.serving.requests import Requests
 from everloop.serving.slots import Slots, process_numbers
 from everloop.serving.spool_count import SpoolCount
@@ -68,6 +71,22 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _each(*looks: Callable[[Live], None]) -> Callable[[Live], None]:
+    """All of them, one after the other."""
+
+    def look(live: Live) -> None:
+        for one in looks:
+            one(live)
+
+    return look
+
+
+def _relay(project: Project, live: Callable[[], Live], clock: Clock) -> Relay:
+    """What asks the servers that the models' files name."""
+    servers = {name: model.upstreams for name, model in project.models.items()}
+    return Relay(live=live, servers=servers, clock=clock, max_rows=project.settings.endpoint.max_rows)
+
+
 def serve(
     project: Project,
     listener: socket.socket,
@@ -92,8 +111,13 @@ def serve(
         store = BundleStore.of(project)
         log = _access_log(project)
         slots = Slots(folder, lambda: status.record(), parent=parent)
+        relay = _relay(project, lambda: watcher.live, clock)
         watcher = Watcher(
-            ledger=ledger, load=lambda name: warmed(store.load(name)), models=project.models, on_look=slots.look
+            ledger=ledger,
+            load=lambda name: warmed(store.load(name)),
+            models=project.models,
+            unserved=Unserved(project.models),
+            on_look=_each(relay.look, slots.look),
         )
         callers = Callers(
             required=keys_needed(project, listener.getsockname()[0]),
@@ -142,6 +166,7 @@ def serve(
                     callers=callers,
                     models=project.models,
                     exchanges=exchanges,
+                    relay=relay,
                     max_body_bytes=settings.max_body.bytes,
                 )
                 tls = None if files is None else tls_context(*files)

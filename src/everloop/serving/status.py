@@ -14,6 +14,7 @@ from everloop.serving.docs_page import docs_page
 from everloop.serving.inference import Target, described, metadata_of, ready_of
 from everloop.serving.live import Live, served_model
 from everloop.serving.metrics import metrics_text
+from everloop.serving.open_model import OpenModel
 from everloop.serving.openapi import Described, openapi
 from everloop.serving.requests import Requests
 from everloop.serving.slots import is_living
@@ -112,8 +113,10 @@ class Status:
 
     def _description(self) -> dict[str, Any]:
         """Made anew only where a model changed."""
-        models = self._live().models
-        key = tuple((name, models[name].routing.revision) for name in sorted(models))
+        live = self._live()
+        models = {name: OpenModel.of(one) for name, one in live.models.items()}
+        models |= {name: one for name, one in live.unserved.items() if isinstance(one, OpenModel)}
+        key = tuple((name, models[name].routing.revision, models[name].contract) for name in sorted(models))
         if self._described is None or self._described[0] != key:
             told = (Described.of(models[name]) for name in sorted(models))
             self._described = (key, openapi(told, max_rows=self._max_rows, keyed=self._keyed))

@@ -13,6 +13,7 @@ from everloop.errors import EverloopError, NotFound
 from everloop.ledger import Ledger
 from everloop.rollout import load_routing
 from everloop.serving.live import Live, LiveModel, live_model
+from everloop.serving.open_model import OpenModel
 
 __all__ = ["Watcher"]
 
@@ -33,16 +34,20 @@ class Watcher:
         ledger: Ledger,
         load: Callable[[str], Bundle],
         models: Iterable[str],
+        unserved: Callable[[str], OpenModel | str] = lambda name: "",
         on_look: Callable[[Live], None] = lambda live: None,
         every_s: float = 0.25,
         retry_s: float = 5.0,
     ) -> None:
-        """load: the bundle of a bundle id, verified. on_look: called after every look, in the watcher's thread.
+        """load: the bundle of a bundle id, verified. unserved: what is known of a model that has no champion.
+
+        on_look: called after every look, in the watcher's thread.
 
         retry_s: how long a revision that could not be loaded is left alone.
         """
         self._ledger = ledger
         self._load = load
+        self._unserved = unserved
         self._on_look = on_look
         self._every_s = every_s
         self._retry_s = retry_s
@@ -102,6 +107,7 @@ class Watcher:
             wanted=MappingProxyType(wanted),
             problems=MappingProxyType(problems),
             ledger=trouble,
+            unserved=MappingProxyType({name: self._unserved(name) for name in live.names if name not in models}),
         )
         self._on_look(self.live)
 
