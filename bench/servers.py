@@ -49,9 +49,9 @@ _PATH: Final = "/v1/models/fraud/predict"
 class Server:
     """A server that answers at `url`, where `bodies` are posted.
 
-    spread: on all cores, as its load is. resting: the mover's process, where it rests while there is load. folder: the project's, of an endpoint. answers: what it gave. unsure: requests
-    that were on their way as their load ended, which it may have answered to nobody. core_s: seconds of a core per
-    second, one for each load.
+    spread: on all cores, as its load is. resting: the mover's process, where it rests while there is load. folder: the
+    project's, of an endpoint. answers: what it gave. unsure: requests that were on their way as their load ended, which
+    it may have answered to nobody. core_s: seconds of a core per second, one for each load.
     """
 
     url: str
