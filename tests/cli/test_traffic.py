@@ -19,7 +19,7 @@ from everloop.project import Project
 from everloop.traffic import Spool
 
 from ..production.importer import facts, history_shop, past
-from ..traffic.world import START, batch, row, said
+from ..traffic.world import START, batch, row, said, said_of
 from .terminal import environment, everloop
 
 IMPORT = ("traffic", "import", "past.parquet", "--decision", "verdict", "--positive", "stop")
@@ -62,11 +62,14 @@ def test_a_day_with_traffic_from_import_to_forget(root: Path) -> None:
     assert [fact["rows"] for fact in facts(root)] == [600]
 
     record(root, "live-1", "live-2")
-    tail = everloop("traffic", "tail", "-n", "3", "--outcomes", cwd=root)
+    with Spool.open(root / ".everloop" / "spool", clock=SystemClock()) as spool:
+        spool.append_outcomes("fraud", [said_of("c8", START, 1, START)])
+    tail = everloop("traffic", "tail", "-n", "4", "--outcomes", cwd=root)
     assert tail.code == 0, tail.err
     assert fits(tail.out)
     assert re.search(r"live-2 +v1 +champion +0.01 +not_fraud", tail.out)
     assert re.search(r"live-2 +outcome fraud = true \(test\)", tail.out)
+    assert re.search(r"c8 +outcome fraud = 1 of 03-01 00:00:00", tail.out)
     told = [json.loads(line) for line in everloop("traffic", "tail", "--json", cwd=root).out.splitlines()]
     assert [one["prediction_id"] for one in told][-2:] == ["live-1", "live-2"]
     assert told[-1]["table"] == "predictions"

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+
+from everloop.clock import SimulatedClock, to_us
+from everloop.project import Project
+from everloop.traffic import Mover, OutcomeRecord, Spool, TrafficLog
 
 from ..cli.terminal import everloop
 from ..production.importer import history_shop, past
@@ -38,7 +43,31 @@ def test_the_commands_run_in_their_order_and_the_examples_agree(shop: Path, monk
     assert again.json["fact"] is None
 
 
+def told_by_entity(shop: Path) -> TrafficLog:
+    """Of some flagged rows the opposite turns out to be true, as somebody says who has no ids."""
+    paths = Project.open(shop, environment={}).paths
+    log = TrafficLog(paths.traffic, "fraud")
+    flagged = log.predictions().filter("decision").select("entity", "event_time").collect()
+    clock = SimulatedClock(datetime(2024, 4, 1, tzinfo=UTC))
+    told = [
+        OutcomeRecord(
+            entity=entity,
+            event_time_us=to_us(at),
+            name="fraud",
+            value=number % 2 == 0,
+            observed_at_us=to_us(clock.now()),
+        )
+        for number, (entity, at) in enumerate(flagged.rows())
+    ]
+    with Spool.open(paths.spool, clock=clock) as spool:
+        spool.append_outcomes("fraud", told)
+    with Mover.open(spool=paths.spool, traffic=paths.traffic, clock=clock) as mover:
+        mover.move_once()
+    return log
+
+
 def read_by_both(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = told_by_entity(shop)
     polars, duckdb = re.findall(r"```python\n(.*?)```", (ROOT / PAGE).read_text(), re.S)
     monkeypatch.chdir(shop)
     said: list[list[tuple[Any, ...]]] = []
@@ -51,6 +80,13 @@ def read_by_both(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(answered for _, answered, _ in by_polars) == 900
     assert [row[:2] for row in by_polars] == [row[:2] for row in said[1]]
     assert [row[2] for row in by_polars] == pytest.approx([row[2] for row in said[1]])
+    known = log.labelled(
+        as_of=datetime(2024, 4, 30, tzinfo=UTC), delay=timedelta(0), absent="negative", target="fraud"
+    ).filter("decision")
+    day = pl.col("event_time").dt.date()
+    ours = known.group_by(day).agg(pl.col("outcome").mean()).sort("event_time").collect()["outcome"].to_list()
+    assert [row[2] for row in by_polars] == pytest.approx(ours)
+    assert 0.3 < sum(ours) / len(ours) < 0.7, "half of them, as was told by entity and time"
 
 
 def test_the_page_names_every_column_of_the_tables(shop: Path) -> None:

@@ -52,6 +52,12 @@ def said(prediction_id: str, value: Any, at: datetime, *, name: str = "fraud") -
     return OutcomeRecord(prediction_id=prediction_id, name=name, value=value, observed_at_us=to_us(at), source="test")
 
 
+def said_of(card: str, of: datetime, value: Any, at: datetime, *, name: str = "fraud") -> OutcomeRecord:
+    """What `said` says, told by entity and event time."""
+    told = {"entity": card, "event_time_us": to_us(of), "observed_at_us": to_us(at)}
+    return OutcomeRecord(**told, name=name, value=value, source="test")  # type: ignore[arg-type]
+
+
 @dataclass
 class World:
     root: Path

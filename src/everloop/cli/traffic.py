@@ -358,11 +358,13 @@ def _finite(value: Any) -> Any:
 def _line(one: TailRow, model: Model) -> str:
     """At most as wide as the terminal."""
     row = one.row
-    begin = f"{one.at:%m-%d %H:%M:%S} {_short(row['prediction_id']):<{_ID}}  "
+    by_entity = row["prediction_id"] is None
+    begin = f"{one.at:%m-%d %H:%M:%S} {_short(row['entity' if by_entity else 'prediction_id']):<{_ID}}  "
     if one.kind == "outcomes":
+        of = f" of {row['event_time']:%m-%d %H:%M:%S}" if by_entity else ""
         said = "withdrawn" if row["value"] is None else f"= {row['value']}"
         source = f" ({row['source']})" if row["source"] else ""
-        rest = f"outcome {row['name']} {said}{source}"
+        rest = f"outcome {row['name']} {said}{of}{source}"
     else:
         by = "–" if row["answered_version"] is None else f"v{row['answered_version']}"
         score = "–" if row["score"] is None else f"{row['score']:.4g}"

@@ -280,6 +280,22 @@ class Decoder:
                 problems.append(RowProblem(index=index, column=time.name, value=given, sentence=sentence))
         return found, problems
 
+    def moment_us(self, value: Any, *, now: datetime) -> int:
+        """What `decode` makes of a time that is given, microseconds since 1970. Raises ValueError with a sentence."""
+        time = self._time
+        assert time is not None
+        if value is None:
+            raise ValueError("null is not allowed")
+        one = self._one(time)(value)
+        at_us: int = one if time.type == "datetime" else self._counted(one)
+        _refuse_distant(at_us, to_us(now + _AHEAD))
+        return at_us
+
+    @staticmethod
+    def entity(value: Any) -> str:
+        """What `decode` makes of an entity that is given. Raises ValueError with a sentence."""
+        return _entity(value)
+
     @property
     def unit_us(self) -> float | None:
         """How many microseconds a number of the time column counts; None where numbers are no times."""

@@ -160,7 +160,8 @@ def matured_rows(
     stopped = pl.Series(np.zeros(frame.height, dtype=bool))
     if acts is not None and frame.height:
         said = pl.col("outcome_text").is_in([str(value) for value in acts.blocked])
-        ids = log.known(as_of, name=acts.column).filter(said).select("prediction_id").collect()
+        known = log.known(as_of, name=acts.column, within=(start, end))
+        ids = known.filter(said).select("prediction_id").collect()
         stopped = frame["prediction_id"].is_in(ids["prediction_id"].implode())
     acted = frame.select(*_ACTED, blocked=stopped) if acts is not None else frame.clear().select(*_ACTED, blocked=False)
     frame = frame.filter(~stopped)

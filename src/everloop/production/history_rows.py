@@ -309,8 +309,10 @@ class _Reader:
                 "observed_at": due,
                 "recorded_at": now,
                 "source": pl.Series([self._told]).new_from_index(0, len(due)),
+                "entity": None,
+                "event_time": None,
             },
-            schema_overrides={"number": pl.Float64},
+            schema_overrides={"number": pl.Float64, "entity": pl.String, "event_time": _UTC},
         )
         known = values.is_not_null() & (due <= self._now)
         if values.dtype.is_float():
@@ -322,6 +324,6 @@ def _no_outcomes() -> pl.DataFrame:
     return pl.DataFrame(
         schema={
             "prediction_id": pl.String, "name": pl.String, "value": pl.String, "number": pl.Float64,
-            "observed_at": _UTC, "recorded_at": _UTC, "source": pl.String,
+            "observed_at": _UTC, "recorded_at": _UTC, "source": pl.String, "entity": pl.String, "event_time": _UTC,
         }
     )  # fmt: skip

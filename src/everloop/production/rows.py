@@ -86,7 +86,7 @@ def _traffic(
     if frame.height == 0:
         return None
     if outcome.acts is not None:
-        acts = log.known(as_of, name=outcome.acts.column).collect()
+        acts = log.known(as_of, name=outcome.acts.column, within=(start, None)).collect()
         acted = acts.select("prediction_id", pl.col("outcome_text").alias(outcome.acts.column))
         frame = frame.join(acted, on="prediction_id", how="left", maintain_order="left")
     return rows_of(

@@ -6,10 +6,10 @@ from math import ceil, floor, isfinite
 from typing import Any, Final
 
 from everloop.data import Column, Contract
-from everloop.serving.outcomes import named_outcomes
+from everloop.serving.outcomes import named_outcomes, told_by
 from everloop.serving.rows import id_column
 
-__all__ = ["example_outcome", "example_row", "example_value"]
+__all__ = ["example_outcome", "example_row", "example_told_by_entity", "example_value"]
 
 ID: Final = "example-1"
 _TIME: Final = "2025-01-31T09:00:00Z"
@@ -33,6 +33,16 @@ def example_outcome(contract: Contract, *, decides: bool, row_id: str = ID) -> d
     if value is None:
         value = True if decides else example_value(target)
     return {"id": row_id, target.name: value, "source": "example", "observed_at": _TIME}
+
+
+def example_told_by_entity(contract: Contract, *, decides: bool) -> dict[str, Any] | None:
+    """The same told by the entity and the time of that row; None where it is not told so, or its time is a number."""
+    pair = told_by(contract)
+    if isinstance(pair, str) or any(_counts_time(column) for column in pair):
+        return None
+    outcome = example_outcome(contract, decides=decides)
+    del outcome["id"]
+    return {column.name: example_value(column) for column in pair} | outcome
 
 
 def example_value(column: Column) -> Any:

@@ -11,11 +11,11 @@ import msgspec
 from everloop.data import Column, Contract
 from everloop.serving.api_words import COMMON, HEADERS, PARAMETERS, PROBLEMS, key_problems, problem_responses, reference
 from everloop.serving.callers import need_of
-from everloop.serving.examples import ID, example_outcome, example_row, example_value
+from everloop.serving.examples import ID, example_outcome, example_row, example_told_by_entity, example_value
 from everloop.serving.inference import DATATYPES
 from everloop.serving.open_model import OpenModel
 from everloop.serving.openapi_forms import Common, inference_paths, server_paths, with_forms
-from everloop.serving.outcomes import named_outcomes
+from everloop.serving.outcomes import named_outcomes, told_by
 from everloop.serving.rows import id_column
 
 __all__ = ["Described", "openapi", "row_schema"]
@@ -172,9 +172,17 @@ def _column_schema(column: Column) -> dict[str, Any]:
 
 
 def _outcome_schema(contract: Contract, *, decides: bool) -> dict[str, Any]:
-    columns, key = named_outcomes(contract), id_column(contract)
+    columns, key, pair = named_outcomes(contract), id_column(contract), told_by(contract)
     properties: dict[str, Any] = {"id": _standing_for(key), key: _ID | {"description": "Of the prediction."}}
     ids = [_given(key)] if key == "id" else [_given(key), _given("id", without=key)]
+    if not isinstance(pair, str):
+        by_entity = {column.name: _known_column(column) for column in pair}
+        said = "Of the predictions, where no id is given; with the other of the two."
+        properties |= {name: schema | {"description": said} for name, schema in by_entity.items()}
+        none = {"properties": {name: {"type": "null"} for name in {"id", key}} | by_entity, "required": [*by_entity]}
+        for one in ids:
+            one["properties"] |= dict.fromkeys(by_entity, False)
+        ids.append(none)
     for column in columns:
         kinds = {_TYPES[column.type], "null"} | ({"boolean"} if column.role == "target" and decides else set())
         properties[column.name] = {"type": sorted(kinds)} | ({"maxLength": 1_000} if "string" in kinds else {})
@@ -197,6 +205,14 @@ def _outcome_schema(contract: Contract, *, decides: bool) -> dict[str, Any]:
         "allOf": [{"anyOf": ids}, {"anyOf": [{"required": [column.name]} for column in columns]}],
         "additionalProperties": False,
     }
+
+
+def _known_column(column: Column) -> dict[str, Any]:
+    """The schema of a column's value that is no null."""
+    schema = _column_schema(column)
+    told = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    kinds = [kind for kind in told if kind != "null"]
+    return schema | {"type": kinds if len(kinds) > 1 else kinds[0]}
 
 
 def _given(name: str, *, without: str | None = None) -> dict[str, Any]:
@@ -231,14 +247,17 @@ def _predict(model: Described, max_rows: int) -> dict[str, Any]:
 
 def _outcomes(model: Described, max_rows: int) -> dict[str, Any]:
     outcome = example_outcome(model.contract, decides=model.decides)
+    by_entity = example_told_by_entity(model.contract, decides=model.decides)
     answered = {"model": model.name, "recorded": 1, "errors": []}
     return _post(
         model,
         "outcomes",
         f"Tell {model.name} what turned out to be true",
-        "A repeat changes nothing; a different value later is a correction, and all are kept.",
+        "Of the prediction with that id, or of all that the entity has at that very time. A repeat changes nothing; a "
+        "different value later is a correction, and all are kept.",
         rows=(f"{model.name}.outcome", outcome, max_rows),
         answer=("recorded", answered),
+        beside={} if by_entity is None else {"by_entity": {"summary": "By entity and time", "value": by_entity}},
     )
 
 
@@ -270,8 +289,12 @@ def _post(
     *,
     rows: tuple[str, dict[str, Any], int],
     answer: tuple[str, dict[str, Any]],
+    beside: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """rows: the schema of one, an example of one, and how many may come. answer: the schema and an example."""
+    """rows: the schema of one, an example of one, and how many may come. answer: the schema and an example.
+
+    beside: further examples of a body.
+    """
     schema, example, most = rows
     one = reference("schemas", schema)
     # a row that is sent alone is told from many by this name
@@ -285,6 +308,7 @@ def _post(
     examples = {
         "rows": {"summary": "Rows", "value": {"rows": [example]}},
         "alone": {"summary": "One row alone", "value": example},
+        **({} if beside is None else beside),
     }
     content = {_JSON: {"schema": {"anyOf": [many, alone]}, "examples": examples}}
     answered = {_JSON: {"schema": reference("schemas", answer[0]), "example": answer[1]}}

@@ -184,7 +184,9 @@ class Pipeline:
             errors: list[list[RowError]] = []
             good = 0
             for row in request.rows:
-                told, wrong = read_outcomes(row, model.contract, self._clock, decides=model.decides)
+                told, wrong = read_outcomes(
+                    row, model.contract, self._clock, decides=model.decides, decoder=model.decoder
+                )
                 records += told
                 errors.append(wrong)
                 good += not wrong

@@ -160,7 +160,8 @@ def _chapter(log: TrafficLog, slices: list[_Slice], wanted: OutcomesWanted) -> I
     if not slices:
         return
     ids = pl.concat([_read(log, one, "prediction_id") for one in slices])["prediction_id"]
-    known = log.known(wanted.as_of, name=wanted.target, ids=ids).collect(engine="streaming")
+    within = (slices[0].start, slices[-1].end)
+    known = log.known(wanted.as_of, name=wanted.target, ids=ids, within=within).collect(engine="streaming")
     due = wanted.as_of - wanted.delay
     for one in slices:
         frame = _read(log, one).join(known, on="prediction_id", how="left", maintain_order="left")

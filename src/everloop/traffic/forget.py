@@ -1,8 +1,9 @@
 """One person's rows leave the traffic: log and spools, with their outcomes, and the files that held them.
 
-Outcomes go first, for nothing but the predictions tells whose they are; the log's predictions go last. So whatever
-process dies in between, the same request finds what is left, and finishes. Nobody of this machine moves or rewrites
-rows meanwhile; capture goes on. What another machine rewrites at that time shows as a Conflict, and is looked at anew.
+Outcomes go first, for of most nothing but the predictions tells whose they are; the log's predictions go last. So
+whatever process dies in between, the same request finds what is left, and finishes. Nobody of this machine moves or
+rewrites rows meanwhile; capture goes on. What another machine rewrites at that time shows as a Conflict, and is looked
+at anew.
 """
 
 from __future__ import annotations
@@ -78,10 +79,10 @@ class Forgetting:
         """What there is now."""
         waiting = waiting_of(self._spool, self._model, self._entity)
         ids = self._ids() | waiting
-        said = erase_outcomes(self._spool, self._model, ids, dry_run=True)
+        said = erase_outcomes(self._spool, self._model, ids, self._entity, dry_run=True)
         return OfEntity(
             predictions=sum(count for _, count in _holding(self._predictions, self._is_theirs)),
-            outcomes=sum(count for _, count in _holding(self._outcomes, _of(ids))) if ids else 0,
+            outcomes=sum(count for _, count in _holding(self._outcomes, self._told_of(ids))),
             waiting=len(waiting) + said,
         )
 
@@ -97,10 +98,10 @@ class Forgetting:
         """
         with alone_with_the_tables(self._spool):
             ids = self._ids() | waiting_of(self._spool, self._model, self._entity)
+            self._rewrite(self._outcomes, self._told_of(ids), "a file of outcomes rewritten")
+            erase_outcomes(self._spool, self._model, ids, self._entity)
+            self._crash("outcomes gone")
             if ids:
-                self._rewrite(self._outcomes, _of(ids), "a file of outcomes rewritten")
-                erase_outcomes(self._spool, self._model, ids)
-                self._crash("outcomes gone")
                 erase_answers(self._spool, self._model, ids)
                 erase_predictions(self._spool, self._model, self._entity)
                 self._crash("spools gone")
@@ -111,6 +112,13 @@ class Forgetting:
     @property
     def _is_theirs(self) -> pl.Expr:
         return pl.col("entity") == self._entity
+
+    def _told_of(self, ids: set[str]) -> pl.Expr:
+        """Outcomes of these predictions, and those told by the entity, whose prediction may not be here yet."""
+        self._outcomes.refresh()
+        of_them = pl.col("prediction_id").is_in(pl.Series(sorted(ids), dtype=pl.String).implode())
+        # a table of an earlier version has outcomes by id alone
+        return of_them | self._is_theirs if "entity" in self._outcomes.schema else of_them
 
     def _ids(self) -> set[str]:
         self._predictions.refresh()
@@ -145,10 +153,6 @@ class Forgetting:
         unreached += [f"{name} in the spool's folder is in use: ask again" for name in scrub(self._spool)]
         damaged = sorted(path.name for path in self._spool.glob("damaged-*.db")) if self._spool.is_dir() else []
         return [*unreached, *(f"{name} in the spool's folder is damaged and cannot be looked into" for name in damaged)]
-
-
-def _of(ids: set[str]) -> pl.Expr:
-    return pl.col("prediction_id").is_in(pl.Series(sorted(ids), dtype=pl.String).implode())
 
 
 def _holding(log: DeltaLog, theirs: pl.Expr) -> list[tuple[DataFile, int]]:

@@ -18,6 +18,7 @@ from everloop.traffic.delta import DataFile, DeltaLog
 from everloop.traffic.imported import IMPORTED
 from everloop.traffic.place import TrafficRoot
 from everloop.traffic.tables import OUTCOMES, PREDICTIONS, open_table
+from everloop.traffic.told import Span, ToldByEntity, with_ids, without_keys
 
 __all__ = ["Absent", "AnsweredRows", "TrafficLog", "known_rows"]
 
@@ -40,6 +41,7 @@ class TrafficLog:
         self.model = model
         self._predictions = open_table(root, model, PREDICTIONS)
         self._outcomes = open_table(root, model, OUTCOMES)
+        self._by_entity = ToldByEntity(self._outcomes)
 
     def predictions(
         self, start: datetime | None = None, end: datetime | None = None, *, part: tuple[int, int] = (0, 1)
@@ -64,11 +66,18 @@ class TrafficLog:
         return rows.filter(pl.col("prediction_id").is_in(ids.implode())).collect()["prediction_id"]
 
     def outcomes(
-        self, as_of: datetime | None = None, *, name: str | None = None, ids: pl.Series | None = None
+        self,
+        as_of: datetime | None = None,
+        *,
+        name: str | None = None,
+        ids: pl.Series | None = None,
+        within: Span = (None, None),
     ) -> pl.LazyFrame:
         """Every outcome known at `as_of` (`observed_at ≤ as_of`), corrections included, repeats dropped.
 
-        ids: of these predictions alone.
+        One that was told by entity and event time is there once for each prediction of that entity at that time that
+        the log has by now, under its id, and not before. ids: of these predictions alone. within: of predictions with
+        such an event time at least, `[start, end)`; it spares looking for others.
         Sorted by prediction id, name, observed_at, recorded_at; a row that says what the one before said of the same
         thing is a repeat. Of several values with both times equal, the last in the order of their text is the newest.
         """
@@ -76,6 +85,7 @@ class TrafficLog:
         rows = _window(self._outcomes, None, end)
         if name is not None:
             rows = rows.filter(pl.col("name") == name)
+        rows = self._under_ids(rows, within)
         if ids is not None:
             rows = rows.join(ids.alias("prediction_id").to_frame().lazy(), on="prediction_id", how="semi")
         thing = ["prediction_id", "name"]
@@ -83,12 +93,24 @@ class TrafficLog:
         changed = pl.col("value").ne_missing(pl.col("value").shift())
         return rows.sort(*thing, "observed_at", "recorded_at", "value", nulls_last=False).filter(first | changed)
 
-    def known(self, as_of: datetime, *, name: str, ids: pl.Series | None = None) -> pl.LazyFrame:
+    def _under_ids(self, rows: pl.LazyFrame, within: Span) -> pl.LazyFrame:
+        """Outcomes under the ids of the predictions that they are of."""
+        told = self._by_entity.span(rows)
+        if told is None:
+            return without_keys(rows)
+        start = told[0] if within[0] is None else max(told[0], within[0])
+        end = told[1] if within[1] is None else min(told[1], within[1])
+        return with_ids(rows, _window(self._predictions, start, end))
+
+    def known(
+        self, as_of: datetime, *, name: str, ids: pl.Series | None = None, within: Span = (None, None)
+    ) -> pl.LazyFrame:
         """What is known of `name` at `as_of`: `prediction_id, outcome, outcome_text, outcome_at`, one row per id.
 
-        The newest `observed_at ≤ as_of` wins; what was withdrawn (a null) is not known.
+        The newest `observed_at ≤ as_of` wins; what was withdrawn (a null) is not known. ids, within: as of `outcomes`.
         """
-        newest = self.outcomes(as_of, name=name, ids=ids).unique("prediction_id", keep="last", maintain_order=True)
+        told = self.outcomes(as_of, name=name, ids=ids, within=within)
+        newest = told.unique("prediction_id", keep="last", maintain_order=True)
         return newest.filter(pl.col("value").is_not_null()).select(
             "prediction_id",
             outcome="number",
@@ -113,8 +135,9 @@ class TrafficLog:
         and silence alike; where absence means unknown, silent rows are left out.
         """
         due = as_of - delay + timedelta(microseconds=1)
-        rows = self.predictions(start, due if end is None else min(end, due))
-        known = self.known(as_of, name=target)
+        until = due if end is None else min(end, due)
+        rows = self.predictions(start, until)
+        known = self.known(as_of, name=target, within=(start, until))
         if absent == "unknown":
             return rows.join(known, on="prediction_id", how="inner", maintain_order="left")
         silent = pl.col("outcome_text").is_null()

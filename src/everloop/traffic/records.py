@@ -194,18 +194,25 @@ def _taken(inputs: pl.DataFrame | InputColumns, rows: Sequence[int]) -> pl.DataF
     return inputs[list(rows)] if inputs.width else inputs
 
 
-class OutcomeRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What turned out to be true of one prediction.
+class OutcomeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What turned out to be true of one prediction, or of all that an entity has at an event time.
 
+    prediction_id: of which; None where it is told by `entity` and `event_time_us` (microseconds UTC), else None both.
     value: a number, a truth, a text, or None (as is NaN), which withdraws what was said before. name: of what; the
     target's column, or another thing that is observed. observed_at_us: when it was known, microseconds UTC.
     """
 
-    prediction_id: str
+    prediction_id: str | None = None
+    entity: str | None = None
+    event_time_us: int | None = None
     name: str
     value: OutcomeValue
     observed_at_us: int
     source: str = ""
+
+    def __post_init__(self) -> None:
+        by_entity = self.entity is not None and self.event_time_us is not None
+        assert by_entity if self.prediction_id is None else self.entity is None and self.event_time_us is None
 
     @property
     def _missing(self) -> bool:
@@ -340,6 +347,8 @@ def decode_outcomes(blocks: Sequence[bytes]) -> pl.DataFrame:
             "observed_at": [record.observed_at_us for _, record in records],
             "recorded_at": [recorded_at_us for recorded_at_us, _ in records],
             "source": [record.source for _, record in records],
+            "entity": [record.entity for _, record in records],
+            "event_time": [record.event_time_us for _, record in records],
         },
         schema={
             "prediction_id": pl.String,
@@ -349,8 +358,10 @@ def decode_outcomes(blocks: Sequence[bytes]) -> pl.DataFrame:
             "observed_at": pl.Int64,
             "recorded_at": pl.Int64,
             "source": pl.String,
+            "entity": pl.String,
+            "event_time": pl.Int64,
         },
-    ).with_columns(pl.col("observed_at", "recorded_at").cast(pl.Datetime("us", "UTC")))
+    ).with_columns(pl.col("observed_at", "recorded_at", "event_time").cast(pl.Datetime("us", "UTC")))
 
 
 def predictions_without(body: bytes, entity: str) -> tuple[bytes | None, list[str]]:
@@ -383,10 +394,13 @@ def _inputs_of(inputs: bytes | _Columns, rows: Sequence[int]) -> bytes | _Column
     return _stored_inputs(pl.read_ipc_stream(inputs)[list(rows)])
 
 
-def outcomes_without(body: bytes, ids: set[str]) -> tuple[bytes | None, int]:
-    """A block without the outcomes of these predictions (None where none is left), and how many these were."""
+def outcomes_without(body: bytes, ids: set[str], entity: str) -> tuple[bytes | None, int]:
+    """A block without the outcomes of these predictions and those told by this entity, and how many these were.
+
+    The block is None where none is left.
+    """
     block = _decoded(_outcome_decoder, body)
-    left = [outcome for outcome in block.outcomes if outcome.prediction_id not in ids]
+    left = [one for one in block.outcomes if one.prediction_id not in ids and one.entity != entity]
     gone = len(block.outcomes) - len(left)
     if gone == 0:
         return body, 0

@@ -122,13 +122,13 @@ def _decoded(kind: Kind, bodies: Sequence[bytes]) -> pl.DataFrame:
     return pl.DataFrame(schema={name: dtype for name, dtype in table.schema.items() if name != table.partition})
 
 
-def erase_outcomes(folder: Path, model: str, ids: set[str], *, dry_run: bool = False) -> int:
-    """Delete the outcomes of these predictions that wait in any spool; returns how many."""
+def erase_outcomes(folder: Path, model: str, ids: set[str], entity: str, *, dry_run: bool = False) -> int:
+    """Delete the outcomes that wait in any spool of these predictions, and told by this entity; returns how many."""
     gone = 0
     for path in databases(folder) if folder.is_dir() else ():
         with _writable(path) as connection:
             for seq, rows, body in _each_block(connection, model, "outcomes"):
-                left, count = outcomes_without(body, ids)
+                left, count = outcomes_without(body, ids, entity)
                 gone += count
                 if count and not dry_run:
                     _put_back(path, connection, "block", seq, left, rows - count)

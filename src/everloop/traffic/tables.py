@@ -80,6 +80,8 @@ OUTCOMES: Final = Table(
             "observed_at": _UTC,
             "recorded_at": _UTC,
             "source": pl.String,
+            "entity": pl.String,
+            "event_time": _UTC,
             "observed_date": pl.Date,
         }
     ),

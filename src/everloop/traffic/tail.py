@@ -22,7 +22,7 @@ __all__ = ["Tail", "TailRow"]
 
 _KEYS: Final[dict[Kind, tuple[str, ...]]] = {
     "predictions": ("prediction_id",),
-    "outcomes": ("prediction_id", "name", "value", "observed_at"),
+    "outcomes": ("prediction_id", "entity", "event_time", "name", "value", "observed_at"),
 }
 # Rows between their spool and the log; where more wait there, one may be told twice.
 _REMEMBERED: Final = 200_000
@@ -76,7 +76,8 @@ class Tail:
         waiting = waiting_rows(self._spool, self._model, kind, newest=max(n, 1))
         log.refresh()
         self._versions[kind] = log.version
-        frame = pl.concat([_newest_of(log, max(n, 1), dated=self._dated), waiting], how="diagonal_relaxed")
+        newest = _newest_of(log, max(n, 1), dated=self._dated)
+        frame = _keyed(kind, pl.concat([newest, waiting], how="diagonal_relaxed"))
         frame = frame.unique(_KEYS[kind], keep="first", maintain_order=True).sort("recorded_at", maintain_order=True)
         self._begun[kind] = frame["recorded_at"][-1] if frame.height else None
         return list(self._once(kind, frame.tail(n)))
@@ -104,6 +105,7 @@ class Tail:
         return _read(log, rows if begun is None else rows.filter(pl.col("recorded_at") > begun))
 
     def _once(self, kind: Kind, frame: pl.DataFrame) -> Iterator[TailRow]:
+        frame = _keyed(kind, frame)
         keys = frame.select(_KEYS[kind]).rows()
         for key, row in zip(keys, frame.iter_rows(named=True), strict=True):
             mark = hash((kind, *key))
@@ -113,6 +115,11 @@ class Tail:
             if len(self._told) > _REMEMBERED:
                 self._told.popitem(last=False)
             yield TailRow(kind=kind, at=row["recorded_at"], row=row)
+
+
+def _keyed(kind: Kind, frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows with every column that tells one from another: a table of an earlier version lacks some."""
+    return frame.with_columns(pl.lit(None).alias(name) for name in _KEYS[kind] if name not in frame.columns)
 
 
 def _newest_of(log: DeltaLog, n: int, *, dated: bool) -> pl.DataFrame:
