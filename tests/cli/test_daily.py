@@ -250,8 +250,8 @@ def test_audit_verify_finds_a_changed_fact(trained: Path, tmp_path: Path) -> Non
         (("init", "new", "--template", "frogs"), 1, "frogs"),
         (("model", "list"), 1, "no everloop.yaml in"),
         (("trainn",), 2, "'everloop' has no command 'trainn'; did you mean 'train'?"),
-        (("traffic", "tail"), 2, "'everloop' has no command 'traffic'; there are demo, init, explore"),
-        (("rollout", "start"), 2, "no command 'start'; there are list, show, plan, pause, resume, abort, promote"),
+        (("traffics", "tail"), 2, "'everloop' has no command 'traffics'"),
+        (("rollout", "begin"), 2, "no command 'begin'; there are list, show, plan, start, pause"),
         (("approve",), 2, "say which spec and who answers for it: everloop approve fraud-s1 --by"),
     ],
 )

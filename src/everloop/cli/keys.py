@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["keys"]
 
-keys = group("key", "Keys: what shows who somebody is, and what lets programs ask the endpoint.")
+keys = group("key", "Keys: who people are, and which programs may ask.")
 
 
 @keys.command("create")

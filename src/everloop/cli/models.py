@@ -61,7 +61,10 @@ def model_add(
     threshold: Annotated[float | None, typer.Option(help="Scores from it on are decided positively.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Register a version that something else serves, so that it is watched and rolled out like our own."""
+    """Register a version that something else serves.
+
+    It is watched, and rolled out, as one of our own.
+    """
     from everloop.control import add_version
 
     with opened(may="rollout") as here:

@@ -101,7 +101,10 @@ def traffic_tail(
     last: Annotated[int, typer.Option("--last", "-n", min=0, help="How many of the newest.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """The newest predictions, as they were recorded: from the log, and from spools what is on its way there."""
+    """The newest predictions, as they were recorded.
+
+    From the log, and from spools what is on its way there.
+    """
     import time
 
     from everloop.traffic import Tail, traffic_root
@@ -138,7 +141,10 @@ def traffic_export(
     force: Annotated[bool, typer.Option("--force", help="Over a file that is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Predictions as one file, by event time, with their outcomes where asked; any number of rows."""
+    """Predictions as one file, by event time.
+
+    With their outcomes where asked; any number of rows.
+    """
     from everloop.errors import UsageError
     from everloop.traffic import OutcomesWanted, TrafficLog, export, pending_rows, traffic_root
 
@@ -194,7 +200,9 @@ def traffic_import(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would come in, and write nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Past predictions of another system, so that windows of before can be judged.
+    """Past predictions of another system.
+
+    So that windows of before can be judged.
 
     A file adds its rows once, however often it is imported. Nothing is written where a row breaks the contract, or has
     an id that is recorded with other content.
@@ -298,7 +306,10 @@ def traffic_forget(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete someone's rows from the traffic, for good: log, spools, outcomes and the files that held them."""
+    """Delete someone's rows from the traffic, for good.
+
+    From log, spools, outcomes and the files that held them.
+    """
     from everloop.registry import forget, theirs
 
     with opened(may="forget") as here:
