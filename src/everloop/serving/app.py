@@ -18,6 +18,7 @@ from everloop.serving.explained import asked_reasons
 from everloop.serving.pipeline import ASK_FIRST
 from everloop.serving.problem import Problem
 from everloop.serving.requests import Requests
+from everloop.serving.resting import BUSY
 
 __all__ = ["App", "Pages"]
 
@@ -205,6 +206,8 @@ class App:
         headers += (exchange.reply_header, *reply.headers, *always(reply.status))
         if reply.status == 405:
             headers.append((b"allow", _allowed(scope["path"]).encode()))
+        if reply.problem == "busy":
+            scope[BUSY] = True
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
         if not scope.get(REFUSED):

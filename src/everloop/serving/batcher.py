@@ -85,12 +85,14 @@ class Batcher:
         waiting: int = 2_000,
         waiting_bytes: int = 256_000_000,
         inline_bytes: int = 128_000,
+        on_room: Callable[[int], None] = lambda room: None,
     ) -> None:
         """compute: one reply for each ask, in their order; never called twice at once, though by several threads.
 
         batch_bytes: bodies that go together at most (one may be larger). waiting, waiting_bytes: asks, and their
         bodies, that wait at most; more are turned away, so that who is taken is answered soon.
         inline_bytes: what is at most computed on the loop at once; 0 for nothing.
+        on_room: told before and after batches how many more may come, where there is room for half of `waiting`.
         """
         self._compute = compute
         self._executor = executor
@@ -98,6 +100,7 @@ class Batcher:
         self._most = waiting
         self._most_bytes = waiting_bytes
         self._inline_bytes = inline_bytes
+        self._on_room = on_room
         self._waiting: list[tuple[Ask, Done]] = []
         self._waiting_bytes = 0
         self._begun = False
@@ -132,7 +135,13 @@ class Batcher:
             self._begun = True
             asyncio.get_running_loop().call_soon(self._start)
 
+    def _tell_room(self) -> None:
+        room = self._most - len(self._waiting)
+        if 2 * room >= self._most and 2 * self._waiting_bytes <= self._most_bytes:
+            self._on_room((room + 1) // 2)
+
     def _start(self) -> None:
+        self._tell_room()
         size, count = 0, 0
         inline = len(self._waiting[0][0].body) <= self._inline_bytes
         most_bytes = self._inline_bytes if inline else self._batch_bytes
@@ -156,11 +165,11 @@ class Batcher:
 
     def _finish(self, batch: Sequence[tuple[Ask, Done]], replies: Sequence[Reply] | BaseException) -> None:
         self._begun = bool(self._waiting)
-        if self._begun:
-            asyncio.get_running_loop().call_soon(self._start)
+        # in the next turn of the loop, when those that were just answered may have sent again
+        asyncio.get_running_loop().call_soon(self._start if self._begun else self._tell_room)
         if isinstance(replies, BaseException):
             for _, done in batch:
                 done(replies)
-            return
-        for (_, done), reply in zip(batch, replies, strict=True):
-            done(reply)
+        else:
+            for (_, done), reply in zip(batch, replies, strict=True):
+                done(reply)

@@ -86,6 +86,7 @@ class Cycle:
         if not self.keep_alive:
             transport.close()
         self._protocol.exchanges.end(self._exchange, reply)
+        self._protocol.was_turned_away = reply.problem == "busy"
         self._protocol.on_response_complete()
 
 
@@ -94,6 +95,7 @@ class Connection(Protocol):
 
     transport: asyncio.Transport
     exchanges: Exchanges
+    was_turned_away: bool
 
     def head(self, status: int, content_type: str) -> bytes:
         """The reply's head up to the value of content-length."""

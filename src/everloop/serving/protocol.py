@@ -1,9 +1,10 @@
 """HTTP/1.1 as the endpoint takes it: uvicorn's protocol, bounded, and with problems for answers.
 
-Four things differ. A request's head has a largest size, and head and body a longest time each, so that no caller can
+Five things differ. A request's head has a largest size, and head and body a longest time each, so that no caller can
 fill the memory or hold connections with them; what comes whole at once costs no timer. What is no HTTP is answered with
 a problem. And an `Upgrade` to what is not spoken here (Java's client asks every server for `h2c`) is ignored, as
-RFC 9110 allows, where uvicorn would lose the body. What the fast lane takes goes past ASGI.
+RFC 9110 allows, where uvicorn would lose the body. What the fast lane takes goes past ASGI. And a connection whose
+request was turned away is not read again before there is room, or a second has passed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from everloop.serving.direct import Cycle, Lane, reply_head
 from everloop.serving.exchange import REFUSED, Exchanges
 from everloop.serving.problem import PROBLEM_TYPE, Problem
 from everloop.serving.requests import Requests
+from everloop.serving.resting import BUSY, Resting
 
 __all__ = ["Protocol"]
 
@@ -33,7 +35,7 @@ class Protocol(HttpToolsProtocol):
 
     head_s, body_s: the longest time of each, from the first of its bytes that leave it unfinished. late_body_s: what a
     body has left when the endpoint stops. most: connections at once; a further one is told to come again.
-    exchanges: where what does not reach ASGI is counted, and gets its name.
+    exchanges: where what does not reach ASGI is counted, and gets its name. resting: those that were turned away.
     """
 
     head_s = 20.0
@@ -42,13 +44,19 @@ class Protocol(HttpToolsProtocol):
     most = 10_000
     lane: Lane | None = None
     exchanges = Exchanges(Requests(), models=frozenset)
+    resting: Resting | None = None
     cycle: Any  # uvicorn's, or one of the fast lane
 
     @classmethod
-    def over(cls, lane: Lane, *, most: int, exchanges: Exchanges | None = None) -> type[Protocol]:
-        """Connections whose small requests this lane takes; so many at once. exchanges: None counts for nobody."""
+    def over(
+        cls, lane: Lane, *, most: int, exchanges: Exchanges | None = None, resting: Resting | None = None
+    ) -> type[Protocol]:
+        """Connections whose small requests this lane takes; so many at once.
+
+        exchanges: None counts for nobody. resting: None lets no connection rest.
+        """
         counted = cls.exchanges if exchanges is None else exchanges
-        return type("Protocol", (cls,), {"lane": lane, "most": most, "exchanges": counted})
+        return type("Protocol", (cls,), {"lane": lane, "most": most, "exchanges": counted, "resting": resting})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; a connection that stays silent is closed as one between two requests is."""
@@ -58,6 +66,7 @@ class Protocol(HttpToolsProtocol):
         self._unfinished: Literal["head", "body"] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
+        self.was_turned_away = False
         self._heads: tuple[object, dict[tuple[int, str], bytes]] = (None, {})
         self._set_keepalive()
         if len(self.connections) > self.most:
@@ -69,6 +78,8 @@ class Protocol(HttpToolsProtocol):
         self._unset_timer()
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
+        if self.resting is not None:
+            self.resting.forget(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -171,6 +182,20 @@ class Protocol(HttpToolsProtocol):
         else:
             self.server_state.total_requests += 1
         self._set_keepalive()
+        # uvicorn's scope of an earlier request says nothing of this one once it was asked
+        if self.was_turned_away or (self.scope is not None and self.scope.pop(BUSY, False)):  # type: ignore[typeddict-item]
+            self.was_turned_away = False
+            self._rest()
+
+    def _rest(self) -> None:
+        if self.resting is not None and not self.pipeline and not self._stopping and not self.transport.is_closing():
+            self.flow.pause_reading()
+            self.resting.add(self)
+
+    def resume(self) -> None:
+        """Read what was sent meanwhile."""
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection that has been idle for so long; one that was not is looked at again."""
