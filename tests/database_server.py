@@ -21,19 +21,19 @@ class DatabaseServer:
 
     def __init__(self, folder: Path, binaries: Path) -> None:
         self.address = f"postgresql://postgres@/postgres?host={folder}"
-        self._folder = folder
+        self.folder = folder
         self._control = str(binaries / "pg_ctl")
 
     def start(self) -> None:
-        settings = {"listen_addresses": "''", "unix_socket_directories": self._folder, "fsync": "off"}
+        settings = {"listen_addresses": "''", "unix_socket_directories": self.folder, "fsync": "off"}
         options = " ".join(f"-c {name}={value}" for name, value in settings.items()) + " -c max_connections=200"
-        start = ["-w", "-o", options, "-l", f"{self._folder}/log", "start"]
-        command = [self._control, "-D", f"{self._folder}/data", *start]
+        start = ["-w", "-o", options, "-l", f"{self.folder}/log", "start"]
+        command = [self._control, "-D", f"{self.folder}/data", *start]
         subprocess.run(_as_postgres(command), check=True, stdout=subprocess.DEVNULL, cwd="/")
 
     def stop(self) -> None:
         """As a crash of it: nobody is told, connections break off."""
-        command = [self._control, "-D", f"{self._folder}/data", "-m", "immediate", "stop"]
+        command = [self._control, "-D", f"{self.folder}/data", "-m", "immediate", "stop"]
         subprocess.run(_as_postgres(command), check=False, capture_output=True, cwd="/")
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shutil
+import socket
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
+from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
@@ -51,6 +54,8 @@ class Database:
         self.address = None if isinstance(address, Path) else str(address)
         self.place = str(address) if self.is_sqlite else sa.make_url(str(address)).render_as_string()
         self._busy_timeout_s = busy_timeout_s
+        self._links: WeakSet[Any] = WeakSet()
+        self._links_lock = threading.Lock()
         if isinstance(address, Path):
             try:
                 address.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +81,7 @@ class Database:
             )
         timeout_ms = int(self._busy_timeout_s * 1000)
         try:
-            return sa.create_engine(
+            engine = sa.create_engine(
                 address.set(drivername="postgresql+psycopg"),
                 connect_args={"connect_timeout": 10, "options": f"-c lock_timeout={timeout_ms}", **_DEAD_LINK},
                 pool_pre_ping=True,
@@ -85,6 +90,12 @@ class Database:
             raise LedgerUnreadable(
                 f"the ledger at {self.place} needs PostgreSQL's driver: pip install psycopg"
             ) from error
+        event.listen(engine, "connect", self._remember_link)
+        return engine
+
+    def _remember_link(self, connection: Any, _record: object) -> None:
+        with self._links_lock:
+            self._links.add(connection)
 
     def _prepare_sqlite(self, connection: Any, _record: object) -> None:
         if self._identity is None:
@@ -209,6 +220,19 @@ class Database:
         else:
             statement = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
         return int(connection.exec_driver_sql(statement).scalar_one())
+
+    def hang_up(self) -> None:
+        """Break all connections to a server off, from any thread: who waits for an answer gets an error.
+
+        A server that hangs behind a proxy looks alive to the system, which would wait for it without end. A file's
+        locks are waited for for the busy timeout, and nothing is done.
+        """
+        with self._links_lock:
+            links = list(self._links)
+        for link in links:
+            # one that was closed meanwhile, or is broken, says so in its driver's words; nobody waits there
+            with contextlib.suppress(Exception), socket.socket(fileno=os.dup(link.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Give all connections back."""

@@ -474,6 +474,10 @@ class Ledger(Queries):
         with self._database.reading() as connection:
             return state.dump(connection)
 
+    def hang_up(self) -> None:
+        """Break off all connections of this process to a server that does not answer; see `Database.hang_up`."""
+        self._database.hang_up()
+
     def close(self) -> None:
         """Give all connections back."""
         self._database.close()

@@ -67,7 +67,7 @@ def run(
             return
         ready = entrance_of(project, listener, workers=count)
         if count > 1:
-            listener.listen(2048)
+            listener.listen(10_000)
             several.supervise(
                 project.root,
                 listener,

@@ -278,7 +278,7 @@ def _moment_families(living: Sequence[SlotRecord]) -> Iterator[Metric]:
     )
     looks = [max(0.0, now_s - one.looked_s) for _, one in moments if one.looked_s is not None]
     if looks:
-        text = "Time since the ledger last told its routing; of the worker that has waited longest"
+        text = "Time since the ledger last told its routings and keys; of the worker that has waited longest"
         yield _gauge("everloop_ledger_look_age_seconds", text, (), [((), max(looks))])
     for name in sorted({name for _, one in moments for name in one.process}):
         values = [((slot,), one.process[name]) for slot, one in moments if name in one.process]

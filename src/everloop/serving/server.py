@@ -22,17 +22,20 @@ from everloop.project import Project
 from everloop.serving.access_log import AccessLog
 from everloop.serving.app import App
 from everloop.serving.batcher import Batcher
+from everloop.serving.beat import Beat
 from everloop.serving.callers import Callers
 from everloop.serving.counters import Counters, Moment, read_slot, slot_path
 from everloop.serving.entrance import keys_needed
 from everloop.serving.exchange import Exchanges
 from everloop.serving.key_watch import KeyWatch
+from everloop.serving.ledger_state import ledger_state, looked_s
 from everloop.serving.live import Live, warmed
 from everloop.serving.open_model import Unserved
 from everloop.serving.pipeline import Pipeline
 from everloop.serving.protocol import Protocol
 from everloop.serving.relay import Relay
 from everloop.serving.requests import Requests
+from everloop.serving.resting import Resting
 from everloop.serving.slots import Slots, process_numbers
 from everloop.serving.spool_count import SpoolCount
 from everloop.serving.status import Status
@@ -127,6 +130,7 @@ def serve(
         )
         keys = KeyWatch(ledger=ledger, callers=callers)
         count = SpoolCount(lambda: pending(project.paths.spool))
+        beat = Beat([lambda: slots.look(watcher.live), watcher.patience.check, keys.patience.check])
         began_s = psutil.Process().create_time()
         status = Status(
             live=lambda: watcher.live,
@@ -137,10 +141,12 @@ def serve(
             keyed=callers.required,
             max_rows=settings.max_rows,
             pending=lambda: count.pending,
-            moment=lambda: _moment(watcher, batcher, began_s=began_s),
+            ledger=lambda: ledger_state(watcher, keys),
+            moment=lambda: _moment(watcher, keys, batcher, began_s=began_s),
             lost_lines=lambda: (0 if before is None else before.lost_lines) + (0 if log is None else log.lost),
             slots=slots.all,
         )
+        resting = Resting()
         exchanges = Exchanges(requests, models=lambda: watcher.live.names, log=log)
         pipeline = Pipeline(
             live=lambda: watcher.live, spool=spool, clock=clock, counters=counters, max_rows=settings.max_rows
@@ -152,11 +158,13 @@ def serve(
                     pipeline,
                     executor,
                     waiting=settings.queue,
+                    on_room=resting.wake,
                     # to wait for the disk would keep everybody waiting, health included
                     inline_bytes=_INLINE_BYTES if settings.durability == "process" else 0,
                 )
                 keys.start()
                 watcher.start()
+                beat.start()
                 count.start()
                 if log is not None:
                     log.start()
@@ -170,9 +178,10 @@ def serve(
                     max_body_bytes=settings.max_body.bytes,
                 )
                 tls = None if files is None else tls_context(*files)
-                _Server(app, exchanges, announce, tls=tls).run(sockets=[listener])
+                _Server(app, exchanges, announce, resting=resting, tls=tls).run(sockets=[listener])
         finally:
             count.stop()
+            beat.stop()
             keys.stop()
             watcher.stop()
             if log is not None:
@@ -180,12 +189,12 @@ def serve(
             slots.write()
 
 
-def _moment(watcher: Watcher, batcher: Batcher, *, began_s: float) -> Moment:
+def _moment(watcher: Watcher, keys: KeyWatch, batcher: Batcher, *, began_s: float) -> Moment:
     """What holds of this process just now. began_s: when it began."""
     waiting, waiting_bytes = batcher.waiting
     return Moment(
         began_s=began_s,
-        looked_s=watcher.looked_s,
+        looked_s=looked_s(watcher, keys),
         waiting=waiting,
         waiting_bytes=waiting_bytes,
         process=process_numbers(),
@@ -223,12 +232,18 @@ class _Server(uvicorn.Server):
     """uvicorn, told when it answers and left without its own end by signal."""
 
     def __init__(
-        self, app: App, exchanges: Exchanges, announce: Callable[[], None], *, tls: ssl.SSLContext | None
+        self,
+        app: App,
+        exchanges: Exchanges,
+        announce: Callable[[], None],
+        *,
+        resting: Resting,
+        tls: ssl.SSLContext | None,
     ) -> None:
         config = uvicorn.Config(
             app,
             loop="uvloop" if os.name == "posix" else "asyncio",
-            http=Protocol.over(app, most=_most_connections(), exchanges=exchanges),
+            http=Protocol.over(app, most=_most_connections(), exchanges=exchanges, resting=resting),
             proxy_headers=False,
             ws="none",
             lifespan="off",
@@ -237,7 +252,7 @@ class _Server(uvicorn.Server):
             server_header=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=_GRACE_S,
-            backlog=2048,
+            backlog=Protocol.most,  # the system takes what it allows of it
         )
         config.load()
         config.ssl = tls  # ours, whose mistakes are told: uvicorn's own would ask a terminal for a passphrase

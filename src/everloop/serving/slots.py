@@ -23,7 +23,7 @@ _SAME_PROCESS_S = 2.0  # a process's beginning is reckoned from the boot's, whic
 
 
 class Slots:
-    """Keeps this slot's file fresh, from the watcher's thread and before each scrape; reads them all."""
+    """Keeps this slot's file fresh, at each beat, when the routing changes, and before each scrape; reads them all."""
 
     def __init__(self, folder: Path, record: Callable[[], SlotRecord], *, parent: int | None = None) -> None:
         """folder: `.everloop/serving`. record: what this worker's file says. parent: its death ends this process."""

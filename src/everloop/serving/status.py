@@ -12,6 +12,7 @@ from everloop.serving.batcher import Reply
 from everloop.serving.counters import Counters, Moment, SlotRecord, SlotRouting
 from everloop.serving.docs_page import docs_page
 from everloop.serving.inference import Target, described, metadata_of, ready_of
+from everloop.serving.ledger_state import LedgerState
 from everloop.serving.live import Live, served_model
 from everloop.serving.metrics import metrics_text
 from everloop.serving.open_model import OpenModel
@@ -37,6 +38,7 @@ class Status:
         max_rows: int = 10_000,
         requests: Requests | None = None,
         pending: Callable[[], Pending | None] = lambda: None,
+        ledger: Callable[[], LedgerState] = LedgerState,
         moment: Callable[[], Moment | None] = lambda: None,
         lost_lines: Callable[[], int] = lambda: 0,
         slots: Callable[[], list[SlotRecord]] | None = None,
@@ -44,13 +46,14 @@ class Status:
         """keyed: whether callers show a key. max_rows: of one request.
 
         pending: what is not in the log yet, as last counted; it must not read the spool. slots: every worker's record,
-        this one's among them; None: there is no other. lost_lines: of the access log.
+        this one's among them; None: there is no other. lost_lines: of the access log. ledger: how it answers.
         """
         self._live = live
         self._max_rows = max_rows
         self._pending = pending
         self._requests = requests
         self._moment = moment
+        self._ledger = ledger
         self._lost_lines = lost_lines
         self._slots = slots
         self._described: tuple[object, dict[str, Any]] | None = None
@@ -78,15 +81,25 @@ class Status:
         """200 when every model that has a champion in the ledger is served, 503 else.
 
         `current` says whether it is served at the ledger's newest revision; an older one goes on answering while a
-        newer one cannot be loaded, and `problem` says why. `ledger` is null, or why it cannot be read.
+        newer one cannot be loaded, and `problem` says why. `ledger` is null, or why it cannot be read;
+        `ledger_look_age_s` is how long ago it last told what holds. `degraded`: either of these is so, and what was
+        known last goes on.
         """
-        live = self._live()
+        live, ledger = self._live(), self._ledger()
         routing = slot_routing(live)
         served = _is_ready(live, routing)
         models = {
             name: msgspec.to_builtins(one) | {"current": one.revision == one.wanted} for name, one in routing.items()
         }
-        body = {"ready": served, "slot": self._slot, "ledger": live.ledger, "models": models}
+        degraded = ledger.trouble is not None or any(one.problem is not None for one in routing.values())
+        body = {
+            "ready": served,
+            "degraded": degraded,
+            "slot": self._slot,
+            "ledger": ledger.trouble,
+            "ledger_look_age_s": None if ledger.look_age_s is None else round(ledger.look_age_s, 3),
+            "models": models,
+        }
         return _json(200 if served else 503, body)
 
     def bare_readyz(self) -> Reply:

@@ -14,18 +14,20 @@ from everloop.ledger import Ledger
 from everloop.rollout import load_routing
 from everloop.serving.live import Live, LiveModel, live_model
 from everloop.serving.open_model import OpenModel
+from everloop.serving.patience import Patience
 
 __all__ = ["Watcher"]
 
 _LOG = logging.getLogger("everloop.serving")
+_STOP_S = 2.0
 
 
 class Watcher:
     """Polls the routing revision of every model and keeps `live` up to date.
 
     What cannot be loaded is not served: the old routing answers on, and the problem is told in `live.problems`.
-    A ledger that cannot be reached changes nothing but `live.ledger`. looked_s: the last look that was answered, on
-    the machine's monotonic clock.
+    A ledger that cannot be reached changes nothing but `live.ledger`; one that does not answer at all changes nothing,
+    and `patience` knows since when. looked_s: the last look that was answered, on the machine's monotonic clock.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Watcher:
         self._failed: dict[str, tuple[int, float]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="everloop-watcher", daemon=True)
+        self.patience = Patience(ledger.hang_up)
         self.live = Live(names=frozenset(models))
         self.looked_s: float | None = None
 
@@ -63,10 +66,10 @@ class Watcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop looking."""
+        """Stop looking; a look that the ledger or a store keeps waiting is not waited for for long."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(_STOP_S)
 
     def _run(self) -> None:
         while not self._stop.wait(self._every_s):
@@ -79,7 +82,8 @@ class Watcher:
         trouble: str | None = None
         for name in sorted(live.names):
             try:
-                wanted[name] = self._ledger.routing_revision(name)
+                with self.patience.asking():
+                    wanted[name] = self._ledger.routing_revision(name)
             except Exception as error:  # whatever the database says: what is served now is served on
                 trouble = _first_line(error)
                 break
@@ -118,7 +122,8 @@ class Watcher:
 
     def _follow(self, name: str, before: LiveModel | None) -> tuple[LiveModel | None, str | None]:
         try:
-            routing = load_routing(self._ledger, name)
+            with self.patience.asking():
+                routing = load_routing(self._ledger, name)
             if routing.champion is None:
                 return None, None
             return live_model(routing, lambda version: self._bundle(name, version), before=before), None
@@ -129,7 +134,9 @@ class Watcher:
 
     def _bundle(self, name: str, version: int) -> Bundle:
         try:
-            return self._load(self._ledger.version(name, version).bundle)
+            with self.patience.asking():
+                bundle = self._ledger.version(name, version).bundle
+            return self._load(bundle)
         except NotFound as error:
             other = f"or 'everloop rollback {name}' answers with the version before; 'everloop doctor' tells more"
             raise NotFound(f"{name}/v{version} cannot answer: {error}, {other}") from error

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -16,6 +17,8 @@ from everloop.errors import EverloopError
 
 __all__ = ["supervise"]
 
+_AGAIN_S = 2.0  # between two starts of one worker
+
 
 def supervise(
     root: Path, listener: socket.socket, *, workers: int, arguments: Sequence[str], announce: Callable[[], None]
@@ -23,7 +26,8 @@ def supervise(
     """Run `workers` processes on `listener`, start those again that die, end them all on SIGTERM or SIGINT.
 
     arguments: of each, as `entrance_of` has them. announce: called once, when the first workers all answer.
-    Raises EverloopError where one cannot start.
+    Raises EverloopError where one of these cannot start. One that is started again and cannot, since the ledger is away
+    for instance, is tried again and again: the others answer meanwhile.
     """
     stopping = threading.Event()
 
@@ -37,17 +41,20 @@ def supervise(
         for worker in running:
             _wait_for_first_line(worker)
         announce()
+        again_s = [0.0] * workers
         while not stopping.wait(0.1):
             for place, worker in enumerate(running):
-                if worker.poll() is not None and not stopping.is_set():
+                if worker.poll() is not None and time.monotonic() >= again_s[place]:
+                    again_s[place] = time.monotonic() + _AGAIN_S
+                    _close(worker)
                     running[place] = _worker(root, listener, arguments)
-                    _wait_for_first_line(running[place])
     finally:
         for worker in running:
             if worker.poll() is None:
                 worker.terminate()
         for worker in running:
             worker.wait()
+            _close(worker)
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -56,6 +63,11 @@ def _worker(root: Path, listener: socket.socket, arguments: Sequence[str]) -> su
     command = [sys.executable, "-m", "everloop.serving", "--project", str(root), "--parent", str(os.getpid())]
     command += arguments
     return subprocess.Popen(command, pass_fds=[listener.fileno()], stdout=subprocess.PIPE)
+
+
+def _close(worker: subprocess.Popen[bytes]) -> None:
+    if worker.stdout is not None:
+        worker.stdout.close()
 
 
 def _wait_for_first_line(worker: subprocess.Popen[bytes]) -> None:
