@@ -120,6 +120,7 @@ FILES = ("graph.onnx", "features.json", "contract.json", "baseline.json", "manif
         (flip, "was changed"),
         (Path.unlink, "is missing"),
         (lambda path: path.write_bytes(b""), "was changed"),
+        (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), "was changed"),
         (make_folder, "cannot be read"),
     ],
 )

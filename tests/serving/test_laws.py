@@ -1,6 +1,8 @@
 import itertools
 import json
+import re
 import resource
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -9,14 +11,18 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import msgspec
 import polars as pl
 import psutil
+import pytest
 
 from everloop.clock import SimulatedClock, SystemClock
 from everloop.data import Column
+from everloop.ids import content_id
+from everloop.ledger import VersionRegistered
 from everloop.rollout import (
     AbortRequested,
     Comparison,
@@ -38,13 +44,17 @@ from tests.serving.place import CONTRACT, Endpoint, Place, endpoint, row, wait_u
 
 @dataclass
 class Load:
-    """Requests of 20 rows from several connections until it is stopped; what came back, by id."""
+    """Requests of 20 rows from several connections until it is stopped; what came back, by id.
+
+    mixed: replies in which several versions answered.
+    """
 
     url: str
     start: int = 0
     clients: int = 4
     answered: dict[str, bytes] = field(default_factory=dict)
     failed: list[object] = field(default_factory=list)
+    mixed: list[bytes] = field(default_factory=list)
     requests: int = 0
 
     def __post_init__(self) -> None:
@@ -79,8 +89,13 @@ class Load:
                     if reply.status_code != 200 or reply.json()["errors"]:
                         self.failed.append(reply.text)
                         continue
+                    versions = set()
                     for one in msgspec.json.decode(reply.content, type=Answered).results:
-                        self.answered[msgspec.json.decode(one)["id"]] = bytes(one)
+                        answer = msgspec.json.decode(one)
+                        versions.add(answer["version"])
+                        self.answered[answer["id"]] = bytes(one)
+                    if len(versions) > 1:
+                        self.mixed.append(reply.content)
 
 
 class Answered(msgspec.Struct):
@@ -178,6 +193,63 @@ def test_a_corrupted_bundle_never_answers(served):
     assert running.ready()["models"]["fraud"]["problem"] is None
 
 
+def truncated(folder: Path) -> None:
+    graph = folder / "graph.onnx"
+    graph.write_bytes(graph.read_bytes()[: graph.stat().st_size // 2])
+
+
+POISONS = {
+    "graph.onnx was changed": truncated,
+    "baseline.json is missing": lambda folder: (folder / "baseline.json").unlink(),
+    "hook.py is not in its manifest": lambda folder: (folder / "hook.py").write_text("raise SystemExit"),
+}
+
+
+@pytest.mark.parametrize("sentence", POISONS)
+def test_a_poisoned_bundle_never_answers_and_the_champion_stays(served, sentence):
+    place, running = served
+    first = again(place, running)
+    second = place.version(bias=-2.0 + len(sentence))
+    POISONS[sentence](place.store.path(place.ledger.version("fraud", second).bundle))
+    refused(place, running, second, sentence, champion=first)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda said: said | {"schema": 99}, "schema 99 and this everloop reads 1"),
+        (lambda said: said | {"files": said["files"] | {"graph.onnx": "0" * 64}}, "graph.onnx was changed"),
+    ],
+    ids=["newer", "wrong sum"],
+)
+def test_a_manifest_that_says_something_else_under_its_own_id_never_answers(served, change, sentence):
+    """Written by whoever can register versions: its id is its manifest's, as it should be."""
+    place, running = served
+    first = again(place, running)
+    whole = place.store.path(place.bundle(bias=5.0))
+    forged = json.dumps(change(json.loads((whole / "manifest.json").read_bytes()))).encode()
+    copied = whole.with_name(content_id(forged))
+    shutil.copytree(whole, copied)
+    (copied / "manifest.json").write_bytes(forged)
+    payload = VersionRegistered(model="fraud", bundle=copied.name, run="r-1", spec="fraud-s1", spec_hash="h")
+    version, _ = place.ledger.register_version("fraud", payload, actor="mallory")
+    refused(place, running, version.number, sentence, champion=first)
+
+
+def refused(place: Place, running: Endpoint, version: int, sentence: str, *, champion: int) -> None:
+    """Deploy a version that cannot be loaded: who answered before goes on, and /readyz says why."""
+    deploy(place.ledger, "fraud", version, actor="alice", reason="better")
+    wait_until(lambda: running.ready()["models"]["fraud"]["problem"] is not None)
+    ready = httpx.get(f"{running.url}/readyz")
+    assert (ready.status_code, ready.json()["ready"], ready.json()["degraded"]) == (200, True, True)
+    assert sentence in ready.json()["models"]["fraud"]["problem"]
+    reply = httpx.post(running.predict, json=row(1, payment_id=f"poisoned-{version}"))
+    assert reply.json()["results"][0]["version"] == champion
+    rollback(place.ledger, "fraud", actor="alice", reason="poisoned")
+    caught_up(place, running)
+    assert not running.ready()["degraded"]
+
+
 def spoil(place: Place, version: int, name: str) -> None:
     path = place.store.path(place.ledger.version("fraud", version).bundle) / name
     path.write_bytes(path.read_bytes()[:-1] + b"\x00")
@@ -264,15 +336,40 @@ def test_a_promotion_by_the_state_machine_is_served(served):
 def test_a_full_disk_acknowledges_nothing(served):
     place, running = served
     again(place, running)
-    full = row(1, payment_id="full")
+    known, full = row(1, payment_id="full-known"), row(1, payment_id="full")
+    recorded = httpx.post(running.predict, json=known).content
+    told = problems(running, "storage-full")
     before = resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (0, before[1]))
     for address, body in ((running.predict, full), (running.outcomes, {"id": "full", "fraud": True})):
         reply = httpx.post(address, json=body)
         assert (reply.status_code, reply.json()["type"]) == (507, "urn:everloop:problem:storage-full")
+        assert "nothing of it was written. Free some space" in reply.json()["detail"]
+    # what needs no room goes on, a repeat's recorded answer among it
+    assert httpx.post(running.predict, json=known).content == recorded
+    for page in ("healthz", "readyz", "metrics", "v1/models", "openapi.json"):
+        assert httpx.get(f"{running.url}/{page}").status_code == 200
+    assert problems(running, "storage-full") == told + 2
+    # nor is there room for a new table of ids, without which no row can be told from a repeat
+    place.project.paths.spool.joinpath("slot-0.ids").unlink()
+    assert httpx.post(running.predict, json=known).status_code == 507
     resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, before)
     assert httpx.post(running.predict, json=full | {"amount": 2.0}).status_code == 200
-    assert logged(place, like="full")["in_amount"].to_list() == [2.0]
+    assert httpx.post(running.predict, json=known).content == recorded
+    assert httpx.post(running.predict, json=known | {"amount": 3.0}).status_code == 409
+    assert httpx.post(running.outcomes, json={"id": "full", "fraud": True}).status_code == 200
+    seen = logged(place, like="full").sort("prediction_id")
+    assert seen["prediction_id"].to_list() == ["full", "full-known"]
+    assert seen["in_amount"].to_list() == [2.0, 1.0]
+
+
+def problems(running: Endpoint, kind: str) -> float:
+    """How many requests for predictions and outcomes were answered with it, as the metrics say."""
+    text = httpx.get(f"{running.url}/metrics").text
+    lines = re.findall(
+        rf'^everloop_problems_total{{kind="{kind}",model="fraud",route="\w+"}} (\S+)$', text, re.MULTILINE
+    )
+    return sum(map(float, lines))
 
 
 def test_a_ledger_that_cannot_be_read_changes_no_answer(served):
