@@ -7,7 +7,7 @@ SHELL := /bin/bash
 export PYTHONDONTWRITEBYTECODE :=
 LOCK := uv pip compile pyproject.toml --extra all --group build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q
 
-.PHONY: help setup demo test lint types imports unit chaos lock bench-demo bench-search bench-startup bench-ledger bench-pipeline bench-score bench-explore bench-card bench-serving clean
+.PHONY: help setup demo test lint types imports unit chaos lock bench-demo bench-search bench-startup bench-ledger bench-pipeline bench-score bench-explore bench-card bench-serving bench-overload clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -81,6 +81,9 @@ bench-card: $(VENV)/.installed ## what a search makes of the card data (ARGS="--
 
 bench-serving: $(VENV)/.installed ## what an answer costs, beside a bare one, MLflow and BentoML (Debian: wrk)
 	@$(BIN)/python -m bench.serving --json $(ARGS)
+
+bench-overload: $(VENV)/.installed ## what three times too much does to the endpoint (ARGS="--minutes 10"; Debian: wrk)
+	@$(BIN)/python -m bench.overload --json $(ARGS)
 
 clean: ## remove what make made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

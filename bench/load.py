@@ -24,7 +24,18 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-__all__ = ["ROOT", "Busiest", "Steady", "busiest", "parsed", "pinned", "quantiles_ms", "steady"]
+__all__ = [
+    "ROOT",
+    "Busiest",
+    "Steady",
+    "ahead",
+    "busiest",
+    "parsed",
+    "pinned",
+    "quantiles_ms",
+    "request_bytes",
+    "steady",
+]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 _SCRIPT: Final = Path(__file__).with_name("load.lua")
@@ -62,7 +73,7 @@ def pinned(command: Sequence[str], core: int | None) -> list[str]:
     return [*command] if core is None else ["taskset", "--cpu-list", str(core), *command]
 
 
-def _first(command: Sequence[str], core: int | None) -> list[str]:
+def ahead(command: Sequence[str], core: int | None) -> list[str]:
     """The load on its core, before whatever else runs there, where this user may say so: the mover is no server of it.
 
     Where all share all cores it has no such advantage.
@@ -79,7 +90,7 @@ def busiest(
     """
     command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"]
     command += ["--script", str(_SCRIPT), url, "--", str(bodies)] + ([] if ids is None else [ids])
-    done = subprocess.run(_first(command, core), capture_output=True, text=True, check=False)
+    done = subprocess.run(ahead(command, core), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"wrk ended with {done.returncode}: {done.stderr[-2000:]}{done.stdout[-2000:]}")
     return parsed(done.stdout)
@@ -108,7 +119,7 @@ def steady(url: str, bodies: Path, *, rate: float, connections: int, seconds: fl
     """
     command = [sys.executable, "-m", "bench.load", url, str(bodies), "--rate", str(rate)]
     command += ["--connections", str(connections), "--seconds", str(seconds)]
-    done = subprocess.run(_first(command, core), cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(ahead(command, core), cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"the load ended with {done.returncode}: {done.stderr[-2000:]}")
     return Steady(**json.loads(done.stdout))
@@ -120,7 +131,7 @@ def quantiles_ms(seconds: np.ndarray) -> tuple[float, float]:
     return float(p50), float(p99)
 
 
-def _request(url: str, body: bytes) -> bytes:
+def request_bytes(url: str, body: bytes) -> bytes:
     """As wrk would send it."""
     at = urlsplit(url)
     head = f"POST {at.path} HTTP/1.1\r\nHost: {at.netloc}\r\ncontent-type: application/json\r\n"
@@ -172,7 +183,7 @@ def _steady(url: str, bodies: Sequence[bytes], *, rate: float, connections: int,
     assert at.port is not None
     free = deque(_Connection((at.hostname, at.port)) for _ in range(connections))
     due = np.arange(int(rate * seconds)) / rate
-    late, answered = _exchanged([_request(url, body) for body in bodies], due.tolist(), free)
+    late, answered = _exchanged([request_bytes(url, body) for body in bodies], due.tolist(), free)
     p50, p99 = quantiles_ms(answered - due)
     return Steady(answers=len(due), rate=rate, p50_ms=p50, p99_ms=p99, late_p99_ms=quantiles_ms(late)[1])
 

@@ -69,8 +69,8 @@ class Served:
     nodes: int
 
 
-def made(scratch: Path, *, rows_per_day: int = 11_000) -> Served:
-    """Generate 30 days, fit twice, register both, deploy the first; all of it below `scratch`."""
+def made(scratch: Path, *, rows_per_day: int = 11_000, trees: int = TREES) -> Served:
+    """Generate 30 days, fit twice, register both, deploy the first; all of it below `scratch`. trees: of each fit."""
     frame = _payments(rows_per_day)
     frame.write_parquet(scratch / "payments.parquet")
     project = create_project(
@@ -81,7 +81,7 @@ def made(scratch: Path, *, rows_per_day: int = 11_000) -> Served:
     tree, rows = load_features(model.features_path, contract).tree(), load_rows(model, contract)
     assert len(tree.names) == FEATURES, tree.names
     X = tree.matrix(rows.frame)
-    champion, challenger = (_fitted(X, rows.y, seed=seed) for seed in range(2))
+    champion, challenger = (_fitted(X, rows.y, seed=seed, trees=trees) for seed in range(2))
     assert project.state.is_dir()
     with Ledger.open(project, clock=SystemClock()) as ledger:
         for classifier in (champion, challenger):
@@ -113,13 +113,13 @@ def _write_contract(project: Project) -> None:
     write_first_contract(project.model(), root=project.root)
 
 
-def _fitted(X: np.ndarray, y: np.ndarray, *, seed: int) -> Any:
+def _fitted(X: np.ndarray, y: np.ndarray, *, seed: int, trees: int) -> Any:
     """An XGBoost; the first sees every row, the others parts of them."""
     from xgboost import XGBClassifier
 
     subsample = 1.0 if seed == 0 else 0.8
     return XGBClassifier(
-        n_estimators=TREES, max_depth=6, learning_rate=0.1, subsample=subsample, random_state=seed
+        n_estimators=trees, max_depth=6, learning_rate=0.1, subsample=subsample, random_state=seed
     ).fit(X, y)
 
 
