@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import sys
+import typing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -74,20 +75,18 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _each(*looks: Callable[[Live], None]) -> Callable[[Live], None]:
-    """All of them, one after the other."""
-
-    def look(live: Live) -> None:
-        for one in looks:
-            one(live)
-
-    return look
-
-
 def _relay(project: Project, live: Callable[[], Live], clock: Clock) -> Relay:
     """What asks the servers that the models' files name."""
     servers = {name: model.upstreams for name, model in project.models.items()}
     return Relay(live=live, servers=servers, clock=clock, max_rows=project.settings.endpoint.max_rows)
+
+
+class _Beside(typing.Protocol):
+    """What goes on beside the answers, in a thread of its own."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
 
 
 def serve(
@@ -120,7 +119,7 @@ def serve(
             load=lambda name: warmed(store.load(name)),
             models=project.models,
             unserved=Unserved(project.models),
-            on_look=_each(relay.look, slots.look),
+            on_look=relay.look,
         )
         callers = Callers(
             required=keys_needed(project, listener.getsockname()[0]),
@@ -152,6 +151,7 @@ def serve(
             live=lambda: watcher.live, spool=spool, clock=clock, counters=counters, max_rows=settings.max_rows
         )
         files = tls_files(project)
+        beside: list[_Beside] = [*([] if log is None else [log]), keys, watcher, beat, count]
         try:
             with ThreadPoolExecutor(max_workers=1, thread_name_prefix="everloop-score") as executor:
                 batcher = Batcher(
@@ -162,12 +162,8 @@ def serve(
                     # to wait for the disk would keep everybody waiting, health included
                     inline_bytes=_INLINE_BYTES if settings.durability == "process" else 0,
                 )
-                keys.start()
-                watcher.start()
-                beat.start()
-                count.start()
-                if log is not None:
-                    log.start()
+                for one in beside:
+                    one.start()
                 app = App(
                     batcher=batcher,
                     pages=status,
@@ -180,12 +176,8 @@ def serve(
                 tls = None if files is None else tls_context(*files)
                 _Server(app, exchanges, announce, resting=resting, tls=tls).run(sockets=[listener])
         finally:
-            count.stop()
-            beat.stop()
-            keys.stop()
-            watcher.stop()
-            if log is not None:
-                log.stop()
+            for one in reversed(beside):
+                one.stop()
             slots.write()
 
 
