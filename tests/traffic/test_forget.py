@@ -108,7 +108,7 @@ def test_capture_and_the_mover_go_on_and_bring_nothing_back(world: World) -> Non
 
     def capture() -> None:
         with world.spool() as spool:
-            while not stop.is_set():
+            while not stop.wait(0.002):
                 name = f"live{len(recorded)}"
                 world.clock.advance(timedelta(milliseconds=1))
                 spool.append_predictions(batch([row(name, card="live")]))
@@ -116,7 +116,7 @@ def test_capture_and_the_mover_go_on_and_bring_nothing_back(world: World) -> Non
 
     def move() -> None:
         with world.mover() as mover:
-            while not stop.wait(0):
+            while not stop.wait(0.001):
                 mover.move_once()
                 mover.compact()
 
@@ -135,10 +135,12 @@ def test_capture_and_the_mover_go_on_and_bring_nothing_back(world: World) -> Non
     try:
         while len(recorded) < 20:
             assert not trouble
+            stop.wait(0.005)
         world.forgetting(THEM).erase()
         seen = len(recorded)
         while len(recorded) < seen + 20:
             assert not trouble
+            stop.wait(0.005)
     finally:
         stop.set()
         for thread in threads:
