@@ -7,7 +7,6 @@ no connection is free is one that nobody sends, as `held` counts: the server hol
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import resource
@@ -19,13 +18,13 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import numpy as np
-from bench.load import ROOT, ahead, quantiles_ms, request_bytes
+from bench.load import ROOT, ahead, asked, quantiles_ms, request_bytes
 
 __all__ = ["Flood", "flood"]
 
@@ -172,20 +171,5 @@ def _flooded(url: str, bodies: Sequence[bytes], *, rate: float, connections: int
     )
 
 
-def main() -> int:
-    """Ask, print one JSON document."""
-    parser = argparse.ArgumentParser(prog="python -m bench.flood", description=__doc__.splitlines()[0])
-    parser.add_argument("url")
-    parser.add_argument("bodies", type=Path, help="one a line")
-    parser.add_argument("--rate", type=float, required=True, help="requests a second")
-    parser.add_argument("--connections", type=int, default=4_000)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    given: Any = parser.parse_args()
-    bodies = given.bodies.read_bytes().splitlines()
-    found = _flooded(given.url, bodies, rate=given.rate, connections=given.connections, seconds=given.seconds)
-    print(json.dumps(asdict(found)))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(asked(__doc__, _flooded, connections=4_000, seconds=10.0))

@@ -8,7 +8,6 @@ Held: the table is answered in at most half the time. And one row, plain and wit
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import sys
@@ -22,6 +21,7 @@ from typing import Any, Final
 
 import httpx
 import polars as pl
+from bench.claims import arguments, told, unkept
 from bench.served import Served, made
 from bench.servers import started
 
@@ -131,19 +131,13 @@ def measured(scratch: Path, repeats: int) -> dict[str, Any]:
 
 def main() -> int:
     """Measure, print one JSON document; 1 where a claim was not kept."""
-    parser = argparse.ArgumentParser(prog="python -m bench.forms", description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout, and nothing else")
+    parser = arguments("forms", __doc__)
     parser.add_argument("--repeats", type=int, default=15, help="bodies of each form")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         document: dict[str, Any] = {"bench": "forms", **measured(Path(scratch), given.repeats)}
-    document["broken"] = []
-    if document["whole_ratio"] < LEAST_RATIO:
-        document["broken"].append(f"whole_ratio is {document['whole_ratio']} and not ≥ {LEAST_RATIO}")
-    if document["reasons_us"] > MOST_REASONS_US:
-        document["broken"].append(f"reasons_us is {document['reasons_us']} and not ≤ {MOST_REASONS_US}")
-    print(json.dumps(document) if given.json else json.dumps(document, indent=2))
-    return 1 if document["broken"] else 0
+    broken = unkept(document, at_least={"whole_ratio": LEAST_RATIO}, at_most={"reasons_us": MOST_REASONS_US})
+    return told(document, broken, line=given.json)
 
 
 if __name__ == "__main__":

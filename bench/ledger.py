@@ -10,8 +10,6 @@ whole, which replays the state from the facts besides. Held: 2,000 facts/s and 5
 
 from __future__ import annotations
 
-import argparse
-import json
 import sqlite3
 import sys
 import tempfile
@@ -22,6 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from bench.claims import arguments, told, unkept
 
 from everloop.clock import SimulatedClock, SystemClock
 from everloop.ledger import Ledger, NoticeSent, Payload, RunStarted, RunStep, Transaction, VerdictRecord, Window
@@ -142,18 +142,13 @@ def _wall_s(act: Callable[[], bool]) -> float:
 
 def main() -> int:
     """Measure, print one JSON document; 1 where a claim was not kept."""
-    parser = argparse.ArgumentParser(prog="python -m bench.ledger", description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout, and nothing else")
+    parser = arguments("ledger", __doc__)
     parser.add_argument("--facts", type=int, default=10_000, help="facts written in each round")
     parser.add_argument("--rows", type=int, default=100_000, help="facts in the chain that is verified")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each")
     given = parser.parse_args()
     document: dict[str, Any] = {"bench": "ledger", **measured(given.facts, given.rows, given.rounds)}
-    document["broken"] = [
-        f"{name} is {document[name]} and not ≥ {least}" for name, least in LEAST.items() if document[name] < least
-    ]
-    print(json.dumps(document) if given.json else json.dumps(document, indent=2))
-    return 1 if document["broken"] else 0
+    return told(document, unkept(document, at_least=LEAST), line=given.json)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,7 @@ __all__ = [
     "Busiest",
     "Steady",
     "ahead",
+    "asked",
     "busiest",
     "parsed",
     "pinned",
@@ -221,20 +222,21 @@ def _exchanged(
     return np.array(late), np.array(answered)
 
 
-def main() -> int:
-    """Ask, print one JSON document."""
-    parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__.splitlines()[0])
+def asked(about: str | None, ask: Callable[..., Any], *, connections: int, seconds: float) -> int:
+    """Ask as the command line says, print one JSON document. connections, seconds: where it says nothing of them."""
+    prog = f"python -m bench.{Path(sys.argv[0]).stem}"
+    parser = argparse.ArgumentParser(prog=prog, description=(about or "").splitlines()[0])
     parser.add_argument("url")
     parser.add_argument("bodies", type=Path, help="one a line")
     parser.add_argument("--rate", type=float, required=True, help="requests a second")
-    parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--connections", type=int, default=connections)
+    parser.add_argument("--seconds", type=float, default=seconds)
     given: Any = parser.parse_args()
     bodies = given.bodies.read_bytes().splitlines()
-    found = _steady(given.url, bodies, rate=given.rate, connections=given.connections, seconds=given.seconds)
+    found = ask(given.url, bodies, rate=given.rate, connections=given.connections, seconds=given.seconds)
     print(json.dumps(asdict(found)))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(asked(__doc__, _steady, connections=64, seconds=5.0))

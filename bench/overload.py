@@ -18,9 +18,6 @@ Held: the figures in AT_LEAST and AT_MOST; the exit code is 1 where one is not.
 
 from __future__ import annotations
 
-import argparse
-import json
-import shutil
 import sys
 import tempfile
 import threading
@@ -34,6 +31,7 @@ from statistics import mean
 from typing import Any, Final
 
 import psutil
+from bench.claims import arguments, refuse_without, told, unkept
 from bench.flood import Flood, flood
 from bench.served import made
 from bench.servers import Server, endpoint
@@ -102,10 +100,10 @@ def overloaded(server: Server, *, seconds: float) -> dict[str, Any]:
         found = flood(server.url, server.bodies, rate=rate, connections=CONNECTIONS, seconds=seconds, core=_LOAD_CORE)
     server.answers += found.accepted
     saturated.append(server.busiest(seconds=_SATURATED_S).per_s)
-    return told(found, seen, saturated=saturated, queue=_queue(server))
+    return figures(found, seen, saturated=saturated, queue=_queue(server))
 
 
-def told(found: Flood, seen: Watched, *, saturated: list[float], queue: int) -> dict[str, Any]:
+def figures(found: Flood, seen: Watched, *, saturated: list[float], queue: int) -> dict[str, Any]:
     """The document's figures."""
     accepted_per_s = found.accepted / found.seconds
     bound_ms = (REST_S + queue / accepted_per_s) * 1e3
@@ -125,10 +123,7 @@ def told(found: Flood, seen: Watched, *, saturated: list[float], queue: int) -> 
 
 def broken(document: Mapping[str, Any]) -> list[str]:
     """What of the claims the numbers do not keep."""
-    said = [f"{name} is {document[name]} and not ≥ {least}" for name, least in AT_LEAST.items()
-            if document[name] < least]  # fmt: skip
-    return said + [f"{name} is {document[name]} and not ≤ {most}" for name, most in AT_MOST.items()
-                   if document[name] > most]  # fmt: skip
+    return unkept(document, at_least=AT_LEAST, at_most=AT_MOST)
 
 
 def _queue(server: Server) -> int:
@@ -138,13 +133,10 @@ def _queue(server: Server) -> int:
 
 def main() -> int:
     """Measure, print one JSON document; 1 where a claim was not kept."""
-    parser = argparse.ArgumentParser(prog="python -m bench.overload", description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout, and nothing else")
+    parser = arguments("overload", __doc__)
     parser.add_argument("--minutes", type=float, default=1.0, help="of the flood")
     given = parser.parse_args()
-    missing = [name for name in ("wrk", "taskset") if shutil.which(name) is None]
-    if missing:
-        parser.error(f"{' and '.join(missing)} must be installed (Debian: wrk, util-linux)")
+    refuse_without(parser, {"wrk": "wrk", "taskset": "util-linux"})
     with tempfile.TemporaryDirectory(prefix="everloop-bench-") as name:
         scratch = Path(name)
         (scratch / "served").mkdir()
@@ -152,9 +144,7 @@ def main() -> int:
         document: dict[str, Any] = {"bench": "overload", "trees": TREES, "connections": CONNECTIONS, "times": TIMES}
         with endpoint(served, scratch / "place") as server:
             document |= overloaded(server, seconds=60.0 * given.minutes)
-    document["broken_claims"] = broken(document)
-    print(json.dumps(document) if given.json else json.dumps(document, indent=2))
-    return 1 if document["broken_claims"] else 0
+    return told(document, broken(document), line=given.json, name="broken_claims")
 
 
 if __name__ == "__main__":

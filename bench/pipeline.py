@@ -12,7 +12,6 @@ Held: 1.25 times the time, 1.3 times the memory, 2 s.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import os
@@ -30,6 +29,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 import psutil
+from bench.claims import arguments, told, unkept
 
 MOST: Final = {"time_ratio": 1.25, "memory_ratio": 1.3, "fixed_s": 2.0}
 HYPERPARAMETERS: Final = {"max_depth": 6, "learning_rate": 0.1}
@@ -199,8 +199,7 @@ def _is_there(name: str) -> bool:
 
 def main() -> int:
     """Measure, print one JSON document; 1 where a claim was not kept."""
-    parser = argparse.ArgumentParser(prog="python -m bench.pipeline", description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout, and nothing else")
+    parser = arguments("pipeline", __doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--trees", type=int, default=200, help="of depth 6; how long the fit alone takes")
@@ -221,11 +220,7 @@ def main() -> int:
         "small": small,
         "stability": stable,
     }
-    document["broken"] = [
-        f"{name} is {document[name]} and not ≤ {most}" for name, most in MOST.items() if document[name] > most
-    ]
-    print(json.dumps(document) if given.json else json.dumps(document, indent=2))
-    return 1 if document["broken"] else 0
+    return told(document, unkept(document, at_most=MOST), line=given.json)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ Held: 1.4 times the time; 1,500 MB on either, and in the run.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from statistics import median
 from typing import Any, Final
 
 import polars as pl
+from bench.claims import arguments, told, unkept
 from bench.pipeline import COLUMNS, PEERS, costs, made_project, made_rows, trained
 
 MOST: Final = {"time_ratio": 1.4, "peak_mb": 1500, "peak_mb_1m": 1500, "peak_mb_run": 1500}
@@ -134,8 +134,7 @@ def compared(rows: int, many: int, *, trees: int, pairs: int, fitted_rows: int, 
 
 def main() -> int:
     """Measure, print one JSON document; 1 where a claim was not kept."""
-    parser = argparse.ArgumentParser(prog="python -m bench.score", description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout, and nothing else")
+    parser = arguments("score", __doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="of which the time is held")
     parser.add_argument("--many", type=int, default=20_000_000, help="of which the memory is held; 7 GB of disk")
     parser.add_argument("--pairs", type=int, default=5)
@@ -153,11 +152,7 @@ def main() -> int:
         )
     sizes = {"rows": given.rows, "many": given.many, "trees": given.trees}
     document: dict[str, Any] = {"bench": "score", **sizes, **found}
-    document["broken"] = [
-        f"{name} is {document[name]} and not ≤ {most}" for name, most in MOST.items() if document[name] > most
-    ]
-    print(json.dumps(document) if given.json else json.dumps(document, indent=2))
-    return 1 if document["broken"] else 0
+    return told(document, unkept(document, at_most=MOST), line=given.json)
 
 
 if __name__ == "__main__":

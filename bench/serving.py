@@ -37,6 +37,7 @@ from statistics import median
 from typing import Any, Final
 
 import psutil
+from bench.claims import arguments, refuse_without, told, unkept
 from bench.peers.environment import CACHE
 from bench.served import FEATURES, TREES, Served, made
 from bench.servers import Server, bentoml, echo, endpoint, mlflow, started
@@ -254,10 +255,7 @@ def refuse_other_scores(served: Served, server: Server, score: Callable[[Any], f
 
 def broken(document: Mapping[str, Any]) -> list[str]:
     """What of the claims the numbers do not keep; of what was not measured, nothing."""
-    said = [f"{name} is {document[name]} and not ≥ {least}" for name, least in AT_LEAST.items()
-            if document.get(name, least) < least]  # fmt: skip
-    return said + [f"{name} is {document[name]} and not ≤ {most}" for name, most in AT_MOST.items()
-                   if document.get(name, most) > most]  # fmt: skip
+    return unkept(document, at_least=AT_LEAST, at_most=AT_MOST)
 
 
 def _with_echo(bench: Bench, stack: ExitStack) -> tuple[Server, Server]:
@@ -286,16 +284,13 @@ def _keys(text: str) -> list[str]:
 
 def main() -> int:
     """Measure, print one JSON document; 1 where a claim was not kept."""
-    parser = argparse.ArgumentParser(prog="python -m bench.serving", description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout, and nothing else")
+    parser = arguments("serving", __doc__)
     parser.add_argument("--seconds", type=int, default=3, help="of each load")
     parser.add_argument("--repeats", type=int, default=3, help="loads of each kind, in turn")
     parser.add_argument("--only", type=_keys, default=list(PARTS), help=f"of {', '.join(PARTS)}, those, with commas")
     parser.add_argument("--peers", type=Path, default=CACHE, help="where the peers' environments are made")
     given = parser.parse_args()
-    missing = [name for name in ("wrk", "taskset") if shutil.which(name) is None]
-    if missing:
-        parser.error(f"{' and '.join(missing)} must be installed (Debian: wrk, util-linux)")
+    refuse_without(parser, {"wrk": "wrk", "taskset": "util-linux"})
     with tempfile.TemporaryDirectory(prefix="everloop-bench-") as name:
         scratch = Path(name)
         (scratch / "served").mkdir()
@@ -306,9 +301,7 @@ def main() -> int:
         for part in dict.fromkeys(PARTS[key] for key in given.only):
             print(f"{part.__name__} …", file=sys.stderr, flush=True)
             document |= part(bench)
-    document["broken"] = broken(document)
-    print(json.dumps(document) if given.json else json.dumps(document, indent=2))
-    return 1 if document["broken"] else 0
+    return told(document, broken(document), line=given.json)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@ processes, the interpreter's own start counted. Held: 0.3 s for the help, 0.15 s
 
 from __future__ import annotations
 
-import argparse
-import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from bench.claims import arguments, told, unkept
 
 LONGEST_S = {"help_s": 0.3, "import_s": 0.15}
 
@@ -49,16 +49,11 @@ def measured(runs: int) -> dict[str, Any]:
 
 def main() -> int:
     """Measure, print one JSON document; 1 where a claim was not kept."""
-    parser = argparse.ArgumentParser(prog="python -m bench.startup", description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout, and nothing else")
+    parser = arguments("startup", __doc__)
     parser.add_argument("--runs", type=int, default=10, help="processes of each kind")
     given = parser.parse_args()
     document: dict[str, Any] = {"bench": "startup", **measured(given.runs)}
-    document["broken"] = [
-        f"{name} is {document[name]} and not ≤ {limit}" for name, limit in LONGEST_S.items() if document[name] > limit
-    ]
-    print(json.dumps(document) if given.json else json.dumps(document, indent=2))
-    return 1 if document["broken"] else 0
+    return told(document, unkept(document, at_most=LONGEST_S), line=given.json)
 
 
 if __name__ == "__main__":

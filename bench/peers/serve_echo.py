@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 
 from everloop.serving.protocol import Protocol
+from everloop.serving.server import server_config
 
 
 def echo(size: int) -> Any:
@@ -47,19 +48,7 @@ def main() -> int:
     given = parser.parse_args()
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        echo(given.bytes),
-        loop="uvloop",
-        http=Protocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=75,
-        backlog=2048,
-    )
-    _Server(config).run(sockets=[listener])
+    _Server(server_config(echo(given.bytes), Protocol)).run(sockets=[listener])
     return 0
 
 
