@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import signal
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from threading import Event
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dies import dies_at
 from everloop import serving
 from everloop.project import Project
 from everloop.traffic import Mover, Spool, traffic_root
-
-
-def dies_at(point: str, arrival: int) -> Callable[[str], None]:
-    left = itertools.count(arrival, -1)
-
-    def crash(reached: str) -> None:
-        if reached == point and next(left) <= 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return crash
-
 
 if __name__ == "__main__":
     what, folder, point, arrival, *rest = sys.argv[1:]

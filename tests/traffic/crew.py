@@ -2,16 +2,15 @@
 
 import itertools
 import logging
-import os
 import random
 import resource
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from dies import dies_at
 from everloop.errors import EverloopError
 from traffic.world import World, batch, row
 
@@ -26,16 +25,6 @@ def record(world: World, seed: int) -> None:
             done = spool.append_predictions(batch(rows, answer=f"worker {seed}"))
             assert not done.conflicts
             print(" ".join(f"p{n}" for n in numbers), flush=True)
-
-
-def dies_at(point: str, arrival: int) -> Callable[[str], None]:
-    left = itertools.count(arrival, -1)
-
-    def crash(reached: str) -> None:
-        if reached == point and next(left) <= 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return crash
 
 
 def move(world: World, point: str, arrival: int) -> None:

@@ -5,7 +5,9 @@ import logging
 import polars as pl
 import pytest
 
+from everloop.clock import SystemClock
 from everloop.errors import TrafficError
+from everloop.traffic import Tail, pending
 
 from .world import START, World, batch, row, said
 
@@ -59,6 +61,16 @@ def test_a_damaged_database_is_set_aside_and_costs_other_slots_nothing(world: Wo
         assert mover.move_once().predictions == 1
     assert sorted(world.ids()) == ["b", "c"]
     assert [file.read_bytes()[:11] for file in world.spools.glob("damaged-*")] == [b"no database"]
+
+
+def test_whoever_reads_a_damaged_database_is_told_which_one_it_is(world: World) -> None:
+    world.spools.mkdir()
+    (world.spools / "slot-0.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(TrafficError, match=r"slot-0\.db cannot be read: file is not a database; where it is damaged"):
+        pending(world.spools)
+    tail = Tail(world.traffic, world.spools, "fraud", clock=SystemClock())
+    with pytest.raises(TrafficError, match=r"slot-0\.db cannot be read"):
+        tail.newest(1)
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,7 @@ class Status:
 def status(project: Project, ledger: Ledger, clock: Clock, *, model: str | None = None) -> Status:
     """How the project stands, or one model of it."""
     from everloop.serving import read_slots
+    from everloop.traffic import pending_rows
 
     chosen = sorted(project.models.values(), key=lambda one: one.name) if model is None else [project.model(model)]
     now = clock.now()
@@ -190,16 +191,10 @@ def status(project: Project, ledger: Ledger, clock: Clock, *, model: str | None 
         project=project.name,
         at=now,
         models=tuple(_model_status(ledger, one, now) for one in chosen),
-        pending=_pending(project),
+        pending=pending_rows(project.paths.spool),
         up=_holder(project.paths.lock),
         workers=workers,
     )
-
-
-def _pending(project: Project) -> int:
-    from everloop.traffic import pending_rows
-
-    return pending_rows(project.paths.spool) if project.paths.spool.is_dir() else 0
 
 
 def _holder(lock: Path) -> int | None:

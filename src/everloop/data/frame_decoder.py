@@ -18,11 +18,12 @@ from everloop.data.column import Column, polars_type
 from everloop.data.decoder import LONGEST_TEXT, Decoded, Decoder, RowProblem
 from everloop.data.event_time import UTC_US
 from everloop.data.translate import EVENT_TIME
+from everloop.ids import PREDICTION_ID
 
 __all__ = ["DecodedFrame", "FrameDecoder", "TableRows"]
 
 _EXACT: Final = 2**53  # beyond it a whole number and its float may lie on two sides of a bound
-_ID: Final = r"\A[A-Za-z0-9._:-]{1,64}\z"
+_ID: Final = rf"\A{PREDICTION_ID}\z"
 
 
 class TableRows(Sequence[dict[str, Any]]):

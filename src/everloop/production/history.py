@@ -24,7 +24,7 @@ from everloop.data import is_remote, local_files, scan
 from everloop.errors import ContractViolation, IdConflict, NotFound, UsageError
 from everloop.ledger import Fact, Ledger, TrafficImported
 from everloop.production.history_columns import HistoryColumns, SaidColumns, history_columns
-from everloop.production.history_rows import CHAPTER_ROWS, Chapter, Problem, chapters
+from everloop.production.history_rows import CHAPTER_ROWS, Chapter, HistoryReader, Problem
 from everloop.production.repeats import Repeats, repeats
 from everloop.project import Model, Project
 from everloop.traffic import Differing, ForgottenKeys, ImportLog, Sorted, traffic_root
@@ -134,7 +134,7 @@ class _Import:
     ) -> None:
         if is_remote(source):
             raise UsageError(f"{source} is not on this machine; copy it here first, so that it cannot change meanwhile")
-        self._project, self._ledger, self._clock = project, ledger, clock
+        self._ledger = ledger
         self._model, self._source, self._root = model, source, root
         self._told, self._crash, self._chapter_rows = told, crash, chapter_rows
         self._bundle: Bundle = BundleStore.of(project).load(ledger.version(model.name, version).bundle)
@@ -142,6 +142,17 @@ class _Import:
         columns = history_columns(lazy.collect_schema().names(), said, model=model, bundle=self._bundle, source=source)
         self.found = History(
             model=model.name, source=source, sha256=_sha256(source, root), version=version, columns=columns
+        )
+        self._reader = HistoryReader(
+            source=source,
+            root=root,
+            columns=columns,
+            model=model,
+            bundle=self._bundle,
+            version=version,
+            key=self.found.sha256[:16],
+            told=told,
+            clock=clock,
         )
         self._name = self._application()
         self._log = ImportLog(
@@ -196,19 +207,7 @@ class _Import:
         return repeats(scan(self._source, root=self._root).select(columns.read), columns.id)
 
     def _chapters(self, *, counted: bool = False) -> Iterator[Chapter]:
-        rows = chapters(
-            self._source,
-            self.found.columns,
-            model=self._model,
-            bundle=self._bundle,
-            version=self.found.version,
-            key=self.found.sha256[:16],
-            clock=self._clock,
-            told=self._told,
-            root=self._root,
-            chapter_rows=self._chapter_rows,
-        )
-        for chapter in rows:
+        for chapter in self._reader.chapters(self._chapter_rows):
             usable, forgotten = self._usable(chapter)
             if counted:
                 self.found.forgotten += forgotten

@@ -15,17 +15,18 @@ from everloop.bundle import Bundle
 from everloop.clock import Clock
 from everloop.data import EVENT_TIME, conform, scan, source_error, utc_times, violations
 from everloop.errors import ContractViolation
+from everloop.ids import PREDICTION_ID
 from everloop.production.history_columns import HistoryColumns
 from everloop.project import Model
 from everloop.tasks import get_task
-from everloop.traffic import prediction_rows
+from everloop.traffic import OUTCOMES, prediction_rows
 
-__all__ = ["CHAPTER_ROWS", "Chapter", "Problem", "chapters"]
+__all__ = ["CHAPTER_ROWS", "Chapter", "HistoryReader", "Problem"]
 
 CHAPTER_ROWS: Final = 4 * 65_536
 _BLOCK_ROWS: Final = 65_536
 _UTC: Final = pl.Datetime("us", "UTC")
-_ID: Final = r"^[A-Za-z0-9._:-]{1,64}$"
+_ID: Final = rf"\A{PREDICTION_ID}\z"
 _AHEAD: Final = timedelta(days=1)
 _FIRST: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 _YES: Final = ("1", "true", "t", "yes", "y", "positive")
@@ -68,30 +69,6 @@ class Chapter:
     problems: tuple[Problem, ...]
 
 
-def chapters(
-    source: str,
-    columns: HistoryColumns,
-    *,
-    model: Model,
-    bundle: Bundle,
-    version: int,
-    key: str,
-    clock: Clock,
-    told: str,
-    root: Path,
-    chapter_rows: int = CHAPTER_ROWS,
-) -> Iterator[Chapter]:
-    """The file's rows in order. key: what made-up ids begin with. told: the source of its outcomes.
-
-    Raises SourceError, and ContractViolation where not rows but a column is at fault.
-    """
-    reader = _Reader(columns, model, bundle, version, key=key, clock=clock, told=told, source=source)
-    first = 0
-    for number, block in enumerate(_blocks(source, columns.read, root, chapter_rows), start=1):
-        yield reader.chapter(block, number=number, first=first)
-        first += block.height
-
-
 def _blocks(source: str, names: Sequence[str], root: Path, rows: int) -> Iterator[pl.DataFrame]:
     lazy, held = scan(source, root=root).select(names), list[pl.DataFrame]()
     try:
@@ -108,46 +85,50 @@ def _blocks(source: str, names: Sequence[str], root: Path, rows: int) -> Iterato
         yield left
 
 
-class _Reader:
-    """Makes the log's rows of a file's."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryReader:
+    """Makes the log's rows of a file's. root: where `source` is seen from. version: whose answers they count as.
 
-    def __init__(
-        self,
-        columns: HistoryColumns,
-        model: Model,
-        bundle: Bundle,
-        version: int,
-        *,
-        key: str,
-        clock: Clock,
-        told: str,
-        source: str,
-    ) -> None:
-        self._columns = columns
-        self._model = model
-        self._bundle = bundle
-        self._version = version
-        self._key = key
-        self._clock = clock
-        self._now = clock.now()
-        self._told = told
-        self._source = source
-        self._task = get_task(bundle.manifest.task)
+    key: what made-up ids begin with. told: the source of its outcomes.
+    """
 
-    def chapter(self, block: pl.DataFrame, *, number: int, first: int) -> Chapter:
+    source: str
+    root: Path
+    columns: HistoryColumns
+    model: Model
+    bundle: Bundle
+    version: int
+    key: str
+    told: str
+    clock: Clock
+
+    def chapters(self, rows: int = CHAPTER_ROWS) -> Iterator[Chapter]:
+        """The file's rows in order, so many at a time.
+
+        Raises SourceError, and ContractViolation where not rows but a column is at fault.
+        """
+        first = 0
+        for number, block in enumerate(_blocks(self.source, self.columns.read, self.root, rows), start=1):
+            yield self._chapter(block, number, first, self.clock.now())
+            first += block.height
+
+    @property
+    def _decides(self) -> bool:
+        return get_task(self.bundle.manifest.task).decides
+
+    def _chapter(self, block: pl.DataFrame, number: int, first: int, now: datetime) -> Chapter:
         """The rows of a block that can be used, and what is wrong with the others."""
-        self._now = self._clock.now()
-        contract, names = self._bundle.contract, self._columns.contract
+        contract, names = self.bundle.contract, self.columns.contract
         given = block.select(pl.col(column).alias(name) for name, column in names.items())
         wrong, problems = self._broken(given, first)
         good = (~wrong).arg_true()
         typed = conform(given[good], contract, names=list(names))
         rest = block[good]
-        made, further, odd = self._made(rest, typed, good, first)
+        made, further, odd = self._made(rest, typed, good, first, now)
         keep = ~odd
         places = good.filter(keep) + first
         typed, made = typed.filter(keep), made.filter(keep)
-        outcomes, late = self._outcomes(rest.filter(keep), typed, made, places)
+        outcomes, late = self._outcomes(rest.filter(keep), typed, made, places, now)
         return Chapter(
             number=number,
             first=first,
@@ -161,7 +142,7 @@ class _Reader:
 
     def _broken(self, given: pl.DataFrame, first: int) -> tuple[pl.Series, list[Problem]]:
         """Which rows break the contract, and how, column by column."""
-        contract, names = self._bundle.contract, self._columns.contract
+        contract, names = self.bundle.contract, self.columns.contract
         wrong = pl.Series([False]).new_from_index(0, given.height)
         problems = []
         left, places = given, pl.Series(range(given.height), dtype=pl.Int64)
@@ -169,7 +150,7 @@ class _Reader:
             bad = pl.Series([False]).new_from_index(0, left.height)
             for one in found:
                 if not one.places:
-                    raise ContractViolation(f"{self._source} breaks the contract: {one.sentence}")
+                    raise ContractViolation(f"{self.source} breaks the contract: {one.sentence}")
                 at = pl.Series(one.places, dtype=pl.Int64)
                 bad = bad.scatter(at, True)
                 value = left[one.column][one.places[0]]
@@ -182,10 +163,10 @@ class _Reader:
         return wrong, problems
 
     def _made(
-        self, rest: pl.DataFrame, typed: pl.DataFrame, good: pl.Series, first: int
+        self, rest: pl.DataFrame, typed: pl.DataFrame, good: pl.Series, first: int, now: datetime
     ) -> tuple[pl.DataFrame, list[Problem], pl.Series]:
         """Rows of the log, what is wrong with some of them, and which these are."""
-        columns, problems = self._columns, list[Problem]()
+        columns, problems = self.columns, list[Problem]()
         odd = pl.Series([False]).new_from_index(0, rest.height)
 
         def refuse(bad: pl.Series, column: str, what: str) -> None:
@@ -201,14 +182,14 @@ class _Reader:
         ids = self._ids(rest, good, first)
         if columns.id is not None:
             refuse(~ids.str.contains(_ID), columns.id, "must hold 1 to 64 of A-Z a-z 0-9 . _ : -")
-        time = columns.contract[self._bundle.contract.only("time").name]  # type: ignore[union-attr]
+        time = columns.contract[self.bundle.contract.only("time").name]  # type: ignore[union-attr]
         times = typed[EVENT_TIME]
         refuse(times.is_null(), time, "holds no time")
         refuse((times < _FIRST).fill_null(False), time, "is before 1970")
-        refuse((times > self._now + _AHEAD).fill_null(False), time, "is yet to come")
+        refuse((times > now + _AHEAD).fill_null(False), time, "is yet to come")
         score = self._score(rest, refuse)
         decision = self._decision(rest, score, refuse)
-        held = typed.select(pl.exclude(EVENT_TIME, self._model.data.target))
+        held = typed.select(pl.exclude(EVENT_TIME, self.model.data.target))
         made = prediction_rows(
             ids=ids,
             event_time=times,
@@ -216,21 +197,21 @@ class _Reader:
             score=score,
             decision=decision,
             threshold=columns.threshold,
-            version=self._version,
-            recorded_at=self._now,
+            version=self.version,
+            recorded_at=now,
             inputs=held,
             features=pl.DataFrame(),
         )
         return made, problems, odd
 
     def _ids(self, rest: pl.DataFrame, good: pl.Series, first: int) -> pl.Series:
-        if self._columns.id is not None:
-            return rest[self._columns.id].cast(pl.String).alias("prediction_id")
+        if self.columns.id is not None:
+            return rest[self.columns.id].cast(pl.String).alias("prediction_id")
         numbered = pl.DataFrame({"row": good + first + 1})
-        return numbered.select(prediction_id=pl.format("{}-{}", pl.lit(self._key), "row")).to_series()
+        return numbered.select(prediction_id=pl.format("{}-{}", pl.lit(self.key), "row")).to_series()
 
     def _entity(self, rest: pl.DataFrame, typed: pl.DataFrame) -> pl.Series:
-        column, name = self._bundle.contract.only("entity"), self._columns.entity
+        column, name = self.bundle.contract.only("entity"), self.columns.entity
         if column is not None and column.name in typed.columns:
             return typed[column.name].cast(pl.String)
         if name is not None:
@@ -238,22 +219,22 @@ class _Reader:
         return pl.Series([None], dtype=pl.String).new_from_index(0, rest.height)
 
     def _score(self, rest: pl.DataFrame, refuse: Any) -> pl.Series:
-        name = self._columns.score
+        name = self.columns.score
         if not rest[name].dtype.is_numeric():
-            raise ContractViolation(f"{self._source}: the score {name!r} holds {rest[name].dtype}; numbers are needed")
+            raise ContractViolation(f"{self.source}: the score {name!r} holds {rest[name].dtype}; numbers are needed")
         score = rest[name].cast(pl.Float32)
         refuse(~score.is_finite(), name, "is missing or not finite")
-        if self._task.decides:
+        if self._decides:
             refuse(((score < 0) | (score > 1)).fill_null(False), name, "is no score between 0 and 1")
         return score
 
     def _decision(self, rest: pl.DataFrame, score: pl.Series, refuse: Any) -> pl.Series:
         """Booleans; null where nothing is decided."""
-        name = self._columns.decision
-        if not self._task.decides:
+        name = self.columns.decision
+        if not self._decides:
             return pl.Series([None], dtype=pl.Boolean).new_from_index(0, rest.height)
         if name is None:
-            return score >= np.float32(self._columns.threshold or 0.0)
+            return score >= np.float32(self.columns.threshold or 0.0)
         found = self._decided(rest[name])
         refuse(found.is_null(), name, f"does not say {self._words()} (--positive VALUE says which value is yes)")
         return found
@@ -263,31 +244,31 @@ class _Reader:
             return values
         words = values.cast(pl.Int64, strict=False) if values.dtype.is_float() else values
         texts = words.cast(pl.String)
-        if self._columns.positive is not None:
-            return texts == self._columns.positive
-        yes = [*_YES, self._model.positive_label.lower()]
-        no = [*_NO, self._model.negative_label.lower()]
+        if self.columns.positive is not None:
+            return texts == self.columns.positive
+        yes = [*_YES, self.model.positive_label.lower()]
+        no = [*_NO, self.model.negative_label.lower()]
         lower = texts.str.to_lowercase().to_frame("said")
         decided = pl.when(pl.col("said").is_in(yes)).then(True).when(pl.col("said").is_in(no)).then(False)
         return lower.select(decided).to_series()
 
     def _words(self) -> str:
-        return f"{self._model.positive_label} or {self._model.negative_label}, 1 or 0"
+        return f"{self.model.positive_label} or {self.model.negative_label}, 1 or 0"
 
     def _outcomes(
-        self, rest: pl.DataFrame, typed: pl.DataFrame, made: pl.DataFrame, places: pl.Series
+        self, rest: pl.DataFrame, typed: pl.DataFrame, made: pl.DataFrame, places: pl.Series, now: datetime
     ) -> tuple[pl.DataFrame, list[Problem]]:
         """What turned out to be true, observed when the file says, else when it was due, and at the latest now."""
-        target, columns = self._model.data.target, self._columns
+        target, columns = self.model.data.target, self.columns
         if columns.outcome is None:
-            return _no_outcomes(), []
-        values, due = typed[target], typed[EVENT_TIME] + self._model.outcome.delay
-        now = pl.Series([self._now], dtype=_UTC).new_from_index(0, len(due))
-        due = due.zip_with(due <= self._now, now)
+            return OUTCOMES.empty, []
+        values, due = typed[target], typed[EVENT_TIME] + self.model.outcome.delay
+        recorded_at = pl.Series([now], dtype=_UTC).new_from_index(0, len(due))
+        due = due.zip_with(due <= now, recorded_at)
         problems = []
         if columns.observed_at is not None:
-            seen = utc_times(rest[columns.observed_at], self._bundle.contract)
-            ahead = (seen > self._now).fill_null(False).arg_true()
+            seen = utc_times(rest[columns.observed_at], self.bundle.contract)
+            ahead = (seen > now).fill_null(False).arg_true()
             if len(ahead):
                 problems.append(
                     Problem(
@@ -307,23 +288,14 @@ class _Reader:
                 "value": values.cast(pl.String),
                 "number": None if values.dtype == pl.String else number,
                 "observed_at": due,
-                "recorded_at": now,
-                "source": pl.Series([self._told]).new_from_index(0, len(due)),
+                "recorded_at": recorded_at,
+                "source": pl.Series([self.told]).new_from_index(0, len(due)),
                 "entity": None,
                 "event_time": None,
             },
             schema_overrides={"number": pl.Float64, "entity": pl.String, "event_time": _UTC},
         )
-        known = values.is_not_null() & (due <= self._now)
+        known = values.is_not_null() & (due <= now)
         if values.dtype.is_float():
             known = known & values.is_finite().fill_null(False)
         return frame.filter(known), problems
-
-
-def _no_outcomes() -> pl.DataFrame:
-    return pl.DataFrame(
-        schema={
-            "prediction_id": pl.String, "name": pl.String, "value": pl.String, "number": pl.Float64,
-            "observed_at": _UTC, "recorded_at": _UTC, "source": pl.String, "entity": pl.String, "event_time": _UTC,
-        }
-    )  # fmt: skip

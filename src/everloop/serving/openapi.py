@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from everloop.data import Column, Contract
+from everloop.ids import PREDICTION_ID
 from everloop.serving.api_words import COMMON, HEADERS, PARAMETERS, PROBLEMS, key_problems, problem_responses, reference
 from everloop.serving.callers import need_of
 from everloop.serving.examples import ID, example_outcome, example_row, example_told_by_entity, example_value
@@ -28,7 +29,7 @@ _INT: Final = {"minimum": -(2**63), "maximum": 2**63 - 1}
 _TYPES: Final = {"float": "number", "int": "integer", "bool": "boolean", "string": "string", "datetime": "string"}
 _ID: Final = {
     "type": ["string", "integer", "null"],
-    "pattern": "^[A-Za-z0-9._:-]{1,64}$",
+    "pattern": f"^{PREDICTION_ID}$",
     "description": "Yours; a UUIDv7 where it is left out. The same id with the same row gets the recorded answer.",
 }
 _PAGES: Final[Mapping[str, tuple[str, str, str, str]]] = {

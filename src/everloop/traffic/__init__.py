@@ -13,11 +13,11 @@ from everloop.traffic.log import Absent, AnsweredRows, TrafficLog, known_rows
 from everloop.traffic.mover import CRASH_POINTS, Moved, Mover, Stop
 from everloop.traffic.old_days import TrafficDay, remove_days, traffic_days
 from everloop.traffic.overview import TableBooks, TrafficBooks, traffic_books
-from everloop.traffic.pending import Pending, pending
+from everloop.traffic.pending import Pending, pending, pending_rows
 from everloop.traffic.place import TrafficRoot, traffic_root
 from everloop.traffic.records import InputColumns, OutcomeRecord, PredictionBatch, row_digest, row_digests
-from everloop.traffic.spool import SPOOL_CRASH_POINTS, Answered, Durability, Recorded, Spool, pending_rows
-from everloop.traffic.spooled import Kind
+from everloop.traffic.spool import SPOOL_CRASH_POINTS, Answered, Durability, Recorded, Spool
+from everloop.traffic.tables import OUTCOMES, Kind
 from everloop.traffic.tail import Tail, TailRow
 from everloop.traffic.windows import Window, windows
 
@@ -26,6 +26,7 @@ __all__ = [
     "FORGET_POINTS",
     "IMPORTED",
     "IMPORT_POINTS",
+    "OUTCOMES",
     "SPOOL_CRASH_POINTS",
     "Absent",
     "Answered",

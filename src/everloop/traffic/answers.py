@@ -41,6 +41,10 @@ class Answered(NamedTuple):
     answer: bytes
     layout: str
 
+    def is_of(self, digest: bytes, layout: str) -> bool:
+        """Whether it was the answer to this row. Read by another contract, a row cannot be told from itself."""
+        return self.digest == digest or self.layout != layout
+
 
 class _Answers(msgspec.Struct, frozen=True, array_like=True):
     """A block of answers as it lies in the spool; row for row as the block of predictions with its number."""

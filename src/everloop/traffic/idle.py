@@ -27,8 +27,6 @@ class IdleSpool:
 
 def idle_spools(folder: Path, *, now: datetime) -> list[IdleSpool]:
     """Those of a folder, by slot. One that still answers for ids (48 hours) is none of them, nor is a damaged one."""
-    if not folder.is_dir():
-        return []
     found = [_idle(folder, path) for path in databases(folder) if not is_held(folder, path)]
     horizon = now - timedelta(seconds=KEEP_S)
     return [one for one in found if one is not None and one.since <= horizon]

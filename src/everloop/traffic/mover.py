@@ -15,13 +15,10 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self
-
-import polars as pl
 
 from everloop.clock import Clock, to_us
 from everloop.errors import AlreadyRunning, IntegrationError, StorageFull, TrafficError, no_room
@@ -29,18 +26,13 @@ from everloop.traffic.compaction import compact
 from everloop.traffic.delta import DeltaLog
 from everloop.traffic.moving import alone_with_the_tables
 from everloop.traffic.place import TrafficRoot, tables_of
-from everloop.traffic.records import decode_outcomes, decode_predictions
-from everloop.traffic.spool import APPEND_LOCK, KEEP_ROWS, KEEP_S, Durability, connect, databases, file_lock, is_held
-from everloop.traffic.tables import OUTCOMES, PREDICTIONS, fit, open_table
+from everloop.traffic.records import DECODE
+from everloop.traffic.spool import KEEP_ROWS, KEEP_S, Durability, among_appends, connect, databases, is_held
+from everloop.traffic.tables import TABLES, fit, open_table
 
 __all__ = ["CRASH_POINTS", "Moved", "Mover", "Stop"]
 
 CRASH_POINTS: Final = ("read", "files written", "committed", "first spool deleted", "deleted", "compacted")
-_DECODE: Final[dict[str, Callable[[Sequence[bytes]], pl.DataFrame]]] = {
-    "predictions": decode_predictions,
-    "outcomes": decode_outcomes,
-}
-_TABLES: Final = {"predictions": PREDICTIONS, "outcomes": OUTCOMES}
 # One commit takes at most this much of a backlog into memory.
 _COMMIT_BYTES: Final = 64 * 1024 * 1024
 _WAL_BYTES: Final = 64 * 1024 * 1024
@@ -114,14 +106,14 @@ class _Source:
         which = "SELECT seq FROM block WHERE model = ? AND kind = ? AND seq <= ? ORDER BY seq LIMIT ?"
         gone = _DELETE_BLOCKS
         while gone == _DELETE_BLOCKS:
-            with self._among_appends(), self.connection as tx:
+            with among_appends(self.path), self.connection as tx:
                 asked = (model, kind, up_to, _DELETE_BLOCKS)
                 gone = tx.execute(f"DELETE FROM block WHERE seq IN ({which})", asked).rowcount  # noqa: S608
             time.sleep(_BREATH_S)
 
     def forget(self, *, before_us: int, keep_rows: int) -> None:
         """Let go of answers beyond the horizon, a few at a time so that the worker never waits for long."""
-        with self._among_appends(), self.connection as tx:
+        with among_appends(self.path), self.connection as tx:
             (surplus,) = tx.execute("SELECT coalesce(sum(rows), 0) FROM answered").fetchone()
             surplus -= keep_rows
             last = 0
@@ -140,12 +132,8 @@ class _Source:
         wal = self.path.with_name(f"{self.path.name}-wal")
         if wal.exists() and wal.stat().st_size > _WAL_BYTES:
             self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            with self._among_appends():
+            with among_appends(self.path):
                 self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-    def _among_appends(self) -> AbstractContextManager[None]:
-        """In turn with who records: a queue of the kernel's, where SQLite's own waiting sleeps ever longer."""
-        return file_lock(self.path.with_name(APPEND_LOCK))
 
 
 class Mover:
@@ -279,7 +267,7 @@ class Mover:
         """
         names = tables_of(self._traffic)
         with alone_with_the_tables(self._spool):
-            return sum(self._compacted(model, kind) for model, kind in names if kind in _TABLES)
+            return sum(self._compacted(model, kind) for model, kind in names if kind in TABLES)
 
     def _compacted(self, model: str, kind: str) -> int:
         table = self._table(model, kind)
@@ -313,7 +301,7 @@ class Mover:
         table = self._tables.get((model, kind))
         if table is None:
             table = self._tables[model, kind] = open_table(
-                self._traffic, model, _TABLES[kind], flush=self._durability == "full"
+                self._traffic, model, TABLES[kind], flush=self._durability == "full"
             )
         return table
 
@@ -352,7 +340,7 @@ class Mover:
         if not bodies:
             return 0
         self._crash("read")
-        frame = fit(_DECODE[kind](bodies), table)
+        frame = fit(DECODE[kind](bodies), table)
         files = table.write(frame)
         self._crash("files written")
         table.commit(add=files, transactions=last)

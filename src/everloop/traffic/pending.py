@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from everloop.traffic.records import recorded_at_us
-from everloop.traffic.spool import connect, databases
+from everloop.traffic.spool import read_each
 
-__all__ = ["Pending", "pending"]
+__all__ = ["Pending", "pending", "pending_rows"]
 
 _COUNT: Final = "SELECT coalesce(sum(rows), 0), coalesce(sum(length(body)), 0) FROM block"
 _OLDEST: Final = "SELECT substr(body, 1, 32) FROM block ORDER BY seq LIMIT 1"
@@ -30,16 +31,22 @@ class Pending:
 
 def pending(folder: Path) -> Pending:
     """What waits in the spools of `folder`; nothing once the mover has caught up."""
-    rows, size_bytes = 0, 0
-    oldest: list[int] = []
-    for path in databases(folder) if folder.is_dir() else []:
-        try:
-            connection = connect(path, durability="process", read_only=True)
-        except FileNotFoundError:  # taken away since it was listed
-            continue
-        with closing(connection):
-            own_rows, own_bytes = connection.execute(_COUNT).fetchone()
-            first = connection.execute(_OLDEST).fetchone()
-        rows, size_bytes = rows + own_rows, size_bytes + own_bytes
-        oldest += [] if first is None else [recorded_at_us(first[0])]
-    return Pending(rows=rows, size_bytes=size_bytes, oldest_us=min(oldest, default=None))
+    found = list(read_each(folder, _waiting))
+    oldest = [recorded_at_us(head) for _, _, head in found if head is not None]
+    return Pending(
+        rows=sum(rows for rows, _, _ in found),
+        size_bytes=sum(size_bytes for _, size_bytes, _ in found),
+        oldest_us=min(oldest, default=None),
+    )
+
+
+def pending_rows(folder: Path) -> int:
+    """Rows of all the spools in a folder that are not in the log yet; none once the mover has caught up."""
+    return pending(folder).rows
+
+
+def _waiting(spool: sqlite3.Connection) -> Iterator[tuple[int, int, bytes | None]]:
+    """Rows, bytes, and the head of the oldest block."""
+    rows, size_bytes = spool.execute(_COUNT).fetchone()
+    first = spool.execute(_OLDEST).fetchone()
+    yield rows, size_bytes, None if first is None else first[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Final
@@ -22,6 +22,7 @@ import polars as pl
 from everloop.errors import TrafficError
 
 __all__ = [
+    "DECODE",
     "InputColumns",
     "OutcomeRecord",
     "PredictionBatch",
@@ -362,6 +363,13 @@ def decode_outcomes(blocks: Sequence[bytes]) -> pl.DataFrame:
             "event_time": pl.Int64,
         },
     ).with_columns(pl.col("observed_at", "recorded_at", "event_time").cast(pl.Datetime("us", "UTC")))
+
+
+DECODE: Final[Mapping[str, Callable[[Sequence[bytes]], pl.DataFrame]]] = {
+    "predictions": decode_predictions,
+    "outcomes": decode_outcomes,
+}
+"""By kind: blocks → the rows of its table, in order. Raises TrafficError for what is no block."""
 
 
 def predictions_without(body: bytes, entity: str) -> tuple[bytes | None, list[str]]:

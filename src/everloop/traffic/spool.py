@@ -21,12 +21,12 @@ import logging
 import os
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,9 +37,10 @@ from everloop.traffic.answers import ANSWERS_SCHEMA, Answered, Answers, encode_a
 from everloop.traffic.known_ids import places_of
 from everloop.traffic.records import OutcomeRecord, PredictionBatch, encode_outcomes, encode_predictions
 
-__all__ = ["SPOOL_CRASH_POINTS", "Answered", "Durability", "Recorded", "Spool", "file_lock", "pending_rows"]
+__all__ = ["SPOOL_CRASH_POINTS", "Answered", "Durability", "Recorded", "Spool", "file_lock"]
 
 Durability = Literal["process", "full"]
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 KEEP_S: Final = 48 * 3600.0
 KEEP_ROWS: Final = 2_000_000
@@ -273,8 +274,7 @@ class Spool:
             if before is None:
                 fresh.append(row)
                 known[prediction_id] = Answered(digest, batch.answers[row], batch.layout)
-            elif before.digest == digest or before.layout != batch.layout:
-                # read by another contract, a row cannot be told from itself: it is taken for the one that was answered
+            elif before.is_of(digest, batch.layout):
                 earlier[row] = before.answer
             else:
                 conflicts[row] = IdConflict(
@@ -346,23 +346,32 @@ def _set_aside_if_damaged(path: Path) -> None:
                 path.with_name(f"{path.name}{end}").rename(f"{aside}{end}")
 
 
-def pending_rows(folder: Path) -> int:
-    """Rows of all the spools in a folder that are not in the log yet; none once the mover has caught up."""
-    if not folder.is_dir():
-        return 0
-    rows = 0
+def read_each(folder: Path, read: Callable[[sqlite3.Connection], Iterable[_T]]) -> Iterator[_T]:
+    """What `read` finds in each slot's database, opened to read only, one after the other.
+
+    Raises TrafficError where one cannot be read.
+    """
     for path in databases(folder):
         try:
-            connection = connect(path, durability="process", read_only=True)
+            with closing(connect(path, durability="process", read_only=True)) as connection:
+                yield from read(connection)
         except FileNotFoundError:  # taken away since it was listed
             continue
-        with closing(connection):
-            rows += connection.execute("SELECT coalesce(sum(rows), 0) FROM block").fetchone()[0]
-    return rows
+        except sqlite3.DatabaseError as error:
+            raise TrafficError(
+                f"{path} cannot be read: {error}; where it is damaged, the endpoint sets it aside when it starts again"
+            ) from error
+
+
+def among_appends(path: Path) -> AbstractContextManager[None]:
+    """In turn with who records to this database: a queue of the kernel's, where SQLite's waiting sleeps ever longer."""
+    return file_lock(path.with_name(APPEND_LOCK))
 
 
 def databases(folder: Path) -> list[Path]:
-    """The slots' databases, by number."""
+    """The slots' databases, by number; none where there is no folder."""
+    if not folder.is_dir():
+        return []
     found = [
         entry.name for entry in os.scandir(folder) if entry.name.startswith("slot-") and entry.name.endswith(".db")
     ]

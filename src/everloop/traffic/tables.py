@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import polars as pl
 
@@ -14,7 +14,9 @@ from everloop.errors import TrafficError
 from everloop.traffic.delta import DeltaLog
 from everloop.traffic.place import FolderPlace, StoredPlace, TablePlace, TrafficRoot
 
-__all__ = ["OUTCOMES", "PREDICTIONS", "Table", "fit", "open_table"]
+__all__ = ["OUTCOMES", "PREDICTIONS", "TABLES", "Kind", "Table", "fit", "open_table"]
+
+Kind = Literal["predictions", "outcomes"]
 
 _UTC: Final[pl.DataType] = pl.Datetime("us", "UTC")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -38,6 +40,11 @@ class Table:
     time: str
     partition: str
     schema: pl.Schema
+
+    @property
+    def empty(self) -> pl.DataFrame:
+        """No rows, as they are before their partition is known."""
+        return pl.DataFrame(schema={name: dtype for name, dtype in self.schema.items() if name != self.partition})
 
 
 def _schema(columns: Mapping[str, pl.DataType | type[pl.DataType]]) -> pl.Schema:
@@ -86,6 +93,8 @@ OUTCOMES: Final = Table(
         }
     ),
 )
+TABLES: Final[Mapping[str, Table]] = {"predictions": PREDICTIONS, "outcomes": OUTCOMES}
+"""By kind."""
 
 
 def open_table(root: TrafficRoot, model: str, table: Table, *, flush: bool = False) -> DeltaLog:

@@ -15,8 +15,8 @@ from everloop.clock import Clock, SystemClock, to_us
 from everloop.errors import TrafficError
 from everloop.traffic.delta import DataFile, DeltaLog
 from everloop.traffic.place import TrafficRoot
-from everloop.traffic.spooled import Kind, SpoolPlaces, last_blocks, waiting_rows, waiting_since
-from everloop.traffic.tables import OUTCOMES, PREDICTIONS, open_table
+from everloop.traffic.spooled import SpoolPlaces, last_blocks, waiting_rows, waiting_since
+from everloop.traffic.tables import TABLES, Kind, open_table
 
 __all__ = ["Tail", "TailRow"]
 
@@ -49,8 +49,7 @@ class Tail:
         self._spool = spool
         self._model = model
         self._kinds = tuple(kinds)
-        tables = {"predictions": PREDICTIONS, "outcomes": OUTCOMES}
-        self._logs: dict[Kind, DeltaLog] = {kind: open_table(root, model, tables[kind]) for kind in self._kinds}
+        self._logs: dict[Kind, DeltaLog] = {kind: open_table(root, model, TABLES[kind]) for kind in self._kinds}
         # A file holds nothing that was recorded after it was added, where both times are of one clock.
         self._dated = isinstance(clock, SystemClock)
         self._seen: dict[Kind, SpoolPlaces] = {}
