@@ -28,6 +28,7 @@ from everloop.data import EVENT_TIME, Baseline, Column, Contract, FeatureTree
 from everloop.ledger import Ledger, VersionRegistered
 from everloop.project import Project, Rate, Scope
 from everloop.rollout import deploy
+from everloop.traffic import Moved, Mover, TrafficLog
 
 FOLDER = "payments"
 CONTRACT = Contract(
@@ -52,20 +53,34 @@ objective: average_precision
 
 def graph(weights: list[float], bias: float) -> bytes:
     """A logistic score that is the same alone and among others; what is missing counts as 0."""
-    missing = helper.make_node("IsNaN", ["input"], ["missing"])
-    filled = helper.make_node("Where", ["missing", "zero", "input"], ["filled"])
-    product = helper.make_node("Mul", ["filled", "weights"], ["product"])
-    total = helper.make_node("ReduceSum", ["product", "axis"], ["total"], keepdims=0)
-    shifted = helper.make_node("Add", ["total", "bias"], ["shifted"])
-    score = helper.make_node("Sigmoid", ["shifted"], ["score"])
+    nodes = [
+        *weighed("total"),
+        helper.make_node("Add", ["total", "bias"], ["shifted"]),
+        helper.make_node("Sigmoid", ["shifted"], ["score"]),
+    ]
+    return onnx_of(nodes, weights, bias=np.array([bias], np.float32))
+
+
+def weighed(name: str) -> list[Any]:
+    """Nodes that give the sum of weights × values; what is missing counts as 0."""
+    return [
+        helper.make_node("IsNaN", ["input"], ["missing"]),
+        helper.make_node("Where", ["missing", "zero", "input"], ["filled"]),
+        helper.make_node("Mul", ["filled", "weights"], ["product"]),
+        helper.make_node("ReduceSum", ["product", "axis"], [name], keepdims=0),
+    ]
+
+
+def onnx_of(nodes: list[Any], weights: list[float], **constants: np.ndarray) -> bytes:
+    """The graph of these nodes from `input` to `score`."""
     constants = {
         "zero": np.zeros(1, np.float32),
         "weights": np.array([weights], np.float32),
         "axis": np.array([1], np.int64),
-        "bias": np.array([bias], np.float32),
+        **constants,
     }
     made = helper.make_graph(
-        [missing, filled, product, total, shifted, score],
+        nodes,
         "score",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, [None, len(weights)])],
         [helper.make_tensor_value_info("score", TensorProto.FLOAT, [None])],
@@ -81,6 +96,21 @@ def baseline() -> Baseline:
     times = [start + timedelta(hours=hour) for hour in range(96)]
     frame = pl.DataFrame({EVENT_TIME: times, "amount": [float(hour % 7) for hour in range(96)]})
     return Baseline.build(frame.with_columns(pl.col(EVENT_TIME).dt.cast_time_unit("us")), window=timedelta(days=1))
+
+
+def parts_of(contract: Contract, onnx: bytes, **named: str) -> BundleParts:
+    """A bundle of this graph. named: the model, its target, and what its decisions are called."""
+    return BundleParts(
+        graph=onnx,
+        features=FeatureTree.of(contract),
+        contract=contract,
+        baseline=baseline(),
+        threshold=0.5,
+        metrics={"recall": 0.8},
+        spec_hash="h",
+        learner="logistic",
+        **named,
+    )
 
 
 @dataclass
@@ -106,22 +136,10 @@ class Place:
         )
 
     def bundle(self, *, bias: float = -2.0, contract: Contract = CONTRACT) -> str:
-        features = FeatureTree.of(contract)
-        parts = BundleParts(
-            graph=graph([0.02, -0.3, 0.5][: len(features.names)] + [0.1] * (len(features.names) - 3), bias),
-            features=features,
-            contract=contract,
-            baseline=baseline(),
-            threshold=0.5,
-            metrics={"recall": 0.8},
-            spec_hash="h",
-            model="fraud",
-            learner="logistic",
-            target="fraud",
-            positive="fraud",
-            negative="not_fraud",
-        )
-        return self.store.write(parts)
+        width = len(FeatureTree.of(contract).names)
+        weights = [0.02, -0.3, 0.5][:width] + [0.1] * (width - 3)
+        named = {"model": "fraud", "target": "fraud", "positive": "fraud", "negative": "not_fraud"}
+        return self.store.write(parts_of(contract, graph(weights, bias), **named))
 
     def version(self, *, bias: float = -2.0, contract: Contract = CONTRACT) -> int:
         payload = VersionRegistered(
@@ -252,3 +270,15 @@ def wait_until(condition: Callable[[], bool], *, within_s: float = 20.0) -> floa
         assert time.monotonic() - began < within_s, "it did not happen in time"
         pause.wait(0.02)
     return time.monotonic() - began
+
+
+def logged(place: Place, *, like: str = "") -> pl.DataFrame:
+    """The log after everything was moved; of the ids that begin so."""
+    paths = place.project.paths
+    with Mover.open(spool=paths.spool, traffic=paths.traffic, clock=SystemClock()) as mover:
+        while mover.move_once() != Moved():
+            pass
+    log = TrafficLog(paths.traffic, "fraud")
+    seen = log.predictions().collect()
+    assert log.count()[0] == len(seen), "each row is in the log once"
+    return seen.filter(pl.col("prediction_id").str.starts_with(like))

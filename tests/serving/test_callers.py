@@ -343,15 +343,15 @@ def test_a_lane_that_only_asks_whether_takes_and_counts_as_the_other_does() -> N
     callers = Callers(required=True, refused=refused.append, now_s=lambda: 0.0)
     text, one = state("predict", rate="2/s")
     callers.know([one])
-    assert [callers.admits(bearer(text), "predict") for _ in range(3)] == [True, True, False]
-    assert not callers.admits(bearer(text), "outcomes")
-    assert not callers.admits([], "predict")
+    assert [callers.admitted(bearer(text), "predict")[0] for _ in range(3)] == [True, True, False]
+    assert not callers.admitted(bearer(text), "outcomes")[0]
+    assert not callers.admitted([], "predict")[0]
     assert refused == [], "the lane that tells the problem counts it"
     with pytest.raises(Problem, match="used up its rate"):
         callers.admit(bearer(text), "predict")
     assert refused == ["too-many-requests"]
-    assert callers.admits([], None)
-    assert Callers(required=False).admits([], "operate")
+    assert callers.admitted([], None)[0]
+    assert Callers(required=False).admitted([], "operate")[0]
 
 
 def test_nothing_that_guesses_bring_is_kept() -> None:

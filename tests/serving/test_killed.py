@@ -20,12 +20,12 @@ import polars as pl
 import psutil
 import pytest
 
-from everloop.clock import SystemClock
-from everloop.traffic import CRASH_POINTS, SPOOL_CRASH_POINTS, Moved, Mover, TrafficLog
-from tests.serving.place import Place, row
+from everloop.traffic import CRASH_POINTS, SPOOL_CRASH_POINTS
+from tests.serving.place import Place, logged, row, wait_until
 
 DYING = str(Path(__file__).with_name("dying.py"))
 MOVER = [sys.executable, "-m", "everloop.control.mover_process", "--project"]
+_WITHIN_S = 40.0
 _MOVED = [point for point in CRASH_POINTS if point != "compacted"]  # that takes many files
 
 
@@ -123,26 +123,14 @@ def _children(pid: int) -> list[psutil.Process]:
         return []
 
 
-def until(condition: object, *, within_s: float = 40.0) -> None:
-    end = time.monotonic() + within_s
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
-
-
 def hold_the_law(place: Place, told: Told) -> None:
-    paths = place.project.paths
-    with Mover.open(spool=paths.spool, traffic=paths.traffic, clock=SystemClock()) as mover:
-        while mover.move_once() != Moved():
-            pass
-    log = TrafficLog(paths.traffic, "fraud")
-    seen = log.predictions().collect()
-    assert log.count()[0] == len(seen) == seen["prediction_id"].n_unique(), "each prediction is there once"
+    seen = logged(place)
+    assert len(seen) == seen["prediction_id"].n_unique(), "each prediction is there once"
     scores = dict(zip(seen["prediction_id"], seen["score"], strict=True))
     assert set(told.predictions) <= set(scores), "what was acknowledged is there"
     for one, answer in told.predictions.items():
         assert json.loads(answer)["score"] == pytest.approx(scores[one], abs=1e-7), "as it was answered"
-    outcomes = pl.read_delta(str(paths.traffic / "fraud" / "outcomes"))
+    outcomes = pl.read_delta(str(place.project.paths.traffic / "fraud" / "outcomes"))
     found = dict(zip(outcomes["prediction_id"], outcomes["number"], strict=True))
     assert {one: found.get(one) for one in told.outcomes} == {one: float(true) for one, true in told.outcomes.items()}
 
@@ -159,10 +147,13 @@ def test_a_worker_that_dies_at_a_point_has_lost_and_doubled_nothing(place: Place
     with Teller(port) as teller:
         for arrival in (1, 40):
             with running(sys.executable, DYING, "endpoint", root, point, arrival, port) as dying:
-                until(lambda: dying.poll() is not None)
+                wait_until(lambda: dying.poll() is not None, within_s=_WITHIN_S)
         told = len(teller.told.predictions)
         with running(sys.executable, "-m", "everloop.serving", "--project", root, "--port", port):
-            until(lambda: len(teller.told.predictions) > told + 100 and len(teller.told.outcomes) > 100)
+            wait_until(
+                lambda: len(teller.told.predictions) > told + 100 and len(teller.told.outcomes) > 100,
+                within_s=_WITHIN_S,
+            )
     assert not teller.wrong
     hold_the_law(place, teller.told)
 
@@ -177,7 +168,7 @@ def test_a_mover_that_dies_at_a_point_under_load_has_lost_and_doubled_nothing(pl
     ):
         for arrival in (1, 3):
             with running(sys.executable, DYING, "mover", root, point, arrival) as dying:
-                until(lambda: dying.poll() is not None)
+                wait_until(lambda: dying.poll() is not None, within_s=_WITHIN_S)
     assert not teller.wrong
     hold_the_law(place, teller.told)
 
@@ -192,7 +183,7 @@ def killed(place: Place, rounds: int) -> None:
             with running(*serve) as supervisor, running(*MOVER, root) as mover:
                 while left:
                     told = len(teller.told.predictions)
-                    until(lambda: len(teller.told.predictions) > told + 30 or teller.wrong)  # noqa: B023
+                    wait_until(lambda: len(teller.told.predictions) > told + 30 or teller.wrong, within_s=_WITHIN_S)  # noqa: B023
                     time.sleep(chance.random() * 0.05)  # at any moment
                     left -= 1
                     workers = _children(supervisor.pid)
@@ -202,7 +193,9 @@ def killed(place: Place, rounds: int) -> None:
                     else:
                         (mover if victim == "mover" else supervisor).kill()
                         break
-            until(lambda: is_free(port))  # who lost their supervisor answer what they took, and end
+            wait_until(
+                lambda: is_free(port), within_s=_WITHIN_S
+            )  # who lost their supervisor answer what they took, and end
     assert not teller.wrong
     hold_the_law(place, teller.told)
 

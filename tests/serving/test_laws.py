@@ -15,11 +15,10 @@ from pathlib import Path
 
 import httpx
 import msgspec
-import polars as pl
 import psutil
 import pytest
 
-from everloop.clock import SimulatedClock, SystemClock
+from everloop.clock import SimulatedClock
 from everloop.data import Column
 from everloop.ids import content_id
 from everloop.ledger import VersionRegistered
@@ -38,8 +37,7 @@ from everloop.rollout import (
     start,
 )
 from everloop.serving import read_counters, read_slots
-from everloop.traffic import Moved, Mover, TrafficLog
-from tests.serving.place import CONTRACT, Endpoint, Place, endpoint, row, wait_until
+from tests.serving.place import CONTRACT, Endpoint, Place, endpoint, logged, row, wait_until
 
 
 @dataclass
@@ -100,18 +98,6 @@ class Load:
 
 class Answered(msgspec.Struct):
     results: list[msgspec.Raw]
-
-
-def logged(place: Place, *, like: str = "") -> pl.DataFrame:
-    """The log after everything was moved; of the ids that begin so."""
-    paths = place.project.paths
-    with Mover.open(spool=paths.spool, traffic=paths.traffic, clock=SystemClock()) as mover:
-        while mover.move_once() != Moved():
-            pass
-    log = TrafficLog(paths.traffic, "fraud")
-    seen = log.predictions().collect()
-    assert log.count()[0] == len(seen), "each row is in the log once"
-    return seen.filter(pl.col("prediction_id").str.starts_with(like))
 
 
 def shadow(place: Place, challenger: int, *, share: float = 0.0, salt: str = "salt") -> Rollout:

@@ -11,7 +11,7 @@ import httpx
 import msgspec
 import pytest
 
-from everloop.bundle import BundleParts, BundleStore
+from everloop.bundle import BundleStore
 from everloop.clock import SystemClock
 from everloop.data import Column, Contract, FeatureTree
 from everloop.ledger import Ledger, VersionRegistered
@@ -23,8 +23,8 @@ from everloop.serving.counters import Counters
 from everloop.serving.pipeline import Pipeline
 from everloop.serving.watcher import Watcher
 from everloop.traffic import Spool, TrafficLog
-from tests.serving.place import MODEL_YAML, Endpoint, Place, baseline, endpoint, graph, row, wait_until
-from tests.serving.test_laws import Load, logged
+from tests.serving.place import MODEL_YAML, Endpoint, Place, endpoint, graph, logged, parts_of, row, wait_until
+from tests.serving.test_laws import Load
 from tests.serving.test_overload import Caller, posted
 
 LOGINS = Contract(
@@ -59,21 +59,8 @@ class Models(Place):
 
     def logins(self, *, bias: float) -> int:
         """A new champion of the second model."""
-        features = FeatureTree.of(LOGINS)
-        parts = BundleParts(
-            graph=graph([0.5] * len(features.names), bias),
-            features=features,
-            contract=LOGINS,
-            baseline=baseline(),
-            threshold=0.5,
-            metrics={"recall": 0.8},
-            spec_hash="h",
-            model="logins",
-            learner="logistic",
-            target="stolen",
-            positive="stolen",
-            negative="own",
-        )
+        onnx = graph([0.5] * len(FeatureTree.of(LOGINS).names), bias)
+        parts = parts_of(LOGINS, onnx, model="logins", target="stolen", positive="stolen", negative="own")
         said = VersionRegistered(model="logins", bundle=self.store.write(parts), run="r-1", spec="s1", spec_hash="h")
         version, _ = self.ledger.register_version("logins", said, actor="test")
         deploy(self.ledger, "logins", version.number, actor="alice", reason="test")

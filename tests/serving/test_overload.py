@@ -14,8 +14,7 @@ import psutil
 import pytest
 
 from everloop.serving.resting import Resting
-from tests.serving.place import Endpoint, Place, endpoint, row, wait_until
-from tests.serving.test_laws import logged
+from tests.serving.place import Endpoint, Place, endpoint, logged, row, wait_until
 
 QUEUE = 20
 CALLERS = 150

@@ -9,12 +9,10 @@ from typing import Any
 
 import httpx
 import numpy as np
-import onnx
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
 
 from everloop.bundle import BundleParts, Graph
 from everloop.data import EVENT_TIME, Baseline, Column, Contract, FeatureTree
@@ -22,7 +20,7 @@ from everloop.serving.arrow import ARROW_STREAM
 from everloop.serving.explained import asked_reasons
 from everloop.serving.problem import Problem
 from everloop.serving.reasons import Typical, effects, typical_value
-from tests.serving.place import CONTRACT, Endpoint, Place, endpoint, row, wait_until
+from tests.serving.place import CONTRACT, Endpoint, Place, endpoint, onnx_of, row, wait_until, weighed
 from tests.serving.place import graph as logistic
 
 WIDE = Contract(columns=(*CONTRACT.columns, Column(name="online", type="bool", role="feature", nullable=True)))
@@ -30,25 +28,7 @@ WIDE = Contract(columns=(*CONTRACT.columns, Column(name="online", type="bool", r
 
 def linear(weights: list[float]) -> bytes:
     """A graph that is the sum of weights × values; what is missing counts as 0."""
-    nodes = [
-        helper.make_node("IsNaN", ["input"], ["missing"]),
-        helper.make_node("Where", ["missing", "zero", "input"], ["filled"]),
-        helper.make_node("Mul", ["filled", "weights"], ["product"]),
-        helper.make_node("ReduceSum", ["product", "axis"], ["score"], keepdims=0),
-    ]
-    constants = {
-        "zero": np.zeros(1, np.float32), "weights": np.array([weights], np.float32), "axis": np.array([1], np.int64),
-    }  # fmt: skip
-    made = helper.make_graph(
-        nodes,
-        "score",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [None, len(weights)])],
-        [helper.make_tensor_value_info("score", TensorProto.FLOAT, [None])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
+    return onnx_of(weighed("score"), weights)
 
 
 WEIGHTS = [2.0, -0.5, 0.25, 4.0]

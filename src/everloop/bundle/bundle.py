@@ -136,27 +136,9 @@ class Bundle:
             raise BundleCorrupt(
                 f"the features or the contract of bundle {bundle_id} cannot be read: {error}"
             ) from error
-        if GRAPH not in files:
-            return cls(
-                id=bundle_id,
-                manifest=manifest,
-                features=features,
-                contract=contract,
-                baseline_json=files[BASELINE],
-                graph=None,
-            )
-        graph = Graph(files[GRAPH])
-        if not graph.features == len(features.names) == len(manifest.features) or features.names != manifest.features:
-            raise BundleCorrupt(
-                f"bundle {bundle_id} names {len(manifest.features)} features, its tree gives {len(features.names)} "
-                f"and its graph reads {graph.features}; package the model again"
-            )
-        told = () if isinstance(manifest.quantiles, UnsetType) else manifest.quantiles
-        if graph.quantiles != len(told):
-            raise BundleCorrupt(
-                f"bundle {bundle_id} names {len(told)} quantiles and its graph gives {graph.quantiles}; package the "
-                "model again"
-            )
+        graph = Graph(files[GRAPH]) if GRAPH in files else None
+        if graph is not None:
+            _refuse_other_graph(graph, bundle_id, manifest, features)
         return cls(
             id=bundle_id,
             manifest=manifest,
@@ -211,3 +193,18 @@ class Bundle:
     def label(self, decision: bool) -> str | None:
         """What a decision is called, such as `fraud`; None where nothing is decided."""
         return self.manifest.positive if decision else self.manifest.negative
+
+
+def _refuse_other_graph(graph: Graph, bundle_id: str, manifest: Manifest, features: FeatureTree) -> None:
+    """Raise BundleCorrupt where the graph reads or gives other than the manifest and the features say."""
+    if not graph.features == len(features.names) == len(manifest.features) or features.names != manifest.features:
+        raise BundleCorrupt(
+            f"bundle {bundle_id} names {len(manifest.features)} features, its tree gives {len(features.names)} "
+            f"and its graph reads {graph.features}; package the model again"
+        )
+    told = () if isinstance(manifest.quantiles, UnsetType) else manifest.quantiles
+    if graph.quantiles != len(told):
+        raise BundleCorrupt(
+            f"bundle {bundle_id} names {len(told)} quantiles and its graph gives {graph.quantiles}; package the "
+            "model again"
+        )

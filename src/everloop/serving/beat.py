@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 
-__all__ = ["Beat"]
+from everloop.serving.rounds import Rounds
+
+__all__ = ["beat"]
 
 _LOG = logging.getLogger("everloop.serving")
 
 
-class Beat:
-    """Calls each of its duties in turn, in a thread of its own; none of them waits for anything but the disk."""
+def beat(duties: Sequence[Callable[[], object]], *, every_s: float = 0.25) -> Rounds:
+    """Rounds in which each of the duties has its turn; none of them waits for anything but the disk."""
 
-    def __init__(self, duties: Sequence[Callable[[], object]], *, every_s: float = 0.25) -> None:
-        self._duties = tuple(duties)
-        self._every_s = every_s
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="everloop-beat", daemon=True)
+    def turn() -> None:
+        for duty in duties:
+            try:
+                duty()
+            except Exception:  # one that fails keeps no other from its turn
+                _LOG.exception("the endpoint could not see to something")
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._every_s):
-            for duty in self._duties:
-                try:
-                    duty()
-                except Exception:  # one that fails keeps no other from its turn
-                    _LOG.exception("the endpoint could not see to something")
+    return Rounds(turn, name="everloop-beat", every_s=every_s)

@@ -134,15 +134,12 @@ class Callers:
             self._refused(problem.kind)
             raise
 
-    def admits(self, headers: Headers, need: Need | None) -> bool:
-        """Whether `admit` lets the request in, which then counts as let in; of one that is not, nothing is counted.
-
-        For a lane that leaves it to another one to ask again and to tell the problem.
-        """
-        return self.admitted(headers, need)[0]
-
     def admitted(self, headers: Headers, need: Need | None) -> tuple[bool, str | None]:
-        """The same as `admits`, and the name of the key that was shown, where one is asked for."""
+        """Whether `admit` lets the request in, which then counts as let in, and the name of the key that it shows.
+
+        For a lane that leaves it to another one to ask again and to tell the problem: of a request that is not let in
+        nothing is counted.
+        """
         if not self.required or need is None:
             return True, None
         try:

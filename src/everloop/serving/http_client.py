@@ -23,7 +23,7 @@ _HEAD: Final = 64 * 1024
 
 
 class HttpFailed(Exception):
-    """No whole answer came. sent: whether any byte of one had come, so that a kept connection was not just stale."""
+    """No whole answer came. began: whether a byte of one had come, so that a kept connection was not just stale."""
 
     def __init__(self, sentence: str, *, began: bool = False) -> None:
         super().__init__(sentence)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 
 from everloop.actors import KEY_KINDS, key_states
@@ -11,6 +10,7 @@ from everloop.errors import EverloopError
 from everloop.ledger import Ledger
 from everloop.serving.callers import Callers
 from everloop.serving.patience import Patience
+from everloop.serving.rounds import Rounds
 
 __all__ = ["KeyWatch"]
 
@@ -30,10 +30,8 @@ class KeyWatch:
     def __init__(self, *, ledger: Ledger, callers: Callers, every_s: float = 0.25) -> None:
         self._ledger = ledger
         self._callers = callers
-        self._every_s = every_s
         self._seq = -1
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="everloop-keys", daemon=True)
+        self._rounds = Rounds(self._turn, name="everloop-keys", every_s=every_s, join_s=_STOP_S)
         self.patience = Patience(ledger.hang_up)
         self.trouble: str | None = None
         self.looked_s: float | None = None
@@ -42,13 +40,11 @@ class KeyWatch:
         """Look once, here, then go on in a thread. Raises EverloopError where the ledger cannot be read."""
         if self._callers.required:
             self.look()
-            self._thread.start()
+            self._rounds.start()
 
     def stop(self) -> None:
         """Stop looking; a look that the ledger keeps waiting is not waited for for long."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(_STOP_S)
+        self._rounds.stop()
 
     def look(self) -> None:
         """Ask the ledger once. Raises EverloopError where it cannot be read."""
@@ -61,13 +57,12 @@ class KeyWatch:
             self._seq = seq  # asked before the keys: what came in between is seen by the next look
         self.looked_s = time.monotonic()
 
-    def _run(self) -> None:
-        while not self._stop.wait(self._every_s):
-            try:
-                self.look()
-                self.trouble = None
-            except Exception as error:  # whatever the database says: the keys that are known go on
-                said = str(error) if isinstance(error, EverloopError) else type(error).__name__
-                if self.trouble is None:  # told once
-                    _LOG.warning("keys cannot be read from the ledger, those known go on: %s", said)
-                self.trouble = said
+    def _turn(self) -> None:
+        try:
+            self.look()
+            self.trouble = None
+        except Exception as error:  # whatever the database says: the keys that are known go on
+            said = str(error) if isinstance(error, EverloopError) else type(error).__name__
+            if self.trouble is None:  # told once
+                _LOG.warning("keys cannot be read from the ledger, those known go on: %s", said)
+            self.trouble = said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -159,22 +159,18 @@ class Pipeline:
         replies = []
         for request in requests:
             answers = self._recorder.record(model, request.rows)
-            errors = indexed([answer if isinstance(answer, list) else [] for answer in answers])
+            errors = [answer if isinstance(answer, list) else [] for answer in answers]
             good = sum(isinstance(answer, bytes) for answer in answers)
-            body = msgspec.json.encode({"model": model.name, "recorded": good, "errors": errors})
-            taken = Reply(status=200, body=body, rows=len(answers), refused=len(answers) - good)
-            replies.append(refused_alone(request, errors) or taken)
+            replies.append(_taken(model, request, errors, good, said={"recorded": good}))
         return replies
 
     def _turns(self, model: OpenModel, requests: Sequence[Request]) -> list[Reply]:
         replies = []
         for request in requests:
             turns = [turn_of(model, row, self._clock) for row in request.rows]
-            errors = indexed([[turn] if isinstance(turn, RowError) else [] for turn in turns])
+            errors = [[turn] if isinstance(turn, RowError) else [] for turn in turns]
             results = [turn for turn in turns if not isinstance(turn, RowError)]
-            body = msgspec.json.encode({"model": model.name, "results": results, "errors": errors})
-            taken = Reply(status=200, body=body, rows=len(turns), refused=len(turns) - len(results))
-            replies.append(refused_alone(request, errors) or taken)
+            replies.append(_taken(model, request, errors, len(results), said={"results": results}))
         return replies
 
     def _outcomes(self, model: OpenModel, requests: Sequence[Request]) -> list[Reply]:
@@ -190,12 +186,18 @@ class Pipeline:
                 records += told
                 errors.append(wrong)
                 good += not wrong
-            told_errors = indexed(errors)
-            body = msgspec.json.encode({"model": model.name, "recorded": good, "errors": told_errors})
-            taken = Reply(status=200, body=body, rows=len(errors), refused=len(errors) - good)
-            replies.append(refused_alone(request, told_errors) or taken)
+            replies.append(_taken(model, request, errors, good, said={"recorded": good}))
         self._spool.append_outcomes(model.name, records)
         return replies
+
+
+def _taken(
+    model: OpenModel, request: Request, errors: Sequence[Sequence[RowError]], good: int, *, said: Mapping[str, Any]
+) -> Reply:
+    """The reply to rows of which so many are good. errors: of each row. said: what is told beside them."""
+    told = indexed(errors)
+    body = msgspec.json.encode({"model": model.name, **said, "errors": told})
+    return refused_alone(request, told) or Reply(status=200, body=body, rows=len(errors), refused=len(errors) - good)
 
 
 def _wholes(requests: Sequence[Request]) -> list[Whole]:

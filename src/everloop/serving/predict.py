@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from everloop.clock import Clock, to_us
@@ -17,7 +16,8 @@ from everloop.serving.counters import Counters
 from everloop.serving.good_rows import Answers, GoodRows, behind, good_rows, joined, read_rows
 from everloop.serving.live import LiveModel
 from everloop.serving.problem import RowError
-from everloop.serving.rows import id_column, row_error
+from everloop.serving.recorded import answering, tell_recorded
+from everloop.serving.rows import id_column
 from everloop.serving.scored import Scored, scored_rows
 from everloop.serving.whole import Whole, left_out
 from everloop.traffic import InputColumns, PredictionBatch, Spool
@@ -97,14 +97,7 @@ class Predictor:
             for place, one in zip(places, batch.answers, strict=True):
                 answers[place] = one
         else:
-            key = id_column(model.contract)
-            for n, place in enumerate(places):
-                conflict = recorded.conflicts.get(n)
-                if conflict is None:
-                    answers[place] = recorded.earlier.get(n, batch.answers[n])
-                else:
-                    error = row_error({}, key, column=key, value=batch.ids[n], detail=str(conflict))
-                    answers[place] = [msgspec.structs.replace(error, id=batch.ids[n], conflict=True)]
+            tell_recorded(recorded, batch, places, key=id_column(model.contract), answers=answers)
         self._count(model, good, scored, batch)
 
     def _of_whole_requests(
@@ -134,7 +127,7 @@ class Predictor:
         detail = f"v{model.routing.champion} gives no number for this row; are its values as large as they say?"
         for n in unscored:
             before = known.get(batch.ids[n])
-            if before is not None and before.digest == batch.digests[n]:
+            if before is not None and before.is_of(batch.digests[n], batch.layout):
                 answers[places[n]] = before.answer
             else:
                 answers[places[n]] = [RowError(id=batch.ids[n], column=None, value=None, detail=detail)]
@@ -197,11 +190,4 @@ def _picked(model: LiveModel, good: GoodRows, scored: Scored) -> list[Assignment
     picked = assign_many(model.routing, good.keys)
     if len(scored.versions) == 1:
         return picked
-    return [_answering(one, scored, row) for row, one in enumerate(picked)]
-
-
-def _answering(picked: Assignment, scored: Scored, row: int) -> Assignment:
-    column = scored.versions.index(picked.version)
-    if column == 0 or np.isfinite(scored.scores[row, column]):
-        return picked
-    return Assignment(version=scored.versions[0], side="champion", propensity=picked.propensity)
+    return [answering(one, scored.versions, scored.scores[row]) for row, one in enumerate(picked)]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any, Final, Literal
 
 import httptools
@@ -20,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from everloop.serving.batcher import Ask, Reply
 from everloop.serving.direct import Cycle, Lane, reply_head
 from everloop.serving.exchange import REFUSED, Exchanges
-from everloop.serving.problem import PROBLEM_TYPE, Problem
+from everloop.serving.problem import Problem
 from everloop.serving.requests import Requests
 from everloop.serving.resting import BUSY, Resting
 
@@ -237,12 +236,10 @@ class Protocol(HttpToolsProtocol):
         """Answer with a problem and close."""
         exchange = self.exchanges.begin("-", self.headers or (), client=self.client)
         reply = Reply.of(problem)
-        again = "retry-after: 1\r\n" if problem.status == 503 else ""
+        head = reply_head(reply.status, reply.content_type, ())
         self.transport.write(
-            f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\ncontent-type: {PROBLEM_TYPE}\r\n"
-            f"content-length: {len(reply.body)}\r\nx-request-id: {exchange.request_id.decode()}\r\n"
-            f"{again}connection: close\r\n\r\n".encode()
-            + reply.body
+            b"%b%d\r\nx-request-id: %b\r\nconnection: close\r\n\r\n%b"
+            % (head, len(reply.body), exchange.request_id, reply.body)
         )
         self.transport.close()
         if self._unfinished == "body" and type(self.cycle) is not Cycle:  # ASGI has begun with it, and hears of its end

@@ -16,7 +16,6 @@ import numpy as np
 
 from everloop.bundle import Bundle
 from everloop.clock import Clock
-from everloop.data import RowDigests
 from everloop.rollout import Assignment, assign
 from everloop.serving.answer import answer_bytes
 from everloop.serving.counters import Counters, Role
@@ -24,6 +23,7 @@ from everloop.serving.good_rows import Answers, GoodRows, read_rows
 from everloop.serving.live import LiveModel
 from everloop.serving.open_model import OpenModel
 from everloop.serving.problem import Problem, RowError
+from everloop.serving.recorded import answering, tell_recorded
 from everloop.serving.relayed import Failure, Relayed, Said
 from everloop.serving.rows import id_column, row_error
 from everloop.serving.scored import Scored
@@ -67,7 +67,7 @@ class Recorder:
             digests = [row_digest(rows[place]) for place in part.places]
             ours = _ours(model, part, of_part[0].scores)
             batch = self._told_batch(model, part, of_part, ours, digests)
-            self._append(batch, part, rows, id_column(model.contract), answers)
+            self._append(batch, part, id_column(model.contract), answers)
             for column, version in enumerate(batch.versions):
                 failed = int(np.isnan(batch.scores[:, column]).sum())
                 found = ours.get(version)
@@ -144,7 +144,7 @@ class Recorder:
             part, scores = good.take(kept), scores[kept]
             turns = [answering(relayed.turns[n], versions, scores[place]) for place, n in enumerate(kept)]
             batch = _relayed_batch(model, part, scores, turns)
-            self._append(batch, part, rows, id_column(model.contract), answers)
+            self._append(batch, part, id_column(model.contract), answers)
         return answers
 
     def _everyone(self, relayed: Relayed) -> list[Said | Failure]:
@@ -168,11 +168,11 @@ class Recorder:
     ) -> None:
         """What is said of rows that the champion gave no score for: an answer of earlier, else what is wrong."""
         known = self._spool.answers_for(model.name, [good.ids[n] for n in unscored])
-        digests = RowDigests(model.contract)(good.decoded)
+        digests = model.digests(good.decoded)
         key = id_column(model.contract)
         for n in unscored:
             before, place = known.get(good.ids[n]), good.places[n]
-            if before is not None and (before.digest == digests[n] or before.layout != model.layout):
+            if before is not None and before.is_of(digests[n], model.layout):
                 answers[place] = before.answer
             elif failure is not None:
                 raise failure
@@ -180,15 +180,9 @@ class Recorder:
                 detail = f"the server of v{model.routing.champion} gave no score for this row"
                 answers[place] = [row_error(rows[place], key, column=None, value=None, detail=detail)]
 
-    def _append(self, batch: PredictionBatch, good: GoodRows, rows: Sequence[Any], key: str, answers: Answers) -> None:
+    def _append(self, batch: PredictionBatch, good: GoodRows, key: str, answers: Answers) -> None:
         recorded = self._spool.append_predictions(batch)
-        for n, place in enumerate(good.places):
-            conflict = recorded.conflicts.get(n)
-            if conflict is None:
-                answers[place] = recorded.earlier.get(n, batch.answers[n])
-            else:
-                error = row_error(rows[place], key, column=key, value=batch.ids[n], detail=str(conflict))
-                answers[place] = [msgspec.structs.replace(error, conflict=True)]
+        tell_recorded(recorded, batch, good.places, key=key, answers=answers)
 
     def _count(self, model: LiveModel, relayed: Relayed, said: Sequence[Said | Failure], scores: _Floats) -> None:
         versions = model.routing.live
@@ -292,7 +286,7 @@ def _relayed_batch(model: LiveModel, good: GoodRows, scores: _Floats, turns: Seq
         decisions=decisions,
         features_of=None if model.champion.external else model.champion,
         event_time_us=good.event_time_us,
-        digests=RowDigests(model.contract)(good.decoded),
+        digests=model.digests(good.decoded),
         layout=model.layout,
     )
 
@@ -343,14 +337,3 @@ def _told_bytes(model: OpenModel, given: str, told: ToldAnswer, turn: Assignment
     said: dict[str, Any] = {"id": given, "score": np.float32(first.score).item()}
     said |= {} if label is None else {"decision": label}
     return msgspec.json.encode(said | {"version": turn.version, "side": turn.side})
-
-
-def answering(turn: Assignment, versions: Sequence[int], scores: _Floats) -> Assignment:
-    """The assignment, or the champion's answer where the challenger has none.
-
-    versions: the champion first; scores: theirs of this row, shape (versions,).
-    """
-    column = versions.index(turn.version)
-    if column == 0 or np.isfinite(scores[column]):
-        return turn
-    return Assignment(version=versions[0], side="champion", propensity=turn.propensity)

@@ -39,12 +39,8 @@ def scored_rows(model: LiveModel, decoded: Decoded) -> Scored:
     """Every live version on the same rows, the champion first. Raises Problem where the champion cannot score."""
     versions, rows = model.routing.live, len(decoded.kept)
     features = _Features(model, decoded)
-    if len(versions) == 1 and (alone := _alone(model, features)) is not None:
-        return alone
-    scores = np.full((rows, len(versions)), np.nan, dtype=np.float32)
-    decisions = np.zeros((rows, len(versions)), dtype=bool)
-    took_s = []
-    quantiles: list[np.ndarray[Any, np.dtype[np.float32]] | None] = [None] * len(versions)
+    scores, decisions, took_s = [], [], []
+    quantiles: list[np.ndarray[Any, np.dtype[np.float32]] | None] = []
     for column, version in enumerate(versions):
         began_s, shared_s = time.perf_counter(), 0.0
         try:
@@ -55,41 +51,29 @@ def scored_rows(model: LiveModel, decoded: Decoded) -> Scored:
             _LOG.exception("v%d of %s cannot score %d rows", version, model.name, rows)
             if column == 0:
                 raise Problem(500, "cannot-score", f"v{version} of {model.name} cannot score: {error}") from error
+            scores.append(np.full(rows, np.nan, dtype=np.float32))
+            decisions.append(np.zeros(rows, dtype=bool))
+            quantiles.append(None)
         else:
             finite = np.isfinite(scored.score)
-            scores[:, column] = np.where(finite, scored.score, np.nan)
-            decisions[:, column] = scored.decision & finite
-            quantiles[column] = scored.quantiles
+            whole = bool(finite.all())
+            scores.append(scored.score if whole else np.where(finite, scored.score, np.float32(np.nan)))
+            decisions.append(scored.decision if whole else scored.decision & finite)
+            quantiles.append(scored.quantiles)
         took_s.append(shared_s + time.perf_counter() - began_s)
     return Scored(
         versions=versions,
-        scores=scores,
-        decisions=decisions,
+        scores=_side_by_side(scores),
+        decisions=_side_by_side(decisions),
         features=features.of(versions[0])[0],
         took_s=tuple(took_s),
         quantiles=tuple(quantiles),
     )
 
 
-def _alone(model: LiveModel, features: _Features) -> Scored | None:
-    """What the champion alone says, where it has a number for every row; None where there is more to it."""
-    version = model.routing.live[0]
-    try:
-        matrix, shared_s = features.of(version)
-        began_s = time.perf_counter()
-        scored = model.bundles[version].score_matrix(matrix)
-    except Exception:  # which is told by asking once more
-        return None
-    if not np.isfinite(scored.score).all():
-        return None
-    return Scored(
-        versions=(version,),
-        scores=scored.score[:, None],
-        decisions=scored.decision[:, None],
-        features=matrix,
-        took_s=(shared_s + time.perf_counter() - began_s,),
-        quantiles=(scored.quantiles,),
-    )
+def _side_by_side(columns: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """Columns of shape (n,) as one of shape (n, columns)."""
+    return columns[0][:, None] if len(columns) == 1 else np.stack(columns, axis=1)
 
 
 class _Features:

@@ -10,7 +10,7 @@ import ssl
 import sys
 import typing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import psutil
 import uvicorn
@@ -19,13 +19,13 @@ from everloop.bundle import BundleStore
 from everloop.clock import Clock
 from everloop.errors import AlreadyRunning, UsageError
 from everloop.ledger import Ledger
-from everloop.project import Project
+from everloop.project import Endpoint, Project
 from everloop.serving.access_log import AccessLog
 from everloop.serving.app import App
 from everloop.serving.batcher import Batcher
-from everloop.serving.beat import Beat
+from everloop.serving.beat import beat
 from everloop.serving.callers import Callers
-from everloop.serving.counters import Counters, Moment, read_slot, slot_path
+from everloop.serving.counters import Counters, Moment, SlotRecord, read_slot, slot_path
 from everloop.serving.entrance import keys_needed
 from everloop.serving.exchange import Exchanges
 from everloop.serving.key_watch import KeyWatch
@@ -44,7 +44,7 @@ from everloop.serving.tls import tls_context, tls_files
 from everloop.serving.watcher import Watcher
 from everloop.traffic import Spool, pending
 
-__all__ = ["bind", "serve"]
+__all__ = ["bind", "serve", "server_config"]
 
 _GRACE_S = 30
 _OTHER_FILES = 200
@@ -121,15 +121,10 @@ def serve(
             unserved=Unserved(project.models),
             on_look=relay.look,
         )
-        callers = Callers(
-            required=keys_needed(project, listener.getsockname()[0]),
-            rate=settings.rate,
-            processes=processes,
-            refused=counters.refused,
-        )
+        callers = _callers(project, listener, processes=processes, refused=counters.refused)
         keys = KeyWatch(ledger=ledger, callers=callers)
         count = SpoolCount(lambda: pending(project.paths.spool))
-        beat = Beat([lambda: slots.look(watcher.live), watcher.patience.check, keys.patience.check])
+        pulse = beat([lambda: slots.look(watcher.live), watcher.patience.check, keys.patience.check])
         began_s = psutil.Process().create_time()
         status = Status(
             live=lambda: watcher.live,
@@ -142,7 +137,7 @@ def serve(
             pending=lambda: count.pending,
             ledger=lambda: ledger_state(watcher, keys),
             moment=lambda: _moment(watcher, keys, batcher, began_s=began_s),
-            lost_lines=lambda: (0 if before is None else before.lost_lines) + (0 if log is None else log.lost),
+            lost_lines=lambda: _lost_lines(before, log),
             slots=slots.all,
         )
         resting = Resting()
@@ -151,17 +146,10 @@ def serve(
             live=lambda: watcher.live, spool=spool, clock=clock, counters=counters, max_rows=settings.max_rows
         )
         files = tls_files(project)
-        beside: list[_Beside] = [*([] if log is None else [log]), keys, watcher, beat, count]
+        beside: list[_Beside] = [*([] if log is None else [log]), keys, watcher, pulse, count]
         try:
             with ThreadPoolExecutor(max_workers=1, thread_name_prefix="everloop-score") as executor:
-                batcher = Batcher(
-                    pipeline,
-                    executor,
-                    waiting=settings.queue,
-                    on_room=resting.wake,
-                    # to wait for the disk would keep everybody waiting, health included
-                    inline_bytes=_INLINE_BYTES if settings.durability == "process" else 0,
-                )
+                batcher = _batcher(pipeline, executor, settings, on_room=resting.wake)
                 for one in beside:
                     one.start()
                 app = App(
@@ -174,11 +162,33 @@ def serve(
                     max_body_bytes=settings.max_body.bytes,
                 )
                 tls = None if files is None else tls_context(*files)
+                slots.write()  # who is told that it answers finds its file
                 _Server(app, exchanges, announce, resting=resting, tls=tls).run(sockets=[listener])
         finally:
             for one in reversed(beside):
                 one.stop()
             slots.write()
+
+
+def _callers(project: Project, listener: socket.socket, *, processes: int, refused: Callable[[str], None]) -> Callers:
+    """Who may ask at this address."""
+    return Callers(
+        required=keys_needed(project, listener.getsockname()[0]),
+        rate=project.settings.endpoint.rate,
+        processes=processes,
+        refused=refused,
+    )
+
+
+def _batcher(pipeline: Pipeline, executor: Executor, settings: Endpoint, *, on_room: Callable[[int], None]) -> Batcher:
+    """What takes requests together; to wait for the disk on the loop would keep everybody waiting, health included."""
+    inline_bytes = _INLINE_BYTES if settings.durability == "process" else 0
+    return Batcher(pipeline, executor, waiting=settings.queue, on_room=on_room, inline_bytes=inline_bytes)
+
+
+def _lost_lines(before: SlotRecord | None, log: AccessLog | None) -> int:
+    """Of the access log, those that the slot's last worker lost among them."""
+    return (0 if before is None else before.lost_lines) + (0 if log is None else log.lost)
 
 
 def _moment(watcher: Watcher, keys: KeyWatch, batcher: Batcher, *, began_s: float) -> Moment:
@@ -220,6 +230,24 @@ def _most_connections() -> int:
     return max(1, min(Protocol.most, soft - _OTHER_FILES))
 
 
+def server_config(app: typing.Any, http: type[Protocol]) -> uvicorn.Config:
+    """What uvicorn is told, whatever app it has."""
+    return uvicorn.Config(
+        app,
+        loop="uvloop" if os.name == "posix" else "asyncio",
+        http=http,
+        proxy_headers=False,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=_GRACE_S,
+        backlog=Protocol.most,  # the system takes what it allows of it
+    )
+
+
 class _Server(uvicorn.Server):
     """uvicorn, told when it answers and left without its own end by signal."""
 
@@ -232,20 +260,8 @@ class _Server(uvicorn.Server):
         resting: Resting,
         tls: ssl.SSLContext | None,
     ) -> None:
-        config = uvicorn.Config(
-            app,
-            loop="uvloop" if os.name == "posix" else "asyncio",
-            http=Protocol.over(app, most=_most_connections(), exchanges=exchanges, resting=resting),
-            proxy_headers=False,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=_GRACE_S,
-            backlog=Protocol.most,  # the system takes what it allows of it
-        )
+        http = Protocol.over(app, most=_most_connections(), exchanges=exchanges, resting=resting)
+        config = server_config(app, http)
         config.load()
         config.ssl = tls  # ours, whose mistakes are told: uvicorn's own would ask a terminal for a passphrase
         super().__init__(config)

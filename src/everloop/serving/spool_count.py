@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
 from collections.abc import Callable
 
 from everloop.errors import EverloopError
+from everloop.serving.rounds import Rounds
 from everloop.traffic import Pending
 
 __all__ = ["SpoolCount"]
@@ -25,26 +25,21 @@ class SpoolCount:
         """every_s: the pause between two counts; it is never shorter than a count took."""
         self._count = count
         self._every_s = every_s
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="everloop-spool-count", daemon=True)
+        self._rounds = Rounds(self._turn, name="everloop-spool-count", every_s=every_s, first_s=0.0, join_s=_STOP_S)
         self.pending: Pending | None = None
 
     def start(self) -> None:
         """Count from now on."""
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """Count no more; a count that goes on is waited for, but not for long."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(_STOP_S)
+        self._rounds.stop()
 
-    def _run(self) -> None:
-        pause_s = 0.0
-        while not self._stop.wait(pause_s):
-            began_s = time.monotonic()
-            try:
-                self.pending = self._count()
-            except (EverloopError, OSError, sqlite3.Error):  # no reason to hide the rest
-                self.pending = None
-            pause_s = max(self._every_s, time.monotonic() - began_s)
+    def _turn(self) -> float:
+        began_s = time.monotonic()
+        try:
+            self.pending = self._count()
+        except (EverloopError, OSError, sqlite3.Error):  # no reason to hide the rest
+            self.pending = None
+        return max(self._every_s, time.monotonic() - began_s)

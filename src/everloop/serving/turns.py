@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from everloop.clock import Clock
-from everloop.ids import is_prediction_id
 from everloop.rollout import assign
 from everloop.serving.open_model import OpenModel
 from everloop.serving.problem import Problem, RowError
@@ -54,6 +53,5 @@ def turn_of(model: OpenModel, row: Any, clock: Clock) -> Turn | RowError:
     if who is not None and not (isinstance(who, str) and len(who) <= _LONGEST_KEY):
         detail = f"is not a text of up to {_LONGEST_KEY:,} characters"
         return row_error(row, key, column=None if entity is None else entity.name, value=who, detail=detail)
-    assert is_prediction_id(given)
     turn = assign(model.routing, given if who is None else who)
     return Turn(id=given, version=turn.version, side=turn.side, propensity=turn.propensity)

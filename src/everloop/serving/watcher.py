@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable
 from types import MappingProxyType
@@ -15,6 +14,7 @@ from everloop.rollout import load_routing
 from everloop.serving.live import Live, LiveModel, live_model
 from everloop.serving.open_model import OpenModel
 from everloop.serving.patience import Patience
+from everloop.serving.rounds import Rounds
 
 __all__ = ["Watcher"]
 
@@ -51,11 +51,9 @@ class Watcher:
         self._load = load
         self._unserved = unserved
         self._on_look = on_look
-        self._every_s = every_s
         self._retry_s = retry_s
         self._failed: dict[str, tuple[int, float]] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="everloop-watcher", daemon=True)
+        self._rounds = Rounds(self.look, name="everloop-watcher", every_s=every_s, join_s=_STOP_S)
         self.patience = Patience(ledger.hang_up)
         self.live = Live(names=frozenset(models))
         self.looked_s: float | None = None
@@ -63,17 +61,11 @@ class Watcher:
     def start(self) -> None:
         """Look once, here, then go on in a thread."""
         self.look()
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """Stop looking; a look that the ledger or a store keeps waiting is not waited for for long."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(_STOP_S)
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._every_s):
-            self.look()
+        self._rounds.stop()
 
     def look(self) -> None:
         """Ask the ledger once and swap `live` for what it says now."""
