@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from .ready import ready_fits
+
+# What a shell begins in the background ignores Ctrl-C, and so would every process of ours that a test sends one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _BEGIN_THEM_ANEW = ("tests.test_child_process", "tests.models.test_process")
 
