@@ -11,6 +11,7 @@ import argparse
 import gc
 import json
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -75,11 +77,22 @@ def pinned(command: Sequence[str], core: int | None) -> list[str]:
 
 
 def ahead(command: Sequence[str], core: int | None) -> list[str]:
-    """The load on its core, before whatever else runs there, where this user may say so: the mover is no server of it.
+    """The load on its core, at once when it has something to do, where this user may say so.
 
+    It stands for other machines: what the mover does on its core would else be pauses of the server, to the numbers.
     Where all share all cores it has no such advantage.
     """
-    return pinned(command, core) if core is None else ["nice", "-n", "-10", *pinned(command, core)]
+    first = ["chrt", "--fifo", "1"]
+    return pinned(command, core) if core is None or not _may(*first) else [*first, *pinned(command, core)]
+
+
+@cache
+def _may(*scheduled: str) -> bool:
+    """Whether this user may run something so."""
+    return (
+        shutil.which(scheduled[0]) is not None
+        and subprocess.run([*scheduled, "true"], capture_output=True, check=False).returncode == 0
+    )
 
 
 def busiest(

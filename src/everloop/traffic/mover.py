@@ -35,7 +35,9 @@ __all__ = ["CRASH_POINTS", "Moved", "Mover", "Stop"]
 CRASH_POINTS: Final = ("read", "files written", "committed", "first spool deleted", "deleted", "compacted")
 # One commit takes at most this much of a backlog into memory.
 _COMMIT_BYTES: Final = 64 * 1024 * 1024
-_WAL_BYTES: Final = 64 * 1024 * 1024
+_FOLD_EVERY_S: Final = 2.0
+_WAL_PAGES: Final = 4_096  # with more in it, it is begun anew
+_FOLDS_AT_ONCE: Final = 10
 _MERGES_AT_ONCE: Final = 4
 _DELETE_BLOCKS: Final = 16
 _BREATH_S: Final = 0.0005  # in which whoever waits to record comes in
@@ -72,6 +74,7 @@ class _Source:
         self.connection.execute("PRAGMA wal_autocheckpoint=0")
         (self.uuid,) = self.connection.execute("SELECT value FROM meta WHERE key = 'uuid'").fetchone()
         self.inode = path.stat().st_ino
+        self._folded_s = time.monotonic()
 
     @property
     def in_place(self) -> bool:
@@ -85,21 +88,25 @@ class _Source:
         """The (model, kind) that have blocks here."""
         return self.connection.execute("SELECT DISTINCT model, kind FROM block").fetchall()
 
-    def blocks(self, model: str, kind: str, *, after: int, limit_bytes: int) -> list[tuple[int, int, bytes]]:
-        """The next (seq, rows, body), in order, as many as fit; at least one if there is one."""
+    def blocks(
+        self, model: str, kind: str, *, after: int, limit_bytes: int
+    ) -> tuple[list[tuple[int, int, bytes]], bool]:
+        """The next (seq, rows, body), in order, at least one, as many as fit; whether there are more."""
         taken: list[tuple[int, int, bytes]] = []
         cursor = self.connection.execute(
             "SELECT seq, rows, body FROM block WHERE model = ? AND kind = ? AND seq > ? ORDER BY seq",
             (model, kind, after),
         )
         size = 0
+        more = False
         for seq, rows, body in cursor:
             size += len(body)
             if taken and size > limit_bytes:
+                more = True
                 break
             taken.append((seq, rows, body))
         cursor.close()
-        return taken
+        return taken, more
 
     def delete(self, model: str, kind: str, *, up_to: int) -> None:
         """A few blocks at a time: whoever records meanwhile waits for one such step at most."""
@@ -125,15 +132,25 @@ class _Source:
             tx.execute("DELETE FROM answered WHERE seq <= ?", (last,))
 
     def checkpoint(self) -> None:
-        """Fold the WAL into the database where it has grown, before the worker would have to.
+        """Fold the WAL into the database every few seconds, before the worker would have to.
 
-        To begin it anew keeps the worker out: so what can be folded beside it is folded first, and little is left then.
+        The next append begins it anew where all of it is folded, for which the worker is kept out. So it is folded
+        beside the worker first, again and again: what came meanwhile is less each time, and one that ends between two
+        appends flushes the database to the disk. None waits for who reads.
         """
-        wal = self.path.with_name(f"{self.path.name}-wal")
-        if wal.exists() and wal.stat().st_size > _WAL_BYTES:
-            self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        if time.monotonic() - self._folded_s < _FOLD_EVERY_S:
+            return
+        if self._fold() > _WAL_PAGES:
+            for _ in range(_FOLDS_AT_ONCE):
+                self._fold()
             with among_appends(self.path):
-                self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                self._fold()
+        self._folded_s = time.monotonic()
+
+    def _fold(self) -> int:
+        """Fold what the WAL holds, and tell how many pages that is, folded before or now."""
+        _, pages, _ = self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return int(pages)
 
 
 class Mover:
@@ -228,7 +245,10 @@ class Mover:
         )
 
     def move_once(self) -> Moved:
-        """Move all that waits now. Raises StorageFull where the disk has no room; the spools keep their rows then."""
+        """Move all that waits now; what comes meanwhile waits for the next time.
+
+        Raises StorageFull where the disk has no room; the spools keep their rows then.
+        """
         rows = {"predictions": 0, "outcomes": 0}
         try:
             with alone_with_the_tables(self._spool):
@@ -306,12 +326,13 @@ class Mover:
         return table
 
     def _move_stream(self, sources: Sequence[_Source], model: str, kind: str) -> int:
-        rows = 0
+        rows, more = 0, True
         table = self._table(model, kind)
         if not table.exists:
             table.create()
         self._delete_moved(sources, table, model, kind)
-        while moved := self._move_some(sources, table, model, kind):
+        while more:
+            moved, more = self._move_some(sources, table, model, kind)
             rows += moved
         return rows
 
@@ -322,23 +343,26 @@ class Mover:
             if last is not None:
                 source.delete(model, kind, up_to=last)
 
-    def _move_some(self, sources: Sequence[_Source], table: DeltaLog, model: str, kind: str) -> int:
+    def _move_some(self, sources: Sequence[_Source], table: DeltaLog, model: str, kind: str) -> tuple[int, bool]:
+        """One commit of blocks; how many rows, and whether there were more than go into one."""
         bodies: list[bytes] = []
-        rows = 0
+        rows, more = 0, False
         room = _COMMIT_BYTES
         last: dict[str, int] = {}
         for source in sources:
             before = table.transaction(source.uuid)
-            blocks = source.blocks(model, kind, after=-1 if before is None else before, limit_bytes=max(room, 1))
+            after = -1 if before is None else before
+            blocks, more = source.blocks(model, kind, after=after, limit_bytes=max(room, 1))
             if blocks:
                 bodies += [body for _, _, body in blocks]
                 rows += sum(n for _, n, _ in blocks)
                 room -= sum(len(body) for _, _, body in blocks)
                 last[source.uuid] = blocks[-1][0]
-            if room <= 0:
+            if more or room <= 0:
+                more = True
                 break
         if not bodies:
-            return 0
+            return 0, False
         self._crash("read")
         frame = fit(DECODE[kind](bodies), table)
         files = table.write(frame)
@@ -350,7 +374,7 @@ class Mover:
                 source.delete(model, kind, up_to=last[source.uuid])
                 self._crash("first spool deleted")
         self._crash("deleted")
-        return rows
+        return rows, more
 
     def _keep_house(self, sources: Sequence[_Source], *, moved: bool) -> None:
         if not moved:
