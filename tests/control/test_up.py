@@ -22,7 +22,7 @@ import pytest
 from everloop.rollout import deploy
 from everloop.traffic import TrafficLog
 
-from ..serving.place import Place, row, wait_until
+from ..serving.place import Place, killed_as_it_starts, row, wait_until
 from ..serving.test_tls import Files
 
 PROGRAM = [sys.executable, "-c", "from everloop.cli import main; main()"]
@@ -169,6 +169,13 @@ def test_what_is_killed_comes_back_and_nothing_acknowledged_is_lost(place: Place
         True,
     ]
     assert "Traceback" not in told, told
+
+
+def test_an_endpoint_that_is_killed_before_it_answers_is_started_again(place: Place) -> None:
+    with killed_as_it_starts(1) as killed, up(place.project.root) as running:
+        assert len(killed) == 1
+        assert running.predict(1)[0]["version"] == 2
+    assert "the endpoint was killed (SIGKILL); it is started again" in (place.project.root / "up.log").read_text()
 
 
 def test_no_process_outlives_a_killed_supervisor_and_the_project_can_be_up_again(place: Place) -> None:

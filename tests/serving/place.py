@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ import httpx
 import numpy as np
 import onnx
 import polars as pl
+import psutil
 from onnx import TensorProto, helper, numpy_helper
 
 from everloop.actors import Actor, create_key, revoke_key
@@ -261,6 +262,31 @@ def endpoint(root: Path, *arguments: str, **environment: str) -> Iterator[Endpoi
             process.wait(timeout=20)
         finally:
             process.stdout.close()
+
+
+@contextmanager
+def killed_as_it_starts(times: int) -> Iterator[list[int]]:
+    """Kill so many endpoint processes of a supervisor that is begun in this context; gives their numbers."""
+    killed: list[int] = []
+    over = threading.Event()
+
+    def kill() -> None:
+        while len(killed) < times and not over.wait(0.01):
+            for one in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    words = one.cmdline()
+                    if {"everloop.serving", "--parent"} <= set(words) and one.pid not in killed:
+                        one.kill()
+                        killed.append(one.pid)
+                        break
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        over.set()
+        thread.join()
 
 
 def wait_until(condition: Callable[[], bool], *, within_s: float = 20.0) -> float:

@@ -37,7 +37,7 @@ from everloop.rollout import (
     start,
 )
 from everloop.serving import read_counters, read_slots
-from tests.serving.place import CONTRACT, Endpoint, Place, endpoint, logged, row, wait_until
+from tests.serving.place import CONTRACT, Endpoint, Place, endpoint, killed_as_it_starts, logged, row, wait_until
 
 
 @dataclass
@@ -412,6 +412,22 @@ def test_two_workers_answer_on_one_port_and_one_that_dies_is_replaced(place):
         assert running.stop() == 0
         assert not any(one.is_running() for one in workers)
     assert len(logged(place)) == 1
+
+
+def test_a_worker_that_is_killed_before_it_answers_is_started_again(place):
+    place.deployed()
+    with killed_as_it_starts(2) as killed, endpoint(place.project.root, "--workers", "2") as running:
+        assert len(killed) == 2
+        assert httpx.post(running.predict, json=row(1)).status_code == 200
+        assert len(psutil.Process(running.process.pid).children()) == 2
+
+
+def test_workers_that_are_killed_each_time_end_the_endpoint_with_one_sentence(place):
+    command = [sys.executable, "-m", "everloop.serving", "--project", str(place.project.root), "--workers", "2"]
+    with killed_as_it_starts(100):
+        ended = subprocess.run([*command, "--port", "0"], capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr.strip().startswith("a worker of the endpoint ended with -9 before it answered")
 
 
 def test_the_endpoint_loads_no_training_library():

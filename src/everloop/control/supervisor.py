@@ -30,6 +30,7 @@ __all__ = ["Running", "up"]
 _POLL_S = 0.1
 _PAUSES_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STEADY_S = 30.0
+_STARTS = 3  # of an endpoint that is killed before it answers
 _GRACE_S = 40.0
 _PORT_PATIENCE_S = 1.5
 _QUEUE = 2048
@@ -186,7 +187,10 @@ class _Supervisor:
             for child in self._children:
                 child.start()
             for endpoint in self._endpoints:
-                self._await_answering(endpoint, stop)
+                starts = 1
+                while not self._is_answering(endpoint, stop, last=starts == _STARTS):
+                    endpoint.start()
+                    starts += 1
             if not stop.is_set():
                 announce(self._running())
             while not stop.wait(_POLL_S):
@@ -199,16 +203,25 @@ class _Supervisor:
         processes = {child.name: child.process.pid for child in self._children if child.process is not None}
         return Running(url=self._url, pid=os.getpid(), processes=processes)
 
-    def _await_answering(self, endpoint: _Child, stop: threading.Event) -> None:
+    def _is_answering(self, endpoint: _Child, stop: threading.Event, *, last: bool) -> bool:
+        """Wait until it is, or all is to stop; false where it was killed before, which is no fault of its own.
+
+        Raises EverloopError where it ended otherwise, or this was the last time.
+        """
         assert endpoint.process is not None
         assert endpoint.process.stdout is not None
         while not stop.is_set():
             ready, _, _ = select.select([endpoint.process.stdout], [], [], _POLL_S)
             if ready:
                 if endpoint.process.stdout.readline():
-                    return
+                    return True
                 code = endpoint.process.wait()
+                endpoint.process.stdout.close()
+                if code < 0 and not last:
+                    self._say(f"the {endpoint.name} {_ended(endpoint)}; it is started again")
+                    return False
                 raise EverloopError(f"the {endpoint.name} ended with {code} before it answered; its words are above")
+        return True
 
     def _keep(self, child: _Child) -> None:
         """Start it again where it died; ever later where it keeps dying."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def run(
 
     with listener:
         if fd is not None:  # whoever started this one asked whether it may answer, and says where
-            server.serve(project, listener, announce=lambda: announce("ready"), parent=parent, processes=of)
+            server.serve(project, listener, announce=_tell_parent, parent=parent, processes=of)
             return
         ready = entrance_of(project, listener, workers=count)
         if count > 1:
@@ -77,6 +78,12 @@ def run(
             )
         else:
             server.serve(project, listener, announce=lambda: announce(ready.url), parent=parent)
+
+
+def _tell_parent() -> None:
+    """Say to the process that waits for it that this one answers; where it died meanwhile, `parent` ends this one."""
+    with suppress(BrokenPipeError):
+        os.write(sys.stdout.fileno(), b"ready\n")
 
 
 def entrance_of(project: Project, listener: socket.socket, *, workers: int) -> Entrance:

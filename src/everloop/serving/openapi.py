@@ -15,6 +15,7 @@ from everloop.serving.callers import need_of
 from everloop.serving.examples import ID, example_outcome, example_row, example_told_by_entity, example_value
 from everloop.serving.inference import DATATYPES
 from everloop.serving.open_model import OpenModel
+from everloop.serving.openapi_answers import answered_schema, example_answered
 from everloop.serving.openapi_forms import Common, inference_paths, server_paths, with_forms
 from everloop.serving.outcomes import named_outcomes, told_by
 from everloop.serving.rows import id_column
@@ -101,7 +102,11 @@ def openapi(models: Iterable[Described], *, max_rows: int = 10_000, keyed: bool 
             paths[f"/v1/models/{model.name}/decide"] = {"post": _decide(model, max_rows)}
             kinds = {one.name: DATATYPES[one.type] for one in model.contract.columns if one.at_prediction}
             paths |= inference_paths(model.name, example_row(model.contract), kinds, common=_common())
+        schemas[f"{model.name}.answered"] = answered_schema(
+            model.name, model.contract, decisions=model.decisions, champion=model.version is not None
+        )
         paths[f"/v1/models/{model.name}/outcomes"] = {"post": _outcomes(model, max_rows)}
+        paths[f"/v1/models/{model.name}/predictions"] = {"post": _predictions(model, max_rows)}
         who = "it has no champion yet" if model.version is None else f"v{model.version} is its champion"
         tags.append({"name": model.name, "description": f"The model {model.name}; {who}."})
     paths |= {path: {"get": _page(*said)} for path, said in _PAGES.items()} | server_paths(common=_common())
@@ -259,6 +264,18 @@ def _outcomes(model: Described, max_rows: int) -> dict[str, Any]:
         rows=(f"{model.name}.outcome", outcome, max_rows),
         answer=("recorded", answered),
         beside={} if by_entity is None else {"by_entity": {"summary": "By entity and time", "value": by_entity}},
+    )
+
+
+def _predictions(model: Described, max_rows: int) -> dict[str, Any]:
+    answered = example_answered(model.contract, decisions=model.decisions, version=model.version)
+    return _post(
+        model,
+        "predictions",
+        f"Record what another server answered for {model.name}",
+        "The row, as predict takes it, with the answer that it was given: it is watched as if it had been given here.",
+        rows=(f"{model.name}.answered", answered, max_rows),
+        answer=("recorded", {"model": model.name, "recorded": 1, "errors": []}),
     )
 
 

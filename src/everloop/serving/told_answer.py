@@ -14,15 +14,15 @@ from everloop.serving.open_model import OpenModel
 from everloop.serving.problem import RowError
 from everloop.serving.rows import id_column, row_error
 
-__all__ = ["RESERVED", "ToldAnswer", "ToldScore", "read_answer"]
+__all__ = ["MOST_SCORES", "MOST_VERSION", "RESERVED", "ToldAnswer", "ToldScore", "read_answer"]
 
 RESERVED: Final = frozenset(
     {"decision", "propensity", "row", "score", "scored_at", "scores", "side", "threshold", "version"}
 )
 """What a posted prediction says of its answer; columns of the same name go under `row`."""
 _AHEAD = timedelta(minutes=5)
-_MOST_SCORES = 16
-_MOST_VERSION = 1_000_000_000
+MOST_SCORES: Final = 16
+MOST_VERSION: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +101,8 @@ class _Reader:
 
     def _others(self, given: ToldScore | None) -> tuple[ToldScore, ...]:
         listed = self._row.get("scores", [])
-        if not isinstance(listed, list) or len(listed) > _MOST_SCORES:
-            self._wrong("scores", listed, f"is a list of up to {_MOST_SCORES} {{version, score, decision}}")
+        if not isinstance(listed, list) or len(listed) > MOST_SCORES:
+            self._wrong("scores", listed, f"is a list of up to {MOST_SCORES} {{version, score, decision}}")
             return ()
         found: dict[int, ToldScore] = {}
         for place, one in enumerate(listed):
@@ -145,7 +145,9 @@ class _Reader:
             return self._model.routing.champion
         if isinstance(given, str) and given.removeprefix("v").isascii() and given.removeprefix("v").isdigit():
             given = int(given.removeprefix("v")[:12])
-        if isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= _MOST_VERSION:
+        if isinstance(given, float) and given.is_integer():
+            given = int(given)
+        if isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= MOST_VERSION:
             return given
         self._wrong(f"{place}version", given, "is not a version, such as 7 or v7; it says whose answer this was")
         return None

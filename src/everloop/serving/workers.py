@@ -18,6 +18,7 @@ from everloop.errors import EverloopError
 __all__ = ["supervise"]
 
 _AGAIN_S = 2.0  # between two starts of one worker
+_STARTS = 3  # of one that is killed before it answers
 
 
 def supervise(
@@ -26,8 +27,8 @@ def supervise(
     """Run `workers` processes on `listener`, start those again that die, end them all on SIGTERM or SIGINT.
 
     arguments: of each, as `entrance_of` has them. announce: called once, when the first workers all answer.
-    Raises EverloopError where one of these cannot start. One that is started again and cannot, since the ledger is away
-    for instance, is tried again and again: the others answer meanwhile.
+    Raises EverloopError where one of these cannot start, or is killed each time that it does. One that is started again
+    later and cannot, since the ledger is away for instance, is tried again and again: the others answer meanwhile.
     """
     stopping = threading.Event()
 
@@ -38,8 +39,11 @@ def supervise(
     running: list[subprocess.Popen[bytes]] = []
     try:
         running = [_worker(root, listener, arguments) for _ in range(workers)]
-        for worker in running:
-            _wait_for_first_line(worker)
+        for place in range(workers):
+            starts = 1
+            while not _answers(running[place], last=starts == _STARTS):
+                running[place] = _worker(root, listener, arguments)
+                starts += 1
         announce()
         again_s = [0.0] * workers
         while not stopping.wait(0.1):
@@ -70,9 +74,16 @@ def _close(worker: subprocess.Popen[bytes]) -> None:
         worker.stdout.close()
 
 
-def _wait_for_first_line(worker: subprocess.Popen[bytes]) -> None:
+def _answers(worker: subprocess.Popen[bytes], *, last: bool) -> bool:
+    """Wait until it says so; false where it was killed before, which is no fault of its own.
+
+    Raises EverloopError where it ended otherwise, or this was the last time.
+    """
     assert worker.stdout is not None
-    if not worker.stdout.readline():
-        raise EverloopError(
-            f"a worker of the endpoint ended with {worker.wait()} before it answered; its words are above"
-        )
+    if worker.stdout.readline():
+        return True
+    code = worker.wait()
+    _close(worker)
+    if code >= 0 or last:
+        raise EverloopError(f"a worker of the endpoint ended with {code} before it answered; its words are above")
+    return False
