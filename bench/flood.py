@@ -24,7 +24,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import numpy as np
-from bench.load import ROOT, ahead, asked, quantiles_ms, request_bytes
+from bench.load import ROOT, asked, pinned, quantiles_ms, request_bytes
 
 __all__ = ["Flood", "flood"]
 
@@ -62,7 +62,7 @@ def flood(url: str, bodies: Path, *, rate: float, connections: int, seconds: flo
     """Ask `url` at `rate` requests a second with the bodies, one a line, in turn. Raises RuntimeError if it cannot."""
     command = [sys.executable, "-m", "bench.flood", url, str(bodies), "--rate", str(rate)]
     command += ["--connections", str(connections), "--seconds", str(seconds)]
-    done = subprocess.run(ahead(command, core), cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(pinned(command, core), cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"the flood ended with {done.returncode}: {done.stderr[-2000:]}")
     return Flood(**json.loads(done.stdout))
@@ -84,8 +84,11 @@ class _Flood:
             self._poll.register(one.fileno(), select.EPOLLIN)
             # one after the other: what finds the listener's queue full is a matter of the system's
             one.sendall(_HEALTH)
-            if not one.recv(1 << 16).startswith(b"HTTP/1.1 200"):
-                raise RuntimeError("the server does not answer")
+            told = b""
+            while not told.endswith(b"}"):  # head and body may come apart
+                if not (more := one.recv(1 << 16)):
+                    raise RuntimeError(f"the server does not answer: {told!r}")
+                told += more
         self.sent = self.held = self.other = self.broken = 0
         self.accepted_s, self.away_s = array("d"), array("d")
 
@@ -99,12 +102,12 @@ class _Flood:
             self.held += 1
             return
         number = self._free.popleft()
+        self._sent_s[number] = time.perf_counter()
         try:
             self._sockets[number].sendall(request)
         except OSError:
             self._end(number)
             return
-        self._sent_s[number] = time.perf_counter()
         self.sent += 1
 
     def read(self, wait_s: float) -> None:
@@ -132,7 +135,8 @@ class _Flood:
 
     def _end(self, number: int) -> None:
         self.broken += 1
-        self._sent_s.pop(number, None)
+        if self._sent_s.pop(number, None) is None:
+            self._free.remove(number)
         self._poll.unregister(number)
         self._sockets.pop(number).close()
 

@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 
 from everloop.serving.protocol import Protocol
-from everloop.serving.server import server_config
+from everloop.serving.server import collect_seldom, server_config
 
 
 def echo(size: int) -> Any:
@@ -48,6 +48,7 @@ def main() -> int:
     given = parser.parse_args()
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
+    collect_seldom()
     _Server(server_config(echo(given.bytes), Protocol)).run(sockets=[listener])
     return 0
 

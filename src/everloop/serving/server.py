@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -44,12 +45,13 @@ from everloop.serving.tls import tls_context, tls_files
 from everloop.serving.watcher import Watcher
 from everloop.traffic import Spool, pending
 
-__all__ = ["bind", "serve", "server_config"]
+__all__ = ["bind", "collect_seldom", "serve", "server_config"]
 
 _GRACE_S = 30
 _OTHER_FILES = 200
 _INLINE_BYTES = 128_000
 _LAST_PORT = 65_535
+_ALLOCATIONS = 20_000  # of containers, more than are let go, between two looks of the collector
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -163,11 +165,22 @@ def serve(
                 )
                 tls = None if files is None else tls_context(*files)
                 slots.write()  # who is told that it answers finds its file
+                collect_seldom()
                 _Server(app, exchanges, announce, resting=resting, tls=tls).run(sockets=[listener])
         finally:
             for one in reversed(beside):
                 one.stop()
             slots.write()
+
+
+def collect_seldom() -> None:
+    """Have the collector of cycles look at what requests leave, not at all that was imported, and less often.
+
+    Requests make hardly a cycle, but thousands of objects while they wait; a look at everything is a pause of them all.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_ALLOCATIONS, 20, 50)
 
 
 def _callers(project: Project, listener: socket.socket, *, processes: int, refused: Callable[[str], None]) -> Callers:
