@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import numpy as np
 import polars as pl
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from everloop.bundle.graph import Graph
 from everloop.bundle.manifest import Manifest, sums
@@ -95,8 +95,7 @@ class BundleParts:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
+class Scores(Struct, frozen=True, kw_only=True):
     """What a bundle says about rows.
 
     score: float32, shape (n,). decision: bool, shape (n,), true for the positive class, false where nothing is decided.

@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import accumulate
 from math import isfinite
 from typing import Any, Final
 
+import msgspec
 import polars as pl
 
 from everloop.clock import from_us, to_us
@@ -47,8 +49,7 @@ class RowProblem:
     sentence: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decoded:
+class Decoded(msgspec.Struct, frozen=True, kw_only=True):
     """The good rows by column, and what is wrong with the others.
 
     columns: name → values, one per good row, None where missing; times are microseconds since 1970 UTC, also
@@ -263,8 +264,9 @@ class Decoder:
             return [arrival] * len(rows), []
         values = columns[time.name]
         latest_us = None if now is None else to_us(now + _AHEAD)
-        if time.type == "datetime" and _none_distant(values, latest_us):
-            return values, []
+        known = values if time.type == "datetime" else None if now is None else self._all_counted(values)
+        if known is not None and _none_distant(known, latest_us):
+            return known, []
         found: list[Any] = [None] * len(values)
         problems = []
         for index, value in enumerate(values):
@@ -302,7 +304,7 @@ class Decoder:
         unit = self._contract.time_unit
         return None if unit is None else _UNIT[unit]
 
-    @property
+    @cached_property
     def origin_us(self) -> int:
         """What numbers of the time column count from."""
         origin = self._contract.time_origin
@@ -312,6 +314,17 @@ class Decoder:
     def is_near(first_us: int, last_us: int, now: datetime | None) -> bool:
         """Whether rows that arrive now may have these event times."""
         return now is None or (first_us >= _EARLIEST_US and last_us <= to_us(now + _AHEAD))
+
+    def _all_counted(self, values: Sequence[float | None]) -> Sequence[int | None] | None:
+        """Numbers as times; None where one of them is none, or there is nothing to count by."""
+        unit_us = self.unit_us
+        if unit_us is None:
+            return None
+        try:
+            origin_us = self.origin_us
+            return [None if value is None else origin_us + round(value * unit_us) for value in values]
+        except (ValueError, OverflowError):
+            return None
 
     def _counted(self, value: float) -> int:
         try:

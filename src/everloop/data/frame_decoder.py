@@ -7,7 +7,6 @@ so that the two can say nothing different.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -56,8 +55,7 @@ class TableRows(Sequence[dict[str, Any]]):
         return self._lists[name]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodedFrame(Decoded):
+class DecodedFrame(Decoded, frozen=True, kw_only=True):
     """As `Decoded`, with the frame that it is made from."""
 
     good: pl.DataFrame

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 import polars as pl
+from msgspec.structs import replace
 
 from everloop.data import TableRows, read_arrow
 from everloop.errors import DataError, TooMuchData

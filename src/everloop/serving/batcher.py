@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from everloop.serving.problem import PROBLEM_TYPE, Problem
 from everloop.serving.relayed import Relayed
@@ -19,8 +20,7 @@ __all__ = ["Ask", "Batcher", "Kind", "Reply"]
 Kind = Literal["predict", "outcomes", "predictions", "decide"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """A request as it came: for which model, what, and the body's bytes.
 
     caller: the name of its key. form: how the body is written and the answer wanted; None for JSON rows. reasons: how
@@ -36,8 +36,7 @@ class Ask:
     relayed: Relayed | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """An answer: the status and the body's bytes.
 
     headers: besides its type and length, names in lower case. problem: the kind of problem that it tells, if it does.

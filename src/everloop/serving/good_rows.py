@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from everloop.clock import Clock, to_us
 from everloop.data import EVENT_TIME, Contract, Decoded, Decoder, FrameDecoder, TableRows
@@ -36,8 +37,7 @@ class ReadsRows(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GoodRows:
+class GoodRows(msgspec.Struct, frozen=True, kw_only=True):
     """The good rows: their place among all rows, their ids and entities, and what else they hold, by column."""
 
     places: Sequence[int]

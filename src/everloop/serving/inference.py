@@ -171,8 +171,7 @@ _decode_body = msgspec.json.Decoder(_Body).decode
 _decode_answers = msgspec.json.Decoder(list[_Answer]).decode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Inference(Request):
+class _Inference(Request, frozen=True, kw_only=True):
     """A request of the protocol. wanted: output → whether as bytes."""
 
     id: str | None

@@ -56,7 +56,7 @@ class Recorder:
         objects = [place for place, row in enumerate(rows) if isinstance(row, dict)]
         inputs = [one.inputs if isinstance(one := told[place], ToldAnswer) else rows[place] for place in objects]
         read = read_rows(model, inputs, [answers[place] for place in objects], clock=self._clock)
-        read = replace(read, places=[objects[place] for place in read.places])
+        read = msgspec.structs.replace(read, places=[objects[place] for place in read.places])
         good = read.take([n for n, place in enumerate(read.places) if isinstance(told[place], ToldAnswer)])
         groups: dict[tuple[Any, ...], list[int]] = {}
         for n, place in enumerate(good.places):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from everloop.clock import Clock
 from everloop.data import Contract, TableRows
@@ -39,8 +39,7 @@ _MOST_VALUES_A_ROW = 512
 _FEW_ERRORS = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, kw_only=True):
     """A body that was read.
 
     table: the rows, where they came as a table; `rows` is empty then. alone: the body was one row itself. body: where

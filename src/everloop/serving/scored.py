@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from everloop.data import Decoded
@@ -20,8 +20,7 @@ _LOG = logging.getLogger("everloop.serving")
 _FEW_ROWS = 256
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
+class Scored(msgspec.Struct, frozen=True, kw_only=True):
     """shape (n, versions); NaN where a version gave no score. features: the champion's, shape (n, k).
 
     quantiles: each version's, shape (n, q); None of one that gives none.

@@ -138,7 +138,7 @@ class Spool:
                 connection.execute(f"PRAGMA max_page_count={max(1, limit_bytes // _PAGE_BYTES)}")
             return connection
 
-        with _writing(folder), file_lock(folder / "slots.lock"):
+        with _Writing(folder), file_lock(folder / "slots.lock"):
             taken, lock = _take_slot(folder, slot)
             try:
                 _tell_ids_of_the_dead(folder)
@@ -166,7 +166,7 @@ class Spool:
 
     def answers_for(self, model: str, ids: Sequence[str]) -> dict[str, Answered]:
         """What any slot of this machine has answered for these ids within the horizon."""
-        with _writing(self._folder):
+        with _Writing(self._folder):
             return self._answers.found(model, ids, places_of(model, ids))
 
     def _own_answers(self) -> Answers:
@@ -188,7 +188,7 @@ class Spool:
         _log.error("%s was deleted while it was in use; a new one is begun", self._path)
         self._answers.close()
         self._connection.close()
-        with _writing(self._folder):
+        with _Writing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             with file_lock(self._folder / "slots.lock"):
                 # The locks may be gone as well; whoever comes new would take the new files.
@@ -215,7 +215,7 @@ class Spool:
         _check_times("event_time", batch.event_time_us)
         self._stay_in_place()
         places = places_of(batch.model, batch.ids)
-        with self._alone(), _writing(self._folder):
+        with _Alone(self._append_lock), _Writing(self._folder):
             fresh, earlier, conflicts = self._sorted_out(batch, places)
             if len(fresh) == len(batch):
                 self._commit(batch, places)
@@ -245,19 +245,10 @@ class Spool:
         self._stay_in_place()
         body = encode_outcomes(outcomes, recorded_at_us=to_us(self._clock.now()))
         seq = self._last_seq + 1
-        with self._alone(), _writing(self._folder), self._connection as tx:
+        with _Alone(self._append_lock), _Writing(self._folder), self._connection as tx:
             _insert(tx, seq, "outcomes", model, len(outcomes), body)
         self._last_seq = seq
         self._crash("outcomes committed")
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One at a time, of all who write to the spools of this machine."""
-        fcntl.flock(self._append_lock, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._append_lock, fcntl.LOCK_UN)
 
     def _sorted_out(
         self, batch: PredictionBatch, places: Sequence[int]
@@ -439,15 +430,38 @@ def _check_times(name: str, us: npt.NDArray[np.int64]) -> None:
         raise TrafficError(f"{name} lies outside the years 1 to 9999; times are microseconds since 1970-01-01 UTC")
 
 
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Translate what SQLite and the file system say into the tree; the transaction has been rolled back."""
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
+class _Alone:
+    """One at a time, of all who write to the spools of this machine. handle: of the file that is locked for it."""
+
+    __slots__ = ("_handle",)
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def __enter__(self) -> None:
+        fcntl.flock(self._handle, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.flock(self._handle, fcntl.LOCK_UN)
+
+
+class _Writing:
+    """Translates what SQLite and the file system say into the tree; the transaction has been rolled back."""
+
+    __slots__ = ("_folder",)
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if not isinstance(error, sqlite3.Error | OSError):
+            return
         if no_room(error):
             raise StorageFull(
-                f"no room to record traffic in {folder} ({error}); nothing of it was written. "
+                f"no room to record traffic in {self._folder} ({error}); nothing of it was written. "
                 "Free some space there, or start the mover ('everloop up'), and send it again"
             ) from error
-        raise TrafficError(f"the spool in {folder} cannot be used: {error}") from error
+        raise TrafficError(f"the spool in {self._folder} cannot be used: {error}") from error
