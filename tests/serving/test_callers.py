@@ -73,6 +73,7 @@ ALLOWED: dict[str, set[Scope]] = {
     OUTCOMES: {"outcomes"},
     "/v1/models": {"predict", "operate"},
     "/openapi.json": {"predict", "operate"},
+    "/docs": {"predict", "operate"},
     "/metrics": {"operate"},
     "/nowhere": {"operate"},
 }
@@ -91,6 +92,30 @@ def test_a_scope_opens_what_it_says_and_nothing_else(guarded: Guarded, path: str
         refused = guarded.ask(path, key)
         assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
         assert refused.headers["content-type"] == "application/problem+json"
+
+
+def test_a_browser_asks_for_a_key_and_opens_a_page_with_it(guarded: Guarded) -> None:
+    page = {"accept": "text/html,application/xhtml+xml"}
+    refused = guarded.client.get("/docs", headers=page)
+    assert refused.status_code == 401
+    assert refused.headers.get_list("www-authenticate") == [
+        "Bearer", 'Basic realm="a key of everloop, as the password"'
+    ]  # fmt: skip
+    for path in ("/docs", "/openapi.json", "/v1/models"):
+        assert guarded.client.get(path, headers=page, auth=("anybody", guarded.keys["predict"])).status_code == 200
+    for path, auth, status in (
+        ("/metrics", ("", guarded.keys["predict"]), 403),
+        ("/docs", (guarded.keys["predict"], ""), 401),
+        ("/docs", ("a", guarded.keys["revoked"]), 401),
+        ("/docs", ("a", "x" * 5_000), 401),
+    ):
+        assert guarded.client.get(path, headers=page, auth=auth).status_code == status, (path, auth)
+    assert guarded.client.get("/docs", headers={"authorization": "Basic ]["}).status_code == 401
+
+
+def test_a_page_of_somebody_else_posts_nothing_with_a_key_that_the_browser_keeps(guarded: Guarded) -> None:
+    refused = guarded.client.post(PREDICT, content=b"{}", auth=("a", guarded.keys["all"]))
+    assert (refused.status_code, refused.json()["type"]) == (401, "urn:everloop:problem:key-malformed")
 
 
 def test_who_only_looks_whether_it_lives_is_asked_for_nothing(guarded: Guarded) -> None:
@@ -413,7 +438,7 @@ def test_processes_share_a_rate_and_the_projects_holds_for_keys_without_one() ->
 @pytest.mark.parametrize(("method", "path", "need"), [
     ("GET", "/healthz", None), ("POST", "/healthz", None), ("GET", "/v2/health/ready", None),
     ("GET", "/readyz/", "operate"), ("GET", "/healthz/x", "operate"), ("HEAD", "/metrics", "operate"),
-    ("GET", "/docs", "operate"), ("GET", "/", "operate"), ("GET", "/v2/models/fraud", "read"),
+    ("GET", "/docs", "read"), ("GET", "/", "operate"), ("GET", "/v2/models/fraud", "read"),
     ("POST", "/v2/models/fraud/infer", "predict"), ("DELETE", "/v1/models", "predict"),
     ("POST", "/v1/models/fraud/decide", "predict"), ("PUT", "/v1/models/fraud/outcomes", "outcomes"),
     ("OPTIONS", "/metrics", "predict"),

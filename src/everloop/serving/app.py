@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol, get_args
 from everloop.ledger import holds_key
 from everloop.serving import arrow, inference
 from everloop.serving.batcher import Ask, Batcher, Done, Kind, Reply
-from everloop.serving.callers import Callers, Headers, Need, need_of
+from everloop.serving.callers import PAGE_CHALLENGE, Callers, Headers, Need, need_of
 from everloop.serving.direct import always
 from everloop.serving.exchange import REFUSED, Exchange, Exchanges
 from everloop.serving.explained import asked_reasons
@@ -206,6 +206,8 @@ class App:
         headers += (exchange.reply_header, *reply.headers, *always(reply.status))
         if reply.status == 405:
             headers.append((b"allow", _allowed(scope["path"]).encode()))
+        if reply.status == 401 and scope["method"] == "GET" and b"text/html" in _header(scope, b"accept"):
+            headers.append(PAGE_CHALLENGE)
         if reply.problem == "busy":
             scope[BUSY] = True
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})

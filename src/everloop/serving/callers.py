@@ -9,6 +9,7 @@ import hmac
 import math
 import secrets
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
@@ -17,17 +18,21 @@ from everloop.actors import KeyState, text_hash
 from everloop.project import Rate, Scope
 from everloop.serving.problem import Problem
 
-__all__ = ["Caller", "Callers", "Headers", "Need", "need_of"]
+__all__ = ["PAGE_CHALLENGE", "Caller", "Callers", "Headers", "Need", "need_of"]
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 Need: TypeAlias = Literal["predict", "outcomes", "operate", "read"]
 """What a request asks for: one of the scopes, or `read`, what those who predict and those who operate may read."""
 
+_BY_BROWSER: Final = frozenset({"read", "operate"})
+"""What a browser may ask with a key that it keeps: a page of somebody else's could have it post, and never read."""
 _MOST_KEY_BYTES: Final = 256  # twice the longest key that is ever made
 _ID: Final = slice(-61, -53)  # of evl_NAME_ID_SECRET, whose last 52 letters are the secret
 _OPEN: Final = frozenset({"/healthz", "/readyz"})
-_READ: Final = ("/v1/models", "/v2", "/openapi.json")
+_READ: Final = ("/v1/models", "/v2", "/openapi.json", "/docs")
 _CHALLENGE: Final = ((b"www-authenticate", b"Bearer"),)
+PAGE_CHALLENGE: Final = (b"www-authenticate", b'Basic realm="a key of everloop, as the password"')
+"""Has a browser ask for a key, where a page is opened in it."""
 _SENT: Final = "send it as 'Authorization: Bearer evl_…' or 'X-API-Key: evl_…'"
 
 
@@ -148,7 +153,7 @@ class Callers:
             return False, None
 
     def _let_in(self, headers: Headers, need: Need) -> Caller:
-        caller = self._caller_of(headers)
+        caller = self._caller_of(headers, need)
         if need not in caller.needs:
             raise _another_scope(caller, need)
         if caller.bucket is not None:
@@ -162,12 +167,12 @@ class Callers:
         if not self.required:
             return True
         try:
-            return need in self._caller_of(headers).needs
+            return need in self._caller_of(headers, need).needs
         except Problem:
             return False
 
-    def _caller_of(self, headers: Headers) -> Caller:
-        text = _text_of(headers)
+    def _caller_of(self, headers: Headers, need: Need) -> Caller:
+        text = _text_of(headers, basic=need in _BY_BROWSER)
         caller = self._known.get(text[_ID], _NOBODY)
         if not hmac.compare_digest(text_hash(text), caller.digest):
             raise Problem(
@@ -203,10 +208,11 @@ def _caller(state: KeyState, bucket: Bucket | None) -> Caller:
     )
 
 
-def _text_of(headers: Headers) -> bytes:
+def _text_of(headers: Headers, *, basic: bool) -> bytes:
     """The key's text as it was sent. Raises Problem where there is none, or two of which either could be meant.
 
-    `X-API-Key` goes before `Authorization`, in which a gateway may have put something of its own.
+    `X-API-Key` goes before `Authorization`, in which a gateway may have put something of its own. basic: whether it may
+    be the password that a browser was told.
     """
     authorization = api_key = None
     for name, value in headers:
@@ -222,9 +228,11 @@ def _text_of(headers: Headers) -> bytes:
         text = api_key.strip(b" ")
     elif authorization is not None:
         scheme, _, text = authorization.partition(b" ")
-        if scheme.lower() != b"bearer":
-            raise _malformed("the Authorization header is of another scheme than Bearer")
         text = text.strip(b" ")
+        if basic and scheme.lower() == b"basic":
+            text = _password(text)
+        elif scheme.lower() != b"bearer":
+            raise _malformed("the Authorization header is of another scheme than Bearer")
     else:
         raise Problem(
             401,
@@ -234,6 +242,16 @@ def _text_of(headers: Headers) -> bytes:
         )
     # what is too long for a key is not hashed: it costs nothing, and tells only its own length
     return text if len(text) <= _MOST_KEY_BYTES else b""
+
+
+def _password(text: bytes) -> bytes:
+    """Of a name and a password in base64, the password; nothing where it is none."""
+    if len(text) > 2 * _MOST_KEY_BYTES:
+        return b""
+    try:
+        return b64decode(text, validate=True).partition(b":")[2]
+    except ValueError:
+        return b""
 
 
 def _malformed(what: str) -> Problem:
