@@ -7,11 +7,11 @@ from typing import Any, Final
 from everloop.data import Contract
 from everloop.serving.api_words import reference
 from everloop.serving.examples import ID, example_row
-from everloop.serving.told_answer import MOST_SCORES, MOST_VERSION, RESERVED
+from everloop.serving.told_answer import LARGEST, MOST_SCORES, MOST_VERSION, RESERVED
 
 __all__ = ["answered_schema", "example_answered"]
 
-_NUMBER: Final = {"minimum": -1e38, "maximum": 1e38}
+_NUMBER: Final = {"minimum": -LARGEST, "maximum": LARGEST}
 _TIME_LENGTH: Final = 64
 
 
@@ -68,16 +68,19 @@ def _shares_names(contract: Contract) -> bool:
 def _score(decisions: tuple[str, ...]) -> dict[str, Any]:
     """What is told of one version's answer."""
     version = {
-        "anyOf": [
-            {"type": "integer", "minimum": 1, "maximum": MOST_VERSION},
-            {"type": "string", "pattern": "^v?[1-9][0-9]{0,8}$"},
-        ],
+        "type": ["integer", "string"],
+        "minimum": 1,
+        "maximum": MOST_VERSION,
+        "pattern": "^v?[1-9][0-9]{0,8}$",
         "description": "Your number for the model that answered.",
     }
     return {
         "score": {"type": "number", "description": "What it answered.", **_NUMBER},
         "version": version,
-        "decision": {"enum": [*decisions, False, True, None] if decisions else [None]},
+        "decision": {
+            "enum": [*decisions, False, True, None] if decisions else [None],
+            "description": "What followed; it may be left out where a threshold is told." if decisions else "None.",
+        },
         "threshold": {
             "type": ["number", "null"],
             "description": "Scores from it on are decided positively.",

@@ -14,13 +14,14 @@ from everloop.serving.open_model import OpenModel
 from everloop.serving.problem import RowError
 from everloop.serving.rows import id_column, row_error
 
-__all__ = ["MOST_SCORES", "MOST_VERSION", "RESERVED", "ToldAnswer", "ToldScore", "read_answer"]
+__all__ = ["LARGEST", "MOST_SCORES", "MOST_VERSION", "RESERVED", "ToldAnswer", "ToldScore", "read_answer"]
 
 RESERVED: Final = frozenset(
     {"decision", "propensity", "row", "score", "scored_at", "scores", "side", "threshold", "version"}
 )
 """What a posted prediction says of its answer; columns of the same name go under `row`."""
 _AHEAD = timedelta(minutes=5)
+LARGEST: Final = 3e38  # that 32 bits hold
 MOST_SCORES: Final = 16
 MOST_VERSION: Final = 1_000_000_000
 
@@ -181,4 +182,4 @@ class _Reader:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 3e38 and isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST and isfinite(value)
