@@ -30,6 +30,7 @@ def test_all_mistakes_are_told_at_once_with_their_lines() -> None:
         "  v3: {url: 'http://m', protocol: grpc}\n"
         "  v4: {url: 'http://m', tiemout: 1s}\n"
         "  v5: {protocol: mlflow}\n"
+        "  v6: {url: 'https://m', token: eyJhbGciOiJIUzI1NiJ9}\n"
     )
     _, told = parse_model(text, name="fraud")
     assert next(line for line in told if "upstream.v1" in line).startswith("fraud/model.yaml:4: ")
@@ -41,6 +42,8 @@ def test_all_mistakes_are_told_at_once_with_their_lines() -> None:
     assert "'grpc' is not one of v2, mlflow" in said
     assert "unknown key; did you mean 'timeout'?" in said
     assert "upstream.v5.url: is missing" in said
+    assert "upstream.v6.token: is not the name of an environment variable, such as MODELS_TOKEN" in said
+    assert "eyJ" not in said
 
 
 def test_versions_are_told_apart_and_keys_are_of_their_protocol() -> None:

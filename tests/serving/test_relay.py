@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +26,7 @@ from everloop.traffic import Mover, TrafficLog
 from .other_server import OtherServer, other_server
 from .place import CONTRACT, Endpoint, Place, endpoint, row, wait_until
 
+TOKEN = "t0ken-of-the-other-server"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
@@ -74,14 +78,14 @@ def running_town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     with other_server(-2.0) as first, other_server(-1.0) as second:
         upstream = (
             f"upstream:\n  v1: {{url: '{first.url}/', timeout: 300ms}}\n"
-            f"  v2: {{url: '{second.url}', protocol: mlflow, timeout: 3s, patience: 50ms}}\n"
+            f"  v2: {{url: '{second.url}', protocol: mlflow, timeout: 3s, patience: 50ms, token: MODELS_TOKEN}}\n"
         )
         place = Place.make(tmp_path_factory.mktemp("relay"), more=upstream)
         write_contract(place.project.model("fraud").contract_path, CONTRACT)
         for number in (1, 2, 3):
             place.external(number)
         assert place.version() == 4
-        with endpoint(place.project.root) as running:
+        with endpoint(place.project.root, MODELS_TOKEN=TOKEN) as running:
             yield Town(place=place, running=running, first=first, second=second)
 
 
@@ -114,6 +118,9 @@ def test_both_are_asked_at_once_and_the_routing_picks_whose_answer_is_given(town
     assert set(frame["propensity"]) == {0.6, 0.4}
     [(path, headers, _)] = town.first.asked
     assert path == "/v2/models/fraud/infer"
+    assert "authorization" not in headers
+    assert town.second.asked[-1][1]["authorization"] == f"Bearer {TOKEN}"
+    assert TOKEN not in town.running.log.read_text()
     assert (headers["traceparent"], headers["tracestate"]) == (TRACE, "k=v")
     turns = httpx.post(town.running.decide, json={"rows": [{"id": "x", "card_id": f"c{n}"} for n in range(60)]}).json()
     assert [one["version"] for one in turns["results"]] == [one["version"] for one in said["results"]]
@@ -252,3 +259,15 @@ def test_a_challenger_whose_server_fails_is_taken_back_by_the_guardrail(town: To
     assert 2 not in load_routing(ledger, "fraud").live
     # what waits next is ours and passed its gates; v3, which something else serves, waits for a person
     assert [one.version for one in ledger.rollouts("fraud", running_only=True)] == [4]
+
+
+def test_a_token_that_is_not_there_is_one_sentence(town: Town) -> None:
+    command = [sys.executable, "-m", "everloop.serving", "--project", str(town.place.project.root), "--port", "0"]
+    for given, said in ((None, "is not set"), ("two words", "holds more than the letters of a token")):
+        kept = {name: value for name, value in os.environ.items() if name != "MODELS_TOKEN"}
+        kept |= {} if given is None else {"MODELS_TOKEN": given}
+        ended = subprocess.run(command, capture_output=True, text=True, env=kept, check=False)
+        assert ended.returncode == 1
+        assert f"upstream.v2 of fraud is sent the token in MODELS_TOKEN, which {said}" in ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert "two words" not in ended.stderr

@@ -18,6 +18,7 @@ __all__ = ["UpstreamServer", "Upstreams", "upstream_mistakes", "version_of"]
 
 _VERSION: Final = re.compile(r"v?([1-9]\d{0,8})")
 _LONGEST: Final = timedelta(seconds=30)
+_VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _TENSOR: Final = re.compile(r"[^\s/]{1,200}")
 
 
@@ -52,6 +53,14 @@ def _word(value: object) -> object:
     return value
 
 
+def _variable(value: object) -> object:
+    """The name of a variable. What is none is not repeated: it may be the token itself."""
+    if value is not None and not (isinstance(value, str) and _VARIABLE.fullmatch(value)):
+        raise ValueError("is not the name of an environment variable, such as MODELS_TOKEN, that holds the token")
+    return value
+
+
+Variable = Annotated[str | None, BeforeValidator(_variable)]
 Wait = Annotated[timedelta, BeforeValidator(_span)]
 Word = Annotated[str | None, BeforeValidator(_word)]
 
@@ -65,6 +74,9 @@ class UpstreamServer(Section):
 
     url: Annotated[str, BeforeValidator(_url)] = Field(description="http://HOST:PORT, with a path where it has one")
     protocol: Literal["v2", "mlflow"] = Field("v2", description="v2: Open Inference Protocol; mlflow: /invocations")
+    token: Variable = Field(
+        None, description="the environment variable that holds the bearer token to send; left out: none is sent"
+    )
     name: Word = Field(None, description="v2: what the server calls the model; left out: as here")
     tensor: Word = Field(
         None, description="v2: the one input that takes all columns as numbers; left out: an input for each column"

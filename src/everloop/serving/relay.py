@@ -8,6 +8,7 @@ said by then counts as its error.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -15,6 +16,7 @@ import polars as pl
 from msgspec.structs import replace
 
 from everloop.clock import Clock
+from everloop.errors import ProjectError
 from everloop.project import UpstreamServer
 from everloop.rollout import assign_many
 from everloop.serving.batcher import Ask
@@ -29,8 +31,23 @@ __all__ = ["Relay"]
 
 Headers = Sequence[tuple[bytes, bytes]]
 _ROUNDS: Final = 2
+_TOKEN: Final = re.compile(r"[!-~]{1,8192}")
 # A larger body is read in a thread, so that the others' requests go on.
 _SMALL_BYTES: Final = 64_000
+
+
+def _token(model: str, version: int, server: UpstreamServer, environment: Mapping[str, str]) -> str | None:
+    """What is sent to a server. Raises ProjectError, which never repeats it, where it is not there or is none."""
+    if server.token is None:
+        return None
+    token = environment.get(server.token, "").strip()
+    if _TOKEN.fullmatch(token):
+        return token
+    wrong = "holds more than the letters of a token" if token else "is not set"
+    raise ProjectError(
+        f"upstream.v{version} of {model} is sent the token in {server.token}, which {wrong}; set it where the endpoint "
+        "starts, or take 'token' out of model.yaml"
+    )
 
 
 class Relay:
@@ -46,14 +63,18 @@ class Relay:
         servers: Mapping[str, Mapping[int, UpstreamServer]],
         clock: Clock,
         max_rows: int,
+        environment: Mapping[str, str],
     ) -> None:
-        """servers: by model and version, as model.yaml names them."""
+        """servers: by model and version, as model.yaml names them. environment: where their tokens are.
+
+        Raises ProjectError where one of these is not there.
+        """
         self.urls: frozenset[bytes] = frozenset()
         self._live = live
         self._clock = clock
         self._max_rows = max_rows
         self._upstreams = {
-            (model, version): Upstream(model, version, server)
+            (model, version): Upstream(model, version, server, token=_token(model, version, server, environment))
             for model, versions in servers.items()
             for version, server in versions.items()
         }

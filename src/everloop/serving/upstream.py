@@ -33,8 +33,10 @@ def trace_headers(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, b
 class Upstream:
     """One version's server. Lives on the event loop."""
 
-    def __init__(self, model: str, version: int, server: UpstreamServer) -> None:
+    def __init__(self, model: str, version: int, server: UpstreamServer, *, token: str | None = None) -> None:
+        """token: that is sent with each request."""
         self.server = server
+        self._headers = () if token is None else ((b"authorization", b"Bearer " + token.encode()),)
         self._version = version
         self._who = f"the server of v{version}"
         self._path = request_path(server, model)
@@ -67,7 +69,7 @@ class Upstream:
             self._breaker.let_go()
             return self._refused(f"cannot be asked: {failed}", began_s)
         timeout_s = self.server.timeout.total_seconds()
-        reply = await self._client.post(self._path, body, headers, timeout_s=timeout_s)
+        reply = await self._client.post(self._path, body, [*self._headers, *headers], timeout_s=timeout_s)
         if reply.status >= 500 or reply.status == _TOO_MANY:
             said = f"answered {reply.status}: {error_words(reply.body)}"
             return self._failed(502, "upstream-failed", said, began_s)
