@@ -8,10 +8,10 @@ saturated_per_s: answers at 64 connections that wait for each other (wrk), befor
 accepted under the flood, of these; accepted, turned_away, held: requests, of those due (see `bench.flood`).
 p99_of_bound: the 99th percentile of the accepted, from sending to the whole answer, as a part of what they may wait:
 the second that a connection rests which was turned away, and two times the `endpoint.queue` (2,000 requests) at the
-rate of their answers, one that is read while the one before it is answered. health_ms: the longest that `/healthz` took. growth_mb: of the endpoint's own memory after the
-first half, or after the first minute where it takes longer than two: the most afterwards less the most before. Own is
-what is resident and not shared: the tables of ids (16 MB each, two at most) are files that all workers map; rss_mb has
-them as well.
+rate of their answers, one that is read while the one before it is answered.
+health_ms: the longest that `/healthz` took. growth_mb: of the endpoint's own memory after the first half, or after the
+first minute where it takes longer than two: the most afterwards less the most before. Own is what is resident and not
+shared: the tables of ids (16 MB each, two at most) are files that all workers map; rss_mb has them as well.
 Each accepted request is looked for in the log: it is there once, or the bench fails.
 Held: the figures in AT_LEAST and AT_MOST; the exit code is 1 where one is not.
 """

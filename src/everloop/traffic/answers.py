@@ -161,13 +161,12 @@ class Answers:
         answered: dict[str, Answered] = {}
         blocks: dict[tuple[str, int], Mapping[str, Answered]] = {}
         for slot in self._slots():
-            for one, place in zip(ids, places, strict=True):
-                for low in slot.ids.seqs(place):
-                    block = blocks.get((slot.name, low))
-                    if block is None:
-                        block = blocks[slot.name, low] = slot.block(model, low)
-                    if one in block:
-                        answered[one] = block[one]
+            for number, low in slot.ids.hits(places):
+                block = blocks.get((slot.name, low))
+                if block is None:
+                    block = blocks[slot.name, low] = slot.block(model, low)
+                if ids[number] in block:
+                    answered[ids[number]] = block[ids[number]]
         return answered
 
     def _slots(self) -> Iterator[_Slot]:

@@ -17,7 +17,7 @@ import errno
 import mmap
 import os
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final, Self
@@ -84,10 +84,9 @@ class KnownIds:
             self._tables = [table for table in found if table is not None] if found[0] is not None else []
             self._inodes = inodes
 
-    def seqs(self, place: int) -> Iterator[int]:
-        """The blocks (their low 32 bits) in which the id of this place may stand; mostly none."""
-        for table in self._tables:
-            yield from table.seqs(place)
+    def hits(self, places: Sequence[int]) -> list[tuple[int, int]]:
+        """Which of these ids may stand in which blocks (their low 32 bits), by number in `places`; mostly none does."""
+        return [hit for table in self._tables for hit in table.hits(places)]
 
     def add(self, places: Sequence[int], seq: int) -> None:
         """Enter ids that block `seq` will hold. Raises OSError where a new table has no room, with none entered."""
@@ -150,12 +149,15 @@ class _Table:
     def count(self) -> int:
         return self._words[_COUNT]
 
-    def seqs(self, place: int) -> Iterator[int]:
-        entries, told, at = self._entries, (place >> 32) or 1, place & _MASK
-        while entry := entries[at]:
-            if entry >> 32 == told:
-                yield entry & _LOW
-            at = (at + 1) & _MASK
+    def hits(self, places: Sequence[int]) -> list[tuple[int, int]]:
+        entries, found = self._entries, []
+        for number, place in enumerate(places):
+            at = place & _MASK
+            while entry := entries[at]:
+                if entry >> 32 == ((place >> 32) or 1):
+                    found.append((number, entry & _LOW))
+                at = (at + 1) & _MASK
+        return found
 
     def add(self, places: Sequence[int], seq: int) -> None:
         entries, low = self._entries, seq & _LOW

@@ -41,8 +41,9 @@ _FOLDS_AT_ONCE: Final = 30
 _MERGES_AT_ONCE: Final = 4
 _DELETE_BLOCKS: Final = 16
 _BREATH_S: Final = 0.0005  # in which whoever waits to record comes in
-_FORGET_EVERY: Final = 64
-_FORGET_BLOCKS: Final = 2_000
+# More than are recorded between two times of forgetting, at any rate that one worker reaches.
+_FORGET_EVERY: Final = 8
+_FORGET_BLOCKS: Final = 20_000
 _VACUUM_EVERY: Final = 32
 
 _log = logging.getLogger(__name__)
@@ -109,27 +110,29 @@ class _Source:
         return taken, more
 
     def delete(self, model: str, kind: str, *, up_to: int) -> None:
+        """Delete blocks that are in the log."""
+        self._delete("block", "model = ? AND kind = ? AND seq <= ?", (model, kind, up_to))
+
+    def forget(self, *, before_us: int, keep_rows: int) -> None:
+        """Let go of answers beyond the horizon."""
+        (surplus,) = self.connection.execute("SELECT coalesce(sum(rows), 0) FROM answered").fetchone()
+        surplus -= keep_rows
+        last = 0
+        oldest = "SELECT seq, rows, recorded_at_us FROM answered ORDER BY seq LIMIT ?"
+        for seq, rows, recorded_at_us in self.connection.execute(oldest, (_FORGET_BLOCKS,)).fetchall():
+            if recorded_at_us >= before_us and surplus < rows:
+                break
+            last, surplus = seq, surplus - rows
+        self._delete("answered", "seq <= ?", (last,))
+
+    def _delete(self, table: str, which: str, asked: tuple[str | int, ...]) -> None:
         """A few blocks at a time: whoever records meanwhile waits for one such step at most."""
-        which = "SELECT seq FROM block WHERE model = ? AND kind = ? AND seq <= ? ORDER BY seq LIMIT ?"
+        some = f"SELECT seq FROM {table} WHERE {which} ORDER BY seq LIMIT {_DELETE_BLOCKS}"  # noqa: S608
         gone = _DELETE_BLOCKS
         while gone == _DELETE_BLOCKS:
             with among_appends(self.path), self.connection as tx:
-                asked = (model, kind, up_to, _DELETE_BLOCKS)
-                gone = tx.execute(f"DELETE FROM block WHERE seq IN ({which})", asked).rowcount  # noqa: S608
+                gone = tx.execute(f"DELETE FROM {table} WHERE seq IN ({some})", asked).rowcount  # noqa: S608
             time.sleep(_BREATH_S)
-
-    def forget(self, *, before_us: int, keep_rows: int) -> None:
-        """Let go of answers beyond the horizon, a few at a time so that the worker never waits for long."""
-        with among_appends(self.path), self.connection as tx:
-            (surplus,) = tx.execute("SELECT coalesce(sum(rows), 0) FROM answered").fetchone()
-            surplus -= keep_rows
-            last = 0
-            oldest = "SELECT seq, rows, recorded_at_us FROM answered ORDER BY seq LIMIT ?"
-            for seq, rows, recorded_at_us in tx.execute(oldest, (_FORGET_BLOCKS,)).fetchall():
-                if recorded_at_us >= before_us and surplus < rows:
-                    break
-                last, surplus = seq, surplus - rows
-            tx.execute("DELETE FROM answered WHERE seq <= ?", (last,))
 
     def checkpoint(self) -> None:
         """Fold the WAL into the database every few seconds, before the worker would have to.
