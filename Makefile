@@ -41,12 +41,12 @@ types: $(VENV)/.installed-dev
 imports: $(VENV)/.installed-dev
 	@$(BIN)/lint-imports
 
-# Threads that wait for each other give their core up: there are more of them here than cores. Four processes keep two
+# Threads that wait for each other give their core up: there are more of them here than cores. Three processes keep two
 # cores busy, as tests wait for processes, servers and time a third of the while; a search of theirs begins one process,
 # unless it says how many.
 unit: export LOKY_MAX_CPU_COUNT := 1
 unit: $(VENV)/.installed-dev
-	@OMP_WAIT_POLICY=passive $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not chaos" $(ARGS)
+	@OMP_WAIT_POLICY=passive $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not chaos" $(ARGS)
 
 chaos: $(VENV)/.installed-dev ## kill batch scoring and gates at every point, not only where `make test` does
 	@OMP_WAIT_POLICY=passive $(BIN)/pytest -n 3 --dist loadfile -m chaos $(ARGS)

@@ -55,7 +55,16 @@ from everloop.project.rate import Rate
 from everloop.project.roles import EVERYONE, ROLES, RoleName, named_in, roles_of
 from everloop.project.schedule import EXTERNAL, check_schedule, due_times, last_due, next_due
 from everloop.project.scopes import SCOPES, Scope, parse_scopes
-from everloop.project.settings import KEY_VARIABLE, Address, Endpoint, Retention, Runs, Settings, key_place
+from everloop.project.settings import (
+    KEY_VARIABLE,
+    Address,
+    Endpoint,
+    Retention,
+    Runs,
+    Settings,
+    environment_variable,
+    key_place,
+)
 from everloop.project.shares import format_share, parse_share
 from everloop.project.spec import Approval, Source, Spec, parse_spec, read_spec, spec_text, write_spec
 from everloop.project.spec_diff import flat_spec, spec_diff
@@ -140,6 +149,7 @@ __all__ = [
     "did_you_mean",
     "due_times",
     "dump_yaml",
+    "environment_variable",
     "exclusively",
     "executed",
     "explain",

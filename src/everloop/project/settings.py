@@ -30,6 +30,7 @@ __all__ = [
     "Settings",
     "SettingsResult",
     "Tls",
+    "environment_variable",
     "key_place",
     "read_settings",
 ]
@@ -282,6 +283,11 @@ def key_place(environment: Mapping[str, str] | None = None) -> tuple[str | None,
     variables = os.environ if environment is None else environment
     folder = variables.get("XDG_CONFIG_HOME") or str(Path(variables.get("HOME") or Path.home()) / ".config")
     return variables.get(KEY_VARIABLE), Path(folder) / "everloop" / "key"
+
+
+def environment_variable(name: str) -> str:
+    """What the environment holds under a name that a file of the project gives; empty where it is not set."""
+    return os.environ.get(name, "")
 
 
 def _put_variable(

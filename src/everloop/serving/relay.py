@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from everloop.clock import Clock
 from everloop.errors import ProjectError
-from everloop.project import UpstreamServer
+from everloop.project import UpstreamServer, environment_variable
 from everloop.rollout import assign_many
 from everloop.serving.batcher import Ask
 from everloop.serving.good_rows import Answers, GoodRows, read_rows
@@ -36,11 +36,11 @@ _TOKEN: Final = re.compile(r"[!-~]{1,8192}")
 _SMALL_BYTES: Final = 64_000
 
 
-def _token(model: str, version: int, server: UpstreamServer, environment: Mapping[str, str]) -> str | None:
+def _token(model: str, version: int, server: UpstreamServer) -> str | None:
     """What is sent to a server. Raises ProjectError, which never repeats it, where it is not there or is none."""
     if server.token is None:
         return None
-    token = environment.get(server.token, "").strip()
+    token = environment_variable(server.token).strip()
     if _TOKEN.fullmatch(token):
         return token
     wrong = "holds more than the letters of a token" if token else "is not set"
@@ -63,18 +63,17 @@ class Relay:
         servers: Mapping[str, Mapping[int, UpstreamServer]],
         clock: Clock,
         max_rows: int,
-        environment: Mapping[str, str],
     ) -> None:
-        """servers: by model and version, as model.yaml names them. environment: where their tokens are.
+        """servers: by model and version, as model.yaml names them.
 
-        Raises ProjectError where one of these is not there.
+        Raises ProjectError where the token of one is not in the environment.
         """
         self.urls: frozenset[bytes] = frozenset()
         self._live = live
         self._clock = clock
         self._max_rows = max_rows
         self._upstreams = {
-            (model, version): Upstream(model, version, server, token=_token(model, version, server, environment))
+            (model, version): Upstream(model, version, server, token=_token(model, version, server))
             for model, versions in servers.items()
             for version, server in versions.items()
         }

@@ -80,8 +80,7 @@ def bind(host: str, port: int) -> socket.socket:
 def _relay(project: Project, live: Callable[[], Live], clock: Clock) -> Relay:
     """What asks the servers that the models' files name."""
     servers = {name: model.upstreams for name, model in project.models.items()}
-    most = project.settings.endpoint.max_rows
-    return Relay(live=live, servers=servers, clock=clock, max_rows=most, environment=os.environ)
+    return Relay(live=live, servers=servers, clock=clock, max_rows=project.settings.endpoint.max_rows)
 
 
 class _Beside(typing.Protocol):
