@@ -48,7 +48,7 @@ unit: export LOKY_MAX_CPU_COUNT := 1
 unit: $(VENV)/.installed-dev
 	@OMP_WAIT_POLICY=passive $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not chaos" $(ARGS)
 
-chaos: $(VENV)/.installed-dev ## kill batch scoring and gates at every point, not only where `make test` does
+chaos: $(VENV)/.installed-dev ## the long runs: kills at every point, the bench of a training
 	@OMP_WAIT_POLICY=passive $(BIN)/pytest -n 3 --dist loadfile -m chaos $(ARGS)
 
 lock: ## renew both lock files (the base one holds the same versions as the development one)

@@ -14,6 +14,7 @@ from bench.pipeline import made_rows
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.chaos
 @pytest.mark.slow
 def test_it_trains_twice_and_says_what_each_took() -> None:
     program = [sys.executable, "-m", "bench.pipeline", "--json", "--rows", "1000", "--pairs", "1"]
