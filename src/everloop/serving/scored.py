@@ -16,8 +16,9 @@ from everloop.serving.problem import Problem
 __all__ = ["Scored", "scored_rows"]
 
 _LOG = logging.getLogger("everloop.serving")
-# Up to so many rows plain Python makes the features sooner than a frame and its expressions do: bench/features.py.
-_FEW_ROWS = 256
+# Up to so many rows plain Python makes the features sooner than a frame and its expressions do: 30 features of a row in
+# 45 µs, of 512 in 0.7 ms, of 1,024 in 1.5 ms, where a frame takes 1.1 to 1.3 ms, which versions of other features share.
+_FEW_ROWS = 512
 
 
 class Scored(msgspec.Struct, frozen=True, kw_only=True):
