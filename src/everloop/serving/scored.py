@@ -17,7 +17,7 @@ __all__ = ["Scored", "scored_rows"]
 
 _LOG = logging.getLogger("everloop.serving")
 # Up to so many rows plain Python makes the features sooner than a frame and its expressions do: 30 features of a row in
-# 45 µs, of 512 in 0.7 ms, of 1,024 in 1.5 ms, where a frame takes 1.1 to 1.3 ms, which versions of other features share.
+# 45 µs, of 512 in 0.7 ms, of 1,024 in 1.5 ms, where a frame takes 1.1 to 1.3 ms, which several versions share.
 _FEW_ROWS = 512
 
 
