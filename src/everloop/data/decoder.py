@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -18,7 +19,7 @@ import polars as pl
 from everloop.clock import from_us, to_us
 from everloop.data.column import Column, polars_type
 from everloop.data.contract import Contract
-from everloop.data.event_time import UTC_US, parse_time, time_from_number
+from everloop.data.event_time import UNIT_US, UTC_US, origin_us, parse_time, unit_us, us_from_number
 from everloop.data.translate import EVENT_TIME
 from everloop.ids import is_prediction_id
 from everloop.project import did_you_mean
@@ -33,7 +34,6 @@ _EARLIEST_US: Final = 0
 _AHEAD: Final = timedelta(days=1)  # how far a caller's clock, or a misread time zone, may be ahead of ours
 _HINTS: Final = 20  # rows whose missing columns are compared with the names they do have: it is slow
 _HINT_NAMES: Final = 200
-_UNIT: Final = {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6, "h": 3_600e6, "d": 86_400e6}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +181,7 @@ class Decoder:
         """The time of arrival as the time column `column` would write it."""
         if column.type == "datetime":
             return now.isoformat()
-        span = (to_us(now) - self.origin_us) / _UNIT[self._contract.time_unit or "us"]
+        span = (to_us(now) - self.origin_us) / UNIT_US[self._contract.time_unit or "us"]
         return int(span) if column.type == "int" else span
 
     def _decoded(
@@ -264,9 +264,10 @@ class Decoder:
             return [arrival] * len(rows), []
         values = columns[time.name]
         latest_us = None if now is None else to_us(now + _AHEAD)
-        known = values if time.type == "datetime" else None if now is None else self._all_counted(values)
-        if known is not None and _none_distant(known, latest_us):
-            return known, []
+        with suppress(ValueError):  # which of them is none is found out below
+            known = values if time.type == "datetime" else self._all_counted(values)
+            if _none_distant(known, latest_us):
+                return known, []
         found: list[Any] = [None] * len(values)
         problems = []
         for index, value in enumerate(values):
@@ -298,37 +299,27 @@ class Decoder:
         """What `decode` makes of an entity that is given. Raises ValueError with a sentence."""
         return _entity(value)
 
-    @property
+    @cached_property
     def unit_us(self) -> float | None:
         """How many microseconds a number of the time column counts; None where numbers are no times."""
-        unit = self._contract.time_unit
-        return None if unit is None else _UNIT[unit]
+        return unit_us(self._contract)
 
     @cached_property
     def origin_us(self) -> int:
         """What numbers of the time column count from."""
-        origin = self._contract.time_origin
-        return 0 if origin is None else to_us(parse_time(origin, self._contract.timezone))
+        return origin_us(self._contract)
 
     @staticmethod
     def is_near(first_us: int, last_us: int, now: datetime | None) -> bool:
         """Whether rows that arrive now may have these event times."""
         return now is None or (first_us >= _EARLIEST_US and last_us <= to_us(now + _AHEAD))
 
-    def _all_counted(self, values: Sequence[float | None]) -> Sequence[int | None] | None:
-        """Numbers as times; None where one of them is none, or there is nothing to count by."""
-        unit_us = self.unit_us
-        if unit_us is None:
-            return None
-        try:
-            origin_us = self.origin_us
-            return [None if value is None else origin_us + round(value * unit_us) for value in values]
-        except (ValueError, OverflowError):
-            return None
+    def _all_counted(self, values: Sequence[float | None]) -> Sequence[int | None]:
+        return [None if value is None else self._counted(value) for value in values]
 
     def _counted(self, value: float) -> int:
         try:
-            return to_us(time_from_number(value, self._contract))
+            return us_from_number(value, self.unit_us, self.origin_us)
         except OverflowError:
             raise ValueError(f"{_shown(value)} is outside the years 1 to 9999") from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 import polars as pl
@@ -12,14 +12,23 @@ from everloop.data.contract import Contract
 from everloop.errors import ContractViolation
 from everloop.project import localise
 
-__all__ = ["TIME_UNITS", "UTC_US", "parse_time", "time_from_number", "unread_times", "utc_times"]
+__all__ = [
+    "TIME_UNITS",
+    "UNIT_US",
+    "UTC_US",
+    "origin_us",
+    "parse_time",
+    "unit_us",
+    "unread_times",
+    "us_from_number",
+    "utc_times",
+]
 
 UTC_US: Final = pl.Datetime("us", "UTC")
-_UNIT_US: Final = {
+UNIT_US: Final = {
     "ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6, "h": 3_600e6, "d": 86_400e6,
 }  # fmt: skip
-TIME_UNITS: Final = tuple(_UNIT_US)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+TIME_UNITS: Final = tuple(UNIT_US)
 _LOWEST_US: Final = to_us(datetime(1, 1, 2, tzinfo=UTC))
 _HIGHEST_US: Final = to_us(datetime(9999, 12, 30, tzinfo=UTC))
 
@@ -79,17 +88,26 @@ def parse_time(text: str, timezone: str) -> datetime:
         raise ValueError(f"{text!r} is outside the years 1 to 9999") from None
 
 
-def time_from_number(value: float, contract: Contract) -> datetime:
-    """The UTC time of a number in the contract's unit from its origin. Raises ValueError with a sentence."""
-    if contract.time_unit is None:
+def us_from_number(value: float, unit_us: float | None, origin_us: int) -> int:
+    """The time of a number, in microseconds since 1970 UTC, as are the unit that it counts and what it counts from.
+
+    Raises ValueError with a sentence, and OverflowError for what is too large for that.
+    """
+    if unit_us is None:
         raise ValueError(f"{value!r} is a number, and data.time in model.yaml gives no unit for numbers")
-    at_us = _origin_us(contract) + round(value * _UNIT_US[contract.time_unit])
+    at_us = origin_us + round(value * unit_us)
     if not _LOWEST_US <= at_us <= _HIGHEST_US:
         raise ValueError(f"{value!r} is outside the years 1 to 9999")
-    return _EPOCH + timedelta(microseconds=at_us)
+    return at_us
 
 
-def _origin_us(contract: Contract) -> int:
+def unit_us(contract: Contract) -> float | None:
+    """How many microseconds the contract's numbers count; None where they are no times."""
+    return None if contract.time_unit is None else UNIT_US[contract.time_unit]
+
+
+def origin_us(contract: Contract) -> int:
+    """What the contract's numbers count from, in microseconds since 1970 UTC."""
     origin = contract.time_origin
     return 0 if origin is None else to_us(parse_time(origin, contract.timezone))
 
@@ -100,11 +118,11 @@ def _from_numbers(values: pl.Series, contract: Contract) -> pl.Series:
             f"time column {values.name!r} holds numbers; say what they count, as in "
             f"data.time: {{column: {values.name}, unit: s, origin: 2013-09-01T00:00Z}}"
         )
-    spans_us = (values.cast(pl.Float64) * _UNIT_US[contract.time_unit]).round(0)
-    origin_us = _origin_us(contract)
-    inside = spans_us.is_between(_LOWEST_US - origin_us, _HIGHEST_US - origin_us)
+    spans_us = (values.cast(pl.Float64) * UNIT_US[contract.time_unit]).round(0)
+    begin_us = origin_us(contract)
+    inside = spans_us.is_between(_LOWEST_US - begin_us, _HIGHEST_US - begin_us)
     whole = pl.DataFrame({"us": spans_us}).select(pl.when(inside).then(pl.col("us"))).to_series()
-    return (whole.cast(pl.Int64) + origin_us).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    return (whole.cast(pl.Int64) + begin_us).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
 
 
 def _from_texts(values: pl.Series, contract: Contract) -> pl.Series:
@@ -135,7 +153,7 @@ def _reason(value: object, contract: Contract) -> str:
         elif isinstance(value, datetime):
             localise(value, contract.timezone)
         elif isinstance(value, int | float):
-            time_from_number(value, contract)
+            us_from_number(value, unit_us(contract), origin_us(contract))
     except (ValueError, OverflowError) as error:
         return str(error)
     return f"{value} is no time"
