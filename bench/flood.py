@@ -8,11 +8,9 @@ no connection is free is one that nobody sends, as `held` counts: the server hol
 from __future__ import annotations
 
 import gc
-import json
 import resource
 import select
 import socket
-import subprocess
 import sys
 import time
 from array import array
@@ -24,7 +22,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import numpy as np
-from bench.load import ROOT, asked, pinned, quantiles_ms, request_bytes
+from bench.load import asked, asked_apart, pinned, quantiles_ms, request_bytes
 
 __all__ = ["Flood", "flood"]
 
@@ -60,12 +58,8 @@ class Flood:
 
 def flood(url: str, bodies: Path, *, rate: float, connections: int, seconds: float, core: int | None) -> Flood:
     """Ask `url` at `rate` requests a second with the bodies, one a line, in turn. Raises RuntimeError if it cannot."""
-    command = [sys.executable, "-m", "bench.flood", url, str(bodies), "--rate", str(rate)]
-    command += ["--connections", str(connections), "--seconds", str(seconds)]
-    done = subprocess.run(pinned(command, core), cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"the flood ended with {done.returncode}: {done.stderr[-2000:]}")
-    return Flood(**json.loads(done.stdout))
+    program = pinned([sys.executable, "-m", "bench.flood"], core)
+    return Flood(**asked_apart(program, url, bodies, rate=rate, connections=connections, seconds=seconds))
 
 
 class _Flood:

@@ -30,8 +30,8 @@ __all__ = [
     "ROOT",
     "Busiest",
     "Steady",
-    "ahead",
     "asked",
+    "asked_apart",
     "busiest",
     "parsed",
     "pinned",
@@ -76,7 +76,7 @@ def pinned(command: Sequence[str], core: int | None) -> list[str]:
     return [*command] if core is None else ["taskset", "--cpu-list", str(core), *command]
 
 
-def ahead(command: Sequence[str], core: int | None) -> list[str]:
+def _ahead(command: Sequence[str], core: int | None) -> list[str]:
     """The load on its core, at once when it has something to do, where this user may say so.
 
     It stands for other machines: what the mover does on its core would else be pauses of the server, to the numbers.
@@ -104,7 +104,7 @@ def busiest(
     """
     command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"]
     command += ["--script", str(_SCRIPT), url, "--", str(bodies)] + ([] if ids is None else [ids])
-    done = subprocess.run(ahead(command, core), capture_output=True, text=True, check=False)
+    done = subprocess.run(_ahead(command, core), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"wrk ended with {done.returncode}: {done.stderr[-2000:]}{done.stdout[-2000:]}")
     return parsed(done.stdout)
@@ -131,12 +131,20 @@ def steady(url: str, bodies: Path, *, rate: float, connections: int, seconds: fl
 
     Raises RuntimeError where an answer is none or refuses.
     """
-    command = [sys.executable, "-m", "bench.load", url, str(bodies), "--rate", str(rate)]
+    program = _ahead([sys.executable, "-m", "bench.load"], core)
+    return Steady(**asked_apart(program, url, bodies, rate=rate, connections=connections, seconds=seconds))
+
+
+def asked_apart(
+    program: Sequence[str], url: str, bodies: Path, *, rate: float, connections: int, seconds: float
+) -> dict[str, Any]:
+    """What a process prints that asks as `asked` has it. Raises RuntimeError where it fails."""
+    command = [*program, url, str(bodies), "--rate", str(rate)]
     command += ["--connections", str(connections), "--seconds", str(seconds)]
-    done = subprocess.run(ahead(command, core), cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"the load ended with {done.returncode}: {done.stderr[-2000:]}")
-    return Steady(**json.loads(done.stdout))
+        raise RuntimeError(f"{' '.join(program)} ended with {done.returncode}: {done.stderr[-2000:]}")
+    return dict(json.loads(done.stdout))
 
 
 def quantiles_ms(seconds: np.ndarray) -> tuple[float, float]:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -38,6 +37,7 @@ from bench.servers import Server, endpoint
 
 from everloop.project import Project
 from everloop.serving.resting import REST_S
+from everloop.serving.rounds import Rounds
 
 AT_LEAST: Final = {"accepted_share": 0.5, "turned_away": 1}
 AT_MOST: Final = {"p99_of_bound": 1.0, "other": 0, "broken": 0, "growth_mb": 16.0, "health_ms": 1_000.0}
@@ -68,27 +68,25 @@ class Watched:
 @contextmanager
 def watched(server: Server) -> Iterator[Watched]:
     """Look twice a second until the context ends."""
-    seen, stop, began_s = Watched(), threading.Event(), time.monotonic()
+    seen, began_s = Watched(), time.monotonic()
     process, health = psutil.Process(server.process.pid), server.url.partition("/v1/")[0] + "/healthz"
 
     def look() -> None:
-        while not stop.wait(0.5):
-            asked_s = time.perf_counter()
-            with urllib.request.urlopen(health, timeout=30) as told:
-                told.read()
-            seen.health_ms.append((time.perf_counter() - asked_s) * 1e3)
-            memory = process.memory_info()
-            seen.at_s.append(time.monotonic() - began_s)
-            seen.rss_mb.append(memory.rss / 1e6)
-            seen.own_mb.append((memory.rss - memory.shared) / 1e6)
+        asked_s = time.perf_counter()
+        with urllib.request.urlopen(health, timeout=30) as told:
+            told.read()
+        seen.health_ms.append((time.perf_counter() - asked_s) * 1e3)
+        memory = process.memory_info()
+        seen.at_s.append(time.monotonic() - began_s)
+        seen.rss_mb.append(memory.rss / 1e6)
+        seen.own_mb.append((memory.rss - memory.shared) / 1e6)
 
-    thread = threading.Thread(target=look)
-    thread.start()
+    looks = Rounds(look, name="watched", every_s=0.5)
+    looks.start()
     try:
         yield seen
     finally:
-        stop.set()
-        thread.join()
+        looks.stop()
 
 
 def overloaded(server: Server, *, seconds: float) -> dict[str, Any]:

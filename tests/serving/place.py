@@ -29,6 +29,7 @@ from everloop.data import EVENT_TIME, Baseline, Column, Contract, FeatureTree
 from everloop.ledger import Ledger, VersionRegistered
 from everloop.project import Project, Rate, Scope
 from everloop.rollout import deploy
+from everloop.serving.rounds import Rounds
 from everloop.traffic import Moved, Mover, TrafficLog
 
 FOLDER = "payments"
@@ -268,25 +269,21 @@ def endpoint(root: Path, *arguments: str, **environment: str) -> Iterator[Endpoi
 def killed_as_it_starts(times: int) -> Iterator[list[int]]:
     """Kill so many endpoint processes of a supervisor that is begun in this context; gives their numbers."""
     killed: list[int] = []
-    over = threading.Event()
 
     def kill() -> None:
-        while len(killed) < times and not over.wait(0.01):
-            for one in psutil.Process().children(recursive=True):
-                with suppress(psutil.NoSuchProcess):
-                    words = one.cmdline()
-                    if {"everloop.serving", "--parent"} <= set(words) and one.pid not in killed:
-                        one.kill()
-                        killed.append(one.pid)
-                        break
+        for one in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                starts = {"everloop.serving", "--parent"} <= set(one.cmdline())
+                if starts and one.pid not in killed and len(killed) < times:
+                    one.kill()
+                    killed.append(one.pid)
 
-    thread = threading.Thread(target=kill)
-    thread.start()
+    looks = Rounds(kill, name="killing", every_s=0.01)
+    looks.start()
     try:
         yield killed
     finally:
-        over.set()
-        thread.join()
+        looks.stop()
 
 
 def wait_until(condition: Callable[[], bool], *, within_s: float = 20.0) -> float:
