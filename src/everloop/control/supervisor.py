@@ -187,10 +187,7 @@ class _Supervisor:
             for child in self._children:
                 child.start()
             for endpoint in self._endpoints:
-                starts = 1
-                while not self._is_answering(endpoint, stop, last=starts == _STARTS):
-                    endpoint.start()
-                    starts += 1
+                self._await_answering(endpoint, stop)
             if not stop.is_set():
                 announce(self._running())
             while not stop.wait(_POLL_S):
@@ -203,25 +200,27 @@ class _Supervisor:
         processes = {child.name: child.process.pid for child in self._children if child.process is not None}
         return Running(url=self._url, pid=os.getpid(), processes=processes)
 
-    def _is_answering(self, endpoint: _Child, stop: threading.Event, *, last: bool) -> bool:
-        """Wait until it is, or all is to stop; false where it was killed before, which is no fault of its own.
+    def _await_answering(self, endpoint: _Child, stop: threading.Event) -> None:
+        """Wait until it answers, or all is to stop; one that is killed before, by no fault of its own, starts anew.
 
-        Raises EverloopError where it ended otherwise, or this was the last time.
+        Raises EverloopError where it ended otherwise, or was killed each time.
         """
-        assert endpoint.process is not None
-        assert endpoint.process.stdout is not None
+        starts = 1
         while not stop.is_set():
+            assert endpoint.process is not None
+            assert endpoint.process.stdout is not None
             ready, _, _ = select.select([endpoint.process.stdout], [], [], _POLL_S)
-            if ready:
-                if endpoint.process.stdout.readline():
-                    return True
-                code = endpoint.process.wait()
-                endpoint.process.stdout.close()
-                if code < 0 and not last:
-                    self._say(f"the {endpoint.name} {_ended(endpoint)}; it is started again")
-                    return False
+            if not ready:
+                continue
+            if endpoint.process.stdout.readline():
+                return
+            code = endpoint.process.wait()
+            endpoint.process.stdout.close()
+            if code >= 0 or starts == _STARTS:
                 raise EverloopError(f"the {endpoint.name} ended with {code} before it answered; its words are above")
-        return True
+            self._say(f"the {endpoint.name} {_ended(endpoint)}; it is started again")
+            endpoint.start()
+            starts += 1
 
     def _keep(self, child: _Child) -> None:
         """Start it again where it died; ever later where it keeps dying."""

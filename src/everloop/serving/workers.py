@@ -40,10 +40,7 @@ def supervise(
     try:
         running = [_worker(root, listener, arguments) for _ in range(workers)]
         for place in range(workers):
-            starts = 1
-            while not _answers(running[place], last=starts == _STARTS):
-                running[place] = _worker(root, listener, arguments)
-                starts += 1
+            running[place] = _answering(running[place], again=lambda: _worker(root, listener, arguments))
         announce()
         again_s = [0.0] * workers
         while not stopping.wait(0.1):
@@ -74,16 +71,19 @@ def _close(worker: subprocess.Popen[bytes]) -> None:
         worker.stdout.close()
 
 
-def _answers(worker: subprocess.Popen[bytes], *, last: bool) -> bool:
-    """Wait until it says so; false where it was killed before, which is no fault of its own.
+def _answering(
+    worker: subprocess.Popen[bytes], *, again: Callable[[], subprocess.Popen[bytes]]
+) -> subprocess.Popen[bytes]:
+    """Wait until it says that it answers; one that is killed before, which is no fault of its own, is started again.
 
-    Raises EverloopError where it ended otherwise, or this was the last time.
+    Raises EverloopError where it ended otherwise, or was killed each time.
     """
-    assert worker.stdout is not None
-    if worker.stdout.readline():
-        return True
-    code = worker.wait()
-    _close(worker)
-    if code >= 0 or last:
-        raise EverloopError(f"a worker of the endpoint ended with {code} before it answered; its words are above")
-    return False
+    starts = 1
+    while worker.stdout is not None and not worker.stdout.readline():
+        code = worker.wait()
+        _close(worker)
+        if code >= 0 or starts == _STARTS:
+            raise EverloopError(f"a worker of the endpoint ended with {code} before it answered; its words are above")
+        worker = again()
+        starts += 1
+    return worker
