@@ -192,9 +192,8 @@ def killed(place: Place, rounds: int) -> None:
                     else:
                         (mover if victim == "mover" else supervisor).kill()
                         break
-            wait_until(
-                lambda: is_free(port), within_s=_WITHIN_S
-            )  # who lost their supervisor answer what they took, and end
+            # who lost their supervisor answer what they took, and end
+            wait_until(lambda: is_free(port), within_s=_WITHIN_S)
     assert not teller.wrong
     hold_the_law(place, teller.told)
 

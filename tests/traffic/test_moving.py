@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from everloop.traffic import Spool
 from everloop.traffic import mover as mover_module
 from everloop.traffic.spool import connect, databases
 
@@ -46,17 +47,17 @@ def test_who_reads_a_spool_holds_up_neither_the_mover_nor_who_records(
             reader.execute("BEGIN")
             assert reader.execute("SELECT count(*) FROM block").fetchone() == (1,)
             began_s = time.monotonic()
-            folded = _recorded_beside(world, monkeypatch)
+            folded = _recorded_beside(world, spool, monkeypatch)
             assert time.monotonic() - began_s < 20, "a reader is waited for by nobody"
             assert reader.execute("SELECT count(*) FROM block").fetchone() == (1,), "and keeps what it saw"
     assert sorted(world.ids()) == sorted(["before", *folded])
 
 
-def _recorded_beside(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def _recorded_beside(world: World, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(mover_module, "_FOLD_EVERY_S", 0.0)
     monkeypatch.setattr(mover_module, "_WAL_PAGES", 1)
     ids = [f"beside-{n}" for n in range(100)]
-    with world.spool() as spool, world.mover() as mover:
+    with world.mover() as mover:
         for one in ids:
             spool.append_predictions(batch([row(one)]))
             mover.move_once()

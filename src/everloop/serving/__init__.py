@@ -68,7 +68,7 @@ def run(
             return
         ready = entrance_of(project, listener, workers=count)
         if count > 1:
-            listener.listen(10_000)
+            listener.listen(server.BACKLOG)
             several.supervise(
                 project.root,
                 listener,

@@ -7,12 +7,29 @@ from typing import Any, Final, Literal
 from everloop.serving.openapi_forms import REASONS
 from everloop.serving.problem import PROBLEM_TYPE
 
-__all__ = ["COMMON", "HEADERS", "PARAMETERS", "PROBLEMS", "key_problems", "problem_responses", "reference"]
+__all__ = [
+    "COMMON",
+    "HEADERS",
+    "PARAMETERS",
+    "PROBLEMS",
+    "TIME",
+    "key_problems",
+    "problem_responses",
+    "reference",
+    "said_time",
+]
+
+TIME: Final = {"format": "date-time", "maxLength": 64}
 
 
 def reference(kind: Literal["headers", "parameters", "responses", "schemas"], name: str) -> dict[str, Any]:
     """A reference to a part of the document's components."""
     return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def said_time(description: str) -> dict[str, Any]:
+    """The schema of a time that a caller may tell."""
+    return {"type": ["string", "null"], **TIME, "description": description}
 
 
 def problem_responses(method: Literal["get", "post"]) -> dict[str, Any]:

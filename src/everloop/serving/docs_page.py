@@ -18,7 +18,6 @@ from typing import Any, Final
 from markupsafe import Markup, escape
 
 from everloop.pages import html_page, template
-from everloop.serving.told_answer import LARGEST
 
 __all__ = ["DocsPage", "docs_page"]
 
@@ -193,9 +192,11 @@ def _type(column: Mapping[str, Any]) -> str:
 
 
 def _limits(column: Mapping[str, Any]) -> str:
-    """The range that is enforced; the 64 bits of every whole number, and the 32 of a score, go without saying."""
+    """The range that is enforced; the 64 bits of every whole number, and those of a `float`, go without saying."""
+    if column.get("format") == "float":
+        return ""
     low, high = column.get("minimum"), column.get("maximum")
-    low, high = (None if low in (-(2**63), -LARGEST) else low), (None if high in (2**63 - 1, LARGEST) else high)
+    low, high = (None if low == -(2**63) else low), (None if high == 2**63 - 1 else high)
     if low is not None and high is not None:
         return f"{low:g} to {high:g}"
     if low is not None:

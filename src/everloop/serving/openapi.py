@@ -10,7 +10,17 @@ import msgspec
 
 from everloop.data import Column, Contract
 from everloop.ids import PREDICTION_ID
-from everloop.serving.api_words import COMMON, HEADERS, PARAMETERS, PROBLEMS, key_problems, problem_responses, reference
+from everloop.serving.api_words import (
+    COMMON,
+    HEADERS,
+    PARAMETERS,
+    PROBLEMS,
+    TIME,
+    key_problems,
+    problem_responses,
+    reference,
+    said_time,
+)
 from everloop.serving.callers import need_of
 from everloop.serving.examples import ID, example_outcome, example_row, example_told_by_entity, example_value
 from everloop.serving.inference import DATATYPES
@@ -24,7 +34,6 @@ __all__ = ["Described", "openapi", "row_schema"]
 
 _JSON: Final = "application/json"
 _TEXT_LENGTH: Final = 10_000
-_TIME_LENGTH: Final = 64
 _SOURCE_LENGTH: Final = 100
 _INT: Final = {"minimum": -(2**63), "maximum": 2**63 - 1}
 _TYPES: Final = {"float": "number", "int": "integer", "bool": "boolean", "string": "string", "datetime": "string"}
@@ -159,7 +168,7 @@ def _column_schema(column: Column) -> dict[str, Any]:
     if column.role == "time":
         schema["description"] = "When the row happened, from 1970 to a day ahead; its arrival where it is left out."
     if column.type == "datetime":
-        schema |= {"format": "date-time", "maxLength": _TIME_LENGTH}
+        schema |= TIME
     elif column.type == "string" or column.role == "entity":
         schema["maxLength"] = _TEXT_LENGTH
     elif column.type == "int":
@@ -198,12 +207,7 @@ def _outcome_schema(contract: Contract, *, decides: bool) -> dict[str, Any]:
         properties[column.name]["description"] = f"{said}; null takes back what was told."
     properties |= {
         "source": {"type": "string", "maxLength": _SOURCE_LENGTH, "description": "Who says so."},
-        "observed_at": {
-            "type": ["string", "null"],
-            "format": "date-time",
-            "maxLength": _TIME_LENGTH,
-            "description": "When it was known, from 1970 on; now where it is left out.",
-        },
+        "observed_at": said_time("When it was known, from 1970 on; now where it is left out."),
     }
     return {
         "type": "object",

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from everloop.data import Contract
-from everloop.serving.api_words import reference
+from everloop.serving.api_words import reference, said_time
 from everloop.serving.examples import ID, example_row
 from everloop.serving.told_answer import LARGEST, MOST_SCORES, MOST_VERSION, RESERVED
 
 __all__ = ["answered_schema", "example_answered"]
 
-_NUMBER: Final = {"minimum": -LARGEST, "maximum": LARGEST}
-_TIME_LENGTH: Final = 64
+_NUMBER: Final = {"format": "float", "minimum": -LARGEST, "maximum": LARGEST}
 
 
 def answered_schema(model: str, contract: Contract, *, decisions: tuple[str, ...], champion: bool) -> dict[str, Any]:
@@ -35,12 +34,7 @@ def answered_schema(model: str, contract: Contract, *, decisions: tuple[str, ...
             "maximum": 1,
             "description": "As decide said it.",
         },
-        "scored_at": {
-            "type": ["string", "null"],
-            "format": "date-time",
-            "maxLength": _TIME_LENGTH,
-            "description": "When it was answered, from 1970 to now: the row's time, where it brings none.",
-        },
+        "scored_at": said_time("When it was answered, from 1970 to now: the row's time, where it brings none."),
     }
     if champion:
         said = "Whose answer it was; the champion's where it is left out."

@@ -45,8 +45,10 @@ from everloop.serving.tls import tls_context, tls_files
 from everloop.serving.watcher import Watcher
 from everloop.traffic import Spool, pending
 
-__all__ = ["bind", "collect_seldom", "serve", "server_config"]
+__all__ = ["BACKLOG", "bind", "collect_seldom", "serve", "server_config"]
 
+BACKLOG = Protocol.most
+"""Connections that wait to be taken; the system holds what it allows of them."""
 _GRACE_S = 30
 _OTHER_FILES = 200
 _INLINE_BYTES = 128_000
@@ -257,7 +259,7 @@ def server_config(app: typing.Any, http: type[Protocol]) -> uvicorn.Config:
         server_header=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_GRACE_S,
-        backlog=Protocol.most,  # the system takes what it allows of it
+        backlog=BACKLOG,
     )
 
 
