@@ -22,6 +22,7 @@ import pytest
 from everloop.rollout import deploy
 from everloop.traffic import TrafficLog
 
+from ..processes import command_of
 from ..serving.place import Place, killed_as_it_starts, row, wait_until
 from ..serving.test_tls import Files
 
@@ -56,7 +57,8 @@ class Up:
 
 
 def _name(process: psutil.Process) -> str:
-    module = process.cmdline()[2] if len(process.cmdline()) > 2 else ""
+    words = command_of(process)
+    module = words[2] if len(words) > 2 else ""
     return {"everloop.serving": "endpoint", "everloop.control.mover_process": "mover"}.get(module, "worker")
 
 

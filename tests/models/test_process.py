@@ -14,13 +14,13 @@ from everloop.clock import SystemClock
 from everloop.errors import ConfigurationError, FitFailed, NotEnoughData, StepTimeout
 from everloop.models import FitProcess, FitResult, Validation, fit, fit_all
 from tests.models.rows import request
+from tests.processes import command_of
 
 ENDLESS = {"n_estimators": 20_000, "max_depth": 20}
 
 
 def fitting_children() -> list[psutil.Process]:
-    mine = psutil.Process().children()
-    return [child for child in mine if child.is_running() and "everloop.models.child" in child.cmdline()]
+    return [child for child in psutil.Process().children() if "everloop.models.child" in command_of(child)]
 
 
 def test_the_child_gives_the_same_graph(fitted: dict[str, FitResult], tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from everloop.workflows import Engine
 
 from ..experiment.made import opened, payments, project
 from ..experiment.test_search import TREES
+from ..processes import command_of
 from .shop import GATES, NOW, STEPS, add_spec, died_at, shop, train
 
 
@@ -335,7 +336,7 @@ def test_a_run_fits_in_the_process_that_was_begun_before_it(trained: Project, tm
 def fits_of(running: psutil.Popen) -> list[psutil.Process]:
     """The child processes that fit for it now."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        return [child for child in running.children() if "everloop.models.child" in child.cmdline()]
+        return [child for child in running.children() if "everloop.models.child" in command_of(child)]
     return []
 
 
