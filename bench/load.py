@@ -96,13 +96,22 @@ def _may(*scheduled: str) -> bool:
 
 
 def busiest(
-    url: str, bodies: Path, *, connections: int, seconds: int, core: int | None, ids: str | None = None
+    url: str,
+    bodies: Path,
+    *,
+    connections: int,
+    seconds: int,
+    core: int | None,
+    ids: str | None = None,
+    keep: bool = True,
 ) -> Busiest:
     """Ask `url` with the bodies, one a line, in turn. ids: each request carries an id of its own that begins so.
 
+    keep: whether a connection is used again; else each request comes on a new one.
     Raises RuntimeError where wrk fails, a request is refused, or a connection breaks.
     """
     command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"]
+    command += [] if keep else ["--header", "connection: close"]
     command += ["--script", str(_SCRIPT), url, "--", str(bodies)] + ([] if ids is None else [ids])
     done = subprocess.run(_ahead(command, core), capture_output=True, text=True, check=False)
     if done.returncode != 0:

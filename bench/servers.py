@@ -65,13 +65,19 @@ class Server:
     runs: int = 0
     core_s: list[float] = field(default_factory=list)
 
-    def busiest(self, *, seconds: int, connections: int = CONNECTIONS, ids: bool = False) -> Busiest:
+    def busiest(self, *, seconds: int, connections: int = CONNECTIONS, ids: bool = False, keep: bool = True) -> Busiest:
         """As much as it answers; then all of it is taken to the log, so that nothing is left for the next load."""
         prefix = f"load-{os.getpid()}-{self.runs}-" if ids else None
         before = self._used_s()
         with self._mover_at_rest():
             found = busiest(
-                self.url, self.bodies, connections=connections, seconds=seconds, core=self._load_core, ids=prefix
+                self.url,
+                self.bodies,
+                connections=connections,
+                seconds=seconds,
+                core=self._load_core,
+                ids=prefix,
+                keep=keep,
             )
         self._took(found.answers, connections, (self._used_s() - before) / seconds)
         return found

@@ -15,7 +15,8 @@ that all give XGBoost's own scores is checked. MLflow has the model with a signa
 (`dataframe_split`), as it advises; vs_mlflow_bare is without either (`inputs`), its quickest, for information.
 shadow_ratio: with a second version tried in shadow. two_workers_ratio: two processes and one, where servers and load
 share both cores in either case, as there are no more, and the mover rests while there is load; with it, for
-information, two_workers_with_mover_ratio. durability_full_ratio: with `durability: full`, for
+information, two_workers_with_mover_ratio. new_connections_ratio: requests a second that each come on a connection of
+their own, 64 at once, beside those on 64 that are kept. durability_full_ratio: with `durability: full`, for
 information. rest_mb: resident memory of the endpoint's process that answered no one yet (rest_pss_mb: shared pages by
 their share). ready_s: from its start to its first 200 of /readyz.
 Held: the figures in AT_LEAST and AT_MOST; the exit code is 1 where one is not.
@@ -48,6 +49,7 @@ AT_LEAST: Final = {
     "vs_bentoml": 15.0,
     "shadow_ratio": 0.85,
     "two_workers_ratio": 1.4,
+    "new_connections_ratio": 0.2,
 }
 AT_MOST: Final = {"p50_ms_1": 0.6, "p99_ms_half": 5.0, "rest_mb": 250.0, "ready_s": 2.0}
 _CLOSE: Final = 1e-5
@@ -197,6 +199,20 @@ def by_two(bench: Bench) -> dict[str, Any]:
     return document
 
 
+def by_new_connections(bench: Bench) -> dict[str, Any]:
+    """new_connections_ratio."""
+    with endpoint(bench.served, bench.folder()) as server:
+        server.busiest(seconds=_WARM_S)
+        found = bench.in_turn(
+            {
+                "new": lambda: server.busiest(seconds=bench.seconds, keep=False).per_s,
+                "kept": lambda: bench.most(server),
+            }
+        )
+    ratio = _ratio(found["new"], found["kept"])
+    return {"new_connections_ratio": ratio, "new_connections": {"per_s": _rounded(found)}}
+
+
 def durable(bench: Bench) -> dict[str, Any]:
     """durability_full_ratio."""
     with (
@@ -238,6 +254,7 @@ PARTS: Final[Mapping[str, Callable[[Bench], dict[str, Any]]]] = {
     "shadow_ratio": in_shadow,
     "two_workers_ratio": by_two,
     "two_workers_with_mover_ratio": by_two,
+    "new_connections_ratio": by_new_connections,
     "rest_mb": at_rest,
     "ready_s": at_rest,
     "durability_full_ratio": durable,

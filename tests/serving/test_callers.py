@@ -287,8 +287,9 @@ def test_where_other_machines_reach_it_a_key_is_asked_for(place: Place) -> None:
     )
     ended = started(place, "--host", "0.0.0.0")
     assert (ended.returncode, ended.stdout, ended.stderr) == (3, "", told.replace("HOST", "0.0.0.0") + "\n")
-    with bind("::", 0) as everywhere, pytest.raises(Refused, match=re.escape(told.replace("HOST", "::"))):
-        entrance_of(place.project, everywhere, workers=1)
+    refused = pytest.raises(Refused, match=re.escape(told.replace("HOST", "::")))
+    with bind("::", 0) as everywhere, refused, entrance_of(place.project, everywhere, workers=1):
+        pass
     root = place.project.root
     each_its_own = httpx.Limits(max_keepalive_connections=0)
     with endpoint(root, "--host", "0.0.0.0", "--insecure") as running, httpx.Client() as client:

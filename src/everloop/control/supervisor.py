@@ -80,8 +80,8 @@ def up(
     count = endpoint.workers if workers is None else workers
     with ProjectLock(project.paths.lock), told_to_stop() as stop, _listening(host, port) as listener:
         Ledger.open(project, clock=project.clock()).close()  # said once here, not by each process
-        ready = entrance_of(project, listener, workers=count)
-        _Supervisor(project.root, listener, ready, workers=count, say=say).run(stop, announce)
+        with entrance_of(project, listener, workers=count) as ready:
+            _Supervisor(project.root, ready, say=say).run(stop, announce)
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -166,15 +166,17 @@ class _Child:
 class _Supervisor:
     """The processes of one `up`."""
 
-    def __init__(self, root: Path, listener: socket.socket, ready: Entrance, *, workers: int, say: Say) -> None:
+    def __init__(self, root: Path, ready: Entrance, *, say: Say) -> None:
         self._url = ready.url
         self._say = say
         self._stop_within_s = _GRACE_S
         common = ["--project", str(root), "--parent", str(os.getpid())]
-        fd = listener.fileno()
-        endpoint = [sys.executable, "-m", "everloop.serving", *common, *ready.arguments]
-        names = ["endpoint"] if workers == 1 else [f"endpoint {place + 1}" for place in range(workers)]
-        self._endpoints = [_Child(name, endpoint, (fd,), says_when_ready=True) for name in names]
+        endpoint = [sys.executable, "-m", "everloop.serving", *common]
+        names = ["endpoint"] if ready.workers == 1 else [f"endpoint {place + 1}" for place in range(ready.workers)]
+        self._endpoints = [
+            _Child(name, [*endpoint, *ready.arguments(place)], ready.descriptors, says_when_ready=True)
+            for place, name in enumerate(names)
+        ]
         self._mover = _Child("mover", [sys.executable, "-m", "everloop.control.mover_process", *common])
         self._worker = _Child("worker", [sys.executable, "-m", "everloop.control.worker", *common])
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from everloop.project import Project
     from everloop.serving.counters import SlotRecord, VersionCounts
@@ -30,6 +31,8 @@ def run(
     workers: int | None = None,
     fd: int | None = None,
     of: int = 1,
+    place: int = 0,
+    counts: int | None = None,
     parent: int | None = None,
     listening: Callable[[str], None] | None = None,
 ) -> None:
@@ -37,7 +40,8 @@ def run(
 
     listening: called once with `http://HOST:PORT`, or https; None prints it on stdout.
     host, port, workers: as everloop.yaml says unless given; port 0 takes a free one.
-    fd: a bound socket to answer on instead, one process `of` several. parent: one whose death ends this one too.
+    fd: a bound socket to answer on instead, one process `of` several, at its `place`. counts: the descriptor of how
+    many connections each has. parent: one whose death ends this one too.
     Raises AlreadyRunning where the port is in use, LedgerUnreadable where the ledger cannot be opened, Refused where
     callers must show a key and there is none, ProjectError where the files of TLS cannot be used.
     """
@@ -47,6 +51,7 @@ def run(
 
     from everloop.serving import server
     from everloop.serving import workers as several
+    from everloop.serving.connections import ConnectionCounts
 
     endpoint = project.settings.endpoint
     if fd is None:
@@ -64,20 +69,16 @@ def run(
 
     with listener:
         if fd is not None:  # whoever started this one asked whether it may answer, and says where
-            server.serve(project, listener, announce=_tell_parent, parent=parent, processes=of)
+            with ExitStack() as stack:
+                shared = None if counts is None else stack.enter_context(closing(ConnectionCounts(counts, place)))
+                server.serve(project, listener, announce=_tell_parent, parent=parent, processes=of, counts=shared)
             return
-        ready = entrance_of(project, listener, workers=count)
-        if count > 1:
-            listener.listen(server.BACKLOG)
-            several.supervise(
-                project.root,
-                listener,
-                workers=count,
-                arguments=ready.arguments,
-                announce=lambda: announce(ready.url),
-            )
-        else:
-            server.serve(project, listener, announce=lambda: announce(ready.url), parent=parent)
+        with entrance_of(project, listener, workers=count) as ready:
+            if count > 1:
+                listener.listen(server.BACKLOG)
+                several.supervise(project.root, ready, announce=lambda: announce(ready.url))
+            else:
+                server.serve(project, listener, announce=lambda: announce(ready.url), parent=parent)
 
 
 def _tell_parent() -> None:
@@ -86,7 +87,7 @@ def _tell_parent() -> None:
         os.write(sys.stdout.fileno(), b"ready\n")
 
 
-def entrance_of(project: Project, listener: socket.socket, *, workers: int) -> Entrance:
+def entrance_of(project: Project, listener: socket.socket, *, workers: int) -> AbstractContextManager[Entrance]:
     """How `workers` endpoint processes answer on a socket; see `everloop.serving.entrance`, as to what it raises."""
     from everloop.serving.entrance import entrance_of as found
 

@@ -24,7 +24,9 @@ def main() -> int:
     parser.add_argument("--tls-cert", type=Path, help="PEM file of the certificate to answer https with")
     parser.add_argument("--tls-key", type=Path, help="PEM file of its key")
     parser.add_argument("--of", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--place", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--counts", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
@@ -43,6 +45,8 @@ def main() -> int:
             workers=given.workers,
             fd=given.fd,
             of=given.of,
+            place=given.place,
+            counts=given.counts,
             parent=given.parent,
         )
     except EverloopError as error:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ipaddress
 import logging
 import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from everloop.actors import key_states
 from everloop.errors import Refused
 from everloop.ledger import Ledger
 from everloop.project import Project
+from everloop.serving.connections import counts_file
 from everloop.serving.tls import tls_context, tls_files
 
 __all__ = ["Entrance", "entrance_of", "keys_needed", "refuse_unguarded"]
@@ -20,20 +23,28 @@ _LOG = logging.getLogger("everloop.serving")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entrance:
-    """url: where it answers. arguments: of each of its processes, which all answer on the one socket."""
+    """url: where it answers. workers: its processes, all on one socket. descriptors: what each inherits."""
 
     url: str
-    arguments: tuple[str, ...]
+    workers: int
+    descriptors: tuple[int, ...]
+    common: tuple[str, ...]
+
+    def arguments(self, place: int) -> list[str]:
+        """What the process at `place`, from 0, is told."""
+        return [*self.common, "--place", str(place)]
 
 
-def entrance_of(project: Project, listener: socket.socket, *, workers: int) -> Entrance:
-    """How `workers` processes answer on `listener`.
+@contextmanager
+def entrance_of(project: Project, listener: socket.socket, *, workers: int) -> Iterator[Entrance]:
+    """How `workers` processes answer on `listener`, as long as this context lasts.
 
     Raises Refused where callers must show a key and no live one lets anybody in, ProjectError for files of TLS that
     cannot be used, LedgerUnreadable.
     """
     host = listener.getsockname()[0]
     arguments = ["--fd", str(listener.fileno()), "--of", str(workers)]
+    descriptors = [listener.fileno()]
     files = tls_files(project)
     if files is not None:
         tls_context(*files)
@@ -43,7 +54,17 @@ def entrance_of(project: Project, listener: socket.socket, *, workers: int) -> E
     refuse_unguarded(project, host)
     if not keys_needed(project, host) and not _is_loopback(host):
         _LOG.warning("whoever reaches %s may ask this endpoint anything: no key is asked for", host)
-    return Entrance(url=_url(listener, tls=files is not None), arguments=tuple(arguments))
+    with ExitStack() as stack:
+        if workers > 1:
+            counts = stack.enter_context(counts_file(workers))
+            arguments += ["--counts", str(counts)]
+            descriptors.append(counts)
+        yield Entrance(
+            url=_url(listener, tls=files is not None),
+            workers=workers,
+            descriptors=tuple(descriptors),
+            common=tuple(arguments),
+        )
 
 
 def keys_needed(project: Project, host: str) -> bool:

@@ -35,6 +35,7 @@ class Protocol(HttpToolsProtocol):
     head_s, body_s: the longest time of each, from the first of its bytes that leave it unfinished. late_body_s: what a
     body has left when the endpoint stops. most: connections at once; a further one is told to come again.
     exchanges: where what does not reach ASGI is counted, and gets its name. resting: those that were turned away.
+    on_change: told when there is a connection more, or one less.
     """
 
     head_s = 20.0
@@ -46,16 +47,32 @@ class Protocol(HttpToolsProtocol):
     resting: Resting | None = None
     cycle: Any  # uvicorn's, or one of the fast lane
 
+    @staticmethod
+    def on_change() -> None:
+        """Nothing, where nobody wants to know."""
+
     @classmethod
     def over(
-        cls, lane: Lane, *, most: int, exchanges: Exchanges | None = None, resting: Resting | None = None
+        cls,
+        lane: Lane,
+        *,
+        most: int,
+        exchanges: Exchanges | None = None,
+        resting: Resting | None = None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> type[Protocol]:
         """Connections whose small requests this lane takes; so many at once.
 
         exchanges: None counts for nobody. resting: None lets no connection rest.
         """
-        counted = cls.exchanges if exchanges is None else exchanges
-        return type("Protocol", (cls,), {"lane": lane, "most": most, "exchanges": counted, "resting": resting})
+        said = {
+            "lane": lane,
+            "most": most,
+            "exchanges": cls.exchanges if exchanges is None else exchanges,
+            "resting": resting,
+            "on_change": staticmethod(on_change),
+        }
+        return type("Protocol", (cls,), said)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; a connection that stays silent is closed as one between two requests is."""
@@ -68,6 +85,7 @@ class Protocol(HttpToolsProtocol):
         self.was_turned_away = False
         self._heads: tuple[object, dict[tuple[int, str], bytes]] = (None, {})
         self._set_keepalive()
+        self.on_change()
         if len(self.connections) > self.most:
             detail = f"{self.most:,} connections are open, which is the most at once; use one for several requests"
             self._refuse(Problem(503, "busy", detail))
@@ -80,6 +98,7 @@ class Protocol(HttpToolsProtocol):
         if self.resting is not None:
             self.resting.forget(self)
         super().connection_lost(exc)
+        self.on_change()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes as they came."""

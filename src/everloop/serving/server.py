@@ -26,6 +26,7 @@ from everloop.serving.app import App
 from everloop.serving.batcher import Batcher
 from everloop.serving.beat import beat
 from everloop.serving.callers import Callers
+from everloop.serving.connections import Acceptor, ConnectionCounts
 from everloop.serving.counters import Counters, Moment, SlotRecord, read_slot, slot_path
 from everloop.serving.entrance import keys_needed
 from everloop.serving.exchange import Exchanges
@@ -100,11 +101,13 @@ def serve(
     announce: Callable[[], None],
     parent: int | None = None,
     processes: int = 1,
+    counts: ConnectionCounts | None = None,
 ) -> None:
     """Answer on `listener` until SIGTERM or SIGINT; every accepted request is answered first.
 
     announce: called once, when requests are answered.
     parent: a process whose death ends this one too. processes: that answer on this socket, this one among them.
+    counts: how many connections each of them has; None where this one takes all that come.
     """
     clock = project.clock()
     ledger = Ledger.open(project, clock=clock)
@@ -168,7 +171,7 @@ def serve(
                 tls = None if files is None else tls_context(*files)
                 slots.write()  # who is told that it answers finds its file
                 collect_seldom()
-                _Server(app, exchanges, announce, resting=resting, tls=tls).run(sockets=[listener])
+                _Server(app, exchanges, announce, resting=resting, tls=tls, counts=counts).run(sockets=[listener])
         finally:
             for one in reversed(beside):
                 one.stop()
@@ -274,18 +277,47 @@ class _Server(uvicorn.Server):
         *,
         resting: Resting,
         tls: ssl.SSLContext | None,
+        counts: ConnectionCounts | None,
     ) -> None:
-        http = Protocol.over(app, most=_most_connections(), exchanges=exchanges, resting=resting)
+        http = Protocol.over(
+            app, most=_most_connections(), exchanges=exchanges, resting=resting, on_change=self._on_change
+        )
         config = server_config(app, http)
         config.load()
         config.ssl = tls  # ours, whose mistakes are told: uvicorn's own would ask a terminal for a passphrase
         super().__init__(config)
         self._announce = announce
+        self._counts = counts
+        self._acceptor: Acceptor | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so."""
-        await super().startup(sockets=sockets)
+        await super().startup(sockets=[])
+        assert sockets is not None
+        (listener,) = sockets
+        state = self.server_state
+        self._acceptor = Acceptor(
+            listener,
+            self._counts,
+            lambda: self.config.http_protocol_class(  # type: ignore[call-arg]
+                config=self.config, server_state=state, app_state=self.lifespan.state
+            ),
+            open_now=lambda: len(state.connections),
+            backlog=BACKLOG,
+            tls=self.config.ssl,
+        )
+        self._acceptor.start()
         self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, then end those that are open."""
+        if self._acceptor is not None:
+            await self._acceptor.stop()
+        await super().shutdown(sockets=sockets)
+
+    def _on_change(self) -> None:
+        if self._acceptor is not None:
+            self._acceptor.tell()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

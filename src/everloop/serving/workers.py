@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 from everloop.errors import EverloopError
+from everloop.serving.entrance import Entrance
 
 __all__ = ["supervise"]
 
@@ -21,12 +22,10 @@ _AGAIN_S = 2.0  # between two starts of one worker
 _STARTS = 3  # of one that is killed before it answers
 
 
-def supervise(
-    root: Path, listener: socket.socket, *, workers: int, arguments: Sequence[str], announce: Callable[[], None]
-) -> None:
-    """Run `workers` processes on `listener`, start those again that die, end them all on SIGTERM or SIGINT.
+def supervise(root: Path, entrance: Entrance, *, announce: Callable[[], None]) -> None:
+    """Run the processes of an entrance, start those again that die, end them all on SIGTERM or SIGINT.
 
-    arguments: of each, as `entrance_of` has them. announce: called once, when the first workers all answer.
+    announce: called once, when the first workers all answer.
     Raises EverloopError where one of these cannot start, or is killed each time that it does. One that is started again
     later and cannot, since the ledger is away for instance, is tried again and again: the others answer meanwhile.
     """
@@ -38,17 +37,17 @@ def supervise(
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     running: list[subprocess.Popen[bytes]] = []
     try:
-        running = [_worker(root, listener, arguments) for _ in range(workers)]
-        for place in range(workers):
-            running[place] = _answering(running[place], again=lambda: _worker(root, listener, arguments))
+        running = [_worker(root, entrance, place) for place in range(entrance.workers)]
+        for place, worker in enumerate(running):
+            running[place] = _answering(worker, again=partial(_worker, root, entrance, place))
         announce()
-        again_s = [0.0] * workers
+        again_s = [0.0] * entrance.workers
         while not stopping.wait(0.1):
             for place, worker in enumerate(running):
                 if worker.poll() is not None and time.monotonic() >= again_s[place]:
                     again_s[place] = time.monotonic() + _AGAIN_S
                     _close(worker)
-                    running[place] = _worker(root, listener, arguments)
+                    running[place] = _worker(root, entrance, place)
     finally:
         for worker in running:
             if worker.poll() is None:
@@ -60,10 +59,10 @@ def supervise(
             signal.signal(number, handler)
 
 
-def _worker(root: Path, listener: socket.socket, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+def _worker(root: Path, entrance: Entrance, place: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "everloop.serving", "--project", str(root), "--parent", str(os.getpid())]
-    command += arguments
-    return subprocess.Popen(command, pass_fds=[listener.fileno()], stdout=subprocess.PIPE)
+    command += entrance.arguments(place)
+    return subprocess.Popen(command, pass_fds=entrance.descriptors, stdout=subprocess.PIPE)
 
 
 def _close(worker: subprocess.Popen[bytes]) -> None:
