@@ -2,8 +2,11 @@
 
 The system wakes them all and the quickest takes it, so that ten connections of a caller, opened one after another, are
 soon all of one process, which is busy while the others rest. So each says in memory that all of them see how many it
-has, and one that has more than another lets that one go first. It does so for a millisecond at most: whoever is busy,
-or was killed, keeps nobody waiting for longer.
+has, and one that has more than another lets that one go first. It does so for three milliseconds at most: whoever is
+busy, or was killed, keeps nobody waiting for longer.
+
+What waits is taken many at once. The loop's own server takes one connection in a turn, and with it the one request that
+it brought: callers that keep none would be scored one by one.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import select
 import socket
 import ssl
 import tempfile
+import time
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -23,9 +28,10 @@ from typing import Final
 __all__ = ["Acceptor", "ConnectionCounts", "counts_file"]
 
 _LOG = logging.getLogger("everloop.serving")
-_BYTES: Final = 4
 _ABSENT: Final = -1
-_PATIENCE_S: Final = 0.001
+_PATIENCE_S: Final = 0.003
+_AWAKE_S: Final = 0.0003
+_LOOK_S: Final = 0.001
 _AT_ONCE: Final = 128
 _HANDSHAKES_S: Final = 1.0
 _FULL_PAUSE_S: Final = 1.0
@@ -36,7 +42,7 @@ _FULL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOME
 def counts_file(processes: int) -> Iterator[int]:
     """The descriptor of what `ConnectionCounts` of so many processes share; it ends with the last of them."""
     with tempfile.TemporaryFile() as file:
-        file.write(_ABSENT.to_bytes(_BYTES, "little", signed=True) * processes)
+        file.write(array("i", [_ABSENT] * processes))
         file.flush()
         yield file.fileno()
 
@@ -86,8 +92,9 @@ class Acceptor:
         backlog: int,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """counts: None where no other process takes any. connect: makes a connection's protocol. open_now: how many
-        there are.
+        """counts: None where no other process takes any. connect: makes a connection's protocol.
+
+        open_now: how many connections there are. backlog: how many may wait to be taken.
         """
         self._loop = asyncio.get_running_loop()
         self._listener = listener
@@ -144,12 +151,18 @@ class Acceptor:
             self._take(self._share)
             return
         self._loop.remove_reader(self._listener)
-        self._wait(self._loop.time() + _PATIENCE_S)
+        self._wait(time.monotonic() + _PATIENCE_S)
 
     def _wait(self, until_s: float) -> None:
-        """Let others go first; turn by turn of the loop, as the next connection may be this one's again."""
-        if self._share <= 0 and self._loop.time() < until_s and _is_asked(self._listener):
-            self._later = self._loop.call_soon(self._wait, until_s)
+        """Let others go first. They may be awake already, and the next connection is this one's again; else they need
+        a core, and this one gives way.
+        """
+        left_s = until_s - time.monotonic()
+        if self._share <= 0 and left_s > 0 and _is_asked(self._listener):
+            if left_s > _PATIENCE_S - _AWAKE_S:
+                self._later = self._loop.call_soon(self._wait, until_s)
+            else:
+                self._later = self._loop.call_later(_LOOK_S, self._wait, until_s)
             return
         self._watch()
         self._take(max(self._share, 1 + self._own // 8))
@@ -158,10 +171,11 @@ class Acceptor:
         for _ in range(most):
             try:
                 taken, _ = self._listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            except BlockingIOError:
                 return
-            except OSError as error:
-                self._rest(error)
+            except OSError as error:  # else it has gone again
+                if error.errno in _FULL:
+                    self._rest(error)
                 return
             task = self._loop.create_task(self._open(taken))
             self._opening.add(task)
@@ -170,8 +184,6 @@ class Acceptor:
 
     def _rest(self, error: OSError) -> None:
         """No more for a second, where this process or the machine has no room for one."""
-        if error.errno not in _FULL:
-            raise error
         _LOG.error("no further connection can be taken now: %s", error)
         self._loop.remove_reader(self._listener)
         self._later = self._loop.call_later(_FULL_PAUSE_S, self._watch)
