@@ -148,6 +148,24 @@ def test_it_answers_rolls_back_within_two_seconds_and_stops_cleanly(place: Place
     assert place.ledger.lease("control") is None
 
 
+def test_what_was_recorded_reaches_the_log_though_the_mover_was_killed_just_before_the_end(place: Place) -> None:
+    with up(place.project.root) as running:
+        running.predict(0)
+        wait_until(lambda: moved(place) == 1)
+        for asked in (1, 2):  # the mover is not there yet as the second comes
+            victim = running.children()["mover"]
+            running.predict(asked)
+            victim.kill()
+            wait_until(lambda: running.children().get("mover", victim).pid != victim.pid)  # noqa: B023
+        assert running.stop(signal.SIGTERM) == 0
+    assert moved(place) == 3
+    with up(place.project.root) as running:
+        running.children()["mover"].kill()
+        running.predict(3)
+        assert running.stop(signal.SIGTERM) == 0
+    assert moved(place) == 4
+
+
 def test_what_is_killed_comes_back_and_nothing_acknowledged_is_lost(place: Place) -> None:
     root = place.project.root
     with up(root) as running:

@@ -9,9 +9,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["told_to_stop"]
+__all__ = ["held_back", "told_to_stop"]
 
 _LOOK_EVERY_S = 0.25
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """SIGTERM and SIGINT wait: for this process to the end of the context, for one that is started within it until it
+    hears them, so that it ends in order however early it is told to.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -32,7 +45,8 @@ def told_to_stop(*, parent: int | None = None) -> Iterator[threading.Event]:
                 stop.set()
                 return
 
-    before = {number: signal.signal(number, told) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, told) for number in _SIGNALS}
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # which may have been `held_back`
     if parent is not None:
         threading.Thread(target=watch, name="everloop-parent", daemon=True).start()
     try:

@@ -12,12 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from everloop.control.extras import require_extra
-from everloop.control.stopping import told_to_stop
+from everloop.control.stopping import held_back, told_to_stop
 from everloop.errors import AlreadyRunning, EverloopError, UsageError
 from everloop.ledger import Ledger
 from everloop.project import Project, ProjectLock
@@ -116,12 +117,16 @@ def _bound(host: str, port: int) -> socket.socket:
 
 @dataclass(slots=True)
 class _Child:
-    """A process that is to run: how it is started, and how it has fared."""
+    """A process that is to run: how it is started, and how it has fared.
+
+    ends_in_order: what it is to do at its end it does also where it is told to end as it starts.
+    """
 
     name: str
     command: Sequence[str]
     pass_fds: tuple[int, ...] = ()
     says_when_ready: bool = False
+    ends_in_order: bool = False
     process: subprocess.Popen[bytes] | None = None
     started_s: float = 0.0
     deaths: int = 0
@@ -134,17 +139,22 @@ class _Child:
         up and then holds whoever writes.
         """
         self.started_s, self.again_s = time.monotonic(), None
-        self.process = subprocess.Popen(
-            self.command,
-            pass_fds=self.pass_fds,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if self.says_when_ready else _STDERR,
-            start_new_session=True,
-        )
+        with held_back() if self.ends_in_order else nullcontext():
+            self.process = subprocess.Popen(
+                self.command,
+                pass_fds=self.pass_fds,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if self.says_when_ready else _STDERR,
+                start_new_session=True,
+            )
 
     @property
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+    @property
+    def was_killed(self) -> bool:
+        return self.process is not None and (self.process.poll() or 0) < 0
 
     def tell_to_end(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -177,7 +187,9 @@ class _Supervisor:
             _Child(name, [*endpoint, *ready.arguments(place)], ready.descriptors, says_when_ready=True)
             for place, name in enumerate(names)
         ]
-        self._mover = _Child("mover", [sys.executable, "-m", "everloop.control.mover_process", *common])
+        self._mover = _Child(
+            "mover", [sys.executable, "-m", "everloop.control.mover_process", *common], ends_in_order=True
+        )
         self._worker = _Child("worker", [sys.executable, "-m", "everloop.control.worker", *common])
 
     @property
@@ -249,6 +261,8 @@ class _Supervisor:
             child.tell_to_end()
         for child in self._endpoints:
             child.wait(limit_s)
+        if self._mover.was_killed:
+            self._mover.start()
         self._mover.tell_to_end()
         for child in (self._mover, self._worker):
             child.wait(limit_s)
