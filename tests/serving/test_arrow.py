@@ -125,7 +125,7 @@ def test_the_same_table_as_json_and_as_arrow_gets_the_same_answers(rig: Rig, row
     of_json = json.loads(rig.ask({"rows": named("j")}).body)
     of_arrow = json.loads(rig.ask(stream(table(named("a"))), ArrowForm(sent=True, wanted=False)).body)
     for body in (of_json, of_arrow):
-        for one in (*body["results"], *body["errors"]):
+        for one in (*body.get("results", ()), *body["errors"]):
             one["id"] = (one["id"] or "")[1:]
     assert of_arrow == of_json
 
@@ -136,14 +136,16 @@ def test_tables_and_rows_that_come_together_are_scored_together(rig: Rig) -> Non
         Ask(model="fraud", kind="predict", body=stream(two), form=BOTH),
         Ask(model="fraud", kind="predict", body=json.dumps({"rows": [row(3, payment_id="t3")]}).encode()),
         Ask(model="fraud", kind="predict", body=b"no arrow", form=BOTH),
+        Ask(model="fraud", kind="predict", body=stream(table([row(4, payment_id="t1"), row(5)])), form=BOTH),
         Ask(model="fraud", kind="predict", body=stream(table([row(4, payment_id="t1")])), form=BOTH),
     ]
     replies = rig.pipeline(asks)
-    assert [reply.status for reply in replies] == [200, 200, 400, 200]
+    assert [reply.status for reply in replies] == [200, 200, 400, 200, 409]
     assert rig.batches() == before + 1
     assert pl.read_ipc_stream(replies[0].body)["id"].to_list() == ["t1", "t2"]
     assert json.loads(replies[1].body)["results"][0]["id"] == "t3"
     assert "was used for another row" in pl.read_ipc_stream(replies[3].body)["error"][0]
+    assert "was used for another row" in json.loads(replies[4].body)["detail"]
 
 
 def test_what_the_contract_has_not_is_ignored_and_names_the_likely_column(rig: Rig) -> None:

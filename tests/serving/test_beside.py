@@ -63,9 +63,9 @@ def logged(place: Place) -> pl.DataFrame:
     return TrafficLog(place.project.paths.traffic, "fraud").predictions().collect()
 
 
-def post(url: str, *rows: dict[str, Any]) -> dict[str, Any]:
+def post(url: str, *rows: dict[str, Any], status: int = 200) -> dict[str, Any]:
     reply = httpx.post(url, json={"rows": list(rows)})
-    assert reply.status_code == 200, reply.text
+    assert reply.status_code == status, reply.text
     return dict(reply.json())
 
 
@@ -88,7 +88,7 @@ def test_what_others_answered_is_recorded_before_any_version_is_known(bare: tupl
 def test_one_id_is_one_answer(bare: tuple[Place, Endpoint]) -> None:
     _, running = bare
     post(running.predictions, told(11))
-    [error] = post(running.predictions, told(11, score=0.26))["errors"]
+    [error] = post(running.predictions, told(11, score=0.26), status=409)["errors"]
     assert error["conflict"] is True
     assert httpx.post(running.predictions, json=told(11, score=0.27)).status_code == 409
 
@@ -107,7 +107,7 @@ def test_a_bad_row_says_all_that_is_wrong_and_its_neighbour_is_recorded(bare: tu
     ]
     undecided = told(24)
     del undecided["decision"]
-    [error] = post(running.predictions, undecided)["errors"]
+    [error] = post(running.predictions, undecided, status=422)["errors"]
     assert error["column"] == "decision"
     assert "fraud or not_fraud" in error["detail"]
 
@@ -157,7 +157,7 @@ def test_turns_are_sticky_and_as_many_as_the_step_says(tried: tuple[Place, Endpo
     assert [turn["version"] for turn in again] == [turn["version"] for turn in turns]
     alone = httpx.post(running.decide, json={"id": "p5", "card_id": "c5"}).json()
     assert alone["results"] == [turns[5]]
-    [error] = post(running.decide, {"id": "p5"})["errors"]
+    [error] = post(running.decide, {"id": "p5"}, status=422)["errors"]
     assert error["column"] == "card_id"
 
 

@@ -66,6 +66,26 @@ def test_a_bad_row_costs_its_neighbours_nothing(post):
     assert '"much" is not a number' in first["detail"]
 
 
+def test_where_no_row_is_good_the_request_is_refused_and_says_why_of_each(post):
+    bad = [row(16, amount="much"), row(17, amount=-1.0, visits="two"), 7]
+    reply = post({"rows": bad})
+    problem = reply.json()
+    assert (reply.status_code, problem["type"]) == (422, "urn:everloop:problem:bad-row")
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert [(one["index"], one["column"]) for one in problem["errors"]] == [
+        (0, "amount"), (1, "amount"), (1, "visits"), (2, None),
+    ]  # fmt: skip
+    assert problem["detail"].startswith('none of 3 rows is good: row 0: amount: "much" is not a number')
+    one = post({"rows": bad[:1]})
+    assert (one.status_code, one.json()["detail"]) == (422, post(bad[0]).json()["detail"])
+    assert post({"rows": [row(18), *bad]}).status_code == 200
+    assert post({"rows": [row(18, amount=1.5)]}).status_code == 409
+    mixed = post({"rows": [row(18, amount=1.5), bad[0]]})
+    assert (mixed.status_code, [one["conflict"] for one in mixed.json()["errors"]]) == (422, [True, False])
+    unsaid = {"rows": [{"id": "pay_18", "froud": 1}]}
+    assert post(unsaid, to="/v1/models/fraud/outcomes").status_code == 422
+
+
 def test_a_missing_column_names_the_likely_one(post):
     wrong = row(15)
     wrong["amuont"] = wrong.pop("amount")

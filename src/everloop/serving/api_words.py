@@ -94,7 +94,7 @@ _STATUSES: Final = (
     ),
     ("405", "wrong_method", "This path is asked with another method", "method-not-allowed"),
     ("408", "too_slow", "The request took too long to arrive", "too-slow"),
-    ("409", "id_conflict", "The id belongs to another row", "id-conflict"),
+    ("409", "id_conflict", "The ids belong to other rows", "id-conflict"),
     (
         "413",
         "too_large",
@@ -102,7 +102,7 @@ _STATUSES: Final = (
         "too-large, too-many-rows, too-many-values",
     ),
     ("415", "encoded", "The body is compressed; send it as it is", "encoded"),
-    ("422", "bad_row", "A row that was sent alone breaks the contract", "bad-row"),
+    ("422", "bad_row", "No row of the request keeps the contract", "bad-row"),
     ("429", "too_many", "The rate of the key is used up", "too-many-requests"),
     ("431", "head_too_large", "The request's head is too large", "head-too-large"),
     ("500", "not_answered", "An error of the endpoint's own; its log has it", "not-answered, cannot-score"),

@@ -16,7 +16,7 @@ from everloop.errors import DataError, TooMuchData
 from everloop.serving.batcher import Reply
 from everloop.serving.live import LiveModel
 from everloop.serving.problem import Problem, RowError
-from everloop.serving.rows import Request, predictions_reply, read_request, refused_alone
+from everloop.serving.rows import Request, predictions_reply, read_request, refused
 
 __all__ = ["ARROW_FILE", "ARROW_STREAM", "ArrowForm", "form_of"]
 
@@ -79,9 +79,9 @@ class ArrowForm:
         """One row for each of the request, in its order; JSON where that is wanted."""
         if not self.wanted:
             return predictions_reply(model.name, request, answers)
-        alone = [error for answer in answers if isinstance(answer, list) for error in answer]
-        if (refused := refused_alone(request, alone)) is not None:
-            return refused
+        errors = [answer for answer in answers if isinstance(answer, list)]
+        if len(errors) == len(answers):
+            return refused(request, errors)
         written = io.BytesIO()
         # the oldest form of texts, which every client reads
         answered(model, answers, reasons=request.reasons > 0).write_ipc_stream(

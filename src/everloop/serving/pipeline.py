@@ -22,7 +22,7 @@ from everloop.serving.predict import Predictor
 from everloop.serving.problem import Problem, RowError
 from everloop.serving.recorder import Recorder
 from everloop.serving.relayed import Relayed
-from everloop.serving.rows import Form, Request, indexed, predictions_reply, read_request, refused_alone
+from everloop.serving.rows import Form, Request, indexed, predictions_reply, read_request, refused
 from everloop.serving.turns import turn_of
 from everloop.serving.whole import Whole
 from everloop.traffic import OutcomeRecord, Spool
@@ -195,9 +195,10 @@ def _taken(
     model: OpenModel, request: Request, errors: Sequence[Sequence[RowError]], good: int, *, said: Mapping[str, Any]
 ) -> Reply:
     """The reply to rows of which so many are good. errors: of each row. said: what is told beside them."""
-    told = indexed(errors)
-    body = msgspec.json.encode({"model": model.name, **said, "errors": told})
-    return refused_alone(request, told) or Reply(status=200, body=body, rows=len(errors), refused=len(errors) - good)
+    if not good:
+        return refused(request, errors)
+    body = msgspec.json.encode({"model": model.name, **said, "errors": indexed(errors)})
+    return Reply(status=200, body=body, rows=len(errors), refused=len(errors) - good)
 
 
 def _wholes(requests: Sequence[Request]) -> list[Whole]:

@@ -27,7 +27,7 @@ __all__ = [
     "predictions_reply",
     "read_request",
     "refuse_crowded",
-    "refused_alone",
+    "refused",
     "row_error",
     "rows_reply",
 ]
@@ -172,10 +172,11 @@ def predictions_reply(model: str, request: Request, answers: Sequence[bytes | li
     results = [answer for answer in answers if isinstance(answer, bytes)]
     if len(results) == len(answers):
         return Reply(status=200, body=rows_reply(model, results, []), rows=len(answers))
-    errors = indexed([answer if isinstance(answer, list) else [] for answer in answers])
-    body = rows_reply(model, results, errors)
-    taken = Reply(status=200, body=body, rows=len(answers), refused=len(answers) - len(results))
-    return refused_alone(request, errors) or taken
+    errors = [answer if isinstance(answer, list) else [] for answer in answers]
+    if not results:
+        return refused(request, errors)
+    body = rows_reply(model, results, indexed(errors))
+    return Reply(status=200, body=body, rows=len(answers), refused=len(answers) - len(results))
 
 
 def rows_reply(model: str, results: Sequence[bytes], errors: Sequence[RowError]) -> bytes:
@@ -193,17 +194,13 @@ def indexed(errors: Sequence[Sequence[RowError]]) -> list[RowError]:
     return found
 
 
-def refused_alone(request: Request, errors: Sequence[RowError]) -> Reply | None:
-    """The problem of a bad row that was sent alone."""
-    if not request.alone or not errors:
-        return None
-    detail = "; ".join(error.detail for error in errors[:_FEW_ERRORS])
-    if len(errors) > _FEW_ERRORS:
-        detail += f"; and {len(errors) - _FEW_ERRORS:,} more, see errors"
-    conflict = any(error.conflict for error in errors)
-    problem = (
-        Problem(409, "id-conflict", detail, errors=errors)
-        if conflict
-        else Problem(422, "bad-row", detail, errors=errors)
-    )
-    return replace(Reply.of(problem), rows=1, refused=1)
+def refused(request: Request, errors: Sequence[Sequence[RowError]]) -> Reply:
+    """The problem of a request of which no row is good. errors: of each row."""
+    told = indexed(errors)
+    alone = request.alone or len(errors) == 1
+    few = [error.detail if alone else f"row {error.index}: {error.detail}" for error in told[:_FEW_ERRORS]]
+    detail = ("" if alone else f"none of {len(errors):,} rows is good: ") + "; ".join(few)
+    if len(told) > _FEW_ERRORS:
+        detail += f"; and {len(told) - _FEW_ERRORS:,} more, see errors"
+    status, kind = (409, "id-conflict") if all(error.conflict for error in told) else (422, "bad-row")
+    return replace(Reply.of(Problem(status, kind, detail, errors=told)), rows=len(errors), refused=len(errors))
