@@ -125,9 +125,9 @@ def up(root: Path) -> Iterator[str]:
         process.stdout.close()
 
 
-def post(url: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def post(url: str, rows: list[dict[str, Any]], *, status: int = 200) -> dict[str, Any]:
     answer = httpx.post(url, json={"rows": rows}, timeout=30)
-    assert answer.status_code == 200, answer.text
+    assert answer.status_code == status, answer.text
     found: dict[str, Any] = answer.json()
     return found
 
@@ -150,7 +150,8 @@ def test_what_is_answered_and_told_over_http_is_watched_and_raises_an_alert(trai
             told = post(f"{url}/outcomes", [{"trip_id": row["trip_id"], "minutes": row["minutes"]} for row in rows])
             assert (told["recorded"], told["errors"]) == (len(rows), [])
             sent += len(rows)
-        wrong = post(f"{url}/outcomes", [{"trip_id": "a", "minutes": True}, {"trip_id": "b", "minutes": "long"}])
+        bad = [{"trip_id": "a", "minutes": True}, {"trip_id": "b", "minutes": "long"}]
+        wrong = post(f"{url}/outcomes", bad, status=422)
         assert [error["detail"] for error in wrong["errors"]] == ["minutes: is not a number or null"] * 2
         log = TrafficLog(Project.open(trained, environment={}).paths.traffic, "arrival")
         wait_until(lambda: log.count() == (sent, sent), within_s=60)
