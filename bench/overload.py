@@ -39,7 +39,7 @@ from everloop.project import Project
 from everloop.serving.resting import REST_S
 from everloop.serving.rounds import Rounds
 
-AT_LEAST: Final = {"accepted_share": 0.5, "turned_away": 1}
+AT_LEAST: Final = {"accepted_share": 0.6, "turned_away": 1}
 AT_MOST: Final = {"p99_of_bound": 1.0, "other": 0, "broken": 0, "growth_mb": 16.0, "health_ms": 1_000.0}
 TREES: Final = 2_000
 TIMES: Final = 3.0
