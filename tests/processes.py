@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 
 import psutil
+
+from tests.serving.place import wait_until
 
 __all__ = ["command_of"]
 
@@ -16,8 +17,6 @@ def command_of(process: psutil.Process) -> list[str]:
     `Popen` returns a moment before the kernel has put them in place, and until then they are read as none at all.
     """
     with suppress(psutil.NoSuchProcess):
-        while process.status() != psutil.STATUS_ZOMBIE:
-            if words := process.cmdline():
-                return words
-            time.sleep(0.001)
+        wait_until(lambda: bool(process.cmdline()))
+        return process.cmdline()
     return []
