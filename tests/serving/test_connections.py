@@ -61,7 +61,7 @@ async def asked(listener: socket.socket) -> float:
 
 
 def acceptor(listener: socket.socket, counts: ConnectionCounts | None, open_now: int = 0) -> Acceptor:
-    return Acceptor(listener, counts, Connected, open_now=lambda: open_now, backlog=100)
+    return Acceptor(listener, counts, Connected, open_now=lambda: open_now)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import polars as pl
 from everloop.clock import from_us, to_us
 from everloop.data.column import Column, polars_type
 from everloop.data.contract import Contract
-from everloop.data.event_time import UNIT_US, UTC_US, origin_us, parse_time, unit_us, us_from_number
+from everloop.data.event_time import UTC_US, origin_us, parse_time, unit_us, us_from_number
 from everloop.data.translate import EVENT_TIME
 from everloop.ids import is_prediction_id
 from everloop.project import did_you_mean
@@ -181,7 +181,7 @@ class Decoder:
         """The time of arrival as the time column `column` would write it."""
         if column.type == "datetime":
             return now.isoformat()
-        span = (to_us(now) - self.origin_us) / UNIT_US[self._contract.time_unit or "us"]
+        span = (to_us(now) - self.origin_us) / (self.unit_us or 1.0)
         return int(span) if column.type == "int" else span
 
     def _decoded(

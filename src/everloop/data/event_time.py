@@ -14,7 +14,6 @@ from everloop.project import localise
 
 __all__ = [
     "TIME_UNITS",
-    "UNIT_US",
     "UTC_US",
     "origin_us",
     "parse_time",
@@ -25,10 +24,10 @@ __all__ = [
 ]
 
 UTC_US: Final = pl.Datetime("us", "UTC")
-UNIT_US: Final = {
+_UNIT_US: Final = {
     "ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6, "h": 3_600e6, "d": 86_400e6,
 }  # fmt: skip
-TIME_UNITS: Final = tuple(UNIT_US)
+TIME_UNITS: Final = tuple(_UNIT_US)
 _LOWEST_US: Final = to_us(datetime(1, 1, 2, tzinfo=UTC))
 _HIGHEST_US: Final = to_us(datetime(9999, 12, 30, tzinfo=UTC))
 
@@ -103,7 +102,7 @@ def us_from_number(value: float, unit_us: float | None, origin_us: int) -> int:
 
 def unit_us(contract: Contract) -> float | None:
     """How many microseconds the contract's numbers count; None where they are no times."""
-    return None if contract.time_unit is None else UNIT_US[contract.time_unit]
+    return None if contract.time_unit is None else _UNIT_US[contract.time_unit]
 
 
 def origin_us(contract: Contract) -> int:
@@ -118,7 +117,7 @@ def _from_numbers(values: pl.Series, contract: Contract) -> pl.Series:
             f"time column {values.name!r} holds numbers; say what they count, as in "
             f"data.time: {{column: {values.name}, unit: s, origin: 2013-09-01T00:00Z}}"
         )
-    spans_us = (values.cast(pl.Float64) * UNIT_US[contract.time_unit]).round(0)
+    spans_us = (values.cast(pl.Float64) * _UNIT_US[contract.time_unit]).round(0)
     begin_us = origin_us(contract)
     inside = spans_us.is_between(_LOWEST_US - begin_us, _HIGHEST_US - begin_us)
     whole = pl.DataFrame({"us": spans_us}).select(pl.when(inside).then(pl.col("us"))).to_series()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -69,8 +69,7 @@ def run(
 
     with listener:
         if fd is not None:  # whoever started this one asked whether it may answer, and says where
-            with ExitStack() as stack:
-                shared = None if counts is None else stack.enter_context(closing(ConnectionCounts(counts, place)))
+            with nullcontext() if counts is None else closing(ConnectionCounts(counts, place)) as shared:
                 server.serve(project, listener, announce=_tell_parent, parent=parent, processes=of, counts=shared)
             return
         with entrance_of(project, listener, workers=count) as ready:

@@ -53,8 +53,7 @@ class ConnectionCounts:
     def __init__(self, handle: int, place: int) -> None:
         """handle: as `counts_file` gives it. place: this process's, from 0."""
         self._mapped = mmap.mmap(handle, 0)
-        self._view = memoryview(self._mapped)
-        self._counts = self._view.cast("i")
+        self._counts = memoryview(self._mapped).cast("i")
         self._place = place
         self.leave()  # what was said here before is of a process that has ended
 
@@ -74,8 +73,7 @@ class ConnectionCounts:
     def close(self) -> None:
         """Let the memory go."""
         self.leave()
-        for view in (self._counts, self._view):
-            view.release()
+        self._counts.release()
         self._mapped.close()
 
 
@@ -89,19 +87,17 @@ class Acceptor:
         connect: Callable[[], asyncio.Protocol],
         *,
         open_now: Callable[[], int],
-        backlog: int,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """counts: None where no other process takes any. connect: makes a connection's protocol.
+        """listener: one that listens. counts: None where no other process takes any.
 
-        open_now: how many connections there are. backlog: how many may wait to be taken.
+        connect: makes a connection's protocol. open_now: how many connections there are.
         """
         self._loop = asyncio.get_running_loop()
         self._listener = listener
         self._counts = counts
         self._connect = connect
         self._open_now = open_now
-        self._backlog = backlog
         self._tls = tls
         self._opening: set[asyncio.Task[None]] = set()
         self._later: asyncio.Handle | None = None
@@ -110,7 +106,6 @@ class Acceptor:
     def start(self) -> None:
         """Take connections from now on."""
         self._listener.setblocking(False)
-        self._listener.listen(self._backlog)
         self.tell()
         self._watch()
 
@@ -147,8 +142,8 @@ class Acceptor:
         self._loop.add_reader(self._listener, self._look)
 
     def _look(self) -> None:
-        if self._share > 0:
-            self._take(self._share)
+        if (share := self._share) > 0:
+            self._take(share)
             return
         self._loop.remove_reader(self._listener)
         self._wait(time.monotonic() + _PATIENCE_S)

@@ -6,7 +6,7 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from everloop.actors import key_states
@@ -44,7 +44,6 @@ def entrance_of(project: Project, listener: socket.socket, *, workers: int) -> I
     """
     host = listener.getsockname()[0]
     arguments = ["--fd", str(listener.fileno()), "--of", str(workers)]
-    descriptors = [listener.fileno()]
     files = tls_files(project)
     if files is not None:
         tls_context(*files)
@@ -54,16 +53,12 @@ def entrance_of(project: Project, listener: socket.socket, *, workers: int) -> I
     refuse_unguarded(project, host)
     if not keys_needed(project, host) and not _is_loopback(host):
         _LOG.warning("whoever reaches %s may ask this endpoint anything: no key is asked for", host)
-    with ExitStack() as stack:
-        if workers > 1:
-            counts = stack.enter_context(counts_file(workers))
-            arguments += ["--counts", str(counts)]
-            descriptors.append(counts)
+    with counts_file(workers) as counts:
         yield Entrance(
             url=_url(listener, tls=files is not None),
             workers=workers,
-            descriptors=tuple(descriptors),
-            common=tuple(arguments),
+            descriptors=(listener.fileno(), counts),
+            common=(*arguments, "--counts", str(counts)),
         )
 
 

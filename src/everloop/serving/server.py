@@ -152,7 +152,7 @@ def serve(
         pipeline = Pipeline(
             live=lambda: watcher.live, spool=spool, clock=clock, counters=counters, max_rows=settings.max_rows
         )
-        files = tls_files(project)
+        tls = _tls(project)
         beside: list[_Beside] = [*([] if log is None else [log]), keys, watcher, pulse, count]
         try:
             with ThreadPoolExecutor(max_workers=1, thread_name_prefix="everloop-score") as executor:
@@ -168,7 +168,6 @@ def serve(
                     relay=relay,
                     max_body_bytes=settings.max_body.bytes,
                 )
-                tls = None if files is None else tls_context(*files)
                 slots.write()  # who is told that it answers finds its file
                 collect_seldom()
                 _Server(app, exchanges, announce, resting=resting, tls=tls, counts=counts).run(sockets=[listener])
@@ -196,6 +195,12 @@ def _callers(project: Project, listener: socket.socket, *, processes: int, refus
         processes=processes,
         refused=refused,
     )
+
+
+def _tls(project: Project) -> ssl.SSLContext | None:
+    """What https is answered with, where the project says so."""
+    files = tls_files(project)
+    return None if files is None else tls_context(*files)
 
 
 def _batcher(pipeline: Pipeline, executor: Executor, settings: Endpoint, *, on_room: Callable[[int], None]) -> Batcher:
@@ -295,6 +300,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets=[])
         assert sockets is not None
         (listener,) = sockets
+        listener.listen(BACKLOG)
         state = self.server_state
         self._acceptor = Acceptor(
             listener,
@@ -303,7 +309,6 @@ class _Server(uvicorn.Server):
                 config=self.config, server_state=state, app_state=self.lifespan.state
             ),
             open_now=lambda: len(state.connections),
-            backlog=BACKLOG,
             tls=self.config.ssl,
         )
         self._acceptor.start()
